@@ -1,0 +1,56 @@
+# Each target sets up .venv when it has to, and says what it does. `make help` lists them.
+PROFILE ?= mini
+BASE_PYTHON ?= python3
+PYTHON := .venv/bin/python
+JOBS ?= 2
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help reproduce test figures lab clean
+
+help:  ## list the targets
+	@echo "make TARGET [PROFILE=mini]"
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+
+# The stamp depends on what is to be installed: an edited pyproject.toml or constraints.txt installs again.
+.venv/installed: pyproject.toml constraints.txt
+	@$(BASE_PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit(f"Python {v.major}.{v.minor} found, 3.11 or newer needed; try make BASE_PYTHON=python3.12")'
+	@echo "Setting up .venv (torch is large: a few minutes, once)"
+	@test -x $(PYTHON) || $(BASE_PYTHON) -m venv .venv
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[text,dev]'
+	@touch $@
+
+reproduce: .venv/installed  ## run every notebook, write results/, figures/ and the report
+	@echo "Running the notebooks on profile $(PROFILE); steps that are fresh are skipped"
+	@$(PYTHON) -m fico_utils run --profile $(PROFILE)
+	@$(MAKE) --no-print-directory .copy-figures
+
+test: .venv/installed  ## run the tests and the style check
+	@echo "Running the style check and the tests"
+	@.venv/bin/ruff check .
+	@$(PYTHON) -m pytest -n $(JOBS) -m "not notebooks"
+	@echo "Running every notebook on the mini profile (minutes)"
+	@$(PYTHON) -m pytest -m notebooks
+
+figures: .venv/installed  ## redraw tables and figures from the measured numbers
+	@echo "Redrawing tables and figures of profile $(PROFILE)"
+	@$(PYTHON) -m fico_utils run --profile $(PROFILE) --only 06 --force
+	@$(MAKE) --no-print-directory .copy-figures
+
+lab: .venv/installed  ## open the notebooks in JupyterLab
+	@echo "Opening the notebooks"
+	@.venv/bin/jupyter lab notebooks
+
+clean:  ## delete results of PROFILE and .venv; figures/ stays
+	@if test -x $(PYTHON); then $(PYTHON) -m fico_utils clean --profile $(PROFILE); fi
+	@echo "Removing .venv"
+	@rm -rf .venv
+
+# The committed renditions: pictures, the numbers they draw, and the result tables.
+.PHONY: .copy-figures
+.copy-figures:
+	@mkdir -p figures/$(PROFILE)
+	@for file in results/$(PROFILE)/figures/fig*.{svg,pdf,csv} results/$(PROFILE)/{metrics,costs,claims}.csv; do \
+	  if test -f "$$file"; then cp "$$file" figures/$(PROFILE)/; fi; done
+	@echo "Figures copied to figures/$(PROFILE)/"

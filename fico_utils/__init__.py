@@ -1,0 +1,31 @@
+"""FiCo-ITR companion: fine-grained and coarse-grained image-text retrieval, compared.
+
+The package mirrors Figure 2 of the paper: `data` (pre-processing), `models` (encoding), `evaluation` (similarity,
+retrieval tasks, metrics), `costs` (complexity), `results`, `display`, and `batch`, which runs the notebooks.
+Names are loaded when first used, so that ``import fico_utils`` costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+#: Name -> module: the names that a notebook needs most.
+_EXPORTS = {
+    "setup": "fico_utils.workspace",
+    "evaluate": "fico_utils.evaluation",
+    "InputError": "fico_utils.errors",
+}
+__all__ = ["InputError", "__version__", "evaluate", "setup"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _EXPORTS:
+        raise AttributeError(f"module 'fico_utils' has no attribute {name!r}")
+    return getattr(import_module(_EXPORTS[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

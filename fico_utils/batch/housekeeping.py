@@ -1,0 +1,161 @@
+"""What the commands `check`, `fetch` and `clean` do."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+import tomllib
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+
+from fico_utils.batch import runner
+from fico_utils.errors import InputError
+from fico_utils.registry import CORPORA, corpus
+from fico_utils.workspace import PROJECT, atomic_path, profile_settings
+
+#: Distributions whose module is called otherwise.
+MODULES = {"faiss-cpu": "faiss", "pillow": "PIL", "pyyaml": "yaml"}
+#: Free space that a run of the mini profile may take, bytes.
+DISK = 2 * 2**30
+#: What a results folder may hold; `clean` removes nothing else.
+ARTEFACTS = (
+    *("data", "features", "models", "embeddings", "perquery", "metrics", "costs", "tables", "figures"),
+    *("runs", "report", "shipped", "metrics.csv", "costs.csv", "claims.csv"),
+)
+
+
+def requirements() -> list[str]:
+    """The core dependencies and those of the extra `text`, as pyproject.toml lists them."""
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return [*project["dependencies"], *project["optional-dependencies"]["text"]]
+
+
+def problems(needed: Sequence[str] | None = None) -> tuple[list[str], list[str]]:
+    """Packages that are missing, and packages that are older than required; each as it is called for pip."""
+    missing, old = [], []
+    for requirement in requirements() if needed is None else needed:
+        name, bound = re.match(r"([\w-]+)(?:>=([\d.]+))?", requirement).groups()
+        try:
+            installed = version(name)
+            if find_spec(MODULES.get(name, name)) is None:
+                raise PackageNotFoundError(name)
+        except (PackageNotFoundError, ValueError):
+            missing.append(name)
+            continue
+        if bound and _numbers(installed) < _numbers(bound):
+            old.append(f"{name} {installed} (at least {bound} needed)")
+    return missing, old
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", text.partition("+")[0])[:3])
+
+
+def require_packages() -> None:
+    """InputError that says what to install, where a package is missing or too old."""
+    missing, old = problems()
+    parts = [f"{', '.join(missing)} missing"] if missing else []
+    parts += [f"{', '.join(old)} too old"] if old else []
+    if parts:
+        names = " ".join([*missing, *(text.split()[0] for text in old)])
+        raise InputError(
+            f"{' and '.join(parts)}; install with: {sys.executable} -m pip install -c constraints.txt {names}"
+        )
+
+
+def check(profile: str, out: str | None) -> list[str]:
+    """One line per thing that was found good: Python, packages, native libraries, font, disk, results folder.
+
+    Raises
+    ------
+    InputError
+        The first thing that is not, and what to do about it.
+    """
+    lines = [f"Python {sys.version.split()[0]}"]
+    require_packages()
+    lines.append(f"{len(requirements())} packages, each recent enough")
+    for name in ("torch", "faiss"):
+        try:
+            module = __import__(name)
+        except (ImportError, OSError) as error:
+            wheel = "faiss-cpu" if name == "faiss" else name
+            raise InputError(
+                f"{name} is installed but does not load ({str(error).splitlines()[0]}); reinstall with: "
+                f"{sys.executable} -m pip install --force-reinstall -c constraints.txt {wheel}"
+            ) from error
+        lines.append(f"{name} {module.__version__} loads")
+    font = Path(find_spec("matplotlib").origin).parent / "mpl-data/fonts/ttf/DejaVuSans.ttf"
+    if not font.is_file():
+        raise InputError(f"the font {font} is missing, PictoScenes is drawn from it; reinstall matplotlib")
+    lines.append("the font that PictoScenes is drawn from")
+    profile_settings(profile)
+    root = runner.results_root(profile, out)
+    existed = next(folder for folder in (root, *root.parents) if folder.exists())
+    with atomic_path(root / ".writable"):
+        pass
+    (root / ".writable").unlink()
+    lines.append(f"results folder {root} can be written")
+    free = shutil.disk_usage(root).free
+    for folder in (root, *root.parents):  # what was made for the trial goes again
+        if folder == existed:
+            break
+        folder.rmdir()
+    if free < DISK:
+        raise InputError(
+            f"{free / 2**30:.1f} GiB free at {root}; {DISK / 2**30:.0f} GiB needed, free some or use --out"
+        )
+    lines.append(f"{free / 2**30:.0f} GiB of disk free")
+    return lines
+
+
+def fetch(profile: str, names: Sequence[str]) -> str:
+    """A sentence on why there is nothing to download, for the named corpora or those of the profile.
+
+    Raises
+    ------
+    InputError
+        An unknown corpus, or one that is not embedded: those cannot be fetched yet.
+    """
+    wanted = [corpus(name) for name in names or profile_settings(profile)["corpora"]]
+    absent = [info.id for info in wanted if info.beside is None]
+    if absent:
+        embedded = ", ".join(info.id for info in CORPORA.values() if info.beside is not None)
+        raise InputError(
+            f"{', '.join(absent)} cannot be fetched yet: only the embedded corpora ({embedded}) are there; "
+            "score your own embeddings of it with `python -m fico_utils evaluate`"
+        )
+    return f"Nothing to download: {', '.join(info.id for info in wanted)} are drawn by the package itself."
+
+
+def clean(profile: str, out: str | None) -> str:
+    """A sentence on what was removed: the results of one profile, and nothing that is not ours.
+
+    Raises
+    ------
+    InputError
+        The folder does not look like results, or a run is writing to it.
+    """
+    profile_settings(profile)
+    root = runner.results_root(profile, out)
+    if not root.exists():
+        return f"Nothing to remove: {root} does not exist."
+    runs = root / "runs"
+    ours = runs.is_dir() and ((runs / ".lock").is_file() or any(runs.glob("*/manifest.json")))
+    if not ours or root.is_symlink() or root in (PROJECT, *PROJECT.parents):
+        raise InputError(f"{root} holds no runs/ of ours, so nothing was removed; name a results folder with --out")
+    with runner.lock(root):
+        for name in ARTEFACTS:
+            path = root / name
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+        runner.sweep(root)
+    left = sorted(path.name for path in root.iterdir())
+    if not left:
+        root.rmdir()
+        return f"Removed {root}."
+    return f"Removed the results in {root}; left what this package does not write: {', '.join(left)}."

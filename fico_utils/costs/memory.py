@@ -1,0 +1,85 @@
+"""Memory: what a block takes at its peak, what is to be had, and the refusal of what cannot fit."""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+import threading
+
+from fico_utils.errors import InputError
+
+
+class PeakMemory:
+    """A block's peak memory: ``with PeakMemory() as memory: ...``, then `peak_bytes` and `extra_bytes`.
+
+    Resident memory is sampled by a thread every 5 ms; where the block raises the process's own high-water
+    mark, that exact mark is taken instead, so only a short spike under an older mark can be missed.
+
+    Attributes
+    ----------
+    peak_bytes : int, most resident memory the process held during the block, B.
+    extra_bytes : int, how much that is above what it held when the block began, B.
+    """
+
+    peak_bytes: int = 0
+    extra_bytes: int = 0
+
+    def __enter__(self) -> PeakMemory:
+        self._before, self._mark = resident_bytes(), _high_water()
+        self.peak_bytes = self._before
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._sample, daemon=True)
+        self._thread.start()
+        return self
+
+    def _sample(self) -> None:
+        while not self._done.wait(0.005):
+            self.peak_bytes = max(self.peak_bytes, resident_bytes())
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+        mark = _high_water()
+        self.peak_bytes = max(self.peak_bytes, resident_bytes(), mark if mark > self._mark else 0)
+        self.extra_bytes = max(0, self.peak_bytes - self._before)
+
+
+def _high_water() -> int:
+    """Most memory this process ever held, B (kernel counts KiB, macOS bytes)."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def resident_bytes() -> int:
+    """Memory this process holds now, B; where the system does not tell (macOS), the most it ever held."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return _high_water()
+
+
+def available_bytes() -> int:
+    """Memory to be had without swapping, B: what the kernel offers, or a container's limit if lower."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as file:
+            free = next(int(line.split()[1]) * 1024 for line in file if line.startswith("MemAvailable"))
+    except (OSError, StopIteration):
+        free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    try:
+        with open("/sys/fs/cgroup/memory.max", encoding="ascii") as file:
+            limit = file.read().strip()
+        with open("/sys/fs/cgroup/memory.current", encoding="ascii") as file:
+            return free if limit == "max" else min(free, int(limit) - int(file.read()))
+    except OSError:
+        return free
+
+
+def require_memory(needed: int, what: str, instead: str) -> None:
+    """Return if `needed` bytes are to be had; otherwise InputError: what would be needed, what to try."""
+    available = available_bytes()
+    if needed > available:
+        raise InputError(
+            f"{what} needs about {needed / 2**30:.1f} GiB of memory, and {available / 2**30:.1f} GiB are "
+            f"free; {instead}"
+        )

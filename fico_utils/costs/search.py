@@ -1,0 +1,297 @@
+"""Time and recall of the paper's FAISS indexes (Table 7, Figure 4).
+
+Four indexes, and one of them run two ways: exhaustive binary search spends most of its time in the heap that
+keeps the top k, so `binary_flat_counting` sorts distances by counting instead. Building and searching are
+timed apart; drawing the data and binarising it lie outside the clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from fico_utils.costs.clock import Loading, Timing, measure, row
+from fico_utils.costs.growth import exponent_row
+from fico_utils.costs.indexes import (
+    INDEXES,
+    Settings,
+    binariser,
+    faiss_threads,
+    index_bytes,
+    needed_bytes,
+    new_index,
+)
+from fico_utils.costs.memory import require_memory
+from fico_utils.costs.synthetic import Synthetic, Vectors
+from fico_utils.errors import InputError
+
+#: k of 1-recall@k (Figure 4a).
+RECALL_AT = (1, 5, 10, 50, 100, 500, 1000)
+
+
+# ---------------------------------------------------------------------------------------------------- recall
+
+
+def recall_of_nearest(found: np.ndarray, nearest: np.ndarray, ks: Sequence[int]) -> dict[int, float]:
+    """1-recall@k: the share of queries whose true nearest neighbour is among the first k found.
+
+    Parameters
+    ----------
+    found : (n_query, depth) int64 ids, best first; -1 where an index found no more, which never counts.
+    nearest : (n_query,) int64, id of the exact nearest neighbour.
+    ks : depths, each from 1 to `depth`.
+
+    Raises
+    ------
+    InputError
+        Different numbers of queries, a true id below 0, or a k outside 1 to `depth`.
+
+    Examples
+    --------
+    >>> recall_of_nearest(np.array([[3, 7], [-1, -1]]), np.array([7, 2]), [1, 2])
+    {1: 0.0, 2: 0.5}
+    """
+    if found.ndim != 2 or nearest.shape != (len(found),) or len(found) == 0:
+        raise InputError(
+            f"ids found of shape {found.shape} and nearest neighbours of shape {nearest.shape} were given; "
+            "expected (n_query, depth) and (n_query,)"
+        )
+    if nearest.min() < 0:
+        raise InputError(f"nearest neighbour {nearest.min()} was given; expected the id of a candidate, from 0")
+    if not ks or min(ks) < 1 or max(ks) > found.shape[1]:
+        raise InputError(
+            f"recall at k = {list(ks)} was asked of the first {found.shape[1]} ids; "
+            f"expected k from 1 to {found.shape[1]}"
+        )
+    hit = found == nearest[:, None]
+    first = np.where(hit.any(axis=1), hit.argmax(axis=1), found.shape[1])
+    return {int(k): float((first < k).mean()) for k in ks}
+
+
+def exact_nearest(data: Synthetic | Vectors) -> np.ndarray:
+    """Id of each query's largest inner product among the candidates, (n_query,) int64, in bounded memory."""
+    import faiss
+
+    queries = data.queries()
+    best = np.full(len(queries), -np.inf, np.float32)
+    nearest = np.zeros(len(queries), np.int64)
+    start = 0
+    for chunk in data.base_chunks():
+        score, found = faiss.knn(queries, chunk, 1, metric=faiss.METRIC_INNER_PRODUCT)
+        better = score[:, 0] > best
+        best[better], nearest[better] = score[better, 0], found[better, 0] + start
+        start += len(chunk)
+    return nearest
+
+
+# --------------------------------------------------------------------------------------------- measurement
+
+
+def _check(data: Synthetic | Vectors, names: Sequence[str], ks: Sequence[int], settings: Settings) -> None:
+    """Return if everything asked for can be done, before anything is timed."""
+    unknown = [name for name in names if name not in INDEXES]
+    if unknown or not names:
+        raise InputError(f"indexes {list(names)} were asked for; expected some of {', '.join(INDEXES)}")
+    if not ks or min(ks) < 1 or max(ks) > data.n_base:
+        raise InputError(f"k = {list(ks)} was asked of a gallery of {data.n_base}; expected k from 1 to {data.n_base}")
+    if "binary_ivf" in names:
+        settings.lists(data.n_base)
+    needed, name = max((needed_bytes(name, data, max(ks), settings), name) for name in names)
+    require_memory(
+        needed,
+        f"{name} over {data.n_base} candidates of {data.dim} dimensions with {data.n_query} queries",
+        "ask for fewer candidates or dimensions, leave this index out, or use a larger machine",
+    )
+
+
+def search_rows(
+    data: Synthetic | Vectors,
+    *,
+    codes: tuple[np.ndarray, np.ndarray] | None = None,
+    indexes: Sequence[str] = INDEXES,
+    ks: Sequence[int] = RECALL_AT,
+    settings: Settings | None = None,
+    threads: int | None = None,
+    repeats: int = 5,
+    warmup: int = 1,
+    budget_s: float | None = None,
+    corpus: str = "synthetic",
+    **columns: Any,
+) -> list[dict[str, Any]]:
+    """Rows of building and searching each index at one size.
+
+    For each index (its id stands in the column `system`): phase ``index``: ``seconds``, ``peak_bytes``
+    (memory added while building) and ``index_bytes``; phase ``search``: ``seconds`` for all queries at the
+    largest k, ``peak_bytes``, and ``recall@k`` for each k against the exact inner product. `scale_img` holds
+    the queries and `scale_txt` the candidates, as in Table 7.
+
+    Parameters
+    ----------
+    data : `Synthetic` or `Vectors`.
+    codes : ((n_base, bits / 8), (n_query, bits / 8)) packed uint8, a system's own; None binarises `data`.
+    indexes : ids out of `INDEXES`.
+    ks : depths; the search is timed at the largest.
+    settings : Settings of the indexes.
+    threads : int or None, pinned and recorded; None leaves FAISS as the run pinned it.
+    repeats, warmup, budget_s : of `measure`, each for one building and one searching.
+    corpus, **columns : of `row`.
+
+    Raises
+    ------
+    InputError
+        An unknown index, k above the gallery, more IVF lists than points, codes of another count or length
+        than the vectors, a size that does not fit in memory, a budget that is not positive.
+
+    Notes
+    -----
+    `hnsw_flat` built by several threads differs a little from run to run; pin one thread for equal recalls.
+
+    Examples
+    --------
+    >>> rows = search_rows(Synthetic(32, 200, 5, 100), indexes=["flat_ip"], ks=[1, 10], repeats=1)
+    >>> [r["value"] for r in rows if r["quantity"] == "recall@1"]
+    [1.0]
+    """
+    settings = settings or Settings()
+    _check(data, indexes, ks, settings)
+    protocol = {"repeats": repeats, "warmup": warmup, "budget_s": budget_s}
+    with faiss_threads(threads) as pinned:
+        nearest = exact_nearest(data)
+        queries = data.queries()
+        base_codes = query_codes = None
+        if any(name.startswith("binary") for name in indexes):
+            base_codes, query_codes = _codes(data, queries, codes, settings)
+        rows = []
+        for name in indexes:
+            scale = {"scale_img": data.n_query, "scale_txt": data.n_base}
+            place = {"system": name, "corpus": corpus, **scale, **columns}
+            if name.startswith("binary"):
+                built = _build(name, data.dim, data.n_base, lambda: [base_codes], settings, protocol)
+                searched, found = _search(built.result, query_codes, max(ks), protocol)
+            else:
+                built = _build(name, data.dim, data.n_base, data.base_chunks, settings, protocol)
+                searched, found = _search(built.result, queries, max(ks), protocol)
+            rows += [
+                row("index", "seconds", built, **place),
+                _peak("index", built, place),
+                row("index", "index_bytes", index_bytes(built.result), unit="B", threads=pinned, **place),
+                row("search", "seconds", searched, **place),
+                _peak("search", searched, place),
+            ]
+            for k, value in recall_of_nearest(found, nearest, ks).items():
+                rows.append(row("search", f"recall@{k}", value, unit="", threads=pinned, **place))
+    return rows
+
+
+def _peak(phase: str, timing: Timing, place: dict[str, Any]) -> dict[str, Any]:
+    """The row of memory added by the warm-up; undefined where there was none to measure it in."""
+    status = "undefined" if timing.extra_bytes is None else "ok"
+    measured = {"unit": "B", "repeats": 1, "threads": timing.threads, "status": status}
+    return row(phase, "peak_bytes", timing.extra_bytes, **measured, **place)
+
+
+def _codes(
+    data: Synthetic | Vectors,
+    queries: np.ndarray,
+    codes: tuple[np.ndarray, np.ndarray] | None,
+    settings: Settings,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Packed codes of candidates and queries: those given, once checked, or the vectors binarised."""
+    if codes is None:
+        binarise = binariser(settings.binariser, data.train(), settings.bits)
+        return np.concatenate([binarise(chunk) for chunk in data.base_chunks()]), binarise(queries)
+    width = settings.bits // 8
+    for what, code, n in (("candidates", codes[0], data.n_base), ("queries", codes[1], data.n_query)):
+        if code.shape != (n, width) or code.dtype != np.uint8:
+            raise InputError(
+                f"codes of shape {code.shape} ({code.dtype}) were given for {n} {what}; "
+                f"expected ({n}, {width}) packed uint8"
+            )
+    return np.ascontiguousarray(codes[0]), np.ascontiguousarray(codes[1])
+
+
+def _build(
+    name: str, dim: int, n_base: int, chunks: Callable[[], Any], settings: Settings, protocol: dict[str, Any]
+) -> Timing:
+    """The `Timing` of training (IVF) and filling an index; its result is the index of the last run."""
+    loading = Loading()
+
+    def run() -> Any:
+        index = new_index(name, dim, n_base, settings)
+        for chunk in loading.over(chunks()):
+            if not index.is_trained:
+                index.train(chunk)
+            index.add(chunk)
+        return index
+
+    return measure(run, loading=loading, **protocol)
+
+
+def _search(index: Any, queries: np.ndarray, depth: int, protocol: dict[str, Any]) -> tuple[Timing, np.ndarray]:
+    """The `Timing` of asking all queries for `depth` candidates, and the ids found."""
+    timing = measure(lambda: index.search(queries, depth), **protocol)
+    return timing, timing.result[1]
+
+
+def growing(n_query: int, n_base: int, steps: int = 5) -> list[tuple[int, int]]:
+    """Sizes (queries, candidates) for Figure 4b: `steps` of them, each the double of the one before.
+
+    >>> growing(2000, 50000, 3)
+    [(500, 12500), (1000, 25000), (2000, 50000)]
+    """
+    if steps < 1 or min(n_query, n_base) < 2 ** (steps - 1):
+        raise InputError(
+            f"{steps} sizes doubling up to {n_query} queries and {n_base} candidates were asked for; "
+            "expected at least one size, and no query count below 1"
+        )
+    return [(n_query >> i, n_base >> i) for i in reversed(range(steps))]
+
+
+def search_sweep(
+    sizes: Sequence[tuple[int, int]],
+    *,
+    dim: int = 256,
+    seed: int = 1338,
+    n_train: int = 10_000,
+    **options: Any,
+) -> list[dict[str, Any]]:
+    """Rows of `search_rows` on synthetic data at each size, and each index's ``exponent`` of search seconds.
+
+    The exponent is of the candidates; where queries grow with them, as in the paper, exhaustive search has 2.
+
+    Parameters
+    ----------
+    sizes : (queries, candidates); see `growing`.
+    dim, seed, n_train : of `Synthetic`.
+    **options : of `search_rows`. A k above a smaller gallery is left out there, above the largest
+        refused.
+
+    Raises
+    ------
+    InputError
+        No sizes, or what `search_rows` refuses, at the largest size and before anything is timed.
+    """
+    if not sizes:
+        raise InputError(
+            "no sizes were given to search at; expected (queries, candidates), such as growing(2000, 50000)"
+        )
+    ks = options.pop("ks", RECALL_AT)
+    names = options.get("indexes", INDEXES)
+    largest = max(sizes, key=lambda size: size[1])
+    settings = options.get("settings") or Settings()
+    _check(Synthetic(dim, largest[1], largest[0], n_train, seed), names, ks, settings)
+    rows = []
+    for n_query, n_base in sorted(sizes):
+        here = [k for k in ks if k <= n_base]
+        rows += search_rows(Synthetic(dim, n_base, n_query, n_train, seed), ks=here, **options)
+    place = {name: value for name, value in options.items() if name in ("corpus", "run", "source")}
+    for name in names:
+        points = [
+            (r["scale_txt"], r["value"])
+            for r in rows
+            if (r["system"], r["phase"], r["quantity"]) == (name, "search", "seconds")
+        ]
+        rows.append(exponent_row(points, "search", system=name, **{"corpus": "synthetic", **place}))
+    return rows

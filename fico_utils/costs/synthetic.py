@@ -1,0 +1,137 @@
+"""Vectors to search: FAISS's SyntheticDataset drawn chunk by chunk, or arrays that are there already.
+
+`faiss.contrib.datasets.SyntheticDataset` holds several float64 copies of everything (over 20 GB at 600K x
+2048); here the same draws come in chunks: memory stays bounded, and only an index holds all the vectors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from fico_utils.errors import InputError
+
+#: float64 elements of one chunk; a few copies of 16 MiB live at a time.
+CHUNK_ELEMENTS = 2**21
+#: Candidates up to this size are drawn once and kept, B; larger ones are drawn again when they are needed.
+KEEP_BYTES = 2**28
+#: Dimensions that the data really has (FAISS's ``d1``).
+INTRINSIC = 10
+
+
+class Synthetic:
+    """The vectors of ``SyntheticDataset(dim, n_train, n_base, n_query, seed=seed)``, in bounded memory.
+
+    Parameters
+    ----------
+    dim : int
+    n_train, n_base, n_query : int, vectors to train on, to search among, to search with.
+    seed : int, FAISS's own default.
+    """
+
+    def __init__(self, dim: int, n_base: int, n_query: int, n_train: int = 10_000, seed: int = 1338) -> None:
+        if min(dim, n_base, n_query) < 1 or n_train < 0:
+            raise InputError(
+                f"a synthetic set of {n_base} candidates, {n_query} queries and {n_train} training vectors "
+                f"in {dim} dimensions was asked for; expected at least one of each"
+            )
+        self.dim, self.n_base, self.n_query, self.n_train = dim, n_base, n_query, n_train
+        random = np.random.RandomState(seed)
+        # The projection is drawn after all the vectors: walk over their draws once, keeping the places to
+        # return to.
+        self._states = []
+        for n in (n_train, n_base, n_query):
+            self._states.append(random.get_state())
+            for rows in self._chunks(n):
+                random.normal(size=(rows, INTRINSIC))
+        self._projection = random.rand(INTRINSIC, dim)
+        self._frequency = random.rand(dim) * 4 + 0.1
+        self._kept: list[np.ndarray] | None = None
+
+    def _chunks(self, n: int) -> Iterator[int]:
+        step = max(1, CHUNK_ELEMENTS // max(self.dim, INTRINSIC))
+        return (min(step, n - start) for start in range(0, n, step))
+
+    def _draw(self, part: int, n: int) -> Iterator[np.ndarray]:
+        random = np.random.RandomState()
+        random.set_state(self._states[part])
+        for rows in self._chunks(n):
+            x = random.normal(size=(rows, INTRINSIC)) @ self._projection
+            x *= self._frequency
+            yield np.sin(x, out=x).astype(np.float32)
+
+    def train(self) -> np.ndarray:
+        """Training vectors, (n_train, dim) float32."""
+        return self._whole(0, self.n_train)
+
+    def base_chunks(self) -> Iterator[np.ndarray]:
+        """Candidates, (rows, dim) float32 at a time, `n_base` in all."""
+        if self._kept is None and 4 * self.n_base * self.dim <= KEEP_BYTES:
+            self._kept = list(self._draw(1, self.n_base))
+        return self._draw(1, self.n_base) if self._kept is None else iter(self._kept)
+
+    def queries(self) -> np.ndarray:
+        """Queries, (n_query, dim) float32."""
+        return self._whole(2, self.n_query)
+
+    def _whole(self, part: int, n: int) -> np.ndarray:
+        out = np.empty((n, self.dim), np.float32)
+        start = 0
+        for chunk in self._draw(part, n):
+            out[start : start + len(chunk)] = chunk
+            start += len(chunk)
+        return out
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """Embeddings that are there already, to be searched like `Synthetic`.
+
+    Parameters
+    ----------
+    base, query : (n_base, dim), (n_query, dim) real arrays; the score is the inner product, so normalise for
+        cosine.
+    training : (n_train, dim) or None; None trains on the candidates.
+    """
+
+    base: np.ndarray
+    query: np.ndarray
+    training: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        arrays = [a for a in (self.base, self.query, self.training) if a is not None]
+        if any(a.ndim != 2 or len(a) == 0 for a in arrays) or len({a.shape[1] for a in arrays}) != 1:
+            raise InputError(
+                f"vectors of shapes {[a.shape for a in arrays]} were given to search; "
+                "expected (n, d) arrays of one width, none empty"
+            )
+        if not all(np.isfinite(a).all() for a in arrays):
+            raise InputError("vectors to search hold NaN or infinite values; remove those rows first")
+
+    @property
+    def dim(self) -> int:
+        return self.base.shape[1]
+
+    @property
+    def n_base(self) -> int:
+        return len(self.base)
+
+    @property
+    def n_query(self) -> int:
+        return len(self.query)
+
+    def train(self) -> np.ndarray:
+        """Training vectors, float32."""
+        return np.ascontiguousarray(self.base if self.training is None else self.training, np.float32)
+
+    def base_chunks(self) -> Iterator[np.ndarray]:
+        """Candidates, float32, some rows at a time."""
+        step = max(1, CHUNK_ELEMENTS // self.dim)
+        starts = range(0, self.n_base, step)
+        return (np.ascontiguousarray(self.base[i : i + step], np.float32) for i in starts)
+
+    def queries(self) -> np.ndarray:
+        """Queries, float32."""
+        return np.ascontiguousarray(self.query, np.float32)

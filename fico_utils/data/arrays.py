@@ -1,0 +1,140 @@
+"""Reading one array from a file that somebody gives: .npy, .npz, .safetensors or .mat, memory-mapped where possible.
+
+Nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from fico_utils.errors import InputError
+
+SUFFIXES = (".npy", ".npz", ".safetensors", ".mat")
+#: A .npy file of so many bytes is read at once: an empty array cannot be mapped.
+SMALL = 4096
+_SAFETENSORS = {
+    "BOOL": "?", "U8": "u1", "I8": "i1", "U16": "<u2", "I16": "<i2", "U32": "<u4", "I32": "<i4", "U64": "<u8",
+    "I64": "<i8", "F16": "<f2", "F32": "<f4", "F64": "<f8",
+}  # fmt: skip
+
+
+def read_array(place: str | Path) -> np.ndarray:
+    """The array at ``FILE`` or ``FILE:NAME``, read-only and memory-mapped if .npy or .safetensors.
+
+    Parameters
+    ----------
+    place : str or Path
+        A .npy, .npz, .safetensors or .mat (up to version 7) file; ``:NAME`` picks one array of a file that holds
+        several.
+
+    Raises
+    ------
+    InputError
+        No such file, another format, a truncated file, no array of that name, or an array of objects.
+    """
+    path, name = _split(str(place))
+    if path.suffix not in SUFFIXES:
+        raise InputError(f"{path} is not one of {', '.join(SUFFIXES)}: convert it, for example with numpy.save")
+    if not path.is_file():
+        raise InputError(f"there is no file {path}")
+    if path.stat().st_size == 0:
+        raise InputError(f"{path} is empty, expected an array: make it again")
+    reader = {".npy": _npy, ".npz": _npz, ".safetensors": _safetensors, ".mat": _mat}[path.suffix]
+    try:
+        array = reader(path, name)
+    except InputError:
+        raise
+    except (OSError, ValueError, EOFError, KeyError, TypeError, zipfile.BadZipFile, NotImplementedError) as error:
+        if any(word in str(error) for word in ("Object arrays", "Python objects")):
+            raise _objects(path) from None
+        reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
+        raise InputError(f"{path} cannot be read ({reason}): it is truncated or no {path.suffix} file") from None
+    if array.dtype.kind == "O":
+        raise _objects(path)
+    return array
+
+
+def _split(place: str) -> tuple[Path, str | None]:
+    """File and array name; a colon separates them only after a known ending."""
+    file, colon, name = place.rpartition(":")
+    if colon and Path(file).suffix in SUFFIXES and not Path(place).exists():
+        return Path(file), name
+    return Path(place), None
+
+
+def _objects(path: Path) -> InputError:
+    return InputError(f"{path} holds Python objects, which are never unpickled: save a plain numeric array")
+
+
+def _pick(path: Path, names: list[str], name: str | None) -> str:
+    """The asked name, or the only one."""
+    listed = ", ".join(sorted(names)) or "none"
+    if name is None and len(names) == 1:
+        return names[0]
+    if name is None:
+        raise InputError(f"{path} holds {len(names)} arrays ({listed}): pick one as {path}:NAME")
+    if name not in names:
+        raise InputError(f"{path} has no array {name!r}, only {listed}")
+    return name
+
+
+def _npy(path: Path, name: str | None) -> np.ndarray:
+    if name is not None:
+        raise InputError(f"{path} holds one array without a name: leave out :{name}")
+    if path.stat().st_size > SMALL:
+        return np.lib.format.open_memmap(path, mode="r")
+    with path.open("rb") as file:
+        return np.lib.format.read_array(file, allow_pickle=False)
+
+
+def _npz(path: Path, name: str | None) -> np.ndarray:
+    arrays = np.load(path, allow_pickle=False)
+    if isinstance(arrays, np.ndarray):
+        raise InputError(f"{path} is no .npz file, whatever its name says")
+    with arrays:
+        return arrays[_pick(path, arrays.files, name)]
+
+
+def _safetensors(path: Path, name: str | None) -> np.ndarray:
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if size < 8 or length > size - 8:
+            raise InputError(f"{path} is truncated or no .safetensors file: make it again")
+        header = json.loads(file.read(length))
+    header.pop("__metadata__", None)
+    entry = header[_pick(path, list(header), name)]
+    if entry["dtype"] not in _SAFETENSORS:
+        raise InputError(f"{path} holds {entry['dtype']} values, expected one of {', '.join(_SAFETENSORS)}")
+    dtype, shape = np.dtype(_SAFETENSORS[entry["dtype"]]), tuple(entry["shape"])
+    begin, end = entry["data_offsets"]
+    if 8 + length + end > size or end - begin != math.prod(shape) * dtype.itemsize:
+        raise InputError(f"{path} is truncated: it ends before its array does, make it again")
+    if end == begin:
+        return np.empty(shape, dtype)
+    return np.memmap(path, dtype, "r", offset=8 + length + begin, shape=shape)
+
+
+def _mat(path: Path, name: str | None) -> np.ndarray:
+    from scipy.io import loadmat, whosmat
+    from scipy.io.matlab import MatReadError
+
+    with path.open("rb") as file:
+        start = file.read(128)
+    if b"MATLAB 7.3" in start or start[:8] == b"\x89HDF\r\n\x1a\n":
+        raise InputError(f"{path} is a .mat file of version 7.3: save it in MATLAB with -v7, or as .npy")
+    try:
+        asked = _pick(path, [entry[0] for entry in whosmat(path)], name)
+        array = loadmat(path, variable_names=[asked], appendmat=False)[asked]
+    except MatReadError as error:
+        raise InputError(f"{path} cannot be read ({error}): it is truncated or no .mat file") from None
+    if hasattr(array, "toarray"):
+        array = array.toarray()
+    if array.dtype.names is not None:
+        raise _objects(path)
+    return array

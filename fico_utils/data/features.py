@@ -1,0 +1,153 @@
+"""Image features: a small convolutional backbone gives every picture 36 region vectors and one global vector.
+
+Bottom-up attention, which SCAN, VSRN and IMRAM read, is a detector trained on the objects and attributes of Visual
+Genome. This backbone is trained the same way in small: every cell of a 6 x 6 grid names the object standing in it, its
+colour and its size, and the picture as a whole its background. Its last feature map gives the regions (R = 36, in
+reading order, where a detector would order by confidence); their mean and maximum give the global vector that the
+hashing systems read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fico_utils.data.pictoscenes import (
+    BACKGROUND_NAMES,
+    CATEGORY_NAMES,
+    COLOUR_NAMES,
+    SIZE_NAMES,
+    Scene,
+    cell_targets,
+)
+
+N_REGIONS, WIDTH = 36, 192
+CLASSES = {
+    "category": len(CATEGORY_NAMES),
+    "colour": len(COLOUR_NAMES),
+    "size": len(SIZE_NAMES),
+    "background": len(BACKGROUND_NAMES),
+}
+
+
+class Backbone(nn.Module):
+    """Pictures (B, 3, 96, 96) in [-1, 1] -> feature maps (B, width, 6, 6).
+
+    Parameters
+    ----------
+    classes : dict, how many values each label of a cell takes (``category``, ``colour``, ``size``) and the picture's
+        ``background``; `CLASSES` for PictoScenes.
+    width : int, D, channels of the last map.
+    """
+
+    def __init__(self, classes: dict[str, int], width: int = WIDTH) -> None:
+        super().__init__()
+        self.classes, self.width = dict(classes), width
+        early, middle = width // 6, width // 3
+
+        def conv(wide: int, narrow: int, stride: int = 1, kernel: int = 3) -> list[nn.Module]:
+            return [nn.Conv2d(wide, narrow, kernel, stride, 1, bias=False), nn.BatchNorm2d(narrow), nn.ReLU()]
+
+        self.body = nn.Sequential(
+            *conv(3, early, 4, kernel=6), *conv(early, early), *conv(early, middle, 2), *conv(middle, middle),
+            *conv(middle, width, 2),
+        )  # fmt: skip
+        # One more category than there are: an empty cell.
+        self.heads = nn.ModuleDict({n: nn.Linear(width, count + (n == "category")) for n, count in classes.items()})
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        return self.body(pictures.contiguous(memory_format=torch.channels_last))
+
+    def predict(self, maps: Tensor) -> dict[str, Tensor]:
+        """Logits of feature maps: (B, 36, n) for each cell label, (B, n) for the background."""
+        cells = maps.flatten(2).transpose(1, 2)
+        return {n: head(cells.mean(1) if n == "background" else cells) for n, head in self.heads.items()}
+
+
+def scene_targets(scenes: Sequence[Scene]) -> dict[str, np.ndarray]:
+    """Labels that teach the backbone: of every cell, -1 where it is empty (n, 36), and of the background (n,)."""
+    return {**cell_targets(scenes), "background": np.array([s.background for s in scenes], np.int64)}
+
+
+def to_tensor(pictures: np.ndarray) -> Tensor:
+    """Pictures (B, H, W, 3) uint8 -> (B, 3, H, W) float32 in [-1, 1]."""
+    return torch.from_numpy(pictures).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
+
+
+def train_backbone(
+    images: Sequence,
+    targets: dict[str, np.ndarray],
+    classes: dict[str, int],
+    *,
+    seed: int,
+    epochs: int,
+    batch_size: int = 24,
+    lr: float = 4e-3,
+) -> tuple[Backbone, list[dict[str, float]]]:
+    """A trained backbone and its log, one row an epoch.
+
+    Parameters
+    ----------
+    images : sequence, ``images[indices]`` -> uint8 (b, H, W, 3).
+    targets : dict of ndarray int, labels of cells (n, 36), -1 where a cell is empty, and ``background`` (n,).
+    classes : dict, number of values of each.
+    """
+    from tqdm.auto import tqdm
+
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    model = Backbone(classes).to(memory_format=torch.channels_last)
+    pictures = images[: len(images)]  # rendered or read once, not once an epoch
+    steps = epochs * -(-len(images) // batch_size)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, lr, total_steps=steps, pct_start=0.15)
+    log = []
+    with tqdm(total=steps, desc="backbone", unit="step") as bar:
+        for epoch in range(epochs):
+            total = 0.0
+            order = rng.permutation(len(images))
+            for start in range(0, len(order), batch_size):
+                rows = order[start : start + batch_size]
+                loss = _loss(
+                    model, to_tensor(pictures[rows]), {n: torch.from_numpy(t[rows]) for n, t in targets.items()}
+                )
+                optimiser.zero_grad(set_to_none=True)
+                loss.backward()
+                optimiser.step()
+                schedule.step()
+                total += loss.item() * len(rows)
+                bar.update()
+            log.append({"epoch": epoch + 1, "loss": total / len(order)})
+            bar.set_postfix(loss=f"{log[-1]['loss']:.3f}")
+    return model.eval(), log
+
+
+def _loss(model: Backbone, pictures: Tensor, targets: dict[str, Tensor]) -> Tensor:
+    """Cross entropy of all labels, summed over cells, mean over pictures; an empty cell has no attributes."""
+    loss = torch.zeros(())
+    for name, logits in model.predict(model(pictures)).items():
+        target = targets[name]
+        if name == "category":
+            target = torch.where(target < 0, model.classes["category"], target)
+        loss = loss + F.cross_entropy(logits.flatten(0, -2), target.flatten(), reduction="sum", ignore_index=-1)
+    return loss / len(pictures)
+
+
+@torch.inference_mode()
+def visual_features(model: Backbone, images: Sequence, batch_size: int = 64) -> dict[str, np.ndarray]:
+    """Features of pictures: ``regions`` (n, 36, D) and ``global`` (n, 2 D), float16.
+
+    Parameters
+    ----------
+    images : sequence, ``images[i:j]`` -> uint8 (b, H, W, 3), rendered or read batch by batch.
+    """
+    regions = np.empty((len(images), N_REGIONS, model.width), np.float16)
+    for start in range(0, len(images), batch_size):
+        maps = model(to_tensor(images[start : start + batch_size]))
+        regions[start : start + batch_size] = maps.flatten(2).transpose(1, 2).numpy()
+    wide = regions.astype(np.float32)
+    return {"regions": regions, "global": np.concatenate([wide.mean(1), wide.max(1)], 1).astype(np.float16)}

@@ -1,0 +1,165 @@
+"""Figure 1, the companion's own drawing: one query retrieved both ways, relevant by id or by label."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from fico_utils import registry
+from fico_utils.display.picture import COLUMN, INK, MM, QUIET, Picture, canvas, style
+from fico_utils.errors import InputError
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One retrieved item.
+
+    Attributes
+    ----------
+    picture : ndarray (H, W, 3) uint8, or None where a caption was retrieved.
+    caption : str, the retrieved caption, or one that says what is in the picture; may be empty.
+    is_match : bool, the item belongs to the query: relevant by id (instance level).
+    shares_label : bool, it has a label in common with the query: relevant by label (category level).
+    score : float, the system's, higher is closer.
+    """
+
+    picture: np.ndarray | None
+    caption: str
+    is_match: bool
+    shares_label: bool
+    score: float
+
+
+@dataclass(frozen=True)
+class Example:
+    """One query and what two systems returned for it, best first.
+
+    Attributes
+    ----------
+    query : str or ndarray (H, W, 3) uint8, a caption or a picture.
+    fine, coarse : sequence of Hit, of a fine-grained and of a coarse-grained system.
+    fine_system, coarse_system : str, system ids.
+    note : str, which corpus, profile and seed.
+    """
+
+    query: str | np.ndarray
+    fine: Sequence[Hit]
+    coarse: Sequence[Hit]
+    fine_system: str = "scan"
+    coarse_system: str = "ucch"
+    note: str = field(default="")
+
+
+def fig1(example: Example, n: int = 5) -> Picture:
+    """Figure 1: one query retrieved both ways; a full frame is relevant by id, a dashed one by label only.
+
+    Parameters
+    ----------
+    example : Example
+    n : int, items drawn of each list, at most 5.
+
+    Raises
+    ------
+    InputError
+        A list is empty.
+    """
+    lists = {example.fine_system: list(example.fine)[:n], example.coarse_system: list(example.coarse)[:n]}
+    for system_id, hits in lists.items():
+        if not hits:
+            raise InputError(f"figure 1 was given no items retrieved by {system_id}; expected a ranked list of Hit")
+    pictures = any(h.picture is not None for hits in lists.values() for h in hits)
+    by_text = isinstance(example.query, str)
+    with style():
+        lines = textwrap.wrap(f"“{example.query}”", 54)[:4] if by_text else []
+        head, row_height = (4.5 + 3 * len(lines) if by_text else 18), (24.5 if pictures else 31)
+        total = head + 2 * row_height + 8
+        figure = Figure(figsize=(COLUMN, total * MM), layout="none")
+        ax = canvas(figure, 85, total)
+        ax.text(1.5, total - 2, "Query", fontsize=6.5, weight="bold", va="top")
+        if by_text:
+            ax.text(12, total - 2, "\n".join(lines), fontsize=6.5, va="top", style="italic", linespacing=1.15)
+        else:
+            _picture(ax, example.query, 12, total - 16, 14)
+        for row, (system_id, hits) in enumerate(lists.items()):
+            _ranking(ax, system_id, hits, total - head - row * row_height, row_height, pictures)
+        _key(ax)
+        ax.text(1.8, 0.6, example.note, fontsize=4.8, color=QUIET, va="bottom")
+    rows = [
+        (system_id, rank, h.caption, h.is_match, h.shares_label, h.score)
+        for system_id, hits in lists.items()
+        for rank, h in enumerate(hits, 1)
+    ]
+    data = pd.DataFrame(rows, columns=["system", "rank", "caption", "relevant_by_id", "relevant_by_label", "score"])
+    query = f'the caption "{example.query}"' if by_text else "a picture"
+    words = [f"{registry.system(system_id).name}: {_summary(hits)}" for system_id, hits in lists.items()]
+    return Picture(figure, data, f"One query, {query}, and what two systems return first. {'; '.join(words)}.")
+
+
+def _summary(hits: list[Hit]) -> str:
+    """A list in words: where the query's own items stand, how many share a label."""
+    ranks = ", ".join(str(rank) for rank, hit in enumerate(hits, 1) if hit.is_match)
+    own = f"by id at rank {ranks}" if ranks else "none by id"
+    return f"{own}, {sum(h.shares_label for h in hits)} of {len(hits)} relevant by label"
+
+
+def _picture(ax: Axes, picture: np.ndarray, x: float, y: float, side: float) -> None:
+    ax.imshow(picture, extent=(x, x + side, y, y + side), interpolation="nearest", aspect="auto", zorder=1)
+
+
+def _frame(ax: Axes, hit: Hit, x: float, y: float, width: float, height: float) -> None:
+    """Frame of an item: full where it is the query's own, dashed where it shares a label, else thin grey."""
+    if hit.is_match:
+        look = {"edgecolor": INK, "linewidth": 1.6}
+    elif hit.shares_label:
+        look = {"edgecolor": INK, "linewidth": 0.9, "linestyle": (0, (2.2, 1.4))}
+    else:
+        look = {"edgecolor": "#C4C4C4", "linewidth": 0.6}
+    ax.add_patch(Rectangle((x, y), width, height, facecolor="none", zorder=3, **look))
+
+
+def _ranking(ax: Axes, system_id: str, hits: list[Hit], top: float, height: float, pictures: bool) -> None:
+    """One system's list: its name in its family's colour, then the items, best first."""
+    system = registry.system(system_id)
+    search = {"cg": "CG search"}.get(system.family, "FG search")
+    ax.add_patch(Rectangle((1.5, top - 3.1), 1.4, 2.4, facecolor=system.colour, edgecolor="none"))
+    ax.text(4, top - 1.9, f"{search}: {system.name}", fontsize=6.5, weight="bold", va="center")
+    if pictures:
+        side = 15.2
+        for i, hit in enumerate(hits):
+            x, y = 1.8 + i * 16.6, top - 5 - side
+            if hit.picture is not None:
+                _picture(ax, hit.picture, x, y, side)
+            _frame(ax, hit, x, y, side, side)
+            ax.text(x, y - 0.8, _verdict(i, hit), fontsize=5, va="top")
+        return
+    step = (height - 5) / len(hits)
+    for i, hit in enumerate(hits):
+        y = top - 4.5 - (i + 1) * step
+        _frame(ax, hit, 1.8, y + 0.5, 81.5, step - 1)
+        ax.text(3, y + step / 2, textwrap.shorten(hit.caption, 66, placeholder=" …"), fontsize=5.5, va="center")
+        ax.text(82.3, y + step / 2, _verdict(i, hit), fontsize=5, va="center", ha="right")
+
+
+def _verdict(position: int, hit: Hit) -> str:
+    words = "by id" if hit.is_match else "by label" if hit.shares_label else "not"
+    return f"{position + 1}  {words}  {hit.score:.2f}"
+
+
+def _key(ax: Axes) -> None:
+    """What the frames mean."""
+    keys = (
+        ("relevant by id", True, True),
+        ("relevant by label only", False, True),
+        ("not relevant", False, False),
+    )
+    for i, (words, match, label) in enumerate(keys):
+        x = 1.8 + i * 27
+        _frame(ax, Hit(None, "", match, label, 0), x, 3.6, 2.6, 2.2)
+        ax.text(x + 3.5, 4.7, words, fontsize=5, va="center")

@@ -1,0 +1,160 @@
+"""Figure 2, the companion's own drawing: the paper's framework as the folders of this package."""
+
+from __future__ import annotations
+
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+
+from fico_utils import registry
+from fico_utils.display.picture import COLUMN, MM, QUIET, Picture, canvas, style
+
+PACKAGE = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Component:
+    """A component of the paper's framework and the files of this package that are it.
+
+    Attributes
+    ----------
+    title, does : str
+    folder : str, below the package.
+    modules : tuple of str, glob patterns of module names inside the folder.
+    """
+
+    title: str
+    does: str
+    folder: str
+    modules: tuple[str, ...] = ("*",)
+
+    def files(self) -> list[str]:
+        """Names of its modules, without ending, sorted; a module that two patterns name is the first's."""
+        earlier = COMPONENTS[: COMPONENTS.index(self)] if self in COMPONENTS else ()
+        taken = {name for c in earlier if c.folder == self.folder for name in c._matches()}
+        return sorted(self._matches() - taken)
+
+    def _matches(self) -> set[str]:
+        found = {p.stem for m in self.modules for p in (PACKAGE / self.folder).glob(f"{m}.py")}
+        return {name for name in found if not name.startswith("_")}
+
+
+COMPONENTS = (
+    Component("Data pre-processing", "pictures, captions, labels, splits, features", "data"),
+    Component("Model encoding", "one fit and one encode for systems of", "models"),
+    Component(
+        "Similarity",
+        "cosine, inner product, Euclidean, Hamming, attention",
+        "evaluation",
+        ("similarity", "kernels*", "codes"),
+    ),
+    Component(
+        "Retrieval tasks",
+        "instance level: relevant by id; category level: by label",
+        "evaluation",
+        ("tasks", "ties", "observ*"),
+    ),
+    Component(
+        "Evaluation metrics",
+        "R@k, ranks, mAP@k, 11-point curves, chance",
+        "evaluation",
+    ),
+)
+#: What goes down from each component to the next.
+FLOWS = ("features", "embeddings or hash codes", "scores, both directions", "ranks of relevant items")
+COMPLEXITY = Component("Complexity analysis", "encode store attend search", "costs")
+
+BOX_WIDTH, GAP, LINE = 63.0, 5.0, 2.15
+
+
+def fig2() -> Picture:
+    """Figure 2: the framework's components, the modules of each, and what flows between them."""
+    code = [textwrap.wrap(f"{c.folder}/  {', '.join(c.files())}", 53) for c in COMPONENTS]
+    heights = [9.4 + LINE * len(lines) for lines in code]
+    height = sum(heights) + GAP * (len(heights) - 1) + 3
+    with style():
+        figure = Figure(figsize=(COLUMN, height * MM), layout="none")
+        ax = canvas(figure, 85, height)
+        y, bottoms = height - 1.5, []
+        for i, (component, lines) in enumerate(zip(COMPONENTS, code, strict=True)):
+            if i:
+                _arrow(ax, (9, y), (9, y - GAP))
+                ax.text(11.5, y - GAP / 2, FLOWS[i - 1], fontsize=5.3, va="center", style="italic", color=QUIET)
+                y -= GAP
+            y -= heights[i]
+            bottoms.append(y)
+            _component(ax, f"{i + 1}", component, lines, y, heights[i])
+        _families(ax, bottoms[1] + heights[1] - 6.5)
+        _complexity(ax, bottoms, heights)
+    rows = [
+        (number, c.title, c.does, f"fico_utils/{c.folder}/", " ".join(c.files()))
+        for number, c in enumerate((*COMPONENTS, COMPLEXITY), 1)
+    ]
+    data = pd.DataFrame(rows, columns=["component", "title", "does", "folder", "modules"])
+    words = "; ".join(f"{n}, {title} in {folder}" for n, title, _, folder, _ in rows[:-1])
+    alt = (
+        f"The framework as boxes from top to bottom: {words}. Beside encoding, similarity and tasks "
+        f"stands the complexity analysis in fico_utils/{COMPLEXITY.folder}/."
+    )
+    return Picture(figure, data, alt)
+
+
+def _component(ax: Axes, number: str, component: Component, code: list[str], y: float, height: float) -> None:
+    """One component's box: number, title, what it does, its modules."""
+    _box(ax, 1.5, y, BOX_WIDTH, height)
+    top = y + height
+    ax.text(3.7, top - 3.2, number, fontsize=8, weight="bold", color=QUIET, va="center")
+    ax.text(8, top - 3.2, component.title, fontsize=7, weight="bold", va="center")
+    ax.text(8, top - 6.6, component.does, fontsize=5.3, va="center")
+    ax.text(
+        8,
+        y + 1.1,
+        "\n".join(code),
+        fontsize=4.8,
+        va="bottom",
+        color=QUIET,
+        family="monospace",
+        linespacing=1.1,
+    )
+
+
+def _families(ax: Axes, y: float) -> None:
+    """The three families as chips in their colours, after what the encoding box says."""
+    for i, (family, words) in enumerate((("vlp", "VLP"), ("fg", "FG"), ("cg", "CG"))):
+        hue = registry.FAMILIES[family][1][1]
+        ax.text(
+            49 + 6.2 * i, y, words, fontsize=5, weight="bold", color="white", ha="center", va="center",
+            bbox={"boxstyle": "round,pad=0.25", "facecolor": hue, "edgecolor": "none"},
+        )  # fmt: skip
+
+
+def _complexity(ax: Axes, bottoms: list[float], heights: list[float]) -> None:
+    """The column beside encoding, similarity and tasks, whose costs it measures."""
+    low, high, x = bottoms[3], bottoms[1] + heights[1], BOX_WIDTH + 5.0
+    width = 85 - x - 1.5
+    _box(ax, x, low, width, high - low)
+    middle = x + width / 2
+    ax.text(middle, high - 2, "Complexity\nanalysis", fontsize=6, weight="bold", va="top", ha="center")
+    ax.text(middle, high - 9, COMPLEXITY.does.replace(" ", "\n"), fontsize=5.3, va="top", ha="center")
+    names = COMPLEXITY.files()
+    room = int((high - low - 22) / LINE)  # lines left below the words
+    files = "\n".join([f"{COMPLEXITY.folder}/", *names[:room], *(["..."] if len(names) > room else [])])
+    ax.text(middle, low + 1.1, files, fontsize=4.8, va="bottom", ha="center", color=QUIET, family="monospace")
+    for i in (1, 2, 3):
+        y = bottoms[i] + heights[i] / 2
+        _arrow(ax, (1.5 + BOX_WIDTH, y), (x, y))
+
+
+def _box(ax: Axes, x: float, y: float, width: float, height: float) -> None:
+    outline = {"boxstyle": "round,pad=0,rounding_size=1.2", "facecolor": "#F7F7F7", "edgecolor": "#555555"}
+    ax.add_patch(FancyBboxPatch((x, y), width, height, linewidth=0.8, **outline))
+
+
+def _arrow(ax: Axes, start: tuple[float, float], end: tuple[float, float]) -> None:
+    look = {"arrowstyle": "-|>", "mutation_scale": 6, "linewidth": 0.8, "color": QUIET}
+    ax.add_patch(FancyArrowPatch(start, end, shrinkA=0, shrinkB=0, **look))

@@ -1,0 +1,308 @@
+"""A table as cells: how a number or its absence is printed, which is best, and the files it becomes.
+
+`Table` holds every cell of ours, of the paper and of the difference under the same row and column names, so
+that `frame`, `paper` and `side_by_side` are views of one thing, and `trace` says where each cell came from.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from fico_utils.errors import InputError
+from fico_utils.workspace import Run, write_text
+
+UNDEFINED, UNAVAILABLE, DNF, EXTRAPOLATED = "n/a", "–", "DNF", "†"
+MARKS = (
+    f"{UNDEFINED}: undefined for this system; {UNAVAILABLE}: unavailable; {DNF}: did not finish; "
+    f"{EXTRAPOLATED}: extrapolated. Bold: best of its column, ours and the paper's each."
+)
+GIB = 2**30
+REFERENCE = "Reference"  # the row group of chance and the perfect retriever
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One number of a table, or the reason why there is none.
+
+    Attributes
+    ----------
+    value : float, as in the tidy tables (fraction, seconds, bytes); NaN where there is none.
+    status : str, of the tidy row; ``unavailable`` where there is no row.
+    spread : float, of the tidy row; where it reaches down to zero the value is an upper bound.
+    text : str, printed as it stands, for cells that are words.
+    where : str, the tidy row it is, or "".
+    """
+
+    value: float = math.nan
+    status: str = "unavailable"
+    spread: float = math.nan
+    text: str = ""
+    where: str = ""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: its header, top level first; what it holds; which end of it is best.
+
+    Attributes
+    ----------
+    header : tuple of str
+    kind : str, ``percent``, ``seconds``, ``gib`` or ``text``.
+    best : str, ``max``, ``min`` or "" (no best).
+    """
+
+    header: tuple[str, ...]
+    kind: str
+    best: str = ""
+
+
+def significant(value: float) -> str:
+    """`value` with two decimals, or two digits below one.
+
+    >>> significant(93.268), significant(0.0123), significant(0.5)
+    ('93.27', '0.012', '0.50')
+    """
+    if value >= 0.995 or value == 0:
+        return f"{value:.2f}"
+    exponent = int(f"{value:.1e}".split("e")[1])  # of the rounded value: 0.0996 is 0.10
+    return f"{value:.{1 - exponent}f}"
+
+
+def printed(cell: Cell, kind: str, part: str) -> str:
+    """A cell as it is printed in `part` (ours, paper, difference, ratio).
+
+    >>> printed(Cell(0.667, "ok"), "percent", "ours"), printed(Cell(status="dnf"), "seconds", "paper")
+    ('66.7', 'DNF')
+    """
+    if cell.text:
+        return cell.text
+    if cell.status not in ("ok", "extrapolated"):
+        return {"undefined": UNDEFINED, "dnf": DNF}.get(cell.status, UNAVAILABLE)
+    mark = EXTRAPOLATED if cell.status == "extrapolated" else ""
+    if part == "difference":
+        return f"{round(100 * cell.value, 1) or 0.0:+.1f}{mark}"  # never -0.0
+    if part == "ratio":
+        return f"{significant(cell.value)}×{mark}"
+    if kind == "percent":
+        return f"{100 * cell.value:.1f}{mark}"
+    if part == "paper" and cell.spread >= cell.value:
+        return f"<{cell.value + cell.spread:.12g}"
+    if kind == "seconds":  # the paper's with the digits that it prints
+        return (f"{cell.value:.12g}" if part == "paper" else significant(cell.value)) + mark
+    return significant(cell.value / GIB) + mark
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the paper: ours, the paper's, and how they differ.
+
+    Attributes
+    ----------
+    name : str, ``table1`` ... ``table7``: the stem of its files.
+    caption : str, what it shows, then profile, seed and corpora of our numbers.
+    rows : tuple of (group, label), in order.
+    columns : tuple of Column, in order; headers are unique and name the paper's corpora.
+    cells : dict, (part, row, header) -> Cell; part is ``ours`` or ``paper``; a missing cell is unavailable.
+    comparison : str, ``difference`` (ours - paper) or ``ratio`` (ours / paper); "" where the cells are words.
+    names : dict, the paper's corpus name -> that of the corpus whose numbers stand beside it.
+    row_name : str, heading of the labels.
+    best_in_group : bool, the best is sought in each row group, where groups are not comparable.
+    """
+
+    name: str
+    caption: str
+    rows: tuple[tuple[str, str], ...]
+    columns: tuple[Column, ...]
+    cells: dict[tuple[str, tuple[str, str], tuple[str, ...]], Cell]
+    comparison: str
+    names: dict[str, str]
+    row_name: str = "System"
+    best_in_group: bool = False
+
+    def cell(self, part: str, row: tuple[str, str], column: Column) -> Cell:
+        """The cell of a part; that of the comparison is made of the other two."""
+        if part in ("ours", "paper"):
+            return self.cells.get((part, row, column.header), Cell())
+        ours, paper = self.cell("ours", row, column), self.cell("paper", row, column)
+        if math.isnan(ours.value) or math.isnan(paper.value) or (part == "ratio" and paper.value == 0):
+            return Cell()
+        value = ours.value - paper.value if part == "difference" else ours.value / paper.value
+        status = "extrapolated" if "extrapolated" in (ours.status, paper.status) else "ok"
+        return Cell(value, status, where=f"{ours.where} | {paper.where}")
+
+    def has(self, part: str, row: tuple[str, str]) -> bool:
+        """Whether a row of a part says more than "unavailable"."""
+        return any(printed(self.cell(part, row, c), c.kind, part) != UNAVAILABLE for c in self.columns)
+
+    def is_best(self, part: str, row: tuple[str, str], column: Column) -> bool:
+        """Whether a cell holds the best of at least two numbers of its column (ties share it)."""
+        if not column.best or part not in ("ours", "paper") or row[0] == REFERENCE:
+            return False
+        known = {r: self.cell(part, r, column).value for r in self.rows if r[0] == row[0] or not self.best_in_group}
+        known = {r: v for r, v in known.items() if r[0] != REFERENCE and not math.isnan(v)}
+        return len(known) > 1 and known.get(row) == (max if column.best == "max" else min)(known.values())
+
+    # ------------------------------------------------------------------------------------------- as frames
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """Ours in the paper's shape, printed."""
+        return self._frame([(r, "ours") for r in self.rows], self.names, parts=False)
+
+    @property
+    def paper(self) -> pd.DataFrame:
+        """The paper's own table, printed, without rows and columns that the paper has not."""
+        rows = [(r, "paper") for r in self.rows if self.has("paper", r) and r[0] != REFERENCE]
+        frame = self._frame(rows, {}, parts=False)
+        return frame.loc[:, (frame != UNAVAILABLE).any()]
+
+    @property
+    def side_by_side(self) -> pd.DataFrame:
+        """Every row three times, printed: ours, the paper's, and how they differ (where there are both)."""
+        return self._frame(self._stacked(), self._both_names(), parts=True)
+
+    @property
+    def trace(self) -> pd.DataFrame:
+        """One row a cell: part, row, column, what is printed, value, status, and the tidy row it is."""
+        rows = []
+        for row, part in self._stacked():
+            for column in self.columns:
+                cell = self.cell(part, row, column)
+                text = printed(cell, column.kind, part)
+                rows.append((part, *row, " ".join(column.header), text, cell.value, cell.status, cell.where))
+        return pd.DataFrame(rows, columns=["part", "group", "row", "column", "printed", "value", "status", "where"])
+
+    def _stacked(self) -> list[tuple[tuple[str, str], str]]:
+        """(row, part) as in `side_by_side`: a system always has ours, the rest where it says something."""
+        parts = ("ours", "paper", self.comparison) if self.comparison else ("ours", "paper")
+        return [(r, p) for r in self.rows for p in parts if (p == "ours" and r[0] != REFERENCE) or self.has(p, r)]
+
+    def _both_names(self) -> dict[str, str]:
+        return {paper: f"{ours} beside {paper}" for paper, ours in self.names.items() if ours != paper}
+
+    def _headers(self, names: dict[str, str]) -> list[tuple[str, ...]]:
+        return [tuple(names.get(level, level) for level in c.header) for c in self.columns]
+
+    def _frame(self, rows: Iterable[tuple[tuple[str, str], str]], names: dict[str, str], parts: bool) -> pd.DataFrame:
+        rows = list(rows)
+        index = [(*row, part) if parts else row for row, part in rows]
+        levels = ["Group", self.row_name, "Source"] if parts else ["Group", self.row_name]
+        headers = self._headers(names)
+        body = [[printed(self.cell(part, row, c), c.kind, part) for c in self.columns] for row, part in rows]
+        return pd.DataFrame(
+            body,
+            index=pd.MultiIndex.from_tuples(index, names=levels),
+            columns=pd.Index([h for (h,) in headers]) if len(headers[0]) == 1 else pd.MultiIndex.from_tuples(headers),
+        )
+
+    # -------------------------------------------------------------------------------------------- as files
+
+    def _bold(self) -> pd.DataFrame:
+        """Shape of `side_by_side`: true where a cell is the best of its column."""
+        best = [[self.is_best(part, row, c) for c in self.columns] for row, part in self._stacked()]
+        frame = self.side_by_side
+        return pd.DataFrame(best, index=frame.index, columns=frame.columns)
+
+    def to_csv(self) -> str:
+        """`side_by_side` as CSV, one header line, levels joined by a blank."""
+        frame = self.side_by_side
+        frame.columns = [" ".join(filter(None, header)) for header in self._headers(self._both_names())]
+        return frame.reset_index().to_csv(index=False, lineterminator="\n")
+
+    def to_markdown(self, measured_only: bool = False) -> str:
+        """`side_by_side` as a GitHub table; `measured_only` drops the rows without numbers of ours."""
+        frame, bold = self.side_by_side, self._bold()
+        keep = [not measured_only or self.has("ours", row) for row, _ in self._stacked()]
+        frame, bold = frame[keep], bold[keep]
+        head = [*frame.index.names, *("<br>".join(filter(None, h)) for h in self._headers(self._both_names()))]
+        lines = [f"**{self.caption}**", "", _line(head), _line(["---"] * 3 + ["---:"] * len(self.columns))]
+        before = ("", "", "")
+        for index, cells, best in zip(frame.index, frame.to_numpy(), bold.to_numpy(), strict=True):
+            group = "" if index[0] == before[0] else index[0]
+            label = "" if index[:2] == before[:2] else index[1]
+            texts = [f"**{c}**" if b else c for c, b in zip(cells, best, strict=True)]
+            lines.append(_line([group, label, index[2], *texts]))
+            before = index
+        return "\n".join([*lines, "", MARKS, ""])
+
+    def to_html(self) -> str:
+        """`side_by_side` as an HTML fragment: a captioned table of class ``fico-table`` and its marks."""
+        style = self._style().set_caption(self.caption).set_table_attributes('class="fico-table"')
+        return f'<div class="fico-table-frame">\n{style.to_html()}<p class="fico-marks">{MARKS}</p>\n</div>\n'
+
+    def to_latex(self) -> str:
+        """`side_by_side` as a LaTeX table as wide as the text; needs booktabs and graphicx."""
+        style = self._style().format(escape="latex").format_index(escape="latex", axis=0)
+        style = style.format_index(escape="latex", axis=1)
+        n = len(self.columns)
+        body = style.to_latex(
+            hrules=True, multicol_align="c", multirow_align="naive", sparse_index=True, convert_css=True,
+            column_format="lll" + ("l" if self.comparison == "" else "r") * n, clines="skip-last;data",
+        )  # fmt: skip
+        # Rules in the manner of booktabs: a full one where a group ends, a short one where a system ends.
+        group, system = rf"\cline{{1-{3 + n}}}", rf"\cline{{2-{3 + n}}}"
+        body = body.replace(f"{group} {system}\n\\bottomrule", r"\bottomrule")
+        body = body.replace(f"{group} {system}", r"\midrule").replace(system, rf"\cmidrule{{2-{3 + n}}}")
+        caption = self.caption.replace("Table", "The paper's Table", 1)  # LaTeX counts its own
+        text = "\n".join(
+            [
+                r"% needs \usepackage{booktabs,graphicx}", r"\begin{table*}", r"\centering",
+                rf"\caption{{{_latex(caption)} {_latex(MARKS)}}}", rf"\label{{tab:{self.name}}}",
+                r"\resizebox{\textwidth}{!}{%", body.rstrip() + "}", r"\end{table*}", "",
+            ]
+        )  # fmt: skip
+        for sign, command in (("–", "--"), ("†", r"\textdagger{}"), ("×", r"$\times$")):
+            text = text.replace(sign, command)
+        return text
+
+    def _style(self):
+        """Styler of `side_by_side`: bold best, fixed ids, so that same input gives same bytes."""
+        best = self._bold().map(lambda b: "font-weight: bold" if b else "")
+        from pandas.io.formats.style import Styler
+
+        return Styler(self.side_by_side, uuid=self.name, cell_ids=False).apply(lambda _: best, axis=None)
+
+    def _repr_html_(self) -> str:
+        return self.to_html()
+
+    def write(self, place: Run | str | Path) -> list[Path]:
+        """Paths of the CSV, Markdown, HTML and LaTeX files, written to a folder or a run's ``tables/``."""
+        folder = place.path("tables") if isinstance(place, Run) else Path(place)
+        paths = []
+        for ending, text in (
+            ("csv", self.to_csv()), ("md", self.to_markdown()), ("html", self.to_html()), ("tex",
+            self.to_latex())
+        ):  # fmt: skip
+            paths.append(folder / f"{self.name}.{ending}")
+            write_text(paths[-1], text)
+        return paths
+
+
+def one_run(frame: pd.DataFrame, table: str) -> pd.DataFrame:
+    """The rows of `frame` that are not the paper's, if they are of one profile and one run.
+
+    Raises
+    ------
+    InputError
+        Results of several profiles or runs.
+    """
+    ours = frame[frame["profile"] != "paper"]
+    for column in ("profile", "run"):
+        known = sorted(ours[column].unique())
+        if len(known) > 1:
+            raise InputError(f"{table} mixes {column}s {', '.join(known)}; expected one, keep the rows of one of them")
+    return ours
+
+
+def _line(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _latex(text: str) -> str:
+    return re.sub(r"([%&_#$])", r"\\\1", text)

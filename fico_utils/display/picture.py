@@ -1,0 +1,103 @@
+"""A figure with its numbers and its words, written as SVG, PDF and CSV: same input, same bytes."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib as mpl
+import matplotlib.style
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from fico_utils.workspace import Run, atomic_path
+
+STYLE = Path(__file__).with_name("fico.mplstyle")
+MM = 1 / 25.4
+#: Width of a printed column, inch.
+COLUMN = 85 * MM
+#: Colours of lines and words that stand for no system.
+INK, QUIET = "#222222", "#767676"
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """The package's drawing style and nothing else, whatever the reader has set."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        matplotlib.style.use(STYLE)
+        yield
+
+
+def canvas(figure: Figure, width: float, height: float) -> Axes:
+    """An empty drawing area whose unit is 1 mm."""
+    ax = figure.add_axes((0, 0, 1, 1))
+    ax.set_xlim(0, width)
+    ax.set_ylim(0, height)
+    ax.set_axis_off()
+    return ax
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure, the numbers drawn in it, and a sentence for those who cannot see it.
+
+    Attributes
+    ----------
+    figure : matplotlib Figure
+    data : DataFrame, one row a drawn number.
+    alt : str, alternative text.
+    """
+
+    figure: Figure
+    data: pd.DataFrame
+    alt: str
+
+    def render(self, file_format: str, dpi: int = 200) -> bytes:
+        """The figure's bytes as ``svg``, ``pdf`` or ``png``, without dates."""
+        metadata = {
+            "svg": {"Date": None, "Creator": "fico_utils", "Description": self.alt},
+            "pdf": {
+                "CreationDate": None,
+                "Creator": "fico_utils",
+                "Producer": "fico_utils",
+                "Subject": self.alt,
+            },
+            "png": {"Software": "fico_utils", "Description": self.alt},
+        }
+        with style(), io.BytesIO() as buffer:
+            # A figure keeps the layout it was made with; saving would give one made without any that of the style.
+            mpl.rcParams["figure.constrained_layout.use"] = False
+            self.figure.savefig(buffer, format=file_format, dpi=dpi, metadata=metadata[file_format])
+            return buffer.getvalue()
+
+    def _repr_html_(self) -> str:
+        picture = base64.b64encode(self.render("png")).decode()
+        width = round(self.figure.get_figwidth() * 150)
+        return f'<img width="{width}" alt="{html.escape(self.alt)}" src="data:image/png;base64,{picture}">'
+
+
+def save(picture: Picture, place: Run | str | Path, name: str) -> list[Path]:
+    """Paths of ``name.svg``, ``name.pdf`` and ``name.csv`` (the plotted numbers), written.
+
+    Parameters
+    ----------
+    picture : Picture
+    place : Run (then ``figures/`` below it), or a folder.
+    name : str, ``fig1`` ... ``fig4``.
+    """
+    folder = place.path("figures") if isinstance(place, Run) else Path(place)
+    table = picture.data.to_csv(index=False, float_format="%.9g", lineterminator="\n").encode()
+    files = {"svg": picture.render("svg"), "pdf": picture.render("pdf"), "csv": table}
+    paths = []
+    for ending, content in files.items():
+        paths.append(folder / f"{name}.{ending}")
+        with atomic_path(paths[-1]) as temporary:
+            temporary.write_bytes(content)
+    return paths

@@ -1,0 +1,165 @@
+"""Pictures of the notebooks: scenes with their captions, neighbours, training curves, attention, distances."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from fico_utils import registry
+from fico_utils.display.picture import COLUMN, MM, Picture, canvas, style
+
+PAGE = 2 * COLUMN
+ORDER_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
+
+
+def sheet(pictures: Sequence[np.ndarray], captions: Sequence[str], columns: int = 5, alt: str = "") -> Picture:
+    """A page of pictures, each with its caption below.
+
+    Parameters
+    ----------
+    pictures : sequence of ndarray (H, W, 3) uint8
+    captions : sequence of str, as many.
+    """
+    texts = [_wrapped(caption, 185 // columns) for caption in captions]
+    rows, gap = -(-len(pictures) // columns), 2.5
+    side = (PAGE / MM - gap * (columns - 1)) / columns
+    below = 3.2 * max(text.count("\n") + 1 for text in texts) + 2
+    height = rows * (side + below)
+    with style():
+        figure = Figure(figsize=(PAGE, height * MM), layout="none")
+        ax = canvas(figure, PAGE / MM, height)
+        for i, (picture, text) in enumerate(zip(pictures, texts, strict=True)):
+            x, y = (i % columns) * (side + gap), height - (i // columns) * (side + below)
+            ax.imshow(picture, extent=(x, x + side, y - side, y))
+            ax.text(x, y - side - 1, text, va="top", linespacing=1.2)
+        ax.set_xlim(0, PAGE / MM)
+        ax.set_ylim(0, height)
+    data = pd.DataFrame({"caption": list(captions)})
+    return Picture(figure, data, alt or f"{len(pictures)} pictures with their captions.")
+
+
+def _wrapped(text: str, width: int) -> str:
+    """Text in lines of `width`; line breaks of its own stay."""
+    return "\n".join(line for part in text.split("\n") for line in textwrap.wrap(part, width) or [""])
+
+
+def curves(logs: Mapping[str, Sequence[Mapping[str, float]]], terms: Sequence[str] = ("loss", "score")) -> Picture:
+    """Training curves: a panel for each term, a line for each training.
+
+    Parameters
+    ----------
+    logs : mapping, name -> rows of `training.fit`'s log.
+    terms : names of loss terms, or ``score``: the validation score that chooses the checkpoint (circled).
+    """
+    with style():
+        figure = Figure(figsize=(PAGE, 48 * MM))
+        for ax, term in zip(np.atleast_1d(figure.subplots(1, len(terms))), terms, strict=True):
+            for (name, log), colour in zip(logs.items(), ORDER_COLOURS, strict=False):
+                epochs, values = [row["epoch"] for row in log], [row[term] for row in log]
+                ax.plot(epochs, values, marker="o", markersize=2.5, color=colour, label=name)
+                if term == "score":
+                    best = int(np.argmax(values))
+                    ax.plot(epochs[best], values[best], "o", markersize=7, fillstyle="none", color=colour)
+            ax.set_xlabel("epoch")
+            ax.set_ylabel("mean recall on validation (0 to 1)" if term == "score" else f"{term}, training")
+            ax.xaxis.get_major_locator().set_params(integer=True)
+        figure.axes[-1].legend()
+    rows = [{"training": name, **row} for name, log in logs.items() for row in log]
+    return Picture(figure, pd.DataFrame(rows), f"Training curves of {', '.join(logs)}: {', '.join(terms)} by epoch.")
+
+
+def attention(picture: np.ndarray, words: Sequence[str], weights: np.ndarray, columns: int = 6) -> Picture:
+    """Where each word of a caption looks: its weights over the grid of regions, laid on the picture.
+
+    Parameters
+    ----------
+    picture : ndarray (H, W, 3) uint8
+    words : sequence of str
+    weights : ndarray (n_words, R), rows sum to 1; R is a square number, regions in reading order.
+    """
+    side = int(np.sqrt(weights.shape[1]))
+    rows = -(-len(words) // columns)
+    height, width = picture.shape[:2]
+    with style():
+        figure = Figure(figsize=(PAGE, rows * PAGE / columns * 1.15))
+        axes = figure.subplots(rows, columns, squeeze=False).ravel()
+        for ax in axes:
+            ax.set_axis_off()
+        for ax, word, weight in zip(axes, words, weights, strict=False):
+            ax.imshow(picture)
+            veil = np.zeros((side, side, 4))
+            veil[..., 3] = 0.82 * (1 - weight.reshape(side, side) / weight.max())  # dark where it does not look
+            ax.imshow(veil, extent=(-0.5, width - 0.5, height - 0.5, -0.5), interpolation="nearest")
+            ax.set_title(word)
+    data = pd.DataFrame(weights, index=pd.Index(words, name="word")).reset_index()
+    return Picture(figure, data, f"Attention of the words {', '.join(words)} over {side} x {side} regions.")
+
+
+def distances(values: Mapping[str, np.ndarray], bits: int) -> Picture:
+    """How far apart codes are: the share of pairs at each Hamming distance, a line for each kind of pair.
+
+    Parameters
+    ----------
+    values : mapping, kind of pair -> ndarray of int distances.
+    """
+    shares = {kind: np.bincount(d, minlength=bits + 1) / len(d) for kind, d in values.items()}
+    with style():
+        figure = Figure(figsize=(PAGE * 0.62, 46 * MM))
+        ax = figure.subplots()
+        for (kind, share), colour in zip(shares.items(), ORDER_COLOURS, strict=False):
+            ax.fill_between(range(bits + 1), share, step="mid", alpha=0.25, color=colour, linewidth=0)
+            ax.step(range(bits + 1), share, where="mid", color=colour, label=kind)
+        ax.set_xlabel(f"Hamming distance of {bits}-bit codes (bits)")
+        ax.set_ylabel("share of pairs")
+        ax.set_ylim(bottom=0)
+        ax.legend()
+    data = pd.DataFrame(shares).rename_axis("distance").reset_index()
+    return Picture(figure, data, f"Distribution of Hamming distances: {', '.join(values)}.")
+
+
+def heatmap(frame: pd.DataFrame, title: str, note: str) -> Picture:
+    """A table as coloured cells with their numbers: systems in rows, anything in columns; fractions from 0 to 1.
+
+    Parameters
+    ----------
+    frame : DataFrame, index: system ids; column levels are joined for the labels.
+    title, note : str, what the numbers are, and where they come from.
+    """
+    import seaborn as sns
+
+    labels = [" ".join(map(str, c)) if isinstance(c, tuple) else str(c) for c in frame.columns]
+    with style():
+        figure = Figure(figsize=(PAGE * 0.8, (16 + 8 * len(frame)) * MM))
+        ax = figure.subplots()
+        named = frame.set_axis(labels, axis=1).rename(index=lambda s: registry.system(s).name)
+        sns.heatmap(named, ax=ax, annot=True, fmt=".2f", cmap="cividis", vmin=0, vmax=1, annot_kws={"size": 6.5})
+        ax.set(title=f"{title} ({note})", xlabel="", ylabel="")
+        ax.tick_params(length=0, labelrotation=0)
+    return Picture(figure, frame.set_axis(labels, axis=1).reset_index(), f"{title}, a cell for each system and column.")
+
+
+def tie_gap(table: pd.DataFrame, title: str = "") -> Picture:
+    """Recall under the best, expected and worst order of tied items: a bar from worst to best for each system.
+
+    Parameters
+    ----------
+    table : DataFrame with columns system, optimistic, expected, pessimistic (fractions).
+    """
+    with style():
+        figure = Figure(figsize=(PAGE * 0.62, (14 + 8 * len(table)) * MM))
+        ax = figure.subplots()
+        for row, line in enumerate(table.itertuples()):
+            system = registry.system(line.system)
+            ax.plot(
+                [100 * line.pessimistic, 100 * line.optimistic], [row, row], color=system.colour, linewidth=4, alpha=0.4
+            )
+            ax.plot(100 * line.expected, row, system.marker, color=system.colour, markersize=5)
+        ax.set_yticks(range(len(table)), [registry.system(s).name for s in table.system])
+        ax.set_ylim(len(table) - 0.5, -0.5)
+        ax.set_title(title)
+        ax.set_xlabel("R@1, %: worst to best order of tied items; marker: expected value")
+    return Picture(figure, table, "Recall at 1 under the best, expected and worst order of tied items.")

@@ -1,0 +1,104 @@
+"""``python -m fico_utils evaluate``: score embeddings that somebody brings."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from fico_utils.errors import InputError
+
+#: Flag -> what the file holds.
+FILES = {
+    "--images": "embeddings or hash codes of the images, (n_img, d)",
+    "--texts": "embeddings or hash codes of the captions, (n_txt, d)",
+    "--similarity": "instead of embeddings: a matrix (n_img, n_txt), larger is closer, -inf is not ranked",
+    "--similarity-t2i": "where the directions differ: a matrix (n_txt, n_img)",
+    "--caption-image": "index of each caption's image, (n_txt,); may be left out where n_img divides n_txt and "
+    "captions of an image are consecutive",
+    "--labels": "multi-hot (n_img, n_labels), or class numbers (n_img,); without it no category metrics",
+}
+MEASURES = ("cosine", "inner_product", "euclidean", "hamming")
+TIES = ("expected", "optimistic", "pessimistic", "index")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of ``evaluate`` to a parser."""
+    parser.description = (
+        "Score your own embeddings, hash codes or similarity matrix. FILE is .npy, .npz, .safetensors or .mat; "
+        "FILE:NAME picks one array."
+    )
+    for flag, text in FILES.items():
+        parser.add_argument(flag, metavar="FILE", help=text)
+    parser.add_argument("--measure", choices=MEASURES, default="cosine")
+    parser.add_argument("--bits", type=int, metavar="N", help="codes are packed, 8 bits a byte (uint8)")
+    parser.add_argument("--recall-at", default="1,5,10,50,100,200", metavar="K,K,...")
+    parser.add_argument("--map-at", default="10,100,N", metavar="K,K,...", help="N is all")
+    parser.add_argument("--ties", choices=TIES, default="expected", help="order of items with equal score")
+    parser.add_argument("--curve", action="store_true", help="the 11-point precision-recall curve")
+    parser.add_argument(
+        "--intervals", action="store_true", help="95 %% bootstrap intervals, images resampled with their captions"
+    )
+    parser.add_argument(
+        "--allow-zero", action="store_true", help="a zero vector under cosine scores 0 with everything"
+    )
+    parser.add_argument("--block-mib", type=int, default=256, metavar="N", help="memory for one block of scores")
+    parser.add_argument("--out", metavar="FILE.csv", help="write a tidy table; without it a table is printed")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Exit code of ``evaluate``: 0, or 2 after one sentence on stderr if the input is not good."""
+    try:
+        _run(args)
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+def _run(args: argparse.Namespace) -> None:
+    out = None if args.out is None else Path(args.out)
+    if out is not None and (out.suffix != ".csv" or not out.parent.is_dir()):
+        raise InputError(f"--out is {out}, expected a name ending in .csv in a folder that exists")
+    recall_at, map_at = _numbers(args.recall_at, "--recall-at"), _numbers(args.map_at, "--map-at")
+
+    from fico_utils.data.arrays import read_array
+    from fico_utils.evaluation import evaluate
+
+    arrays = {}
+    for flag in FILES:
+        name = flag[2:].replace("-", "_")
+        place = getattr(args, name)
+        arrays[name] = None if place is None else read_array(place)
+    if arrays["caption_image"] is not None and 1 in arrays["caption_image"].shape:
+        # MATLAB knows no one-dimensional arrays
+        arrays["caption_image"] = arrays["caption_image"].ravel()
+    scores = evaluate(
+        arrays.pop("images"),
+        arrays.pop("texts"),
+        **arrays,
+        measure=args.measure,
+        bits=args.bits,
+        recall_at=recall_at,
+        map_at=map_at,
+        ties=args.ties,
+        curve=args.curve,
+        intervals=args.intervals,
+        allow_zero=args.allow_zero,
+        block_mib=args.block_mib,
+    )
+    if out is None:
+        print(scores.to_string(index=False, na_rep="", float_format=lambda x: f"{x:.4f}"))
+        return
+    from fico_utils.workspace import atomic_path
+
+    with atomic_path(out) as temporary:
+        scores.to_csv(temporary, index=False)
+
+
+def _numbers(text: str, flag: str) -> tuple[int | str, ...]:
+    """The numbers of a list such as ``1,5,N``; what is no number stays text, to be refused with the rest."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(parts):
+        raise InputError(f"{flag} is {text!r}, expected numbers with commas between them, such as 1,5,10")
+    return tuple(int(part) if part.lstrip("-").isdigit() else part.upper() for part in parts)

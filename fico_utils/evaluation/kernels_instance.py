@@ -1,0 +1,79 @@
+"""Compiled loops over one block of scores: what the instance level counts.
+
+All compiled functions are made by numba at their first call (seconds, then cached beside this file) and release the
+GIL. They never see NaN or +inf, which the callers refuse. numba's cache notices a change only in the file of a
+function itself, so that a compiled function calls only those of its own module.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
+
+
+@intrinsic
+def _popcount(typingctx, word):
+    """Number of set bits of a 64-bit word (numba has no ``numpy.bitwise_count``)."""
+
+    def codegen(context, builder, signature, args):
+        return builder.ctpop(builder.bitcast(args[0], ir.IntType(64)))
+
+    return types.uint64(types.uint64), codegen
+
+
+@njit(nogil=True, cache=True)
+def code_scores(queries, gallery, bits, out):
+    """Fill ``out`` (b, m) uint16 with bits - Hamming distance; queries (b, w), gallery (w, m), both uint64."""
+    step = 4096
+    for i in range(queries.shape[0]):
+        for start in range(0, gallery.shape[1], step):
+            row = out[i, start : start + step]
+            row[:] = bits
+            for w in range(gallery.shape[0]):
+                word, column = queries[i, w], gallery[w, start : start + step]
+                for j in range(row.size):
+                    row[j] -= np.uint16(_popcount(word ^ column[j]))
+
+
+@njit(nogil=True, cache=True)
+def first_bad_row(scores):
+    """First row of ``scores`` with NaN or +inf, or -1."""
+    for i in range(scores.shape[0]):
+        bad = 0
+        for s in scores[i]:
+            bad |= not (s < np.inf)
+        if bad:
+            return i
+    return -1
+
+
+@njit(nogil=True, cache=True)
+def instance_rows(scores, first, start, items, may_cut, above, tied, tied_correct, ranked):
+    """Count, for each row, what scores higher than its best correct item and what ties with it.
+
+    ``items[start[q] : start[q + 1]]`` are the correct items of query ``q = first + row``. Filled per query:
+    ``above``, ``tied`` (the best correct item included), ``tied_correct`` and, if ``may_cut``, ``ranked`` (items
+    above -inf). A query whose correct items were not ranked gets ``tied = 0``.
+    """
+    for i in range(scores.shape[0]):
+        row, q = scores[i], first + i
+        best = row[items[start[q]]]
+        for j in range(start[q], start[q + 1]):
+            best = max(best, row[items[j]])
+        hits = 0
+        for j in range(start[q], start[q + 1]):
+            hits += row[items[j]] == best
+        n_above, n_not_below = 0, 0
+        for s in row:
+            n_above += s > best
+            n_not_below += s >= best
+        above[q], tied[q], tied_correct[q] = n_above, n_not_below - n_above, hits
+        if may_cut:
+            depth = 0
+            for s in row:
+                depth += s > -np.inf
+            ranked[q] = depth
+            if best == -np.inf:
+                above[q], tied[q], tied_correct[q] = depth, 0, 0

@@ -1,0 +1,122 @@
+"""Who is correct for whom: the caption index (instance level) and shared labels (category level)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from fico_utils.errors import InputError
+
+DIRECTIONS = ("i2t", "t2i")
+
+
+class Ragged(NamedTuple):
+    """Lists of different lengths in two arrays: list i is ``members[start[i] : start[i + 1]]``."""
+
+    start: np.ndarray
+    members: np.ndarray
+
+
+def ragged(owner: np.ndarray, n_owner: int) -> Ragged:
+    """Positions of each value 0 ... n_owner - 1 in ``owner``, in ascending order.
+
+    >>> ragged(np.array([1, 0, 1]), 2)
+    Ragged(start=array([0, 1, 3]), members=array([1, 0, 2]))
+    """
+    start = np.zeros(n_owner + 1, dtype=np.int64)
+    np.cumsum(np.bincount(owner, minlength=n_owner), out=start[1:])
+    return Ragged(start, np.argsort(owner, kind="stable").astype(np.int64))
+
+
+def caption_index(caption_image: np.ndarray | None, n_img: int, n_txt: int) -> np.ndarray:
+    """Index of each caption's image, checked: (n_txt,) int64.
+
+    Parameters
+    ----------
+    caption_image : array_like (n_txt,) of whole numbers, or None
+        None means n_txt / n_img captions per image, those of an image consecutive.
+    n_img, n_txt : int
+
+    Raises
+    ------
+    InputError
+        A wrong length or type, an index outside the images, or an image without captions.
+    """
+    if caption_image is None:
+        if n_txt % n_img:
+            raise InputError(
+                f"{n_txt} captions do not divide evenly among {n_img} images: give caption_image, "
+                "the index of each caption's image"
+            )
+        return np.repeat(np.arange(n_img, dtype=np.int64), n_txt // n_img)
+    index = np.asarray(caption_image)
+    if index.shape != (n_txt,):
+        raise InputError(f"caption_image has shape {index.shape}, expected one index for each of {n_txt} captions")
+    if index.dtype.kind not in "iuf" or (index.dtype.kind == "f" and not np.all(np.mod(index, 1) == 0)):
+        raise InputError(f"caption_image holds {index.dtype} values, expected whole numbers from 0 to {n_img - 1}")
+    outside = np.flatnonzero((index < 0) | (index >= n_img))
+    if outside.size:
+        raise InputError(
+            f"caption_image names image {index[outside[0]]} at caption {outside[0]}, expected 0 to {n_img - 1}"
+        )
+    index = index.astype(np.int64)
+    bare = np.flatnonzero(np.bincount(index, minlength=n_img) == 0)
+    if bare.size:
+        raise InputError(
+            f"image {bare[0]} has no caption ({bare.size} such images): drop these images, "
+            "every query needs a correct item"
+        )
+    return index
+
+
+def label_lists(labels: np.ndarray, n_img: int) -> tuple[Ragged, Ragged]:
+    """The labels of each image and the images of each label.
+
+    Parameters
+    ----------
+    labels : array_like
+        (n_img, n_labels) multi-hot, values 0 and 1; or (n_img,) one class number for each image, where a negative
+        number means no label. An image without a label is relevant to nothing.
+    n_img : int
+
+    Raises
+    ------
+    InputError
+        Another length, or other values.
+    """
+    labels = np.asarray(labels)
+    if labels.ndim not in (1, 2) or labels.shape[0] != n_img or labels.size == 0:
+        raise InputError(f"labels have shape {labels.shape}, expected one row for each of {n_img} images")
+    if labels.dtype.kind not in "biuf":
+        raise InputError(f"labels hold {labels.dtype} values, expected a multi-hot table of 0 and 1")
+    if labels.ndim == 1:
+        if labels.dtype.kind == "f" and not np.all(np.mod(labels, 1) == 0):
+            raise InputError("labels in one dimension must be whole class numbers, one for each image")
+        image = np.flatnonzero(labels >= 0)
+        classes, label = np.unique(labels[image], return_inverse=True)
+        n_labels = classes.size
+    else:
+        odd = np.argwhere((labels != 0) & (labels != 1))
+        if odd.size:
+            row, column = odd[0]
+            raise InputError(
+                f"labels hold {labels[row, column]} in row {row}, expected only 0 and 1: "
+                "threshold soft scores, or give class numbers as a one-dimensional array"
+            )
+        image, label = np.nonzero(labels)
+        n_labels = labels.shape[1]
+    by_image, by_label = ragged(image, n_img), ragged(label, n_labels)
+    return (
+        Ragged(by_image.start, label[by_image.members].astype(np.int64)),
+        Ragged(by_label.start, image[by_label.members].astype(np.int64)),
+    )
+
+
+def correct_items(caption_image: np.ndarray, n_img: int) -> dict[str, Ragged]:
+    """The correct items of each query: an image's captions, a caption's image."""
+    n_txt = caption_image.size
+    return {
+        "i2t": ragged(caption_image, n_img),
+        "t2i": Ragged(np.arange(n_txt + 1, dtype=np.int64), caption_image),
+    }

@@ -1,0 +1,106 @@
+"""Ranks under ties, and what a random ranking gives: exact expectations in closed form.
+
+Items with equal score stand in a random order. Then, with ``above`` items before a query's best correct item and
+``tied`` as good as it, ``tied_correct`` of them correct,
+
+    P(hit in the top k) = 1 - C(tied - tied_correct, L) / C(tied, L),   L = clip(k - above, 0, tied)
+    E[first rank]       = above + (tied + 1) / (tied_correct + 1)
+
+and a random ranking is the case in which everything ties. All of it is a few operations on whole arrays; the
+average precision of a tie group is in `kernels_category`, where it is computed for each query.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+TIES = ("expected", "optimistic", "pessimistic", "index")
+
+
+def hit_probability(counts: Mapping[str, np.ndarray], k: int | np.ndarray, ties: str) -> np.ndarray:
+    """Probability that a correct item is among the first k: (n,) float64.
+
+    Parameters
+    ----------
+    counts : mapping of ndarray (n,)
+        ``above``, ``tied`` and ``tied_correct``; ``tied`` is 0 where no correct item was ranked, which gives 0.
+    k : int, from 1, or ndarray (n,)
+    ties : str, one of `TIES`
+
+    >>> hit_probability({"above": np.array([0]), "tied": np.array([4]), "tied_correct": np.array([2])}, 2, "expected")
+    array([0.83333333])
+    """
+    if ties != "expected":
+        return (hit_rank(counts, ties) <= k).astype(np.float64)
+    tied, correct = counts["tied"].astype(np.int64), counts["tied_correct"]
+    drawn = np.clip(k - counts["above"].astype(np.int64), 0, tied)
+    miss = np.ones(tied.size)
+    for place in range(int(correct.max(initial=0))):
+        # the chance that the correct item number `place` is not drawn either
+        left = np.where(place < correct, tied - place, 1)
+        miss *= np.where(place < correct, np.maximum(tied - place - drawn, 0) / left, 1.0)
+    return np.where(tied > 0, 1.0 - miss, 0.0)
+
+
+def hit_rank(counts: Mapping[str, np.ndarray], ties: str) -> np.ndarray:
+    """Rank of the first correct item, from 1: (n,) float64; its expectation for ties "expected", inf if not ranked.
+
+    >>> hit_rank({"above": np.array([3]), "tied": np.array([4]), "tied_correct": np.array([1])}, "expected")
+    array([5.5])
+    """
+    tied, correct = counts["tied"].astype(np.int64), counts["tied_correct"].astype(np.int64)
+    if ties == "expected":
+        place = (tied + 1) / (correct + 1)
+    elif ties == "pessimistic":
+        place = tied - correct + 1.0
+    else:
+        # "index" has been scored without ties
+        place = np.ones(tied.size)
+    return np.where(tied > 0, counts["above"] + place, np.inf)
+
+
+def random_counts(n_item: int, correct: np.ndarray) -> dict[str, np.ndarray]:
+    """The counts of a ranking in which everything ties: random order, chance level."""
+    return {
+        "above": np.zeros(correct.size, dtype=np.int64),
+        "tied": np.full(correct.size, n_item, dtype=np.int64),
+        "tied_correct": correct.astype(np.int64),
+    }
+
+
+def harmonic_numbers(n: int) -> np.ndarray:
+    """H(0) ... H(n), H(i) = 1 + 1/2 + ... + 1/i: (n + 1,) float64, summed in extended precision."""
+    terms = np.zeros(n + 1, dtype=np.longdouble)
+    terms[1:] = 1 / np.arange(1, n + 1, dtype=np.longdouble)
+    return np.cumsum(terms).astype(np.float64)
+
+
+def expected_median(counts: Mapping[str, np.ndarray], ties: str) -> float:
+    """Median rank of the first correct item over the queries, inf if most were not ranked.
+
+    For ties "expected" it is the exact expectation of the median, not the median of expected ranks: each query's
+    rank is an independent draw, the number of queries with a hit in the top x is a sum of independent Bernoulli
+    variables, and E[X] = sum over x of P(X > x) for each of the two middle order statistics.
+    """
+    best = np.sort(hit_rank(counts, "optimistic" if ties == "expected" else ties))
+    n = best.size
+    middle = ((n - 1) // 2, n // 2)
+    if ties != "expected":
+        return float(np.mean(best[list(middle)]))
+    worst = np.sort(hit_rank(counts, "pessimistic"))
+    if not np.isfinite(worst[middle[1]]):
+        return float(np.inf)
+    return float(np.mean([_expected_order(counts, m + 1, int(best[m]), int(worst[m])) for m in middle]))
+
+
+def _expected_order(counts: Mapping[str, np.ndarray], m: int, low: int, high: int) -> float:
+    """Expected m-th smallest rank, which lies between ``low`` and ``high``."""
+    if low == high:
+        return float(low)
+    from fico_utils.evaluation.kernels_median import expected_order
+
+    table = np.stack([counts[name].astype(np.int64) for name in ("above", "tied", "tied_correct")])
+    kinds, times = np.unique(table, axis=1, return_counts=True)
+    return expected_order(*np.ascontiguousarray(kinds), times.astype(np.int64), m, low, high)

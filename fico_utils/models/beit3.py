@@ -1,0 +1,123 @@
+"""BEiT-3 as a dual encoder (Wang et al., CVPR 2023): two transformer towers and one contrastive loss.
+
+The paper describes one multiway transformer with shared self-attention. In the released code the multiway wrapper
+duplicates every projection, norm and feed-forward layer per modality, so image and text calls share no weight; we build
+what was released: two towers of one class. Blocks are pre-norm with sub-LayerNorm (an extra norm before each output
+projection), which no class of transformers has, hence the 20 lines below.
+
+Scaled down: width, depth, epochs, learning rate. Different on purpose, each restored by `original=True` where it can
+be: captions of the same image are not negatives of each other; the temperature is clamped at 100 as in CLIP. Image
+tokens are the region features of the shared backbone, which stands in for the pre-training nobody can repeat on a
+laptop. The sub-norm gains of the original initialisation are left at 1: its wrapper overwrites them.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fico_utils.models.blocks import Batch, Recipe, RetrievalModel, contrastive, trim, word_mask
+
+
+@dataclass(frozen=True)
+class Beit3Config:
+    """Sizes of both towers.
+
+    Attributes
+    ----------
+    d_region, n_regions : int, image input (n_regions, d_region).
+    n_words, max_words : int, vocabulary and longest caption, specials included.
+    width, depth, heads : int, transformer; the original base model has 768, 12, 12.
+    dropout : float
+    original : bool, same-image captions are negatives and the temperature is free, as released.
+    """
+
+    d_region: int
+    n_words: int
+    n_regions: int = 36
+    max_words: int = 40
+    width: int = 192
+    depth: int = 2
+    heads: int = 4
+    dropout: float = 0.1
+    original: bool = False
+
+
+class Block(nn.Module):
+    """A pre-norm transformer block with sub-LayerNorm: (B, T, width) -> (B, T, width)."""
+
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm_attention, self.norm_ffn = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.sub_attention, self.project = nn.LayerNorm(width), nn.Linear(width, width)
+        self.widen = nn.Linear(width, 4 * width)
+        self.sub_ffn, self.narrow = nn.LayerNorm(4 * width), nn.Linear(4 * width, width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, keys: Tensor | None) -> Tensor:
+        b, t, width = x.shape
+        q, k, v = self.qkv(self.norm_attention(x)).view(b, t, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        context = F.scaled_dot_product_attention(q, k, v, attn_mask=keys)
+        context = context.transpose(1, 2).reshape(b, t, width)
+        x = x + self.dropout(self.project(self.sub_attention(context)))
+        return x + self.dropout(self.narrow(self.sub_ffn(F.gelu(self.widen(self.norm_ffn(x))))))
+
+
+class Tower(nn.Module):
+    """Embedded tokens (B, T, width), the first of them the CLS -> one unit vector (B, width)."""
+
+    def __init__(self, config: Beit3Config, n_positions: int) -> None:
+        super().__init__()
+        width = config.width
+        self.positions = nn.Parameter(torch.empty(n_positions, width))
+        self.blocks = nn.ModuleList(Block(width, config.heads, config.dropout) for _ in range(config.depth))
+        self.norm = nn.LayerNorm(width)
+        self.head = nn.Linear(width, width, bias=False)
+        nn.init.trunc_normal_(self.positions, std=0.02)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        x = x + self.positions[: x.shape[1]]
+        keys = None
+        if mask is not None:
+            x = x * mask[..., None]
+            keys = mask[:, None, None, :]
+        for block in self.blocks:
+            x = block(x, keys)
+        return F.normalize(self.head(self.norm(x[:, 0])), dim=-1)
+
+
+class Beit3(RetrievalModel):
+    """Regions (B, R, d_region) and tokens (B, L) -> unit vectors (B, width); cosine; one symmetric matrix."""
+
+    image_input, text_input = "regions", "tokens"
+    recipe = Recipe(batch_size=128, lr=1e-3, weight_decay=0.05, warmup=0.1, schedule="cosine", clip=1.0)
+    Config = Beit3Config
+
+    def __init__(self, config: Beit3Config) -> None:
+        super().__init__(config)
+        self.patch = nn.Linear(config.d_region, config.width)
+        self.cls = nn.Parameter(torch.zeros(1, 1, config.width))
+        self.word = nn.Embedding(config.n_words, config.width, padding_idx=0)
+        self.image_tower = Tower(config, config.n_regions + 1)
+        self.text_tower = Tower(config, config.max_words)
+        self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+        nn.init.normal_(self.word.weight, std=0.02)
+
+    def encode_image(self, regions: Tensor) -> Tensor:
+        cls = self.cls.expand(len(regions), -1, -1)
+        return self.image_tower(torch.cat([cls, self.patch(regions)], 1))
+
+    def encode_text(self, tokens: Tensor) -> Tensor:
+        tokens = trim(tokens)  # the start token, always first, is the CLS of a caption
+        return self.text_tower(self.word(tokens), word_mask(tokens))
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        image, text = self.encode_image(batch["regions"]), self.encode_text(batch["tokens"])
+        scale = self.logit_scale if self.config.original else self.logit_scale.clamp(max=math.log(100))
+        return {"loss": contrastive(scale.exp() * image @ text.T, None if self.config.original else batch["image"])}

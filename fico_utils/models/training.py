@@ -1,0 +1,288 @@
+"""One `fit`, one `encode`, one `score` for every system; none of them knows a system by name.
+
+An epoch shows every image once, with one of its captions drawn at random; five of ours are one of the originals', which
+go over all pairs. Each epoch is a function of the weights, the optimiser and (seed, epoch), so a run that was killed
+goes on where it stopped and ends with the same weights.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fico_utils.errors import InputError
+from fico_utils.models.blocks import Batch, Recipe, RetrievalModel, binarise
+from fico_utils.workspace import key_of, read_arrays, read_metadata, write_arrays, write_text
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """A split as a model sees it: features by name, and which image each caption belongs to.
+
+    Attributes
+    ----------
+    image : dict of ndarray or Tensor (n_img, ...)
+    text : dict of ndarray or Tensor (n_txt, ...)
+    caption_image : ndarray (n_txt,) int64
+    key : str, of the corpus, split and features.
+    """
+
+    image: dict[str, np.ndarray]
+    text: dict[str, np.ndarray]
+    caption_image: np.ndarray
+    key: str
+
+    def batch(self, model: RetrievalModel, captions: np.ndarray) -> Batch:
+        """The pairs of some captions, as the tensors that `model` reads."""
+        images = self.caption_image[captions]
+        return {
+            model.image_input: _tensor(self.image[model.image_input][images]),
+            model.text_input: _tensor(self.text[model.text_input][captions]),
+            "image": torch.from_numpy(images),
+        }
+
+
+def _tensor(array: np.ndarray) -> Tensor:
+    """float32 or int64 tensor of an array; features are stored as float16."""
+    tensor = torch.from_numpy(np.ascontiguousarray(array))
+    return tensor.float() if tensor.is_floating_point() else tensor.long()
+
+
+def draw_pairs(caption_image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """One caption of every image, in random order: (n_img,) int64 caption indices."""
+    order = rng.permutation(len(caption_image))
+    _, first = np.unique(caption_image[order], return_index=True)
+    return rng.permutation(order[first])
+
+
+# --------------------------------------------------------------------------------------------------- fit
+
+
+def fit(
+    model: RetrievalModel,
+    train: Inputs,
+    *,
+    seed: int,
+    epochs: int,
+    validate: Callable[[RetrievalModel], float],
+    folder: Path | None = None,
+    label: str = "training",
+) -> list[dict[str, float]]:
+    """The log of training `model` in place; it ends with the weights of the best validation score.
+
+    Parameters
+    ----------
+    model : RetrievalModel, freshly made.
+    train : Inputs, the training split.
+    seed : int, orders the pairs and seeds dropout.
+    epochs : int, passes over the images.
+    validate : callable, model -> score on the validation split, larger is better.
+    folder : Path or None, where `last` (to resume), `best` and `log.csv` are kept; None keeps nothing.
+    label : str, what the progress bar says.
+
+    Returns
+    -------
+    list of dict, one an epoch: ``epoch``, every loss term (mean over steps), ``score``, ``seconds``.
+
+    Raises
+    ------
+    InputError
+        `folder` holds a checkpoint of another configuration, or fewer than one epoch is asked for.
+    FloatingPointError
+        The loss became NaN or infinite; the checkpoints on disk are the last good ones.
+    """
+    from tqdm.auto import tqdm
+
+    if epochs < 1:
+        raise InputError(f"{label} was given {epochs} epochs; expected at least 1")
+    recipe = model.recipe
+    steps = math.ceil(len(np.unique(train.caption_image)) / recipe.batch_size)
+    optimiser = torch.optim.AdamW(
+        _decayed(model, recipe), lr=recipe.lr, betas=recipe.betas, weight_decay=recipe.weight_decay, fused=True
+    )
+    key = key_of(type(model).__name__, model.settings, train.key, seed, epochs)
+    log, best = _resume(folder, model, optimiser, key) if folder else ([], None)
+
+    bar = tqdm(total=epochs * steps, initial=len(log) * steps, desc=label, unit="step", leave=True)
+    for epoch in range(len(log), epochs):
+        started = time.perf_counter()
+        terms = _epoch(model, train, optimiser, seed, epoch, epochs * steps, bar)
+        score = float(validate(model.eval()))
+        row = {"epoch": epoch + 1, **terms, "score": score, "seconds": time.perf_counter() - started}
+        log.append(row)
+        if best is None or score > max(r["score"] for r in log[:-1]):
+            best = _state(model)
+        bar.set_postfix(loss=f"{terms['loss']:.3f}", val=f"{score:.3f}")
+        if folder:
+            _save(folder, model, optimiser, best, log, key)
+    bar.close()
+    model.load_state_dict(best)
+    return log
+
+
+def _epoch(
+    model: RetrievalModel,
+    train: Inputs,
+    optimiser: torch.optim.Optimizer,
+    seed: int,
+    epoch: int,
+    total: int,
+    bar,
+) -> dict[str, float]:
+    """Mean loss terms of one pass over the images."""
+    torch.manual_seed(int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0]))
+    captions = draw_pairs(train.caption_image, np.random.default_rng([seed, epoch]))
+    recipe, sums = model.recipe, {}
+    model.train().start_epoch(epoch)
+    starts = range(0, len(captions), recipe.batch_size)
+    for number, start in enumerate(starts):
+        rate = recipe.lr * schedule(recipe, epoch * len(starts) + number, total)
+        for group in optimiser.param_groups:
+            group["lr"] = rate
+        terms = model.loss(train.batch(model, captions[start : start + recipe.batch_size]))
+        if not torch.isfinite(terms["loss"]):
+            raise FloatingPointError(
+                f"the loss of {type(model).__name__} is {terms['loss'].item()} in epoch {epoch + 1}, "
+                f"batch {number + 1}; the last checkpoint is kept; try a smaller learning rate"
+            )
+        optimiser.zero_grad(set_to_none=True)
+        terms["loss"].backward()
+        if recipe.clip:
+            torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
+        optimiser.step()
+        for name, value in terms.items():
+            sums[name] = sums.get(name, 0.0) + value.item()
+        bar.update()
+    return {name: value / len(starts) for name, value in sums.items()}
+
+
+def schedule(recipe: Recipe, step: int, total: int) -> float:
+    """Factor on the learning rate at a step: linear warm-up, then the recipe's schedule."""
+    warm = recipe.warmup * total
+    if step < warm:
+        return (step + 1) / (warm + 1)
+    share = (step - warm) / max(1, total - warm)
+    if recipe.schedule == "cosine":
+        return 0.5 * (1 + math.cos(math.pi * share))
+    return 0.1 if recipe.schedule == "step" and share >= 0.5 else 1.0
+
+
+def _decayed(model: RetrievalModel, recipe: Recipe) -> list[dict]:
+    """Parameter groups: weight decay on matrices, none on biases, norms and scalars."""
+    matrices = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
+    others = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
+    return [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
+
+
+# ------------------------------------------------------------------------------------------- checkpoints
+
+
+def _state(model: RetrievalModel) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+
+
+def _save(folder: Path, model, optimiser, best: dict[str, Tensor], log: list[dict], key: str) -> None:
+    """Write the best weights and the log, then, last, what resuming needs."""
+    weights = {f"model.{n}": t.numpy() for n, t in model.state_dict().items()}
+    weights |= {f"best.{n}": t.numpy() for n, t in best.items()}
+    for index, moments in optimiser.state_dict()["state"].items():
+        weights |= {f"adam.{index}.{name}": np.asarray(value) for name, value in moments.items()}
+    write_log(folder / "log.csv", log)
+    write_arrays(folder / "last.safetensors", weights, {"key": key, "log": log})
+
+
+def _resume(folder: Path, model, optimiser, key: str) -> tuple[list[dict], dict[str, Tensor] | None]:
+    """Restore a training that stopped; its log so far and its best weights, or nothing where there is none."""
+    path = folder / "last.safetensors"
+    if not path.is_file() or read_metadata(path).get("key") != key:
+        return [], None  # nothing there, or left by a run with other data or settings: start over it
+    saved = {name: torch.from_numpy(array) for name, array in read_arrays(path).items()}
+
+    def part(prefix: str) -> dict[str, Tensor]:
+        return {name.removeprefix(prefix): t for name, t in saved.items() if name.startswith(prefix)}
+
+    model.load_state_dict(part("model."))
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in part("adam.").items():
+        index, moment = name.split(".")
+        state.setdefault(int(index), {})[moment] = tensor
+    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+    return read_metadata(path)["log"], part("best.")
+
+
+def write_log(path: Path, log: list[dict]) -> None:
+    """Write a training log as CSV."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(log[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()} for row in log)
+    write_text(path, text.getvalue())
+
+
+# ------------------------------------------------------------------------------------- encode and score
+
+
+@torch.inference_mode()
+def encode(model: RetrievalModel, inputs: Inputs, batch_size: int = 256) -> dict[str, np.ndarray]:
+    """Embeddings of a split, each item encoded once.
+
+    Returns
+    -------
+    dict with ``img`` (n_img, ...) and ``txt`` (n_txt, ...), float32, in the order of the corpus.
+    """
+    model.eval()
+    return {
+        "img": encode_side(model.encode_image, inputs.image[model.image_input], batch_size),
+        "txt": encode_side(model.encode_text, inputs.text[model.text_input], batch_size),
+    }
+
+
+@torch.inference_mode()
+def encode_side(encoder: Callable[[Tensor], Tensor], features: np.ndarray, batch_size: int = 256) -> np.ndarray:
+    """Embeddings (n, ...) float32 of features (n, ...), batch by batch."""
+    parts = [encoder(_tensor(features[i : i + batch_size])).numpy() for i in range(0, len(features), batch_size)]
+    return np.concatenate(parts)
+
+
+def hash_codes(embeddings: np.ndarray) -> np.ndarray:
+    """Packed hash codes (n, bits / 8) uint8 of real codes (n, bits), by sign."""
+    return np.packbits(binarise(torch.from_numpy(embeddings)).numpy() > 0, axis=1)
+
+
+@torch.inference_mode()
+def score(
+    model: RetrievalModel, img: np.ndarray, txt: np.ndarray, block: int = 1 << 22, progress: bool = True
+) -> np.ndarray:
+    """The matrix sim_i2t (n_img, n_txt) float32 of a system with attention at query time.
+
+    Parameters
+    ----------
+    model : RetrievalModel with a `similarity` of its own.
+    img, txt : ndarray, from `encode`.
+    block : int, largest number of attention weights held at once; bounds the memory.
+    """
+    from tqdm.auto import tqdm
+
+    model.eval()
+    # Captions of one length side by side: a block is then as wide as its words, not as the longest caption.
+    lengths = (txt != 0).any(-1).sum(1)
+    order = np.argsort(lengths, kind="stable")
+    images = torch.from_numpy(img)
+    scores = np.empty((len(img), len(txt)), np.float32)
+    captions = 256
+    for start in tqdm(range(0, len(txt), captions), desc="attention", unit="block", disable=not progress or scores.size < 1e6, leave=False):
+        chosen = order[start : start + captions]
+        words = torch.from_numpy(txt[chosen])
+        rows = max(1, block // (len(chosen) * int(lengths[chosen].max()) * img.shape[1]))
+        for top in range(0, len(img), rows):
+            scores[top : top + rows, chosen] = model.similarity(images[top : top + rows], words).numpy()
+    return scores

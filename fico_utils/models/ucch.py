@@ -1,0 +1,139 @@
+"""UCCH, unsupervised contrastive cross-modal hashing (Hu et al., TPAMI 2023).
+
+Two small networks map global features to bits. Every image is its own class: both outputs are told from the binary keys
+of a memory bank (momentum-updated), and a ranking loss over the batch turns easy negatives down by a shift instead of
+leaving them out.
+
+Scaled down: hidden width (8192 originally), batch, keys. Chosen where the original leaves it open or has a slip: one
+memory row an image, updated with the caption drawn (its data file holds one text an image); one set of negatives shared
+by the batch, as likely and B times smaller; sign(0) = +1, as the publication defines it (its code gives 0).
+`original=True` treats captions of the same image as negatives in the ranking loss, as the code does.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fico_utils.models.blocks import Batch, Recipe, RetrievalModel, binarise, same_image
+
+
+@dataclass(frozen=True)
+class UcchConfig:
+    """Sizes and the weights of the two losses.
+
+    Attributes
+    ----------
+    d_global, d_text : int, image and text features.
+    n_images : int, images of the training split: rows of the memory.
+    bits, hidden : int
+    n_keys : int, negatives drawn from the memory; at most `n_images`.
+    temperature, momentum, margin : float, T, delta and m of the publication.
+    beta, shift : float, weight of the memory loss, and how far easy negatives are turned down.
+    original : bool, same-image captions are negatives.
+    """
+
+    d_global: int
+    d_text: int
+    n_images: int
+    bits: int = 64
+    hidden: int = 512
+    n_keys: int = 4096
+    temperature: float = 0.9
+    momentum: float = 0.4
+    margin: float = 0.2
+    beta: float = 0.7
+    shift: float = 0.1
+    original: bool = False
+
+
+def layers(*sizes: int) -> nn.Sequential:
+    """Linear layers with ReLU between them and tanh at the end."""
+    parts: list[nn.Module] = []
+    for wide, narrow in pairwise(sizes):
+        parts += [nn.Linear(wide, narrow), nn.ReLU()]
+    return nn.Sequential(*parts[:-1], nn.Tanh())
+
+
+class Ucch(RetrievalModel):
+    """Global features (B, d_global) and Doc2Vec (B, d_text) -> real codes (B, bits), binarised by sign."""
+
+    image_input, text_input = "global", "doc2vec"
+    recipe = Recipe(batch_size=256, lr=1e-3, weight_decay=1e-6, clip=1.0)
+    Config = UcchConfig
+
+    def __init__(self, config: UcchConfig) -> None:
+        super().__init__(config)
+        c = config
+        self.image_net = layers(c.d_global, c.hidden, c.hidden, c.bits)
+        self.text_net = layers(c.d_text, c.hidden, c.bits)
+        s = 1 / math.sqrt(c.bits / 3)
+        self.register_buffer("memory", F.normalize(torch.sign(2 * s * torch.randn(c.n_images, c.bits) - s)))
+        self.warm_up = True
+
+    def weights(self) -> dict[str, Tensor]:
+        return {name: tensor for name, tensor in self.state_dict().items() if name != "memory"}
+
+    def start_epoch(self, epoch: int) -> None:
+        self.warm_up = epoch < 1
+
+    def encode_image(self, features: Tensor) -> Tensor:
+        return F.normalize(self.image_net(features), dim=-1)
+
+    def encode_text(self, features: Tensor) -> Tensor:
+        return F.normalize(self.text_net(features), dim=-1)
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        image, text = self.encode_image(batch["global"]), self.encode_text(batch["doc2vec"])
+        keys = self._keys(image, text, batch["image"])
+        memory = self._memory_loss(image, keys) + self._memory_loss(text, keys)
+        ranking = self._ranking(image @ text.T, batch["image"])
+        if self.training:
+            self._remember(image, text, batch["image"])
+        beta = self.config.beta
+        return {"loss": beta * memory + (1 - beta) * ranking, "memory": memory, "ranking": ranking}
+
+    @torch.no_grad()
+    def _keys(self, image: Tensor, text: Tensor, index: Tensor) -> Tensor:
+        """Binary keys (B + K, bits): each pair's own, then the negatives; in the warm-up, the batch's alone."""
+        if self.warm_up:
+            keys = (image + text) / 2
+        else:
+            drawn = torch.randint(len(self.memory), (min(self.config.n_keys, len(self.memory)),), device=image.device)
+            keys = torch.cat([self.memory[index], self.memory[drawn]])
+        return binarise(keys).to(image.dtype)
+
+    def _memory_loss(self, codes: Tensor, keys: Tensor) -> Tensor:
+        """Cross entropy of telling each pair's own key from the negatives, mean over the batch."""
+        logits = codes @ keys.T / (self.config.temperature * math.sqrt(self.config.bits))
+        own = torch.arange(len(codes), device=codes.device)
+        if not self.warm_up:  # the other pairs' own keys are no negatives, only the drawn ones are
+            others = torch.zeros_like(logits, dtype=torch.bool)
+            others[:, : len(codes)] = ~torch.eye(len(codes), dtype=torch.bool, device=codes.device)
+            logits = logits.masked_fill(others, float("-inf"))
+        return F.cross_entropy(logits, own)
+
+    def _ranking(self, scores: Tensor, index: Tensor) -> Tensor:
+        """Contrastive loss whose easy negatives (below the positive by the margin) are shifted down."""
+        c = self.config
+        if not c.original:
+            scores = scores.masked_fill(same_image(index), -1e4)
+        positive = scores.diagonal()
+
+        def side(s: Tensor) -> Tensor:
+            kept = torch.where(s >= positive[:, None] - c.margin, s, s - c.shift)
+            return (torch.logsumexp(kept, 1) - positive + c.margin).mean()
+
+        return side(scores) + side(scores.T)
+
+    @torch.no_grad()
+    def _remember(self, image: Tensor, text: Tensor, index: Tensor) -> None:
+        """Move the pairs' memory rows towards their fused outputs; in the warm-up, overwrite them."""
+        delta = 0.0 if self.warm_up else self.config.momentum
+        fused = F.normalize((image + text) / 2, dim=-1)
+        self.memory[index] = F.normalize(delta * self.memory[index] + (1 - delta) * fused, dim=-1)

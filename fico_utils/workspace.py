@@ -1,0 +1,302 @@
+"""Where every artefact lies, how it is written, and `setup`, the first line of every notebook.
+
+Each artefact under ``<out_dir>/<profile>/`` is written by exactly one step, is safe to delete, and carries the
+key of what it was made from: an artefact whose key differs is stale and is made again. Writing is atomic, so a
+killed run leaves the old file or the new one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fico_utils.errors import InputError
+
+PROJECT = Path(__file__).resolve().parent.parent
+CONFIGS = PROJECT / "configs"
+
+
+# ---------------------------------------------------------------------------------------------- profiles
+
+
+def profile_settings(profile: str) -> dict[str, Any]:
+    """Every parameter of a profile: the content of ``configs/<profile>.yaml``, itself a papermill file.
+
+    Raises
+    ------
+    InputError
+        No such profile.
+    """
+    import yaml
+
+    path = CONFIGS / f"{profile}.yaml"
+    if not path.is_file() or Path(profile).name != profile:
+        known = ", ".join(sorted(p.stem for p in CONFIGS.glob("*.yaml")))
+        raise InputError(f"unknown profile {profile!r}; expected one of {known}")
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+def check_parameter(name: str, value: Any, default: Any) -> Any:
+    """`value`, if it has the type of `default` (an int passes for a float); InputError otherwise."""
+    expected = type(default)
+    same = isinstance(value, expected) and (isinstance(value, bool) == isinstance(default, bool))
+    if not same and not (expected is float and type(value) is int):
+        raise InputError(
+            f"parameter {name} was given {value!r} ({type(value).__name__}); "
+            f"expected {expected.__name__}, such as {default!r}"
+        )
+    if isinstance(value, list) and default and any(type(v) is not type(default[0]) for v in value):
+        raise InputError(f"parameter {name} was given {value!r}; expected a list of {type(default[0]).__name__}")
+    return value
+
+
+# ------------------------------------------------------------------------------------------------ files
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """A temporary path beside `path`, renamed to it when the block ends well and removed when it does not.
+
+    Raises
+    ------
+    InputError
+        The folder cannot be written.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+        os.close(handle)
+    except OSError as error:
+        raise InputError(
+            f"cannot write {path} ({error.strerror}); choose a folder you may write to with --out or out_dir"
+        ) from error
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o644)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write UTF-8 text atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write JSON atomically, indented, keys in the order given."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_json(path: str | Path) -> Any:
+    """The content of a JSON file; InputError where it is missing or broken."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"{path} does not exist; expected a JSON file") from error
+    except ValueError as error:
+        raise InputError(f"{path} is not readable as JSON ({error}); delete it and run the step again") from error
+
+
+def write_arrays(path: str | Path, arrays: dict[str, np.ndarray], metadata: dict[str, Any] | None = None) -> None:
+    """Write named arrays as safetensors, atomically; metadata travels in the header as JSON values."""
+    from safetensors.numpy import save_file
+
+    header = {name: json.dumps(value) for name, value in (metadata or {}).items()}
+    with atomic_path(path) as temporary:
+        save_file({n: np.asarray(a, order="C") for n, a in arrays.items()}, temporary, metadata=header)
+
+
+def read_metadata(path: str | Path) -> dict[str, Any]:
+    """Metadata of a safetensors file.
+
+    Raises
+    ------
+    InputError
+        Missing, truncated, or not a safetensors file written by `write_arrays`.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path} does not exist; expected a safetensors file")
+    try:
+        with safe_open(path, "np") as file:
+            return {name: json.loads(value) for name, value in (file.metadata() or {}).items()}
+    except (SafetensorError, ValueError) as error:
+        raise InputError(
+            f"{path} is not a whole safetensors file of ours ({error}); delete it and run again"
+        ) from error
+
+
+def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
+    """All arrays of a safetensors file; InputError where it is missing, truncated or foreign."""
+    from safetensors.numpy import load_file
+
+    read_metadata(path)
+    return load_file(path)
+
+
+def key_of(*parts: Any) -> str:
+    """A 16-digit key of JSON-able parts: equal parts, equal key.
+
+    >>> key_of("a", {"b": 1, "c": 2}) == key_of("a", {"c": 2, "b": 1})
+    True
+    """
+    text = json.dumps(parts, sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def sha256_file(path: str | Path) -> str:
+    """SHA-256 of a file's bytes, hex."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def source_key(*modules: str) -> str:
+    """Key of the code of the named modules of this package (``"models/scan.py"``)."""
+    return key_of(*(sha256_file(PROJECT / "fico_utils" / m) for m in modules))
+
+
+# -------------------------------------------------------------------------------------------------- run
+
+
+@dataclass(frozen=True)
+class Run:
+    """One profile with one seed writing to one folder.
+
+    Attributes
+    ----------
+    profile : str
+    seed : int
+    root : Path, ``<out_dir>/<profile>``; every artefact lies below it.
+    settings : dict, every parameter of the profile, as overridden.
+    started : float, monotonic seconds at `setup`.
+    """
+
+    profile: str
+    seed: int
+    root: Path
+    settings: dict[str, Any]
+    started: float = field(default_factory=time.monotonic)
+
+    def __getitem__(self, name: str) -> Any:
+        """A parameter of the profile."""
+        if name not in self.settings:
+            raise InputError(f"profile {self.profile} has no parameter {name!r}; it has {', '.join(self.settings)}")
+        return self.settings[name]
+
+    @property
+    def run_id(self) -> str:
+        """What the `run` column of the result tables says: profile and seed."""
+        return f"{self.profile}-s{self.seed}"
+
+    @property
+    def stamp(self) -> str:
+        """Where a number came from, in words, for captions: ``mini profile, seed 0, ours``."""
+        return f"{self.profile} profile, seed {self.seed}, ours"
+
+    def path(self, *parts: str) -> Path:
+        """Path of an artefact below the run's root."""
+        return self.root.joinpath(*parts)
+
+    def cached(
+        self,
+        path: Path,
+        key: str,
+        build: Callable[[], dict[str, np.ndarray]],
+        **metadata: Any,
+    ) -> dict[str, np.ndarray]:
+        """The arrays at `path` if they carry `key`; otherwise what `build` returns, written there first."""
+        if path.is_file():
+            try:
+                if read_metadata(path).get("key") == key:
+                    return read_arrays(path)
+            except InputError:
+                pass  # a foreign or truncated file is stale like any other: made again below
+        arrays = build()
+        write_arrays(path, arrays, {"key": key, "run": self.run_id, **metadata})
+        return arrays
+
+    def record(self) -> None:
+        """Print the closing line of a notebook: seconds, peak memory, where the artefacts are."""
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        seconds = time.monotonic() - self.started
+        print(f"{seconds:.0f} s, peak memory {peak:.2f} GiB, artefacts in {self.root}/")
+
+
+def set_threads(n: int) -> None:
+    """Pin the native thread pools of this process (BLAS, OpenMP, torch, FAISS) to `n` threads."""
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = str(n)  # for libraries not loaded yet
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(n)
+    if "faiss" in sys.modules:
+        sys.modules["faiss"].omp_set_num_threads(n)
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python, numpy's legacy generator and, where it is loaded, torch, for libraries that ask them.
+
+    The package itself passes generators and never draws from a global one.
+    """
+    random.seed(seed)
+    np.random.seed(seed)
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(seed)
+
+
+def setup(profile: str = "mini", seed: int = 0, out_dir: str = "results", **parameters: Any) -> Run:
+    """The `Run` of a notebook: checks its parameters, seeds, pins threads, prints one line.
+
+    Parameters
+    ----------
+    profile : str, one of the files in ``configs/``.
+    seed : int, seed of every generator of the run.
+    out_dir : str, folder of all results; relative to the project's root.
+    **parameters : the notebook's own parameters, over those of the profile.
+
+    Raises
+    ------
+    InputError
+        Unknown profile or parameter, or a value of another type.
+    """
+    settings = profile_settings(profile)
+    settings |= json.loads(os.environ.get("FICO_UTILS_SETTINGS", "{}"))  # what `run --set` changed, for every notebook
+    for name, value in {"seed": seed, "out_dir": out_dir, **parameters}.items():
+        if name not in settings:
+            raise InputError(f"unknown parameter {name!r}; profile {profile} knows {', '.join(settings)}")
+        settings[name] = check_parameter(name, value, settings[name])
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")  # an accidental download fails instead of hanging
+    set_threads(settings["threads"])
+    seed_everything(seed)
+    run = Run(profile, seed, PROJECT.joinpath(out_dir, profile), settings)
+    versions = ", ".join(f"{name} {_version(name)}" for name in ("numpy", "torch", "transformers", "faiss-cpu"))
+    device = "cuda" if "torch" in sys.modules and sys.modules["torch"].cuda.is_available() else "cpu"
+    print(f"profile {profile} · seed {seed} · {settings['threads']} threads · {device} · {versions}")
+    return run
+
+
+def _version(package: str) -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "missing"

@@ -1,0 +1,73 @@
+"""Tiny notebooks, each showing one behaviour, and a pipeline of them in a temporary folder."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from fico_utils.batch import pipeline, runner
+
+PARAMETERS = 'profile: str = "mini"  # profile\nseed: int = 0  # seed\nout_dir: str = "results"  # folder\n'
+ROOT = "from pathlib import Path\n\nroot = Path(out_dir) / profile"
+
+
+def notebook(*cells: str, parameters: str | None = PARAMETERS) -> dict:
+    """JSON of a notebook whose cells are code, or Markdown where they start with ``#`` and a blank."""
+    tagged = [] if parameters is None else [("parameters", parameters)]
+    rows = []
+    for index, (name, source) in enumerate([*tagged, *((f"c{i}", cell) for i, cell in enumerate(cells))]):
+        kind = "markdown" if source.startswith(("# ", "## ")) else "code"
+        row = {"cell_type": kind, "id": name, "metadata": {}, "source": source}
+        if kind == "code":
+            row |= {"outputs": [], "execution_count": None}
+        if index == 0 and tagged:
+            row["metadata"] = {"tags": ["parameters"]}
+        rows.append(row)
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    return {"cells": rows, "metadata": kernel, "nbformat": 4, "nbformat_minor": 5}
+
+
+def writes(name: str, text: str = "f'{seed}'") -> str:
+    """A cell that writes the value of the expression `text` to an artefact."""
+    return f"(root / {name!r}).parent.mkdir(parents=True, exist_ok=True)\n(root / {name!r}).write_text({text})"
+
+
+@pytest.fixture(autouse=True)
+def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fixtures compute nothing; leave the cores to others."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture
+def bench(tmp_path: Path):
+    """A function that stores notebooks (id -> JSON) and returns the `Batch` of a pipeline of them.
+
+    Step ``02`` needs ``01`` and reads ``a/*``; ``03`` stands alone.
+    """
+    plan = {
+        "01": pipeline.Step("01", "01_first", outputs=("a/*",)),
+        "02": pipeline.Step("02", "02_second", ("01",), ("a/*",), ("b/*",)),
+        "03": pipeline.Step("03", "03_third", outputs=("c/*",)),
+    }
+
+    def make(changes: tuple[str, ...] = (), **notebooks: dict) -> runner.Batch:
+        folder = tmp_path / "notebooks"
+        folder.mkdir(exist_ok=True)
+        steps = [plan[name.removeprefix("s")] for name in notebooks]
+        for step, content in zip(steps, notebooks.values(), strict=True):
+            (folder / f"{step.notebook}.ipynb").write_text(json.dumps(content))
+        return runner.prepare("mini", str(tmp_path / "out"), changes, folder, tuple(steps))
+
+    return make
+
+
+def alive(pid: int) -> bool:
+    """Whether a process exists and is no zombie."""
+    try:
+        os.kill(pid, 0)
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (ProcessLookupError, FileNotFoundError):
+        return False

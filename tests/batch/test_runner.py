@@ -1,0 +1,226 @@
+"""Steps of tiny notebooks: skip, stale and why, failure, interruption, two runs at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from fico_utils.batch import runner, session
+from fico_utils.errors import InputError
+from fico_utils.workspace import PROJECT, sha256_file
+
+from .conftest import ROOT, alive, notebook, writes
+
+
+def test_second_run_is_fresh_and_manifest_is_complete(bench, capfd: pytest.CaptureFixture) -> None:
+    batch = bench(s01=notebook("# 1 First", ROOT, "## 1.1 Work", writes("a/x.txt"), "print('seen')"))
+    assert session.run(batch, batch.steps) == {"01": "ok"}
+    record = json.loads((batch.root / "runs/01_first/manifest.json").read_text())
+    output = batch.root / "a/x.txt"
+    assert record["outputs"] == [{"path": "a/x.txt", "sha256": sha256_file(output), "bytes": 1}]
+    assert record["parameters"] == {"profile": "mini", "seed": 0, "out_dir": str(batch.root.parent)}
+    assert [phase["heading"] for phase in record["phases"]] == ["", "1 First", "1.1 Work"]
+    tracked = sum(phase["seconds"] for phase in record["phases"])
+    assert record["seconds"] == pytest.approx(tracked + record["untracked_seconds"], abs=0.01)
+    assert 20 * 2**20 < record["peak_memory_bytes"] < 2 * 2**30
+    assert record["environment"]["packages"]["numpy"]
+    assert {"key", "key_parts", "git", "threads", "start", "end", "seed"} <= record.keys()
+    log = (batch.root / "runs/01_first/log.txt").read_text()
+    assert "seen" in log
+    assert "TCP" not in log
+    assert (batch.root / "runs/01_first/01_first.ipynb").is_file()
+
+    assert session.run(batch, batch.steps) == {"01": "fresh"}
+    printed = capfd.readouterr()
+    assert printed.out.splitlines()[-1] == "[1/1] 01_first: fresh, skipped"
+    assert printed.err == ""
+
+
+def test_failure_stops_dependants_only_and_names_the_cell(bench, capsys: pytest.CaptureFixture) -> None:
+    batch = bench(
+        s01=notebook("# 1 First", "## 1.1 Break", "1\nraise ValueError('no such thing')\n", "2"),
+        s02=notebook("# 2 Second", "1"),
+        s03=notebook("# 3 Third", ROOT, writes("c/z.txt")),
+    )
+    assert session.run(batch, batch.steps, quiet=True) == {"01": "failed", "02": "blocked", "03": "ok"}
+    said = capsys.readouterr()
+    assert said.err == "step 01 failed in cell c2 (1.1 Break): ValueError: no such thing\n"
+    assert said.out == ""
+    record = json.loads((batch.root / "runs/01_first/manifest.json").read_text())
+    assert record["failure"] == {"cell": "c2", "heading": "1.1 Break", "error": "ValueError: no such thing"}
+    found = runner.states(batch)
+    assert (found["01"].name, found["02"].name, found["03"].name) == ("failed", "missing", "fresh")
+
+
+@pytest.mark.parametrize("source", ["import sys\nsys.exit(0)", "import os\nos._exit(3)"])
+def test_a_notebook_that_ends_early_has_not_succeeded(bench, source: str) -> None:
+    batch = bench(s01=notebook("# 1 First", source, "'never reached'"))
+    record = runner.run_step(batch, batch.steps[0])
+    assert record["status"] == "failed"
+    assert record["failure"]["cell"] == "c1"
+    assert record["failure"]["error"].startswith(("SystemExit", "DeadKernelError"))
+
+
+def test_a_notebook_without_parameters_runs_in_a_folder_with_braces(bench, tmp_path: Path) -> None:
+    batch = bench(s03=notebook("# 3 Third", "x = 1", parameters=None))
+    batch.root = tmp_path / "{odd} name" / "mini"
+    assert runner.run_step(batch, batch.steps[0])["status"] == "ok"
+    assert (batch.root / "runs/03_third/03_third.ipynb").is_file()
+
+
+def test_only_content_makes_a_step_stale_and_the_reason_is_said(bench) -> None:
+    first = notebook("# 1 First", ROOT, writes("a/x.txt"))
+    second = notebook("# 2 Second", ROOT, writes("b/y.txt", "(root / 'a/x.txt').read_text()"))
+    batch = bench(s01=first, s02=second)
+    session.run(batch, batch.steps, quiet=True)
+    assert {s.name for s in runner.states(batch).values()} == {"fresh"}
+
+    (batch.root / "a/x.txt").touch()  # a time stamp is no change
+    prose = notebook("# 1 The first", ROOT, writes("a/x.txt"))
+    batch = bench(s01=prose, s02=second)
+    assert {s.name for s in runner.states(batch).values()} == {"fresh"}
+
+    found = runner.states(bench(("seed=1",), s01=first, s02=second))
+    assert found["01"] == runner.State("stale", "seed 0 -> 1")
+    found = runner.states(bench(s01=notebook(ROOT, writes("a/x.txt"), "1"), s02=second))
+    assert found["01"] == runner.State("stale", "notebook code changed")
+    assert found["02"] == runner.State("stale", "follows 01")
+    (batch.root / "a/x.txt").write_text("other")
+    found = runner.states(bench(s01=first, s02=second))
+    assert found["01"] == runner.State("stale", "output changed: a/x.txt")
+    assert found["02"] == runner.State("stale", "input changed: a/x.txt")
+    (batch.root / "a/x.txt").unlink()
+    assert runner.states(bench(s01=first, s02=second))["01"].why == "output missing: a/x.txt"
+
+    # making the first again restores its bytes, so that the second is fresh without running
+    batch = bench(s01=first, s02=second)
+    assert session.run(batch, batch.steps, quiet=True) == {"01": "ok", "02": "fresh"}
+    assert session.run(batch, batch.steps[1:], force=True, quiet=True) == {"02": "ok"}
+
+
+def test_inputs_that_a_notebook_makes_itself_count(bench) -> None:
+    alone = notebook("# 2 Second", ROOT, writes("a/x.txt"), writes("b/y.txt"))
+    batch = bench(s01=notebook(ROOT, writes("a/x.txt")), s02=alone)
+    assert session.run(batch, batch.steps[1:], quiet=True) == {"02": "ok"}
+    assert runner.state(batch, batch.steps[1])[0].name == "fresh"
+
+
+def test_changed_settings_reach_setup(bench) -> None:
+    """`setup` knows every --set, also one that the notebook itself does not declare."""
+    source = "import fico_utils\n\nrun = fico_utils.setup(profile=profile, seed=seed, out_dir=out_dir)"
+    batch = bench(("doc2vec_epochs=7",), s03=notebook("# 3", source, "assert run['doc2vec_epochs'] == 7"))
+    assert runner.run_step(batch, batch.steps[0])["failure"] is None
+
+
+SLOW = """
+import time
+(root / 'a').mkdir(parents=True, exist_ok=True)
+from fico_utils.workspace import atomic_path
+with atomic_path(root / 'a' / 'big.txt') as temporary:
+    temporary.write_text('half')
+    (root / 'a' / 'begun.txt').write_text(str(__import__('os').getpid()))
+    time.sleep(SECONDS)
+    temporary.write_text('whole')
+"""
+DRIVER = """
+import sys
+from pathlib import Path
+from fico_utils.batch import pipeline, runner, session
+steps = (pipeline.Step("03", "03_third", outputs=("c/*",)), pipeline.Step("01", "01_first", outputs=("a/*",)))
+batch = runner.prepare("mini", sys.argv[1], (), Path(sys.argv[2]), steps)
+try:
+    session.run(batch, steps)
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_killed_run_goes_on_where_it_stopped(bench, tmp_path: Path, number: signal.Signals) -> None:
+    slow = SLOW.replace("SECONDS", "60").strip()
+    batch = bench(s03=notebook("# 3 Third", ROOT, writes("c/z.txt")), s01=notebook("# 1 First", ROOT, slow))
+    command = [sys.executable, "-c", DRIVER, str(tmp_path / "out"), str(tmp_path / "notebooks")]
+    with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.DEVNULL) as process:
+        begun = batch.root / "a/begun.txt"
+        _wait(lambda: begun.is_file() and begun.read_text())
+        kernel = int(begun.read_text())
+
+        with pytest.raises(InputError, match="another run"), runner.lock(batch.root):
+            pass
+        process.send_signal(number)
+        code = process.wait(30)
+    assert code == (-signal.SIGKILL if number == signal.SIGKILL else 130)
+    _wait(lambda: not alive(kernel))
+    assert not (batch.root / "a/big.txt").exists()
+    assert not (batch.root / "runs/01_first/manifest.json").exists()
+    assert runner.states(batch)["01"].name == "interrupted"
+    if number != signal.SIGKILL:
+        assert not [p for p in batch.root.rglob(".*") if runner.TEMPORARY.match(p.name)]
+
+    batch = bench(s03=batch.notebooks["03"], s01=notebook("# 1 First", ROOT, slow.replace("60", "0")))
+    assert session.run(batch, batch.steps, quiet=True) == {"03": "fresh", "01": "ok"}
+    assert (batch.root / "a/big.txt").read_text() == "whole"
+    assert not [p for p in batch.root.rglob(".*") if runner.TEMPORARY.match(p.name)]
+
+
+def _wait(condition, seconds: float = 40) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.1)
+
+
+def test_two_runs_at_once_are_refused_and_two_steps_are_not(bench) -> None:
+    batch = bench(s01=notebook("1"), s03=notebook("1"))
+    first, third = batch.steps
+    with runner.lock(batch.root), pytest.raises(InputError, match="another run is writing"):
+        session.run(batch, batch.steps)
+    with runner.lock(batch.root, first), runner.lock(batch.root, third):
+        with pytest.raises(InputError, match="another run"), runner.lock(batch.root, first):
+            pass
+        with pytest.raises(InputError, match="another run"), runner.lock(batch.root):
+            pass
+    with runner.lock(batch.root):
+        assert (batch.root / "runs/.lock").is_file()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_folder_that_cannot_be_written_is_refused(bench) -> None:
+    batch = bench(s01=notebook("1"))
+    batch.root.parent.mkdir(parents=True)
+    batch.root.parent.chmod(0o500)
+    with pytest.raises(InputError, match="cannot write"):
+        session.run(batch, batch.steps)
+
+
+def test_folder_that_is_a_file_is_refused(bench) -> None:
+    batch = bench(s01=notebook("1"))
+    batch.root.parent.write_text("a file")
+    with pytest.raises(InputError, match="cannot write"):
+        session.run(batch, batch.steps)
+
+
+def test_broken_manifest_is_stale(bench) -> None:
+    batch = bench(s01=notebook("1"))
+    path = batch.runs(batch.steps[0], "manifest.json")
+    path.parent.mkdir(parents=True)
+    path.write_text('{"status": "ok"')
+    assert runner.states(batch)["01"] == runner.State("stale", "its manifest is not readable")
+
+
+def test_sweep_removes_temporary_files_only(tmp_path: Path) -> None:
+    kept = [tmp_path / ".lock", tmp_path / "a-abcdefgh.csv", tmp_path / ".gitignore", tmp_path / ".x-ABC.csv"]
+    gone = [tmp_path / ".metrics-ab1_defg.csv", tmp_path / "runs/.x-abcdefgh"]
+    (tmp_path / "runs").mkdir()
+    for path in (*kept, *gone):
+        path.write_text("")
+    runner.sweep(tmp_path)
+    assert [p.exists() for p in kept] == [True] * 4
+    assert [p.exists() for p in gone] == [False] * 2

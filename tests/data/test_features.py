@@ -1,0 +1,87 @@
+"""Vocabulary, Doc2Vec, backbone."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from fico_utils.data import features
+from fico_utils.data.pictoscenes import make_corpus
+from fico_utils.data.text import END, PAD, START, UNKNOWN, Vocabulary, doc2vec, train_doc2vec, words
+
+CAPTIONS = ["A red cat.", "A red dog!", "a blue cat", "The cat's sun, left of the red dog."] * 5
+
+
+def test_vocabulary_counts_training_words_only():
+    vocabulary = Vocabulary(CAPTIONS, least=10)
+    assert vocabulary.words[4:] == ("a", "red", "cat", "dog", "the")
+    tokens = vocabulary.encode(["red zebra", "cat"])
+    assert tokens.tolist() == [[START, 5, UNKNOWN, END], [START, 6, END, PAD]]
+    assert vocabulary.decode(tokens[0]) == "red"
+
+
+def test_a_long_caption_is_cut_and_keeps_its_end():
+    tokens = Vocabulary(CAPTIONS, least=1).encode(["red " * 100], longest=10)
+    assert tokens.shape == (1, 10)
+    assert tokens[0, -1] == END
+
+
+def test_words_keep_apostrophes_and_drop_the_rest():
+    assert words("The cat's SUN, (left)-of 2 dogs.") == ["the", "cat's", "sun", "left", "of", "2", "dogs"]
+
+
+def test_doc2vec_of_a_caption_does_not_depend_on_the_others():
+    weights = train_doc2vec(CAPTIONS, seed=0, epochs=2, dims=12)
+    whole = doc2vec(weights, CAPTIONS[:4], seed=0, epochs=3)
+    assert whole.shape == (4, 12)
+    assert np.array_equal(doc2vec(weights, [CAPTIONS[2]], seed=0, epochs=3)[0], whole[2])
+    assert not np.array_equal(doc2vec(weights, [CAPTIONS[2]], seed=1, epochs=3)[0], whole[2])
+
+
+def test_doc2vec_is_the_same_in_another_process():
+    code = (
+        "import numpy as np; from fico_utils.data.text import *; "
+        "c = ['a red cat', 'a blue dog', 'the red sun'] * 4; "
+        "print(doc2vec(train_doc2vec(c, seed=0, epochs=2, dims=8), c[:2], seed=0, epochs=2).tobytes().hex())"
+    )
+    runs = {
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+        for _ in range(2)
+    }
+    assert len(runs) == 1
+
+
+@pytest.fixture(scope="module")
+def scenes():
+    return make_corpus("picto_diverse", {"train": 48})
+
+
+def test_backbone_learns_from_cells_and_gives_36_regions(scenes):
+    targets = features.scene_targets(scenes.scenes)
+    model, log = features.train_backbone(scenes.images, targets, features.CLASSES, seed=0, epochs=3)
+    assert log[-1]["loss"] < log[0]["loss"]
+    found = features.visual_features(model, scenes.images, batch_size=20)
+    assert found["regions"].shape == (48, features.N_REGIONS, features.WIDTH)
+    assert found["global"].shape == (48, 2 * features.WIDTH)
+    assert found["regions"].dtype == np.float16
+    again = features.visual_features(model, scenes.images, batch_size=48)
+    assert np.allclose(found["regions"], again["regions"], atol=1e-2)
+
+
+def test_backbone_training_repeats(scenes):
+    targets = features.scene_targets(scenes.scenes)
+    states = [
+        features.train_backbone(scenes.images, targets, features.CLASSES, seed=1, epochs=1)[0].state_dict()
+        for _ in range(2)
+    ]
+    assert all(torch.equal(a, b) for a, b in zip(*(s.values() for s in states), strict=True))
+
+
+def test_empty_cells_carry_no_attribute_loss(scenes):
+    targets = features.scene_targets(scenes.scenes)
+    assert ((targets["colour"] >= 0) == (targets["category"] >= 0)).all()
+    assert targets["background"].min() >= 0

@@ -1,0 +1,145 @@
+"""The run report: everything in one file, true to the manifests, honest about failures."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from fico_utils.display.report import write_report
+
+SVG = '<svg xmlns="http://www.w3.org/2000/svg"><title>Recall of three systems</title><path d="M0 0"/></svg>'
+VOID = {"meta", "img", "br"}
+
+
+def manifest(**changes: object) -> dict:
+    """A manifest as the runner writes it."""
+    record = {
+        "step": "04",
+        "notebook": "04_evaluation",
+        "status": "ok",
+        "failure": None,
+        "key": "0123456789abcdef",
+        "profile": "mini",
+        "parameters": {"seed": 0},
+        "seed": 0,
+        "threads": {"native": 2},
+        "start": "2026-11-23T10:00:00+00:00",
+        "end": "2026-11-23T10:01:30+00:00",
+        "seconds": 90.0,
+        "phases": [
+            {"heading": "4.1 Ranks", "seconds": 70.5, "cells": 2},
+            {"heading": "4.2 Curves & <more>", "seconds": 15.0, "cells": 1},
+        ],
+        "untracked_seconds": 4.5,
+        "peak_memory_bytes": 3 * 2**29,
+        "git": {"commit": "a" * 40, "dirty": True},
+        "environment": {
+            **{"python": "3.11.7", "os": "Linux", "cpu": "A CPU", "cores": 2, "memory_bytes": 2**34, "gpu": None},
+            "packages": {"numpy": "2.4.6", "gensim": None},
+        },
+        "inputs": [{"path": "embeddings/a.safetensors", "sha256": "1" * 64, "bytes": 2048}],
+        "outputs": [{"path": "metrics.csv", "sha256": "2" * 64, "bytes": 10}],
+        "key_parts": {},
+    }
+    return {**record, **changes}
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A results folder with one step that ran, one that failed, one that never ran."""
+    failed = {"cell": "fit", "heading": "2.2 Fit", "error": "ValueError: <no> & never"}
+    records = [manifest(), manifest(step="02", notebook="02_training", status="failed", failure=failed, seconds=5.0)]
+    files = {f"runs/{record['notebook']}/manifest.json": json.dumps(record) for record in records}
+    files |= {
+        "tables/table2.html": "<html><head><title>x</title></head><body><table><tr><td>41.5</td></tr></table>"
+        "</body></html>",
+        "tables/table4.html": "<table><tr><td>88.7</td></tr></table>",
+        "figures/fig3.svg": SVG,
+        "costs.csv": "profile,source,system,corpus,phase,scale_img,quantity,unit,value,status\n"
+        "mini,ours,scan,picto_diverse,encode,500,time,s,1.23456,ok\n"
+        "mini,paper,scan,mscoco,encode,500,time,s,9.87,ok\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    return tmp_path
+
+
+STEPS = [
+    {"id": "02", "notebook": "02_training", "state": "failed", "why": "cell fit"},
+    {"id": "04", "notebook": "04_evaluation", "state": "fresh", "why": ""},
+    {"id": "06", "notebook": "06_figures", "state": "missing", "why": "never run"},
+]
+
+
+def test_page_shows_what_happened(root: Path) -> None:
+    page = write_report(root, "mini", STEPS).read_text()
+    assert "Not everything is up to date" in page
+    assert "1 of 3" in page
+    assert "<code>ValueError: &lt;no&gt; &amp; never</code>" in page
+    assert "1 min 10 s" in page or "1 min 11 s" in page
+    assert "4.2 Curves &amp; &lt;more&gt;" in page
+    assert "1.5 GiB" in page
+    assert "2" * 64 in page
+    assert "41.5" in page
+    assert "88.7" in page
+    assert "<title>x</title>" not in page
+    assert 'alt="Recall of three systems"' in page
+    assert "1.235" in page
+    assert "9.87" not in page  # the paper's costs stand in the tables, not among our measurements
+    assert "uncommitted changes" in page
+    assert page.index("Failures") < page.index("<h2>Steps</h2>") < page.index("Ours against the paper")
+
+
+def test_page_is_self_contained_and_well_formed(root: Path) -> None:
+    page = write_report(root, "mini", STEPS).read_text()
+    assert "<script" not in page
+    assert not re.search(r'(?:src|href)="(?:https?:)?//', page)
+    assert all(source.startswith("data:") for source in re.findall(r'src="([^"]*)"', page))
+    links = re.findall(r'href="([^"]*)"', page)
+    assert links
+    assert all(link.startswith("../runs/") for link in links)
+    assert all(word in page for word in ("prefers-color-scheme: dark", "@media print", 'name="viewport"'))
+
+    class Checker(HTMLParser):
+        stack: list[str] = []  # noqa: RUF012
+
+        def handle_starttag(self, tag: str, attrs: list) -> None:
+            if tag not in VOID:
+                self.stack.append(tag)
+
+        def handle_endtag(self, tag: str) -> None:
+            assert self.stack.pop() == tag
+
+    checker = Checker()
+    checker.feed(page)
+    assert checker.stack == []
+
+
+def test_summary_has_the_same_facts(root: Path) -> None:
+    write_report(root, "mini", STEPS)
+    facts = json.loads((root / "report/summary.json").read_text())
+    assert facts["good"] is False
+    assert facts["seconds"] == 95.0
+    assert [step["state"] for step in facts["steps"]] == ["failed", "fresh", "missing"]
+    assert facts["steps"][0]["failure"]["cell"] == "fit"
+    assert facts["steps"][1]["key"] == "0123456789abcdef"
+    assert facts["steps"][2]["seconds"] is None
+    assert facts["tables"] == ["table2.html", "table4.html"]
+    assert facts["figures"] == ["fig3.svg"]
+
+
+def test_report_of_an_empty_folder(tmp_path: Path) -> None:
+    page = write_report(tmp_path, "mini", STEPS[2:]).read_text()
+    assert "0 of 1" in page
+    assert "Figures" not in page
+
+
+def test_all_fresh_is_good(root: Path) -> None:
+    page = write_report(root, "mini", STEPS[1:2]).read_text()
+    assert "Everything ran and is up to date." in page
+    assert "Failures" not in page

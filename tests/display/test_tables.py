@@ -1,0 +1,253 @@
+"""Tables in the paper's shape: every printed number is in the tidy tables; same input, same bytes."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from fico_utils.display import tables
+from fico_utils.display.grid import DNF, EXTRAPOLATED, GIB, UNAVAILABLE, UNDEFINED, Cell, printed, significant
+from fico_utils.errors import InputError
+from fico_utils.results import paper_reference, store
+from fico_utils.results.paper_reference import CORPUS_IDS, SYSTEM_IDS, read_paper
+
+QUALITY = {"table2": tables.table2, "table3": tables.table3, "table4": tables.table4}
+COSTS = {"table5": tables.table5, "table6": tables.table6, "table7": tables.table7}
+
+
+@pytest.fixture(scope="session")
+def all_tables(metrics, costs):
+    made = {name: make(metrics) for name, make in QUALITY.items()}
+    made |= {name: make(costs) for name, make in COSTS.items()}
+    return {"table1": tables.table1({"scan": {"embedding_dims": "256", "dtype": "f32"}}), **made}
+
+
+def number(text: str) -> float:
+    return float(text.lstrip("<").rstrip(f"{EXTRAPOLATED}×"))
+
+
+@pytest.mark.parametrize("name", QUALITY)
+def test_every_quality_printed_is_in_the_tidy_table(all_tables, metrics, name):
+    trace = all_tables[name].trace
+    kept = trace[trace["part"].isin(("ours", "paper")) & trace["value"].notna()]
+    assert len(kept) > 20
+    rounded = set(metrics["value"].mul(100).round(1))
+    for cell in kept.itertuples():
+        assert number(cell.printed) == pytest.approx(100 * cell.value, abs=0.05001)
+        assert round(100 * cell.value, 1) in rounded
+        assert cell.where.startswith("metrics.csv: ")
+
+
+@pytest.mark.parametrize("name", COSTS)
+def test_every_cost_printed_is_in_the_tidy_table(all_tables, costs, name):
+    trace = all_tables[name].trace
+    kept = trace[trace["part"].isin(("ours", "paper")) & trace["value"].notna()]
+    assert len(kept) > 10
+    known = set(costs["value"])
+    for cell in kept.itertuples():
+        assert cell.value in known
+        scale = GIB if "GiB" in cell.column else 0.01 if "%" in cell.column else 1
+        expected = cell.value / scale
+        if cell.printed.startswith("<"):
+            assert expected < number(cell.printed)
+        else:
+            assert number(cell.printed) == pytest.approx(expected, rel=0.05, abs=0.0051)
+
+
+@pytest.mark.parametrize("name", [*QUALITY, *COSTS])
+def test_comparison_is_made_of_the_two_above_it(all_tables, name):
+    trace = all_tables[name].trace
+    word = "difference" if name in QUALITY else "ratio"
+    values = trace.set_index(["part", "group", "row", "column"])["value"]
+    compared = trace[(trace["part"] == word) & trace["value"].notna()]
+    assert len(compared) or name in ("table6", "table7")  # no size in common
+    for cell in compared.itertuples():
+        ours, paper = (values[part, cell.group, cell.row, cell.column] for part in ("ours", "paper"))
+        assert cell.value == pytest.approx(ours - paper if word == "difference" else ours / paper)
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "column", "label"),
+    [
+        ("table2", "table2_instance_recall", "recall_percent", "R@"),
+        ("table3", "table3_extended_recall", "recall_percent", "R@"),
+        ("table4", "table4_category_map", "map_percent", "mAP@"),
+    ],
+)
+def test_paper_frame_equals_the_paper(all_tables, name, source, column, label):
+    frame = all_tables[name].paper
+    raw = read_paper(source)
+    names = {"i2t": "Image-to-text", "t2i": "Text-to-image"}
+    systems = {n: tables.registry.system(i).name for n, i in SYSTEM_IDS.items()}
+    for line in raw.itertuples():
+        text = frame.loc[(line.family, systems[line.system]), (line.dataset, names[line.direction], f"{label}{line.k}")]
+        paper = getattr(line, column)
+        assert text == UNDEFINED if paper == "" else float(text) == float(paper)
+    shown = (frame != UNAVAILABLE).sum().sum()
+    assert shown == len(raw)
+
+
+def test_row_groups_are_the_papers(all_tables):
+    groups = {name: dict(t.frame.index.to_flat_index().map(lambda i: i[::-1])) for name, t in all_tables.items()}
+    assert groups["table2"]["ADV 2048-bit"] == "FG"
+    assert groups["table5"]["ADV 2048-bit"] == "CG"
+    assert list(dict.fromkeys(groups["table2"].values())) == ["VLP", "FG", "CG", "Reference"]
+    assert len(all_tables["table2"].paper) == 12
+    assert all_tables["table3"].paper.shape == (3, 6)
+    assert all_tables["table4"].paper.shape == (12, 12)
+    assert all_tables["table5"].paper.shape == (10, 6)
+    assert all_tables["table6"].paper.shape == (4, 4)
+    assert all_tables["table7"].paper.shape == (12, 5)
+    assert all_tables["table1"].paper.shape == (10, 6)
+
+
+def test_chance_and_perfect_stand_under_every_quality_table(all_tables):
+    for name in QUALITY:
+        index = all_tables[name].frame.index
+        assert index[-2:].tolist() == [("Reference", "Chance"), ("Reference", "Perfect retriever")]
+    frame = all_tables["table4"].side_by_side
+    assert frame.loc[("Reference", "Chance", "ours")].iloc[-1] == "88.7"
+    assert frame.loc[("Reference", "Chance", "paper")].iloc[-1] == "88.7"
+
+
+def test_absences_are_different_things(all_tables):
+    quality, cost = all_tables["table4"].side_by_side, all_tables["table5"].side_by_side
+    assert quality.loc[("VLP", "BLIP-2", "paper")].iloc[2] == UNDEFINED
+    assert quality.loc[("VLP", "BLIP-2", "ours")].iloc[2] == UNAVAILABLE
+    assert cost.loc[("VLP", "BLIP-2", "paper"), ("Encoding time (s)", "100K/500K")] == DNF
+    assert cost.loc[("VLP", "BEiT-3", "ours"), ("Encoding time (s)", "10K/50K")] == "40.00†"
+    assert len({UNDEFINED, UNAVAILABLE, DNF, EXTRAPOLATED}) == 4
+    assert printed(Cell(0.5, "extrapolated"), "percent", "ours") == "50.0†"
+
+
+def test_missing_systems_and_directions_say_unavailable(metrics):
+    few = metrics[(metrics["system"] != "scan") & (metrics["direction"] != "t2i")]
+    frame = tables.table2(few).frame
+    assert (frame.loc[("FG", "SCAN")] == UNAVAILABLE).all()
+    assert (frame.loc[("CG", "UCCH")] != UNAVAILABLE).sum() == 6
+    none = tables.table2(metrics[metrics["profile"] == "paper"])
+    assert (none.frame == UNAVAILABLE).all(axis=None)
+    assert "Nothing of ours was measured" in none.caption
+    assert tables.table7(paper_reference("costs")).paper.shape == (12, 5)
+
+
+def test_caption_says_profile_seed_corpora_and_no_photographs(all_tables):
+    for name in ("table2", "table4"):
+        caption = all_tables[name].caption
+        for words in (
+            "mini profile",
+            "seed 0",
+            "PictoScenes diverse (beside MS-COCO)",
+            "not results on photographs",
+        ):
+            assert words in caption
+    assert "another machine" in all_tables["table5"].caption
+    assert "seed 0" in all_tables["table7"].caption
+
+
+def test_photographs_need_no_such_warning(run, metrics):
+    rows = metrics[metrics["corpus"] == "picto_people"].replace({"corpus": {"picto_people": "flickr30k"}})
+    table = tables.table3(rows)
+    assert "PictoScenes" not in table.caption
+    assert table.side_by_side.columns[0][0] == "Flickr30K"
+
+
+def test_bold_is_the_best_of_its_column(all_tables):
+    table = all_tables["table2"]
+    column = table.columns[0]
+    best = [row for row in table.rows if table.is_best("paper", row, column)]
+    assert best == [("VLP", "BLIP-2")]
+    assert "**85.4**" in table.to_markdown()
+    times = all_tables["table5"]
+    assert times.is_best("paper", ("CG", "UCCH"), times.columns[times.columns.index(_column(times, "1K/5K"))])
+    search = all_tables["table7"]
+    bold = [r for r in search.rows if search.is_best("paper", r, search.columns[-1])]
+    assert [group for group, _ in bold] == ["100K/500K", "500K/2.5M", "1M/5M"]  # one a size
+
+
+def _column(table, name):
+    return next(c for c in table.columns if c.header[-1] == name)
+
+
+def test_mixed_profiles_runs_and_corpora_are_refused(metrics):
+    mixed = metrics.copy()
+    mixed.loc[mixed.index[mixed["profile"] == "mini"][0], "profile"] = "standard"
+    with pytest.raises(InputError, match="mixes profiles mini, standard"):
+        tables.table2(mixed)
+    extra = metrics[metrics["corpus"] == "picto_people"].replace({"corpus": {"picto_people": "flickr30k"}})
+    both = store.sort(tables.pd.concat([metrics, extra[extra["profile"] == "mini"]]), "metrics")
+    with pytest.raises(InputError, match="say which with corpora"):
+        tables.table2(both)
+    assert "Flickr30K" in tables.table3(both, corpora=["flickr30k"]).caption
+
+
+def test_a_system_the_paper_has_not_gets_its_own_row(run, metrics, monkeypatch):
+    new = tables.registry.System("clip", "CLIP", (), "vlp", "Dual", "None", "cosine", 1, "p", ":")
+    monkeypatch.setitem(tables.registry.SYSTEMS, "clip", new)
+    rows = metrics.query("system == 'beit3' and profile == 'mini'").assign(system="clip")
+    frame = tables.table2(tables.pd.concat([metrics, rows])).frame
+    assert frame.loc[("VLP", "CLIP")].tolist() == frame.loc[("VLP", "BEiT-3")].tolist()
+
+
+def test_files_are_written_and_repeat_themselves(all_tables, tmp_path, metrics):
+    for table in all_tables.values():
+        paths = table.write(tmp_path)
+        assert [p.name for p in paths] == [f"{table.name}.{e}" for e in ("csv", "md", "html", "tex")]
+    first = {p.name: p.read_bytes() for p in sorted(tmp_path.iterdir())}
+    assert len(first) == 28
+    tables.table2(metrics.sample(frac=1, random_state=0)).write(tmp_path)  # rows in another order
+    assert {p.name: p.read_bytes() for p in sorted(tmp_path.iterdir())} == first
+
+
+def test_files_hold_the_same_cells(all_tables, tmp_path):
+    table = all_tables["table4"]
+    cells = table.side_by_side.to_numpy().ravel().tolist()
+    html = re.findall(r"<td[^>]*>(.*?)</td>", table.to_html())
+    assert html == cells
+    body = table.to_latex().split(r"\midrule", 1)[1].split(r"\bottomrule")[0]
+    latex = [c.strip() for line in body.split(r"\\") if "&" in line for c in line.split("&")[3:]]
+    assert [c.replace(r"\bfseries ", "").replace("--", "–") for c in latex] == cells
+    markdown = [line for line in table.to_markdown().splitlines() if line.startswith("| ")][2:]
+    assert [c.strip(" *") for line in markdown for c in line.split("|")[4:-1]] == cells
+    csv = tables.pd.read_csv(table.write(tmp_path)[0], dtype=str, keep_default_na=False)
+    assert csv.iloc[:, 3:].to_numpy().ravel().tolist() == cells
+
+
+def test_measured_only_keeps_what_a_reader_wants(all_tables):
+    lines = [
+        line for line in all_tables["table2"].to_markdown(measured_only=True).splitlines() if line.startswith("| ")
+    ]
+    assert len(lines) == 2 + 3 * 3 + 2  # head; three systems three times; chance and perfect
+
+
+def test_latex_is_plain_and_balanced(all_tables):
+    for table in all_tables.values():
+        text = table.to_latex()
+        assert text.isascii(), [c for c in text if not c.isascii()]
+        assert text.count("{") == text.count("}")
+        assert len(re.findall(r"(?<!\\)%", text)) == 2  # the comment, and the end of the resizebox line
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex here")
+def test_latex_compiles(all_tables, tmp_path):
+    body = "\n".join(t.to_latex() for t in all_tables.values())
+    head = r"\documentclass{article}\usepackage{booktabs,graphicx}\begin{document}"
+    (tmp_path / "all.tex").write_text(f"{head}\n{body}\n\\end{{document}}\n")
+    done = subprocess.run(["pdflatex", "-halt-on-error", "all.tex"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-2000:]
+
+
+@pytest.mark.parametrize(("value", "text"), [(0, "0.00"), (0.0996, "0.10"), (0.996, "1.00"), (1234.567, "1234.57")])
+def test_significant_digits(value, text):
+    assert significant(value) == text
+
+
+def test_unknown_ids_are_refused(metrics):
+    with pytest.raises(InputError, match="unknown system"):
+        tables.table1({"clip": {}})
+    with pytest.raises(InputError, match="unknown corpus"):
+        tables.table2(metrics, corpora=["cifar"])
+    assert set(CORPUS_IDS.values()) == set(tables.SLOTS)

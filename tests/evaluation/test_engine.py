@@ -1,0 +1,228 @@
+"""What must not change a score, what observations keep, and what the engine may cost."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tracemalloc
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fico_utils.errors import InputError
+from fico_utils.evaluation import Observations, evaluate, observe, summarise
+from fico_utils.evaluation.kernels_category import measure_groups
+from fico_utils.evaluation.kernels_median import expected_order
+from fico_utils.evaluation.ties import harmonic_numbers
+from tests.evaluation.test_peers import corpus
+
+MEASURES = ("cosine", "inner_product", "euclidean", "hamming")
+EVERYTHING = {"map_at": (1, 10, 100, "N"), "curve": True}
+
+
+def same(a, b):
+    pd.testing.assert_frame_equal(a, b, check_exact=False, rtol=1e-12, atol=1e-13)
+
+
+def inputs(measure, seed=0):
+    images, texts, index, labels = corpus(n_img=70, uneven=True, seed=seed)
+    if measure == "hamming":
+        images, texts = images > 0, texts > 0
+    # duplicates tie under every measure
+    texts[::7] = texts[0]
+    return images, texts, index, labels
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+@pytest.mark.parametrize("ties", ["expected", "optimistic", "pessimistic"])
+def test_permuting_the_gallery_changes_nothing(measure, ties):
+    images, texts, index, labels = inputs(measure)
+    rng = np.random.default_rng(0)
+    a, b = rng.permutation(len(images)), rng.permutation(len(texts))
+    flags = {"measure": measure, "ties": ties, **EVERYTHING}
+    same(
+        evaluate(images, texts, caption_image=index, labels=labels, **flags),
+        evaluate(images[a], texts[b], caption_image=np.argsort(a)[index[b]], labels=labels[a], **flags),
+    )
+
+
+def test_scaling_cosine_inputs_changes_nothing():
+    images, texts, index, labels = inputs("cosine")
+    flags = {"caption_image": index, "labels": labels, **EVERYTHING}
+    expected = evaluate(images, texts, **flags)
+    rows = np.float32(2.0) ** np.arange(-35, 35)[:, None]
+    for x, y in ((images * 2.0**60, texts / 2.0**60), (images * 3, texts * 7), (images * rows, texts)):
+        same(evaluate(x.astype(np.float32), y.astype(np.float32), **flags), expected)
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+def test_threads_and_blocks_change_nothing(measure, monkeypatch):
+    images, texts, index, labels = inputs(measure)
+    flags = {"caption_image": index, "labels": labels, "measure": measure, **EVERYTHING}
+    first = observe(images, texts, threads=1, **flags).arrays()
+    for threads, useful in ((2, 2**24), (3, 1), (1, 1), (2, 2**14)):
+        monkeypatch.setattr("fico_utils.evaluation.observe.USEFUL_BLOCK", {"f": useful, "u": useful})
+        again = observe(images, texts, threads=threads, block_mib=1, **flags).arrays()
+        for name, array in first.items():
+            np.testing.assert_array_equal(array, again[name], err_msg=name)
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+def test_a_matrix_of_the_same_scores_gives_the_same(measure):
+    images, texts, index, labels = inputs(measure)
+    x, y = images.astype(np.float64), texts.astype(np.float64)
+    unit = [v / np.linalg.norm(v, axis=1, keepdims=True) for v in (x, y)]
+    sim = {
+        "cosine": lambda: unit[0] @ unit[1].T,
+        "inner_product": lambda: x @ y.T,
+        "euclidean": lambda: -((x[:, None] - y) ** 2).sum(axis=2),
+        "hamming": lambda: (images[:, None] == texts).sum(axis=2),
+    }[measure]()
+    flags = {"caption_image": index, "labels": labels, **EVERYTHING}
+    theirs = evaluate(similarity=np.round(sim.astype(np.float64), 10), **flags)
+    kept = evaluate(*((x, y) if measure != "hamming" else (images, texts)), measure=measure, **flags)
+    same(kept, theirs)
+    same(evaluate(similarity=np.round(sim, 10), similarity_t2i=np.round(sim.T, 10), **flags), theirs)
+
+
+def test_euclidean_far_from_the_origin():
+    images, texts, index, _ = corpus()
+    near = evaluate(images, texts, caption_image=index, measure="euclidean")
+    for dtype, offset in ((np.float64, 1e6), (np.float64, 2.0**20)):
+        far = evaluate(images.astype(dtype) + offset, texts.astype(dtype) + offset, measure="euclidean")
+        pd.testing.assert_frame_equal(near, far, rtol=1e-9)
+
+
+def test_inner_products_out_of_range_of_single_precision():
+    images, texts, index, _ = corpus()
+    expected = evaluate(images, texts, caption_image=index, measure="inner_product")
+    for scale in (1e30, 1e-30):
+        x, y = (images * np.float32(scale), texts * np.float32(scale))
+        same(evaluate(x, y, caption_image=index, measure="inner_product"), expected)
+
+
+def test_memory_maps_and_float16(tmp_path):
+    images, texts, index, labels = corpus()
+    arrays = {"images": images.astype(np.float16), "texts": texts.astype(np.float16)}
+    for name, array in arrays.items():
+        np.save(tmp_path / f"{name}.npy", array)
+    mapped = [np.load(tmp_path / f"{name}.npy", mmap_mode="r") for name in arrays]
+    flags = {"caption_image": index, "labels": labels, **EVERYTHING}
+    same(evaluate(*mapped, **flags), evaluate(*(x.astype(np.float32) for x in arrays.values()), **flags))
+
+
+def test_class_numbers_are_labels():
+    images, texts, index, _ = corpus()
+    classes = np.random.default_rng(0).integers(-1, 7, 60)
+    hot = (classes[:, None] == np.arange(7)).astype(bool)
+    flags = {"caption_image": index, "curve": True}
+    same(evaluate(images, texts, labels=classes, **flags), evaluate(images, texts, labels=hot, **flags))
+    scores = evaluate(images, texts, labels=classes, **flags)
+    assert (scores.n_query[scores.direction == "i2t"] == 60).all()
+
+
+def test_k_beyond_the_gallery_is_all_of_it():
+    images, texts, index, labels = corpus()
+    scores = evaluate(images, texts, caption_image=index, labels=labels, recall_at=(60, 10**9), map_at=(10**9, "N"))
+    value = scores.set_index(["direction", "metric", "k"])["value"]
+    assert value["t2i", "recall", "60"] == value["i2t", "recall", "1000000000"] == 1
+    assert value["i2t", "map", "1000000000"] == value["i2t", "map", "N"]
+
+
+def test_observations_give_new_numbers_without_scoring():
+    images, texts, index, labels = inputs("hamming")
+    flags = {"measure": "hamming", "caption_image": index, "labels": labels, "map_at": (10, "N"), "curve": True}
+    seen = observe(images, texts, **flags)
+    kept = Observations.from_arrays(seen.arrays())
+    rows = pd.DataFrame(summarise(kept, (3, 7), ("N",)))
+    same(rows, evaluate(images, texts, **{**flags, "recall_at": (3, 7), "map_at": ("N",)}))
+    assert kept.first_hit_rank("i2t").shape == (70,)
+    precise = pd.DataFrame(summarise(kept, (1,), precision_at=(10,)))
+    found = precise[(precise.metric == "precision") & (precise.k == "10")]
+    assert found.direction.tolist() == ["i2t", "t2i"]
+    assert found.value.between(0, 1).all()
+    with pytest.raises(InputError, match="not observed"):
+        summarise(kept, map_at=(20,))
+    with pytest.raises(InputError, match="is missing"):
+        Observations.from_arrays({})
+
+
+def test_a_sample_of_queries_sees_the_whole_gallery():
+    images, texts, index, labels = inputs("cosine")
+    flags = {"caption_image": index, "labels": labels, **EVERYTHING}
+    whole, part = observe(images, texts, **flags), observe(images, texts, sample=30, seed=3, **flags)
+    assert [part.n_query(d) for d in ("i2t", "t2i")] == [30, 30]
+    image = part.directions["i2t"]["image"]
+    for name in ("above", "tied", "ap", "curve", "relevant", "correct"):
+        np.testing.assert_array_equal(part.directions["i2t"][name], whole.directions["i2t"][name][image])
+    assert len(summarise(part, intervals=True)) == len(summarise(whole))
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(
+    st.lists(st.tuples(st.integers(0, 6), st.integers(1, 6), st.integers(1, 6)), min_size=1, max_size=5), st.data()
+)
+def test_expected_order_statistic(kinds, data):
+    above, tied, correct = (np.array(x) for x in zip(*kinds, strict=True))
+    correct = np.minimum(tied, correct)
+    m = data.draw(st.integers(1, len(kinds)))
+    exact = expected_order(above, tied, correct, np.ones(len(kinds), np.int64), m, 1, 13)
+    # the ranks one by one: P(first hit at place x) among `tied` places, `correct` of them hits
+    distribution = {(): 1.0}
+    for a, e, r in zip(above, tied, correct, strict=True):
+        places = {}
+        left = 1.0
+        for x in range(1, e - r + 2):
+            places[a + x] = left * r / (e - x + 1)
+            left -= places[a + x]
+        distribution = {(*d, x): p * q for d, p in distribution.items() for x, q in places.items()}
+    assert exact == pytest.approx(sum(p * sorted(d)[m - 1] for d, p in distribution.items()))
+
+
+@pytest.mark.parametrize("policy", range(3))
+def test_one_large_group_against_sampling(policy):
+    n, relevant, k = 400, 90, 37
+    ap, found, curve = np.zeros(2), np.zeros(2), np.zeros(11)
+    groups = [np.array([x], np.int32) for x in (5, n, relevant)]
+    k = np.array([k, n + 5])
+    measure_groups(*groups, 1, relevant, k, policy, harmonic_numbers(n + 5), np.empty(1), ap, found, curve)
+    rng, drawn = np.random.default_rng(0), []
+    for _ in range(4000):
+        flags = np.zeros(n, bool)
+        flags[:relevant] = True
+        flags = np.concatenate([np.zeros(5, bool), rng.permutation(flags)])
+        precision = np.cumsum(flags) / np.arange(1, n + 6)
+        drawn.append([precision[:x][flags[:x]].mean() if flags[:x].any() else 0 for x in k])
+    drawn = np.array(drawn)
+    if policy == 0:
+        np.testing.assert_allclose(ap, drawn.mean(axis=0), atol=4 * drawn.std(axis=0).max() / np.sqrt(4000))
+        np.testing.assert_allclose(found, [32 * 90 / 400, 90])
+    elif policy == 1:
+        assert (ap >= drawn.max(axis=0)).all()
+    else:
+        assert (ap <= drawn.min(axis=0)).all()
+
+
+def test_memory_is_bounded():
+    rng = np.random.default_rng(0)
+    images, texts = rng.standard_normal((1000, 16), np.float32), rng.standard_normal((20000, 16), np.float32)
+    labels = rng.random((1000, 5)) < 0.3
+    flags = {"labels": labels, "curve": True, "block_mib": 4, "threads": 2}
+    observe(images[:10], texts[:200], **{**flags, "labels": labels[:10]})
+    peaks = []
+    for x, y in ((images, texts), (images > 0, texts > 0)):
+        tracemalloc.start()
+        observe(x, y, measure="cosine" if x.dtype == np.float32 else "hamming", **flags)
+        peaks.append(tracemalloc.get_traced_memory()[1] / 2**20)
+        tracemalloc.stop()
+    # the matrix alone has 76 MiB
+    assert max(peaks) < 14
+
+
+def test_import_is_quick_and_compiles_nothing():
+    code = "import sys, fico_utils.evaluation, fico_utils.evaluation.command; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"numba", "pandas", "torch", "scipy", "matplotlib"} & set(loaded)

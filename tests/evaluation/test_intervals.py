@@ -1,0 +1,113 @@
+"""Bootstrap intervals and paired comparisons."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fico_utils.errors import InputError
+from fico_utils.evaluation import compare, evaluate, observe, summarise
+from fico_utils.evaluation.intervals import Bootstrap, holm, rank_atoms, weighted_medians
+from tests.evaluation.test_peers import corpus
+
+
+def see(noise=1.5, seed=0, **flags):
+    images, texts, index, labels = corpus(n_img=80, uneven=True, seed=seed, noise=noise)
+    return observe(images, texts, caption_image=index, labels=labels, curve=True, **flags)
+
+
+def test_intervals_hold_their_value_and_resample_images():
+    seen = see()
+    rows = pd.DataFrame(summarise(seen, intervals=True))
+    assert ((rows.ci_low <= rows.value + 1e-12) & (rows.value <= rows.ci_high + 1e-12)).all()
+    again = pd.DataFrame(summarise(seen, intervals=True))
+    pd.testing.assert_frame_equal(rows, again)
+    # a plain bootstrap, written out: captions follow their image
+    rng = np.random.default_rng(5)
+    image, hit = seen.directions["t2i"]["image"], seen.hit_probability("t2i", 5)
+    means = []
+    for _ in range(2000):
+        drawn = rng.integers(0, 80, 80)
+        means.append(np.concatenate([hit[image == i] for i in drawn]).mean())
+    row = rows[(rows.direction == "t2i") & (rows.metric == "recall") & (rows.k == "5")].iloc[0]
+    assert [row.ci_low, row.ci_high] == pytest.approx(np.percentile(means, (2.5, 97.5)), abs=0.015)
+    by_caption = 1.96 * hit.std() / np.sqrt(hit.size)
+    assert (row.ci_high - row.ci_low) / 2 > by_caption
+
+
+def test_interval_of_the_median():
+    seen = see()
+    ranks, image = seen.first_hit_rank("t2i"), seen.directions["t2i"]["image"]
+    rng = np.random.default_rng(5)
+    medians = [np.median(np.concatenate([ranks[image == i] for i in rng.integers(0, 80, 80)])) for _ in range(1500)]
+    assert Bootstrap(seen).interval("t2i", None) == pytest.approx(np.percentile(medians, (2.5, 97.5)), abs=1)
+
+
+def test_weighted_medians():
+    values = np.array([5.0, 1.0, 2.0, 9.0])
+    weights = np.array([[1, 1, 1, 1], [0, 1, 0, 0], [1, 1, 1, 0], [2, 1, 1, 0], [0, 2, 3, 1]], dtype=float)
+    expected = [np.median(np.repeat(values, w.astype(int))) for w in weights]
+    assert weighted_medians(values, weights).tolist() == expected
+
+
+def test_rank_atoms_have_the_expected_rank():
+    images, texts, index, _ = corpus(n_img=80, uneven=True, width=10)
+    seen = observe(images > 0, texts > 0, caption_image=index, measure="hamming")
+    for direction in ("i2t", "t2i"):
+        values, weights, query = rank_atoms(seen, direction)
+        mean = np.bincount(query, values * weights)
+        assert np.bincount(query, weights) == pytest.approx(np.ones(seen.n_query(direction)))
+        assert np.abs(mean - seen.first_hit_rank(direction)).mean() < 0.2
+
+
+def test_intervals_cover():
+    rng, inside = np.random.default_rng(0), 0
+    truth = np.mean(
+        [evaluate(*corpus(n_img=300, seed=s)[:2], recall_at=(10,)).value[0] for s in range(1000, 1010)]
+    )
+    # the gallery grows with the queries, so that a sample is drawn from one large corpus
+    images, texts, index, _ = corpus(n_img=300, seed=1000)
+    whole = observe(images, texts, caption_image=index)
+    truth = whole.hit_probability("i2t", 10).mean()
+    for seed in rng.integers(0, 10**6, 60):
+        part = observe(images, texts, caption_image=index, sample=60, seed=int(seed))
+        low, high = Bootstrap(part, 300).interval("i2t", part.hit_probability("i2t", 10))
+        inside += low <= truth <= high
+    assert inside >= 52
+
+
+def test_compare_finds_a_difference_and_no_other():
+    a, b = see(noise=1.0), see(noise=2.0)
+    rows = pd.DataFrame(compare(a, b, repeats=2000))
+    ok = rows[rows.metric.isin(["recall", "map", "mean_rank", "median_rank"])]
+    assert (ok.status == "ok").all()
+    np.testing.assert_allclose(ok.difference, ok.value_a - ok.value_b)
+    recall = ok[(ok.metric == "recall") & (ok.direction == "t2i")]
+    assert (recall.p < 0.01).all()
+    assert (recall.ci_low > 0).all()
+    assert (ok.p_holm >= ok.p).all()
+    same = pd.DataFrame(compare(a, a, repeats=500))
+    assert (same.p == 1).all()
+    assert (same.difference == 0).all()
+    with pytest.raises(InputError, match="different queries"):
+        compare(a, see(seed=1))
+
+
+def test_p_values_are_uniform_under_the_null():
+    images, texts, index, _ = corpus(n_img=60)
+    rng, p = np.random.default_rng(0), []
+    for _ in range(60):
+        a, b = (
+            observe(images, texts + rng.standard_normal(texts.shape), caption_image=index) for _ in range(2)
+        )
+        p.append(compare(a, b, (5,), repeats=400)[3]["p"])
+    p = np.array(p)
+    assert 0.3 < np.mean(p) < 0.7
+    assert np.mean(p < 0.1) < 0.25
+
+
+def test_holm():
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.9, 0.8]).tolist() == [1, 1]
+    assert holm([]).size == 0

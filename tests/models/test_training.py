@@ -1,0 +1,148 @@
+"""One fit, one encode, one score: what they promise whatever the system."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from fico_utils.errors import InputError
+from fico_utils.models import model_class, training
+from fico_utils.models.blocks import Recipe
+from fico_utils.models.scan import Scan, ScanConfig
+from fico_utils.models.ucch import Ucch, UcchConfig
+from fico_utils.workspace import read_arrays, write_arrays
+
+N_IMG = 12
+
+
+def pairs(key: str = "toy") -> training.Inputs:
+    rng = np.random.default_rng(0)
+    caption_image = np.sort(np.concatenate([np.arange(N_IMG), rng.integers(0, N_IMG, 20)]))
+    image = {"global": rng.standard_normal((N_IMG, 6)).astype(np.float16)}
+    text = {"doc2vec": (image["global"][caption_image, :5] + 0.1).astype(np.float32)}
+    return training.Inputs(image, text, caption_image, key)
+
+
+def model() -> Ucch:
+    torch.manual_seed(0)
+    return Ucch(UcchConfig(6, 5, n_images=N_IMG, bits=8, hidden=10, n_keys=6))
+
+
+def first_weight(m) -> float:
+    return -float(next(m.parameters()).detach().abs().sum())
+
+
+def test_every_image_is_drawn_once_an_epoch():
+    data = pairs()
+    drawn = training.draw_pairs(data.caption_image, np.random.default_rng(1))
+    assert sorted(data.caption_image[drawn]) == list(range(N_IMG))
+    assert not np.array_equal(drawn, training.draw_pairs(data.caption_image, np.random.default_rng(2)))
+
+
+def test_a_killed_training_goes_on_and_ends_the_same(tmp_path):
+    whole, resumed = model(), model()
+    log = training.fit(whole, pairs(), seed=3, epochs=4, validate=first_weight)
+
+    calls = []
+
+    def interrupted(m):
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return first_weight(m)
+
+    with pytest.raises(KeyboardInterrupt):
+        training.fit(resumed, pairs(), seed=3, epochs=4, validate=interrupted, folder=tmp_path)
+    again = model()
+    log_again = training.fit(again, pairs(), seed=3, epochs=4, validate=first_weight, folder=tmp_path)
+    assert [r["loss"] for r in log_again] == pytest.approx([r["loss"] for r in log])
+    for a, b in zip(whole.state_dict().values(), again.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_a_finished_training_is_not_repeated_and_other_settings_start_over(tmp_path):
+    training.fit(model(), pairs(), seed=0, epochs=2, validate=first_weight, folder=tmp_path)
+    calls = []
+    training.fit(model(), pairs(), seed=0, epochs=2, validate=lambda m: calls.append(1) or 0.0, folder=tmp_path)
+    assert not calls
+    training.fit(model(), pairs("other"), seed=0, epochs=2, validate=lambda m: calls.append(1) or 0.0, folder=tmp_path)
+    assert len(calls) == 2
+
+
+def test_the_best_epoch_on_validation_is_kept():
+    scores, states = iter([0.1, 0.9, 0.3]), []
+
+    def validate(m):
+        states.append({n: t.clone() for n, t in m.state_dict().items()})
+        return next(scores)
+
+    trained = model()
+    log = training.fit(trained, pairs(), seed=0, epochs=3, validate=validate)
+    assert [r["score"] for r in log] == [0.1, 0.9, 0.3]
+    for name, tensor in trained.state_dict().items():
+        assert torch.equal(tensor, states[1][name])
+
+
+def test_a_loss_that_is_not_a_number_stops_and_says_where():
+    data = pairs()
+    data.image["global"][5] = np.inf
+    with pytest.raises(FloatingPointError, match=r"epoch 1, batch 1"):
+        training.fit(model(), data, seed=0, epochs=1, validate=first_weight)
+
+
+def test_no_epoch_is_refused():
+    with pytest.raises(InputError, match="0 epochs"):
+        training.fit(model(), pairs(), seed=0, epochs=0, validate=first_weight)
+
+
+def test_a_truncated_checkpoint_is_one_sentence(tmp_path):
+    training.fit(model(), pairs(), seed=0, epochs=1, validate=first_weight, folder=tmp_path)
+    path = tmp_path / "last.safetensors"
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(InputError, match="not a whole safetensors file"):
+        training.fit(model(), pairs(), seed=0, epochs=1, validate=first_weight, folder=tmp_path)
+
+
+def test_schedules():
+    cosine = Recipe(1, 1.0, warmup=0.1, schedule="cosine")
+    rates = [training.schedule(cosine, step, 100) for step in range(100)]
+    assert rates[0] < rates[9] <= 1.0
+    assert max(rates) == pytest.approx(1.0, abs=0.1)
+    assert rates[-1] < 0.01
+    step = Recipe(1, 1.0, schedule="step")
+    assert [training.schedule(step, s, 10) for s in (0, 4, 5, 9)] == [1.0, 1.0, 0.1, 0.1]
+
+
+def test_hash_codes_are_packed_signs():
+    h = np.random.default_rng(0).standard_normal((5, 16)).astype(np.float32)
+    assert np.array_equal(np.unpackbits(training.hash_codes(h), axis=1), (h >= 0).astype(np.uint8))
+
+
+def test_score_does_not_depend_on_blocks_and_keeps_the_order_of_captions():
+    torch.manual_seed(0)
+    scan = Scan(ScanConfig(7, 20, d=8, d_word=6)).eval()
+    rng = np.random.default_rng(0)
+    tokens = rng.integers(4, 20, (31, 9))
+    for row, length in zip(tokens, rng.integers(2, 10, 31), strict=True):
+        row[length:] = 0
+    data = training.Inputs(
+        {"regions": rng.standard_normal((13, 4, 7)).astype(np.float32)}, {"tokens": tokens}, np.arange(31) % 13, "toy"
+    )
+    encoded = training.encode(scan, data, batch_size=5)
+    with torch.inference_mode():
+        expected = scan.similarity(*(torch.from_numpy(encoded[s]) for s in ("img", "txt"))).numpy()
+    for block in (1, 1000, 1 << 22):
+        assert np.allclose(training.score(scan, **encoded, block=block, progress=False), expected, atol=1e-5)
+
+
+def test_an_unknown_system_is_refused():
+    with pytest.raises(InputError, match="no implementation"):
+        model_class("word2vec")
+
+
+def test_arrays_of_a_checkpoint_round_trip(tmp_path):
+    arrays = {"a": np.arange(6, dtype=np.float16).reshape(2, 3), "b": np.array(3, np.int64)}
+    write_arrays(tmp_path / "x.safetensors", arrays, {"key": "k"})
+    found = read_arrays(tmp_path / "x.safetensors")
+    assert all(np.array_equal(found[n], a) and found[n].dtype == a.dtype for n, a in arrays.items())

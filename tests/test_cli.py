@@ -1,0 +1,190 @@
+"""The command line: exit codes, one sentence for bad usage, nothing written that was not asked for."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError
+from pathlib import Path
+
+import pytest
+
+from fico_utils import __main__ as cli
+from fico_utils.batch import housekeeping, pipeline, runner, session
+from fico_utils.workspace import PROJECT
+
+PARAMETERS = 'profile: str = "mini"  # profile\nseed: int = 0  # seed\nout_dir: str = "results"  # folder\n'
+
+
+@pytest.fixture
+def notebooks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project folder whose notebooks are tiny: the second one breaks with seed 13."""
+    for step in pipeline.STEPS:
+        code = "if seed == 13:\n    raise ValueError('unlucky')" if step.id == "01" else "seed + 1"
+        cells = [("parameters", PARAMETERS, ["parameters"]), ("work", code, [])]
+        rows = [
+            {"cell_type": "code", "id": i, "metadata": {"tags": t}, "source": s, "outputs": [], "execution_count": None}
+            for i, s, t in cells
+        ]
+        kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+        path = tmp_path / "project" / "notebooks" / f"{step.notebook}.ipynb"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"cells": rows, "metadata": kernel, "nbformat": 4, "nbformat_minor": 5}))
+    monkeypatch.setattr(runner, "PROJECT", tmp_path / "project")
+    return path.parent
+
+
+def sentence(capsys: pytest.CaptureFixture, *arguments: str) -> str:
+    """What a refused command says, after checking that it is one line on stderr and the exit code is 2."""
+    assert cli.main(arguments) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.count("\n") == 1
+    assert "Traceback" not in said.err
+    return said.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["run", "--profile", "huge"], "unknown profile 'huge'; expected one of"),
+        (["status", "--profile", "../configs/mini"], "unknown profile"),
+        (["run", "--only", "9"], "unknown notebook or step '9'"),
+        (["run", "--from", "metrics"], "unknown notebook or step 'metrics'"),
+        (["step", "x"], "unknown notebook or step 'x'"),
+        (["run", "--set", "sead=1"], "unknown parameter 'sead'; did you mean 'seed'?"),
+        (["run", "--set", "seed=x"], "parameter seed was given 'x'"),
+        (["run", "--dry-run", "--set", "seed"], "expected NAME=VALUE"),
+        (["fetch", "cifar"], "unknown corpus 'cifar'"),
+        (["fetch", "mscoco", "flickr30k"], "mscoco, flickr30k cannot be fetched yet"),
+    ],
+)
+def test_bad_input_is_one_sentence(notebooks: Path, capsys, arguments: list[str], part: str) -> None:
+    assert part in sentence(capsys, *arguments)
+
+
+@pytest.mark.parametrize("arguments", [[], ["jump"], ["run", "--fast"], ["step"], ["run", "--prof", "mini"]])
+def test_bad_usage_exits_2(arguments: list[str], capsys) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(arguments)
+    assert caught.value.code == 2
+    assert "usage:" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", ["run", "step", "status", "report", "check", "fetch", "clean"])
+def test_every_verb_has_help_with_profile_out_and_quiet(verb: str, capsys) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main([verb, "--help"])
+    assert caught.value.code == 0
+    said = capsys.readouterr().out
+    assert all(option in said for option in ("--profile", "--out", "--quiet"))
+
+
+def test_run_status_report_clean(notebooks: Path, tmp_path: Path, capsys) -> None:
+    out = tmp_path / "place"
+    root = out / "mini"
+    common = ["--out", str(out)]
+
+    assert cli.main(["run", *common, "--dry-run"]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == "00_start_here: run (missing: never run)"
+    assert not out.exists()
+
+    assert cli.main(["run", *common, "--only", "01,06", "--set", "seed=13"]) == 1
+    said = capsys.readouterr()
+    assert re.sub(r"\d+ s$", "1 s", said.out, flags=re.MULTILINE).splitlines() == [
+        "[1/2] 01_feature_extraction: failed after 1 s",
+        "[2/2] 06_figures: not run: needs 01, which failed",
+        str(root / "report/index.html"),
+    ]
+    assert said.err == "step 01 failed in cell work: ValueError: unlucky\n"
+    facts = json.loads((root / "report/summary.json").read_text())
+    assert facts["good"] is False
+    assert facts["steps"][1]["failure"]["error"] == "ValueError: unlucky"
+
+    assert cli.main(["step", "01", *common, "--quiet"]) == 0
+    assert cli.main(["run", *common, "--only", "01", "--quiet"]) == 0
+    assert capsys.readouterr().out == f"{root / 'report/index.html'}\n"
+    assert cli.main(["status", *common]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].split() == ["01_feature_extraction", "fresh"]
+    assert lines[-1] == f"1 of 7 steps are fresh in {root}"
+    assert cli.main(["run", *common, "--only", "01", "--dry-run", "--force"]) == 0
+    assert capsys.readouterr().out == "01_feature_extraction: run (forced)\n"
+    assert cli.main(["run", *common, "--only", "01", "--dry-run", "--set", "seed=1"]) == 0
+    assert capsys.readouterr().out == "01_feature_extraction: run (stale: seed 0 -> 1)\n"
+    assert cli.main(["report", *common]) == 0
+
+    (root / "mine.txt").write_text("notes")
+    assert cli.main(["clean", *common]) == 0
+    assert "left what this package does not write: mine.txt" in capsys.readouterr().out
+    assert [p.name for p in root.iterdir()] == ["mine.txt"]
+    assert "holds no runs/ of ours" in sentence(capsys, "clean", *common)
+    assert "holds no runs to report" in sentence(capsys, "report", *common)
+    assert cli.main(["clean", "--out", str(tmp_path / "nowhere")]) == 0
+
+
+def test_missing_package_says_what_to_install(notebooks: Path, tmp_path, monkeypatch, capsys) -> None:
+    real = housekeeping.version
+
+    def version(name: str) -> str:
+        if name in ("torch", "faiss-cpu"):
+            raise PackageNotFoundError(name)
+        return "1.0" if name == "scipy" else real(name)
+
+    monkeypatch.setattr(housekeeping, "version", version)
+    for verb in ("check", "run"):
+        said = sentence(capsys, verb, "--out", str(tmp_path / "place"))
+        assert "faiss-cpu, torch missing and scipy 1.0 (at least 1.17 needed) too old" in said
+        assert "pip install -c constraints.txt faiss-cpu torch scipy" in said
+    assert not (tmp_path / "place").exists()
+
+
+def test_check_tells_each_thing_and_leaves_nothing(tmp_path: Path, capsys) -> None:
+    assert cli.main(["check", "--out", str(tmp_path / "a" / "b")]) == 0
+    said = capsys.readouterr().out
+    assert all(word in said for word in ("Python 3.", "torch", "faiss", "font", "can be written", "GiB of disk"))
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").write_text("")
+    assert "cannot write" in sentence(capsys, "check", "--out", str(tmp_path / "file"))
+
+
+def test_little_disk_is_refused(tmp_path: Path, monkeypatch, capsys) -> None:
+    usage = type("Usage", (), {"free": 2**20})
+    monkeypatch.setattr(housekeeping.shutil, "disk_usage", lambda path: usage)
+    assert "0.0 GiB free" in sentence(capsys, "check", "--out", str(tmp_path))
+
+
+def test_fetch_of_embedded_corpora_has_nothing_to_do(capsys) -> None:
+    assert cli.main(["fetch"]) == 0
+    assert capsys.readouterr().out.startswith("Nothing to download: picto_diverse, picto_people")
+
+
+def test_clean_refuses_foreign_folders(tmp_path: Path, capsys) -> None:
+    (tmp_path / "mini" / "runs").mkdir(parents=True)
+    (tmp_path / "mini" / "data").mkdir()
+    assert "nothing was removed" in sentence(capsys, "clean", "--out", str(tmp_path))
+    assert (tmp_path / "mini" / "data").is_dir()
+
+
+def test_clean_refuses_while_a_run_is_going(notebooks: Path, tmp_path: Path, capsys) -> None:
+    with runner.lock(tmp_path / "mini"):
+        assert "another run" in sentence(capsys, "clean", "--out", str(tmp_path))
+
+
+def test_interrupt_is_one_line_and_130(notebooks: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(session.runner, "run_step", interrupted)
+    assert cli.main(["run", "--out", str(tmp_path / "place")]) == 130
+    assert capsys.readouterr().err == "interrupted; the same command goes on where it stopped\n"
+
+
+def test_run_as_module_without_traceback() -> None:
+    command = [sys.executable, "-m", "fico_utils", "run", "--profile", "nope"]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("fico_utils run: unknown profile 'nope'")
+    assert done.stderr.count("\n") == 1

@@ -1,0 +1,105 @@
+"""All notebooks on the mini profile, through the command that users run, into an empty folder."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from fico_utils.batch.pipeline import STEPS
+from fico_utils.workspace import PROJECT
+
+pytestmark = [
+    pytest.mark.notebooks,
+    pytest.mark.skipif(
+        not all((PROJECT / "notebooks" / f"{step.notebook}.ipynb").is_file() for step in STEPS),
+        reason="not every step has its notebook",
+    ),
+]
+BUDGET = 180  # s, a notebook
+MEMORY = 4 * 2**30  # bytes, a step
+
+
+def run(root: Path) -> tuple[subprocess.CompletedProcess, float]:
+    """The finished command and its seconds."""
+    command = [sys.executable, "-m", "fico_utils", "run", "--profile", "mini", "--out", str(root)]
+    clock = time.monotonic()
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    return done, time.monotonic() - clock
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The results folder of one run."""
+    root = tmp_path_factory.mktemp("results") / "mini"
+    done, _ = run(root)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1] == str(root / "report/index.html")
+    return root
+
+
+@pytest.fixture(scope="module")
+def manifests(results: Path) -> dict[str, dict]:
+    """Step id -> manifest."""
+    paths = {step.id: results / "runs" / step.notebook / "manifest.json" for step in STEPS}
+    return {name: json.loads(path.read_text(encoding="utf-8")) for name, path in paths.items()}
+
+
+def test_each_notebook_keeps_to_its_budget(manifests: dict[str, dict]) -> None:
+    assert {name: m["status"] for name, m in manifests.items()} == dict.fromkeys(manifests, "ok")
+    assert {name: m["seconds"] for name, m in manifests.items() if m["seconds"] >= BUDGET} == {}
+    assert manifests["00"]["seconds"] < 30
+    assert {name: m["peak_memory_bytes"] for name, m in manifests.items() if m["peak_memory_bytes"] > MEMORY} == {}
+
+
+def test_each_step_leaves_its_artefacts(results: Path, manifests: dict[str, dict]) -> None:
+    for step in STEPS[1:]:
+        assert manifests[step.id]["outputs"], f"{step.notebook} wrote nothing that belongs to it"
+    for name in ("metrics.csv", "costs.csv", "report/index.html", "report/summary.json"):
+        assert (results / name).stat().st_size > 0
+    for n in (1, 2, 3, 4):
+        assert all((results / f"figures/fig{n}.{suffix}").is_file() for suffix in ("svg", "pdf"))
+    for n in (1, 2, 3, 4, 5, 6, 7):
+        assert all((results / f"tables/table{n}.{suffix}").is_file() for suffix in ("csv", "md", "html", "tex"))
+    assert [p.name for p in results.rglob(".*") if p.is_file() and not p.name.endswith(".lock")] == []
+
+
+def test_tables_follow_the_schema(results: Path) -> None:
+    from fico_utils.results import store
+
+    for table in ("metrics", "costs"):
+        frame = store.load(results, table)
+        assert set(frame["source"]) >= {"ours"}
+    with open(results / "metrics.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert {"ours", "chance", "perfect"} <= {row["source"] for row in rows}
+    ours = [row for row in rows if row["source"] == "ours" and row["status"] == "ok"]
+    assert {"beit3", "scan", "ucch"} <= {row["system"] for row in ours}
+    assert all(0 <= float(row["value"]) <= 1 for row in ours if row["metric"] in ("recall", "map", "precision"))
+
+
+def test_notebooks_print_no_warnings(results: Path) -> None:
+    noisy = []
+    for step in STEPS:
+        executed = json.loads((results / "runs" / step.notebook / f"{step.notebook}.ipynb").read_text(encoding="utf-8"))
+        for cell in executed["cells"]:
+            for output in cell.get("outputs", []):
+                text = "".join(output.get("text", ""))
+                if output.get("name") == "stderr" and "Warning" in text:
+                    noisy.append((step.notebook, cell["id"], text[:200]))
+    assert noisy == []
+
+
+def test_second_run_finds_everything_fresh(results: Path, manifests: dict[str, dict]) -> None:
+    done, seconds = run(results)
+    assert done.returncode == 0, done.stderr
+    assert seconds < 30
+    assert [line for line in done.stdout.splitlines()[:-1] if not line.endswith("fresh, skipped")] == []
+    for step in STEPS:
+        record = json.loads((results / "runs" / step.notebook / "manifest.json").read_text(encoding="utf-8"))
+        assert record == manifests[step.id]

@@ -1,0 +1,198 @@
+"""The repository as a whole: environments agree, imports point one way, importing costs nothing."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+from fico_utils.workspace import PROJECT
+
+PACKAGE = PROJECT / "fico_utils"
+BASE = {"errors", "registry", "workspace"}
+#: Folder or module -> what of this package it may import, besides itself and BASE.
+MAY_IMPORT = {
+    "errors": set(),
+    "registry": {"errors"},
+    "workspace": {"errors", "registry"},
+    "data": set(),
+    "models": {"data"},
+    "evaluation": {"data"},
+    "costs": {"data", "models", "evaluation"},
+    "results": {"data", "models", "evaluation", "costs"},
+    "display": {"data", "evaluation", "costs", "results"},  # redrawing needs no model
+    "experiment": {"data", "models", "evaluation"},
+    "batch": set(),
+    "__init__": set(),
+}
+HEAVY = {"torch", "faiss", "gensim", "pandas", "matplotlib", "seaborn", "transformers", "papermill"}
+#: What may stand at the top of a module, where it is not imported late; the backbone is a torch module too.
+AT_TOP = {
+    "models": {"torch"},
+    "data/features.py": {"torch"},
+    "display": {"pandas", "matplotlib", "seaborn"},
+}
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def part(path: Path) -> str:
+    """``models`` of ``fico_utils/models/scan.py``, ``errors`` of ``fico_utils/errors.py``."""
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+def imported(nodes: list[ast.AST], path: Path) -> set[str]:
+    """Dotted names that import statements name, relative ones made absolute."""
+    names = set()
+    folder = path.parent.relative_to(PROJECT).parts
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = [*folder[: len(folder) - node.level + 1]] if node.level else []
+            base += [node.module] if node.module else []
+            names |= {".".join([*base, alias.name]) for alias in node.names}
+    return names
+
+
+def at_import(tree: ast.Module) -> list[ast.AST]:
+    """Nodes that run when the module is imported: not in functions, not for type checkers only."""
+    found: list[ast.AST] = []
+    waiting: list[ast.AST] = list(tree.body)
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            continue
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            continue
+        found.append(node)
+        waiting += ast.iter_child_nodes(node)
+    return found
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: p.relative_to(PACKAGE).as_posix())
+def test_imports_point_one_way(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    own = part(path)
+    if own != "__main__":
+        for name in imported(list(ast.walk(tree)), path):
+            if name.startswith("fico_utils."):
+                other = name.split(".")[1]
+                assert other in MAY_IMPORT[own] | BASE | {own}, f"{own} must not import {name}"
+    heavy = {name.split(".")[0] for name in imported(at_import(tree), path)} & HEAVY
+    allowed = AT_TOP.get(own, set()) | AT_TOP.get(path.relative_to(PACKAGE).as_posix(), set())
+    assert heavy <= allowed, f"{heavy} belong inside functions"
+    if own == "display":
+        everything = {name.split(".")[0] for name in imported(list(ast.walk(tree)), path)}
+        assert "torch" not in everything
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: p.relative_to(PACKAGE).as_posix())
+def test_private_names_stay_in_their_folder(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for name in imported(list(ast.walk(tree)), path):
+        parts = name.split(".")
+        if parts[0] == "fico_utils" and len(parts) > 2 and parts[1] != part(path):
+            assert not parts[-1].startswith("_"), f"{name} is private to {parts[1]}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: p.relative_to(PACKAGE).as_posix())
+def test_modules_are_documented_and_safe(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    tree = ast.parse(text)
+    assert ast.get_docstring(tree), "a module says what it is for"
+    assert len(text.splitlines()) <= 500, "a module of this length has two subjects"
+    names = imported(list(ast.walk(tree)), path)
+    assert not {n for n in names if n.split(".")[0] in ("pickle", "joblib", "shelve", "marshal")}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            assert called not in ("eval", "exec"), f"{called} in line {node.lineno}"
+            if called == "torch.load":
+                assert "weights_only=True" in ast.unparse(node)
+
+
+def test_import_is_fast_and_light() -> None:
+    """Best of three: a busy machine slows single starts down."""
+    code = (
+        "import time; t = time.perf_counter(); import fico_utils; s = time.perf_counter() - t; import sys; "
+        f"print(s, *sorted({HEAVY!r} & sys.modules.keys()))"
+    )
+    runs = []
+    for _ in range(3):
+        done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True)
+        seconds, *heavy = done.stdout.split()
+        assert heavy == []
+        runs.append(float(seconds))
+    assert min(runs) < 0.3
+
+
+def requirement(text: str) -> tuple[str, str]:
+    """Name and bounds; conda calls torch pytorch."""
+    name, bounds = re.match(r"([\w.-]+?)\s*([<>=~!].*)?$", text.strip()).groups()
+    return {"pytorch": "torch"}.get(name.lower(), name.lower()), bounds or ""
+
+
+def test_environment_equals_pyproject() -> None:
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    wanted = dict(map(requirement, [*project["dependencies"], *extras["text"], *extras["dev"]]))
+    wanted["python"] = project["requires-python"]
+    lines = yaml.safe_load((PROJECT / "environment.yml").read_text(encoding="utf-8"))["dependencies"]
+    plain = [line for line in lines if isinstance(line, str) and line != "pip"]
+    piped = [line for entry in lines if isinstance(entry, dict) for line in entry["pip"]]
+    assert dict(map(requirement, plain + piped)) == wanted
+
+
+def test_environment_gives_a_reason_for_each_package() -> None:
+    lines = (PROJECT / "environment.yml").read_text(encoding="utf-8").splitlines()
+    packages = [line for line in lines if re.match(r"\s+- [\w-]+>=", line)]
+    assert len(packages) > 20
+    assert [line for line in packages if "# " not in line] == []
+
+
+def test_constraints_satisfy_pyproject() -> None:
+    text = (PROJECT / "constraints.txt").read_text(encoding="utf-8")
+    pinned = dict(re.findall(r"^([\w.-]+)==(\S+)$", text, re.MULTILINE))
+    pinned = {name.lower().replace("_", "-"): number for name, number in pinned.items()}
+    assert pinned["torch"] == "2.13.0"
+    assert "/" not in text.partition("\n")[2]
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    needed = [*project["dependencies"], *(r for extra in project["optional-dependencies"].values() for r in extra)]
+    for name, bounds in map(requirement, needed):
+        low = re.search(r">=([\d.]+)", bounds).group(1)
+        numbers = [tuple(map(int, re.findall(r"\d+", text)[:3])) for text in (pinned[name], low)]
+        assert numbers[0] >= numbers[1], name
+
+
+def test_make_targets() -> None:
+    done = subprocess.run(["make", "help"], cwd=PROJECT, capture_output=True, text=True, check=True)
+    for target in ("reproduce", "test", "figures", "lab", "clean"):
+        assert re.search(rf"^  {target} +\S", done.stdout, re.MULTILINE), target
+    command = ["make", "-n", "reproduce", "PROFILE=standard"]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
+    assert "fico_utils run --profile standard" in done.stdout
+
+
+def test_package_data_is_there() -> None:
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
+    patterns = project["tool"]["setuptools"]["package-data"]["fico_utils"]
+    kept = {f for pattern in patterns for f in PACKAGE.glob(pattern)}
+    files = {f for f in PACKAGE.rglob("*") if f.is_file() and f.parent.name != "__pycache__"}
+    data = {f for f in files if f.suffix != ".py" and f.name[0] != "."}
+    assert data <= kept, f"not installed: {sorted(map(str, data - kept))}"
+
+
+def test_nothing_large_or_local_is_committed() -> None:
+    done = subprocess.run(["git", "ls-files", "-z"], cwd=PROJECT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip("not a git checkout")
+    files = [PROJECT / name for name in done.stdout.split("\0") if name]
+    large = [f.name for f in files if f.is_file() and f.stat().st_size > 10 * 2**20]
+    assert large == []
+    assert [f for f in files if f.suffix in (".pkl", ".pt", ".pth")] == []
