@@ -18,7 +18,7 @@ help:  ## list the targets
 	@$(BASE_PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit(f"Python {v.major}.{v.minor} found, 3.11 or newer needed; try make BASE_PYTHON=python3.12")'
 	@echo "Setting up .venv (torch is large: a few minutes, once)"
 	@test -x $(PYTHON) || $(BASE_PYTHON) -m venv .venv
-	@$(PYTHON) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[text,dev]'
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
 reproduce: .venv/installed  ## run every notebook, write results/, figures/ and the report
@@ -53,4 +53,5 @@ clean:  ## delete results of PROFILE and .venv; figures/ stays
 	@mkdir -p figures/$(PROFILE)
 	@for file in results/$(PROFILE)/figures/fig*.{svg,pdf,csv} results/$(PROFILE)/{metrics,costs,claims}.csv; do \
 	  if test -f "$$file"; then cp "$$file" figures/$(PROFILE)/; fi; done
+	@if test "$(PROFILE)" = mini; then $(PYTHON) -m fico_utils.display.readme; fi
 	@echo "Figures copied to figures/$(PROFILE)/"

@@ -9,7 +9,9 @@ training pass ``train=True``.
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
@@ -22,7 +24,7 @@ from fico_utils import registry
 from fico_utils.data.corpus import Corpus
 from fico_utils.data.text import Vocabulary
 from fico_utils.errors import InputError
-from fico_utils.workspace import Run, key_of, read_arrays, read_metadata, sha256_file, source_key, write_arrays
+from fico_utils.workspace import Run, atomic_path, key_of, read_arrays, read_metadata, source_key, write_arrays
 
 if TYPE_CHECKING:
     from fico_utils.data.features import Backbone
@@ -68,31 +70,62 @@ def _corpus(name: str, sizes: tuple[tuple[str, int], ...]) -> Corpus:
 def _weights(
     run: Run, name: str, settings: dict[str, Any], sources: tuple[str, ...], build: Callable[[], dict], live: bool
 ) -> dict[str, np.ndarray]:
-    """Weights trained in this run, shipped ones, or newly trained ones, in that order; kept below ``models/``."""
-    path = run.path("models", f"{name}.safetensors")
-    key = key_of(name, settings, source_key(*sources))
+    """Weights trained in this run, shipped ones, or newly trained ones, in that order; kept below ``models/``.
+
+    They are kept in half precision, as they ship: a shipped system then reads the very features it was trained on.
+    """
+    path, key = run.path("models", f"{name}.safetensors"), key_of(name, settings, source_key(*sources))
     if path.is_file():
         found = read_metadata(path)
         if found.get("key") == key and (found.get("origin") == "trained" or not live):
-            return read_arrays(path)
+            return _widened(read_arrays(path))
     arrays = None if live else _shipped(name, settings)
     source = "trained" if arrays is None else "shipped"
     if arrays is None:
         if not live:
             print(f"models/{name} is missing, and no shipped weights match this profile: training it now")
-        arrays = build()
+        arrays = {n: a.astype(np.float16) if a.dtype == np.float32 else a for n, a in build().items()}
+        strange = [n for n, a in arrays.items() if not np.isfinite(a).all()]
+        if strange:
+            raise InputError(f"weights {strange[0]} of {name} do not fit half precision; train with a smaller rate")
     else:
         print(f"models/{name} was not trained in this run: using the weights that ship with the companion")
-    write_arrays(path, arrays, {"key": key, "origin": source, "settings": settings, "run": run.run_id})
-    return arrays
+    content = key_of({n: hashlib.sha256(a.tobytes()).hexdigest() for n, a in arrays.items()})
+    metadata = {"key": key, "origin": source, "content": content, "settings": settings, "run": run.run_id}
+    write_arrays(path, arrays, metadata)
+    return _widened(arrays)
+
+
+def _widened(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {n: a.astype(np.float32) if a.dtype == np.float16 else a for n, a in arrays.items()}
 
 
 def _shipped(name: str, settings: dict[str, Any]) -> dict[str, np.ndarray] | None:
-    """Shipped weights of a name, widened to float32, where they were made with these settings; else None."""
+    """Shipped weights of a name, as they ship, where they were made with these settings; else None."""
     path = SHIPPED / f"{name}.safetensors"
     if not path.is_file() or read_metadata(path).get("settings") != json.loads(json.dumps(settings)):
         return None
-    return {n: a.astype(np.float32) if a.dtype == np.float16 else a for n, a in read_arrays(path).items()}
+    return read_arrays(path)
+
+
+def ship(run: Run) -> list[Path]:
+    """Copy all weights trained in a run to the package, where they serve notebooks that stand alone; their paths.
+
+    Raises
+    ------
+    InputError
+        Weights of the run that are missing, or that were shipped themselves.
+    """
+    systems = [f"{s}__{c}" for s in run["systems"] for c in run["corpora"]]
+    names = ["backbone", "doc2vec", *systems]
+    for name in names:
+        path = run.path("models", f"{name}.safetensors")
+        if not path.is_file() or origin(run, name) != "trained":
+            raise InputError(f"{path} was not trained in this run; run notebooks 01, 02 and 03 first")
+    for name in names:
+        with atomic_path(SHIPPED / f"{name}.safetensors") as temporary:
+            shutil.copyfile(run.path("models", f"{name}.safetensors"), temporary)
+    return [SHIPPED / f"{name}.safetensors" for name in names]
 
 
 def origin(run: Run, name: str) -> str:
@@ -134,9 +167,9 @@ def backbone(run: Run, live: bool = False) -> Backbone:
     return model.eval()
 
 
-def _file_key(run: Run, name: str) -> str:
-    """Hash of the extractor's weights that this run uses."""
-    return sha256_file(run.path("models", f"{name}.safetensors"))
+def _content(run: Run, name: str) -> str:
+    """Hash of the weights that this run uses under a name, whether trained in it or shipped."""
+    return read_metadata(run.path("models", f"{name}.safetensors"))["content"]
 
 
 def visual(run: Run, name: str, split: str) -> dict[str, np.ndarray]:
@@ -146,7 +179,7 @@ def visual(run: Run, name: str, split: str) -> dict[str, np.ndarray]:
     part, model = corpus(run, name).subset(split), backbone(run)
     return run.cached(
         run.path("features", f"{name}__{split}__visual.safetensors"),
-        key_of(part.key, _file_key(run, "backbone")),
+        key_of(part.key, _content(run, "backbone")),
         lambda: visual_features(model, part.images),
     )
 
@@ -185,7 +218,7 @@ def doc2vec(run: Run, name: str, split: str) -> np.ndarray:
     weights, epochs = doc2vec_weights(run), run["doc2vec_epochs"]
     return run.cached(
         run.path("features", f"{name}__{split}__doc2vec.safetensors"),
-        key_of(part.key, _file_key(run, "doc2vec"), epochs),
+        key_of(part.key, _content(run, "doc2vec"), epochs),
         lambda: {"doc2vec": infer(weights, part.captions, seed=run.seed, epochs=epochs, workers=run["threads"])},
     )["doc2vec"]
 
@@ -211,9 +244,9 @@ def _feature_keys(run: Run, system: str, name: str) -> list[str]:
 
     backbone(run)
     if model_class(system).text_input == "tokens":
-        return [_file_key(run, "backbone"), key_of(vocabulary(run, name).words)]
+        return [_content(run, "backbone"), key_of(vocabulary(run, name).words)]
     doc2vec_weights(run)
-    return [_file_key(run, "backbone"), _file_key(run, "doc2vec"), str(run["doc2vec_epochs"])]
+    return [_content(run, "backbone"), _content(run, "doc2vec"), str(run["doc2vec_epochs"])]
 
 
 # ------------------------------------------------------------------------------------------------- systems
@@ -323,10 +356,9 @@ def embeddings(run: Run, system: str, name: str, split: str = "test") -> dict[st
     run = provider(run, system, name)
     model = train(run, system, name, live=False)
     data = inputs(run, system, name, split)
-    weights = sha256_file(run.path("models", f"{system}__{name}.safetensors"))
     return run.cached(
         run.path("embeddings", f"{system}__{name}__{split}.safetensors"),
-        key_of(weights, data.key),
+        key_of(_content(run, f"{system}__{name}"), data.key),
         lambda: _stored(registry.system(system).measure, model, data),
         system=system,
         corpus=name,

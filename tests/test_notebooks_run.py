@@ -21,7 +21,9 @@ pytestmark = [
         reason="not every step has its notebook",
     ),
 ]
-BUDGET = 180  # s, a notebook
+#: Seconds a notebook may take on two free cores; a shared machine gets twice that before this fails.
+BUDGET = 180
+SLACK = 2
 MEMORY = 4 * 2**30  # bytes, a step
 
 
@@ -52,8 +54,8 @@ def manifests(results: Path) -> dict[str, dict]:
 
 def test_each_notebook_keeps_to_its_budget(manifests: dict[str, dict]) -> None:
     assert {name: m["status"] for name, m in manifests.items()} == dict.fromkeys(manifests, "ok")
-    assert {name: m["seconds"] for name, m in manifests.items() if m["seconds"] >= BUDGET} == {}
-    assert manifests["00"]["seconds"] < 30
+    assert {name: m["seconds"] for name, m in manifests.items() if m["seconds"] >= SLACK * BUDGET} == {}
+    assert manifests["00"]["seconds"] < SLACK * 30
     assert {name: m["peak_memory_bytes"] for name, m in manifests.items() if m["peak_memory_bytes"] > MEMORY} == {}
 
 
@@ -98,7 +100,7 @@ def test_notebooks_print_no_warnings(results: Path) -> None:
 def test_second_run_finds_everything_fresh(results: Path, manifests: dict[str, dict]) -> None:
     done, seconds = run(results)
     assert done.returncode == 0, done.stderr
-    assert seconds < 30
+    assert seconds < SLACK * 30
     assert [line for line in done.stdout.splitlines()[:-1] if not line.endswith("fresh, skipped")] == []
     for step in STEPS:
         record = json.loads((results / "runs" / step.notebook / "manifest.json").read_text(encoding="utf-8"))

@@ -28,9 +28,9 @@ ARTEFACTS = (
 
 
 def requirements() -> list[str]:
-    """The core dependencies and those of the extra `text`, as pyproject.toml lists them."""
+    """The dependencies that a notebook needs, as pyproject.toml lists them."""
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    return [*project["dependencies"], *project["optional-dependencies"]["text"]]
+    return project["dependencies"]
 
 
 def problems(needed: Sequence[str] | None = None) -> tuple[list[str], list[str]]:

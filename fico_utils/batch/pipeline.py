@@ -64,7 +64,7 @@ STEPS = (
         "06",
         "06_figures",
         ("04", "05"),
-        ("metrics.csv", "costs.csv"),
+        ("metrics.csv", "costs.csv", "embeddings/*"),
         ("tables/*", "figures/fig3.*", "figures/fig4.*", "claims.csv"),
     ),
 )

@@ -97,7 +97,7 @@ def _gensim() -> type:
     try:
         from gensim.models.doc2vec import Doc2Vec
     except ImportError as error:
-        raise InputError("gensim is missing; install the extra `text`: pip install -e '.[text]'") from error
+        raise InputError("gensim is missing; install it: pip install gensim") from error
     return Doc2Vec
 
 

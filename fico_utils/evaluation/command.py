@@ -39,9 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--intervals", action="store_true", help="95 %% bootstrap intervals, images resampled with their captions"
     )
-    parser.add_argument(
-        "--allow-zero", action="store_true", help="a zero vector under cosine scores 0 with everything"
-    )
+    parser.add_argument("--allow-zero", action="store_true", help="a zero vector under cosine scores 0 with everything")
     parser.add_argument("--block-mib", type=int, default=256, metavar="N", help="memory for one block of scores")
     parser.add_argument("--out", metavar="FILE.csv", help="write a tidy table; without it a table is printed")
 

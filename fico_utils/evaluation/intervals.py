@@ -135,9 +135,7 @@ def compare(
         if other is None:
             continue
         row = dict(zip(("task", "direction", "metric", "k"), metric.key, strict=True))
-        row |= dict.fromkeys(
-            ("value_a", "value_b", "difference", "ci_low", "ci_high", "p", "p_holm"), float("nan")
-        )
+        row |= dict.fromkeys(("value_a", "value_b", "difference", "ci_low", "ci_high", "p", "p_holm"), float("nan"))
         row |= {"n_query": a.n_query(metric.direction), "status": "undefined"}
         rows.append(row)
         if metric.status == other.status == "ok":

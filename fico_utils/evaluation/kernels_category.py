@@ -271,9 +271,7 @@ def score_category(
         n = _sort(words[i], shared, limit, keys, spare, counts)
         # -inf, not ranked, sorts last
         n = _sorted_groups(spare, min(n, ranked[q]), above, size, hits)
-        measure_groups(
-            above, size, hits, n, count, ks, policy, harmonic, precision, ap[i], found[i], curve[q]
-        )
+        measure_groups(above, size, hits, n, count, ks, policy, harmonic, precision, ap[i], found[i], curve[q])
         for g in range(n):
             size[g] = hits[g] = 1
 
@@ -296,9 +294,7 @@ def code_category(
             count = _share(image, item_image, *lists, mark, shared)
         relevant[q] = count
         n = _code_groups(scores[i], shared, bits, counts, above, size, hits)
-        measure_groups(
-            above, size, hits, n, count, ks, policy, harmonic, precision, ap[i], found[i], curve[q]
-        )
+        measure_groups(above, size, hits, n, count, ks, policy, harmonic, precision, ap[i], found[i], curve[q])
 
 
 @njit(nogil=True, cache=True)

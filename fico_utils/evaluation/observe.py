@@ -15,7 +15,7 @@ import numpy as np
 
 from fico_utils.errors import InputError
 from fico_utils.evaluation.observations import K, Observations
-from fico_utils.evaluation.similarity import ROWS, OrderedScores, score_source, sortable
+from fico_utils.evaluation.similarity import OrderedScores, score_source, sortable
 from fico_utils.evaluation.tasks import DIRECTIONS, caption_index, correct_items, label_lists
 from fico_utils.evaluation.ties import TIES, harmonic_numbers
 
@@ -52,7 +52,7 @@ def observe(
     map_at : iterable of int or "N"
         The k at which average precision is kept (category level, if labels are given).
     block_mib : int
-        Memory for the scores that are held at a time, in MiB (never less than 16 rows of scores).
+        Memory for the scores that are held at a time, in MiB (never less than a dozen rows of scores).
     sample : int, optional
         Score only so many queries of each direction, drawn without replacement, against the whole gallery.
     seed : int
@@ -104,10 +104,12 @@ def observe(
             scorer = _Direction(
                 source, direction, caption_image, correct[direction], chosen, by_image, map_at, ties, curve
             )
-            limit = min(block_mib * 2**20 // threads, USEFUL_BLOCK[source.dtype.kind])
-            rows = max(ROWS, limit // (m * source.dtype.itemsize) // ROWS * ROWS)
-            _in_blocks(scorer.score, scorer.n, min(rows, -(-scorer.n // ROWS) * ROWS), m, source.dtype, threads)
-            directions[direction] = scorer.seen
+            width = m * source.dtype.itemsize
+            rows = source.tile(m) or max(1, min(block_mib * 2**20 // threads, USEFUL_BLOCK[source.dtype.kind]) // width)
+            rows = min(rows, source.tile(m) or scorer.units.size)
+            workers = max(1, min(threads, block_mib * 2**20 // (rows * width)))
+            _in_blocks(scorer.score, scorer.units.size, rows, m, source.dtype, workers)
+            directions[direction] = scorer.results()
     return Observations(n_img, n_txt, ties, map_at if by_image else (), directions)
 
 
@@ -123,57 +125,90 @@ def check_k(values: Iterable[K], name: str, with_n: bool = False) -> tuple[K, ..
 
 
 class _Direction:
-    """The scoring of one direction: inputs of the compiled loops and the arrays they fill."""
+    """The scoring of one direction: inputs of the compiled loops and the arrays they fill.
+
+    Queries are worked on in the order of their rows of scores, ``ids``; ``units`` are the rows to ask for, and the
+    queries of row ``units[u]`` are those from ``bounds[u]`` to ``bounds[u + 1]``.
+    """
 
     def __init__(self, source, direction, caption_image, correct, chosen, by_image, map_at, ties, curve) -> None:
-        self.source, self.direction, self.chosen = source, direction, chosen
+        self.source, self.direction = source, direction
         # of an ordered source nothing ties
         self.policy = 0 if ties == "index" else TIES.index(ties)
         image_of = {"i2t": np.arange(source.n_img), "t2i": caption_image}
-        self.item_image = image_of["t2i" if direction == "i2t" else "i2t"]
-        query_image, start, members = image_of[direction], correct.start, correct.members
-        if chosen is not None:
-            query_image = query_image[chosen]
-            members = np.concatenate([members[start[q] : start[q + 1]] for q in chosen])
-            start = np.concatenate([[0], np.cumsum(np.diff(start)[chosen])])
-        self.start, self.members = start, members
-        self.n, m = query_image.size, self.item_image.size
-        self.seen = {name: np.zeros(self.n, np.int32) for name in ("above", "tied", "tied_correct")}
-        self.seen["ranked"] = np.full(self.n, m, np.int32)
-        self.seen |= {"image": query_image, "correct": np.diff(start).astype(np.int32)}
+        query_image, self.item_image = image_of[direction], image_of["t2i" if direction == "i2t" else "i2t"]
+        chosen = np.arange(query_image.size) if chosen is None else chosen
+        ids, columns = source.ids(direction), source.columns(direction)
+        ids = chosen if ids is None else ids[chosen]
+        self.order = np.argsort(ids, kind="stable")
+        self.units, bounds = np.unique(ids[self.order], return_index=True)
+        self.bounds = np.append(bounds, ids.size)
+        self.ids = ids[self.order]
+        chosen = chosen[self.order]
+        correct = correct.take(chosen)
+        members, self.start = correct.members, correct.start
+        if columns is not None:
+            self.item_image = self.item_image[columns]
+            place = np.empty_like(columns)
+            place[columns] = np.arange(columns.size)
+            members = place[members]
+        self.members = members
+        n, m = chosen.size, self.item_image.size
+        self.seen = {"image": query_image[chosen], "correct": np.diff(self.start).astype(np.int32)}
+        self.seen |= {name: np.zeros(n, np.int32) for name in ("above", "tied", "tied_correct")}
+        self.seen["ranked"] = np.full(n, m, np.int32)
         self.by_image = None if by_image is None else (*by_image[0], *by_image[1])
         if by_image is not None:
             k = np.array([m if x == "N" else min(x, m) for x in map_at], dtype=np.int64)
             # the compiled loop wants ascending k
-            self.order = np.argsort(k, kind="stable")
-            self.k, self.harmonic = k[self.order], harmonic_numbers(m)
-            self.seen |= {name: np.zeros((self.n, k.size)) for name in ("ap", "found")}
-            self.seen |= {"curve": np.zeros((self.n, 11 if curve else 0)), "relevant": np.zeros(self.n, np.int32)}
+            self.k_order = np.argsort(k, kind="stable")
+            self.k, self.harmonic = k[self.k_order], harmonic_numbers(m)
+            self.seen |= {name: np.zeros((n, k.size)) for name in ("ap", "found")}
+            self.seen |= {"curve": np.zeros((n, 11 if curve else 0)), "relevant": np.zeros(n, np.int32)}
+
+    def results(self) -> dict[str, np.ndarray]:
+        """What was seen, in the order of the queries."""
+        back = np.argsort(self.order)
+        return {name: array[back] for name, array in self.seen.items()}
 
     def score(self, start: int, stop: int, out: np.ndarray) -> None:
-        """Score the queries ``start ... stop`` and keep what they saw."""
+        """Score the queries of the units ``start ... stop`` and keep what they saw."""
+        numbers = self.units[start:stop]
+        if numbers[-1] - numbers[0] == stop - start - 1:
+            numbers = slice(int(numbers[0]), int(numbers[-1]) + 1)
+        scores = self.source.rows(self.direction, numbers, out)
+        first, last = self.bounds[start], self.bounds[stop]
+        if last - first == stop - start:
+            self._keep(scores, first)
+            return
+        # some queries are equal: each looks for its own items in the same row
+        row = np.repeat(np.arange(stop - start), np.diff(self.bounds[start : stop + 1]))
+        for begin in range(0, row.size, out.shape[0]):
+            self._keep(scores[row[begin : begin + out.shape[0]]], first + begin)
+
+    def _keep(self, scores: np.ndarray, first: int) -> None:
+        """Count and rank for the queries from ``first``, one for each row of ``scores``."""
         from fico_utils.evaluation.kernels_category import code_category, score_category
         from fico_utils.evaluation.kernels_instance import instance_rows
 
-        queries = slice(start, stop) if self.chosen is None else self.chosen[start:stop]
         source, seen = self.source, self.seen
-        scores = source.rows(self.direction, queries, out)
         instance_rows(
-            scores, start, self.start, self.members, source.may_cut,
+            scores, first, self.start, self.members, source.may_cut,
             seen["above"], seen["tied"], seen["tied_correct"], seen["ranked"],
         )  # fmt: skip
         if self.by_image is not None and (self.k.size or seen["curve"].size):
-            ap, found = np.zeros((2, stop - start, self.k.size))
+            ap, found = np.zeros((2, scores.shape[0], self.k.size))
             if source.bits:
                 score, nature = code_category, source.bits
             else:
                 score, nature, scores = score_category, seen["ranked"], sortable(scores)
             score(
-                scores, start, nature, seen["image"], self.item_image, self.by_image, self.k,
+                scores, first, nature, seen["image"], self.item_image, self.by_image, self.k,
                 self.policy, self.harmonic, ap, found, seen["curve"], seen["relevant"],
             )  # fmt: skip
-            seen["ap"][start:stop, self.order] = ap
-            seen["found"][start:stop, self.order] = found
+            mine = slice(first, first + ap.shape[0])
+            seen["ap"][mine, self.k_order] = ap
+            seen["found"][mine, self.k_order] = found
 
 
 def _cores() -> int:

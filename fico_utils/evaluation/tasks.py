@@ -17,6 +17,12 @@ class Ragged(NamedTuple):
     start: np.ndarray
     members: np.ndarray
 
+    def take(self, chosen: np.ndarray) -> Ragged:
+        """The lists of some owners, in the order given."""
+        start = np.concatenate([[0], np.cumsum(np.diff(self.start)[chosen])])
+        shift = np.repeat(self.start[chosen] - start[:-1], np.diff(start))
+        return Ragged(start, self.members[np.arange(start[-1]) + shift])
+
 
 def ragged(owner: np.ndarray, n_owner: int) -> Ragged:
     """Positions of each value 0 ... n_owner - 1 in ``owner``, in ascending order.

@@ -92,15 +92,15 @@ def expected_median(counts: Mapping[str, np.ndarray], ties: str) -> float:
     worst = np.sort(hit_rank(counts, "pessimistic"))
     if not np.isfinite(worst[middle[1]]):
         return float(np.inf)
-    return float(np.mean([_expected_order(counts, m + 1, int(best[m]), int(worst[m])) for m in middle]))
-
-
-def _expected_order(counts: Mapping[str, np.ndarray], m: int, low: int, high: int) -> float:
-    """Expected m-th smallest rank, which lies between ``low`` and ``high``."""
-    if low == high:
-        return float(low)
+    low, high = best[list(middle)].astype(np.int64), worst[list(middle)].astype(np.int64)
+    if np.array_equal(low, high):
+        return float(np.mean(low))
     from fico_utils.evaluation.kernels_median import expected_order
 
-    table = np.stack([counts[name].astype(np.int64) for name in ("above", "tied", "tied_correct")])
-    kinds, times = np.unique(table, axis=1, return_counts=True)
-    return expected_order(*np.ascontiguousarray(kinds), times.astype(np.int64), m, low, high)
+    kinds = [counts[name].astype(np.int64) for name in ("above", "tied", "tied_correct")]
+    # queries with the same counts are one kind: told apart by one number made of the three
+    code = (kinds[0] * (kinds[1].max() + 1) + kinds[1]) * (kinds[2].max() + 1) + kinds[2]
+    first, times = np.unique(code, return_index=True, return_counts=True)[1:]
+    kinds = [x[first] for x in kinds]
+    orders = [expected_order(*kinds, times, m + 1, *ends) for m, *ends in zip(middle, low, high, strict=True)]
+    return float(np.mean(orders))

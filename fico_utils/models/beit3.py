@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fico_utils.models.blocks import Batch, Recipe, RetrievalModel, contrastive, trim, word_mask
+from fico_utils.models.blocks import Batch, Recipe, RetrievalModel, by_length, contrastive, trim, word_mask
 
 
 @dataclass(frozen=True)
@@ -114,8 +114,10 @@ class Beit3(RetrievalModel):
         return self.image_tower(torch.cat([cls, self.patch(regions)], 1))
 
     def encode_text(self, tokens: Tensor) -> Tensor:
-        tokens = trim(tokens)  # the start token, always first, is the CLS of a caption
-        return self.text_tower(self.word(tokens), word_mask(tokens))
+        parts, back = by_length(word_mask(tokens).sum(1))
+        trimmed = [trim(tokens[part]) for part in parts]
+        # the start token, always first, is the CLS of a caption
+        return torch.cat([self.text_tower(self.word(t), word_mask(t)) for t in trimmed])[back]
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         image, text = self.encode_image(batch["regions"]), self.encode_text(batch["tokens"])

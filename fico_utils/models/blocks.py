@@ -6,6 +6,7 @@ and text input by name, and ``image`` (B,), the index of each pair's image.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
@@ -134,6 +135,18 @@ def binarise(h: Tensor, zero: int = 1) -> Tensor:
 def word_mask(tokens: Tensor) -> Tensor:
     """Which positions hold a word: (B, L) bool; padding is id 0."""
     return tokens != 0
+
+
+def by_length(lengths: Tensor, parts: int = 4) -> tuple[Sequence[Tensor], Tensor]:
+    """Rows of a batch in parts of like length, so that little of a part is padding, and how to put them back.
+
+    Returns
+    -------
+    parts : sequence of Tensor, indices; together every row once.
+    back : Tensor, where each row stands in the parts laid end to end.
+    """
+    order = lengths.argsort(stable=True)
+    return order.chunk(parts), order.argsort()
 
 
 def trim(tokens: Tensor) -> Tensor:

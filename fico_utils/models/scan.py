@@ -7,10 +7,10 @@ does not see the length of ctx either, so the softmax needs no denominator.
 
 Padding never enters: pad words are left out of both norms, of the softmax over words, and of the pooling. Different on
 purpose: captions of the same image are no negatives (`original=True` restores them); scores are float32, where the
-original stored float64; each image is encoded once, not five times. Batches of 32 with a warm-up, where the original has
-128 and none: from scratch on small data the hardest of 127 negatives is so hard that all scores collapse to one value,
-and the loss stays at twice the margin a pair for epochs. The single t2i model with mean pooling is the
-default; the two-model average of the literature has no released code, and FiCo-ITR's numbers are those of one model.
+original stored float64; each image is encoded once, not five times. Batches of 32 with a warm-up, where the original
+has 128 and none: from scratch on small data the hardest of 127 negatives is so hard that all scores collapse to one
+value, and the loss stays at twice the margin a pair for epochs. The single t2i model with mean pooling is the default;
+the two-model average of the literature has no released code, and FiCo-ITR's numbers are those of one model.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from fico_utils.models.blocks import Batch, Recipe, RetrievalModel, hardest_hinge, trim, word_mask
+from fico_utils.models.blocks import Batch, Recipe, RetrievalModel, by_length, hardest_hinge, trim, word_mask
 
 
 @dataclass(frozen=True)
@@ -105,8 +105,13 @@ class Scan(RetrievalModel):
         Tensor (n, m), larger is closer.
         """
         mask = words.any(-1)  # (m, L): a unit vector is never all zero
-        length = int(mask.sum(1).max())
-        words, mask = words[:, :length], mask[:, :length]
+        lengths = mask.sum(1)
+        parts, back = by_length(lengths)
+        scores = [self._scores(regions, *(t[p, : int(lengths[p].max())] for t in (words, mask))) for p in parts]
+        return torch.cat(scores, 1)[:, back]
+
+    def _scores(self, regions: Tensor, words: Tensor, mask: Tensor) -> Tensor:
+        """Scores (n, m) of fragments (n, R, d) and (m, L, d) with their mask (m, L), L the longest caption's."""
         dots = torch.einsum("nrd,mld->nmlr", regions, words)  # raw dots <word, region>
         gated = F.leaky_relu(dots, 0.1)
         if self.config.attention == "t2i":

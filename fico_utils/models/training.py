@@ -34,12 +34,31 @@ class Inputs:
     text : dict of ndarray or Tensor (n_txt, ...)
     caption_image : ndarray (n_txt,) int64
     key : str, of the corpus, split and features.
+
+    Raises
+    ------
+    InputError
+        Fewer rows than items, or features that are not finite: which row.
     """
 
     image: dict[str, np.ndarray]
     text: dict[str, np.ndarray]
     caption_image: np.ndarray
     key: str
+
+    def __post_init__(self) -> None:
+        for kind, features, n in (
+            ("image", self.image, int(self.caption_image.max()) + 1),
+            ("text", self.text, len(self.caption_image)),
+        ):
+            for name, array in features.items():
+                if len(array) < n:
+                    raise InputError(
+                        f"{kind} features {name!r} have {len(array)} rows; expected one for each of {n} items"
+                    )
+                if array.dtype.kind == "f" and not np.isfinite(array).all():
+                    row = int(np.flatnonzero(~np.isfinite(array).reshape(len(array), -1).all(1))[0])
+                    raise InputError(f"{kind} features {name!r} hold NaN or infinity in row {row}; extract them again")
 
     def batch(self, model: RetrievalModel, captions: np.ndarray) -> Batch:
         """The pairs of some captions, as the tensors that `model` reads."""
@@ -279,7 +298,8 @@ def score(
     images = torch.from_numpy(img)
     scores = np.empty((len(img), len(txt)), np.float32)
     captions = 256
-    for start in tqdm(range(0, len(txt), captions), desc="attention", unit="block", disable=not progress or scores.size < 1e6, leave=False):
+    quiet = not progress or scores.size < 1e6
+    for start in tqdm(range(0, len(txt), captions), desc="attention", unit="block", disable=quiet, leave=False):
         chosen = order[start : start + captions]
         words = torch.from_numpy(txt[chosen])
         rows = max(1, block // (len(chosen) * int(lengths[chosen].max()) * img.shape[1]))

@@ -64,7 +64,7 @@ def test_threads_and_blocks_change_nothing(measure, monkeypatch):
     flags = {"caption_image": index, "labels": labels, "measure": measure, **EVERYTHING}
     first = observe(images, texts, threads=1, **flags).arrays()
     for threads, useful in ((2, 2**24), (3, 1), (1, 1), (2, 2**14)):
-        monkeypatch.setattr("fico_utils.evaluation.observe.USEFUL_BLOCK", {"f": useful, "u": useful})
+        monkeypatch.setattr(sys.modules["fico_utils.evaluation.observe"], "USEFUL_BLOCK", {"f": useful, "u": useful})
         again = observe(images, texts, threads=threads, block_mib=1, **flags).arrays()
         for name, array in first.items():
             np.testing.assert_array_equal(array, again[name], err_msg=name)
@@ -162,9 +162,7 @@ def test_a_sample_of_queries_sees_the_whole_gallery():
 
 
 @settings(max_examples=200, deadline=None, derandomize=True)
-@given(
-    st.lists(st.tuples(st.integers(0, 6), st.integers(1, 6), st.integers(1, 6)), min_size=1, max_size=5), st.data()
-)
+@given(st.lists(st.tuples(st.integers(0, 6), st.integers(1, 6), st.integers(1, 6)), min_size=1, max_size=5), st.data())
 def test_expected_order_statistic(kinds, data):
     above, tied, correct = (np.array(x) for x in zip(*kinds, strict=True))
     correct = np.minimum(tied, correct)

@@ -63,9 +63,7 @@ def test_rank_atoms_have_the_expected_rank():
 
 def test_intervals_cover():
     rng, inside = np.random.default_rng(0), 0
-    truth = np.mean(
-        [evaluate(*corpus(n_img=300, seed=s)[:2], recall_at=(10,)).value[0] for s in range(1000, 1010)]
-    )
+    truth = np.mean([evaluate(*corpus(n_img=300, seed=s)[:2], recall_at=(10,)).value[0] for s in range(1000, 1010)])
     # the gallery grows with the queries, so that a sample is drawn from one large corpus
     images, texts, index, _ = corpus(n_img=300, seed=1000)
     whole = observe(images, texts, caption_image=index)
@@ -98,9 +96,7 @@ def test_p_values_are_uniform_under_the_null():
     images, texts, index, _ = corpus(n_img=60)
     rng, p = np.random.default_rng(0), []
     for _ in range(60):
-        a, b = (
-            observe(images, texts + rng.standard_normal(texts.shape), caption_image=index) for _ in range(2)
-        )
+        a, b = (observe(images, texts + rng.standard_normal(texts.shape), caption_image=index) for _ in range(2))
         p.append(compare(a, b, (5,), repeats=400)[3]["p"])
     p = np.array(p)
     assert 0.3 < np.mean(p) < 0.7

@@ -120,13 +120,8 @@ def test_mean_over_random_tie_orders():
     for _ in range(repeats):
         a, b = rng.permutation(40), rng.permutation(index.size)
         place = np.argsort(a)
-        drawn.append(
-            table(
-                evaluate(
-                    codes[0][a], codes[1][b], caption_image=place[index[b]], ties="index", **flags | {"labels": labels[a]}
-                )
-            )
-        )
+        moved = flags | {"labels": labels[a], "caption_image": place[index[b]], "ties": "index"}
+        drawn.append(table(evaluate(codes[0][a], codes[1][b], **moved)))
     for key, value in exact.items():
         sample = np.array([d[key] for d in drawn])
         assert abs(sample.mean() - value) < 4.5 * sample.std() / np.sqrt(repeats) + 1e-9, key

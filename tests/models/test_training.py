@@ -84,9 +84,25 @@ def test_the_best_epoch_on_validation_is_kept():
         assert torch.equal(tensor, states[1][name])
 
 
+@pytest.mark.parametrize(
+    ("image", "text", "sentence"),
+    [
+        (
+            np.full((N_IMG, 6), np.nan, np.float32),
+            np.zeros((32, 5)),
+            r"image features 'global' hold NaN or infinity in row 0",
+        ),
+        (np.zeros((N_IMG, 6)), np.zeros((31, 5)), r"text features 'doc2vec' have 31 rows; expected one for each of 32"),
+    ],
+)
+def test_features_that_do_not_fit_are_refused(image, text, sentence):
+    with pytest.raises(InputError, match=sentence):
+        training.Inputs({"global": image}, {"doc2vec": text}, pairs().caption_image, "toy")
+
+
 def test_a_loss_that_is_not_a_number_stops_and_says_where():
     data = pairs()
-    data.image["global"][5] = np.inf
+    data.image["global"][5] = np.inf  # spoilt after it was checked
     with pytest.raises(FloatingPointError, match=r"epoch 1, batch 1"):
         training.fit(model(), data, seed=0, epochs=1, validate=first_weight)
 

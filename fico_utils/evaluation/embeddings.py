@@ -1,0 +1,170 @@
+"""Scores of continuous embeddings: cosine, inner product, Euclidean distance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from fico_utils.errors import InputError
+from fico_utils.evaluation.inputs import chunks, table
+
+#: Scores of one matrix product; its rows at most, and what divides them.
+TILE, ROWS, STEP = 2_400_000, 192, 12
+
+
+def _peak(array: np.ndarray, name: str, refuse_zero: bool) -> float:
+    """Largest absolute value; refuses NaN and infinity, and zero vectors if asked to, naming the row."""
+    peak = 0.0
+    for start, chunk in chunks(array):
+        # NaN and infinity both survive the maximum, in float64 so that no integer type wraps
+        high = max(float(chunk.max()), -float(chunk.min()))
+        if not np.isfinite(high):
+            row = start + int(np.flatnonzero(~np.isfinite(chunk).all(axis=1))[0])
+            raise InputError(f"{name} have NaN or infinity in row {row}, expected finite numbers: repair or drop it")
+        zero = np.flatnonzero(~chunk.any(axis=1)) if refuse_zero else ()
+        if len(zero):
+            raise InputError(
+                f"{name} have a zero vector in row {start + zero[0]}, which has no cosine with anything: "
+                "repair it, or allow zero vectors (allow_zero, --allow-zero) to score 0 with everything"
+            )
+        peak = max(peak, high)
+    return peak
+
+
+def _unit(rows: np.ndarray) -> np.ndarray:
+    """Rows divided by their Euclidean length, in float64; a zero row stays zero."""
+    rows = rows.astype(np.float64)
+    peak = np.abs(rows).max(axis=1, keepdims=True)
+    rows /= np.where(peak == 0, 1, peak)
+    length = np.sqrt(np.einsum("ij,ij->i", rows, rows))[:, None]
+    return rows / np.where(length == 0, 1, length)
+
+
+def _distinct(
+    array: np.ndarray, dtype: np.dtype, change: Callable[[np.ndarray], np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The distinct rows after a change, and for each row of ``array`` its number among them.
+
+    Their order depends on nothing but themselves (it is that of a hash). The change is made twice, in pieces, so that
+    there is never more than one copy.
+    """
+
+    def changed(rows: np.ndarray) -> np.ndarray:
+        return change(rows).astype(dtype) + dtype.type(0)  # -0.0 becomes 0.0
+
+    factors = np.random.default_rng(0).integers(0, 2**63, array.shape[1], dtype=np.uint64) * 2 + 1
+    words = f"u{dtype.itemsize}"
+    key = np.concatenate([np.einsum("ij,j->i", changed(part).view(words), factors) for _, part in chunks(array)])
+    order = np.argsort(key, kind="stable")
+    key = key[order]
+    new = np.ones(key.size, dtype=bool)
+    # equal keys mean equal rows, but for an accident that is looked for
+    alike = np.flatnonzero(key[1:] == key[:-1]) + 1
+    for _, at in chunks(alike[:, None], array.shape[1]):
+        at = at[:, 0]
+        new[at] = (changed(array[order[at]]) != changed(array[order[at - 1]])).any(axis=1)
+    ids = np.empty(key.size, np.int64)
+    ids[order] = np.cumsum(new) - 1
+    first = order[new]
+    rows = np.empty((first.size, array.shape[1]), dtype)
+    for start, at in chunks(first[:, None], array.shape[1]):
+        rows[start : start + at.shape[0]] = changed(array[at[:, 0]])
+    return rows, ids
+
+
+class EmbeddingScores:
+    """Cosine, inner product or negative squared Euclidean distance of two sets of vectors.
+
+    Single precision where the inputs have no more; the lengths, and everything Euclidean (whose expanded form
+    cancels), are float64. ``device`` sends the matrix product to a torch device; the rest is the same.
+
+    The last digit of a BLAS product depends on where in the matrices a vector stands. That would part equal vectors,
+    which must tie, and would let the order of the gallery show. So the product is taken of the distinct vectors in an
+    order of their own, in tiles of one shape, whatever the order of the input, the memory and the threads.
+    """
+
+    bits = 0
+    may_cut = False
+
+    def __init__(
+        self, images: Any, texts: Any, measure: str, *, allow_zero: bool = False, device: str | None = None
+    ) -> None:
+        images, texts = table(images, "images"), table(texts, "texts")
+        if images.shape[1] != texts.shape[1]:
+            raise InputError(
+                f"images are {images.shape[1]} wide and texts {texts.shape[1]}, expected vectors of one space"
+            )
+        self.n_img, self.n_txt = images.shape[0], texts.shape[0]
+        refuse_zero = measure == "cosine" and not allow_zero
+        peaks = _peak(images, "images", refuse_zero), _peak(texts, "texts", refuse_zero)
+        narrow = all(np.can_cast(x.dtype, np.float32) for x in (images, texts))
+        self.dtype = np.dtype(np.float32 if narrow else np.float64)
+        change: Callable[[np.ndarray], np.ndarray] = _unit
+        if measure != "cosine":
+            size = (peaks[0] * peaks[1] if measure == "inner_product" else 4 * max(peaks) ** 2) * images.shape[1]
+            if size > 1e300:
+                raise InputError(f"images and texts reach {max(peaks):.3g}, too large to multiply: scale them down")
+            if measure == "euclidean" or not (size == 0 or 1e-20 < size < 1e30):
+                self.dtype = np.dtype(np.float64)
+            change = np.asarray
+        if measure == "euclidean":
+            means = [x.mean(axis=0, dtype=np.float64) for x in (images, texts)]
+            # rounded to 8 bits, so that the subtraction is exact and equal distances stay equal
+            mantissa, exponent = np.frexp((means[0] + means[1]) / 2)
+            centre = np.ldexp(np.round(mantissa * 256) / 256, exponent)
+
+            def change(rows: np.ndarray) -> np.ndarray:
+                return rows - centre
+
+        images, self._img_id = _distinct(images, self.dtype, change)
+        texts, self._txt_id = _distinct(texts, self.dtype, change)
+        self._sides = {"i2t": (images, texts), "t2i": (texts, images)}
+        self._shift: dict[str, np.ndarray] = {}
+        if measure == "euclidean":
+            squares = [np.einsum("ij,ij->i", x, x) / 2 for x in (images, texts)]
+            self._shift = {"i2t": squares[1], "t2i": squares[0]}
+        gallery_id = {"i2t": self._txt_id, "t2i": self._img_id}
+        self._columns = {d: np.argsort(x, kind="stable") for d, x in gallery_id.items()}
+        # which distinct vector stands in each column, where some do in several
+        self._repeat = {d: x[self._columns[d]] for d, x in gallery_id.items() if x.size > self._sides[d][1].shape[0]}
+        self._device = device
+        if device is not None:
+            import torch
+
+            on_device = tuple(torch.from_numpy(x).to(device) for x in (images, texts))
+            self._tensors = {"i2t": on_device, "t2i": on_device[::-1]}
+
+    def ids(self, direction: str) -> np.ndarray:
+        """The number of each query's vector among the distinct ones."""
+        return self._img_id if direction == "i2t" else self._txt_id
+
+    def columns(self, direction: str) -> np.ndarray:
+        """The item of each column: equal vectors stand side by side."""
+        return self._columns[direction]
+
+    def tile(self, m: int) -> int:
+        """Rows of one product, by the size of the gallery alone."""
+        return min(max(TILE // m // STEP, 1) * STEP, ROWS)
+
+    def rows(self, direction: str, numbers: slice | np.ndarray, out: np.ndarray) -> np.ndarray:
+        """Scores of some distinct queries, (n, m), in ``out``, which has the rows of one tile."""
+        queries, gallery = self._sides[direction]
+        repeat = self._repeat.get(direction)
+        chosen = np.zeros((out.shape[0], queries.shape[1]), queries.dtype)
+        n = queries[numbers].shape[0]
+        chosen[:n] = queries[numbers]
+        product = out if repeat is None else np.empty((out.shape[0], gallery.shape[0]), out.dtype)
+        if self._device is None:
+            np.matmul(chosen, gallery.T, out=product)
+        else:
+            import torch
+
+            there = torch.from_numpy(chosen).to(self._device)
+            torch.from_numpy(product).copy_(there @ self._tensors[direction][1].T)
+        if self._shift:
+            product -= self._shift[direction]
+        if repeat is not None:
+            np.take(product, repeat, axis=1, out=out, mode="clip")
+        return out[:n]

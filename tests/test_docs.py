@@ -1,0 +1,44 @@
+"""What README and notebooks/README say is so."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from fico_utils.batch.pipeline import STEPS
+from fico_utils.workspace import PROJECT
+
+README = (PROJECT / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["README.md", "notebooks/README.md"])
+def test_relative_links_resolve(name):
+    text = (PROJECT / name).read_text(encoding="utf-8")
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
+    assert [link for link in links if not (PROJECT / name).parent.joinpath(link).exists()] == []
+
+
+def test_every_notebook_is_listed_with_its_minutes():
+    text = (PROJECT / "notebooks" / "README.md").read_text(encoding="utf-8")
+    for step in STEPS:
+        assert re.search(rf"\| {step.notebook} \| [\d½¼]+ \|", text), step.notebook
+
+
+def test_commands_of_the_readme_are_verbs_and_targets():
+    from fico_utils.__main__ import parser
+
+    verbs = set(re.findall(r"python -m fico_utils (\w+)", README))
+    known = next(action.choices for action in parser()._actions if action.dest == "verb")
+    assert verbs
+    assert verbs <= set(known)
+    targets = set(re.findall(r"make (\w+)", README))
+    makefile = (PROJECT / "Makefile").read_text(encoding="utf-8")
+    assert [t for t in targets if not re.search(rf"^{t}:", makefile, re.M)] == []
+
+
+def test_the_results_table_is_that_of_the_committed_metrics():
+    from fico_utils.display.readme import refreshed
+    from fico_utils.results import store
+
+    assert refreshed(README, store.load(PROJECT / "figures" / "mini", "metrics")) == README

@@ -1,0 +1,142 @@
+"""Load it or make it, on a toy corpus: what is trained, what is loaded, what ships."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import fico_utils
+from fico_utils import experiment, registry
+from fico_utils.errors import InputError
+from fico_utils.evaluation import evaluate
+from fico_utils.models import training
+from fico_utils.workspace import read_arrays
+
+NAME = "picto_diverse"
+TOY = {
+    "corpora": [NAME],
+    "systems": ["beit3", "scan", "ucch"],
+    "n_train": {NAME: 60},
+    "n_val": {NAME: 10},
+    "n_test": {NAME: 20},
+    "backbone_epochs": 1,
+    "doc2vec_epochs": 1,
+    "epochs": {"beit3": 1, "scan": 1, "ucch": 2},
+    "sizes": {"beit3": {"width": 16, "heads": 2}, "scan": {"d": 8}, "ucch": {"hidden": 16, "bits": 16}},
+}
+
+
+def setup(folder, **changed):
+    return fico_utils.setup("mini", 0, str(folder), **{**TOY, **changed})
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run that trained everything, with nothing shipped."""
+    run = setup(tmp_path_factory.mktemp("trained"))
+    experiment.backbone(run, live=True)
+    experiment.doc2vec_weights(run, live=True)
+    for system in TOY["systems"]:
+        experiment.train(run, system, NAME)
+    return run
+
+
+@pytest.fixture
+def shipped(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(experiment, "SHIPPED", tmp_path / "weights")
+    return experiment.ship(trained)
+
+
+def no_training(*_, **__):
+    raise AssertionError("nothing should be trained here")
+
+
+@pytest.mark.parametrize("system", TOY["systems"])
+def test_embeddings_can_be_scored_as_they_are_stored(trained, system):
+    stored = experiment.embeddings(trained, system, NAME)
+    part = experiment.corpus(trained, NAME).subset("test")
+    if registry.system(system).measure == "attention":
+        assert stored["sim_i2t"].shape == (part.n_img, part.n_txt)
+    else:
+        assert [len(stored["img"]), len(stored["txt"])] == [part.n_img, part.n_txt]
+        assert stored["img"].shape[1] == (2 if system == "ucch" else 16)
+    table = evaluate(**experiment.comparable(system, stored), caption_image=part.caption_image, labels=part.labels)
+    assert table.value.between(0, 1)[table.metric.isin(["recall", "map"])].all()
+
+
+def test_what_is_there_is_loaded(trained, monkeypatch):
+    before = {s: experiment.embeddings(trained, s, NAME) for s in TOY["systems"]}
+    monkeypatch.setattr(training, "fit", no_training)
+    monkeypatch.setattr(training, "encode", no_training)
+    for system, arrays in before.items():
+        for name, array in experiment.embeddings(trained, system, NAME).items():
+            assert np.array_equal(array, arrays[name])
+
+
+def test_shipped_weights_serve_where_nothing_was_trained(trained, shipped, tmp_path, monkeypatch, capsys):
+    run = setup(tmp_path)
+    monkeypatch.setattr(training, "fit", no_training)
+    for system in TOY["systems"]:
+        there, here = (experiment.embeddings(r, system, NAME) for r in (trained, run))
+        assert all(np.allclose(there[n], here[n], atol=1e-5) for n in there)
+        assert experiment.weights_origin(run, system, NAME) == "shipped"
+        assert experiment.weights_origin(trained, system, NAME) == "trained"
+    assert "using the weights that ship" in capsys.readouterr().out
+
+
+def test_a_backbone_of_ones_own_never_meets_a_shipped_system(trained, shipped, tmp_path, monkeypatch):
+    run = setup(tmp_path)
+    from fico_utils.data import features
+
+    train = features.train_backbone
+
+    def other_backbone(*arguments, **options):
+        model, log = train(*arguments, **{**options, "lr": 1e-3})
+        return model, log
+
+    monkeypatch.setattr(features, "train_backbone", other_backbone)
+    experiment.backbone(run, live=True)
+    monkeypatch.setattr(training, "fit", no_training)
+    provider = experiment.provider(run, "scan", NAME)
+    assert provider.root == run.path("shipped")
+    here, there = (experiment.embeddings(r, "scan", NAME)["sim_i2t"] for r in (run, trained))
+    assert np.allclose(here, there, atol=1e-5)
+
+
+def test_other_settings_are_not_served_by_what_ships(shipped, tmp_path):
+    run = setup(tmp_path, epochs={**TOY["epochs"], "ucch": 1})
+    experiment.embeddings(run, "ucch", NAME)
+    assert experiment.weights_origin(run, "ucch", NAME) == "trained"
+
+
+def test_training_twice_gives_the_same_weights(trained, tmp_path):
+    again = setup(tmp_path)
+    experiment.backbone(again, live=True)
+    for system in ("scan",):
+        experiment.train(again, system, NAME)
+        first, second = (read_arrays(r.path("models", f"{system}__{NAME}.safetensors")) for r in (trained, again))
+        assert all(np.array_equal(first[n], second[n]) for n in first)
+
+
+def test_shipping_what_was_not_trained_is_refused(tmp_path):
+    with pytest.raises(InputError, match="was not trained in this run"):
+        experiment.ship(setup(tmp_path))
+
+
+def test_a_corpus_without_sizes_and_a_size_without_meaning_are_refused(tmp_path):
+    with pytest.raises(InputError, match="gives no size for corpus 'picto_people'"):
+        experiment.corpus(setup(tmp_path), "picto_people")
+    with pytest.raises(InputError, match="sizes of scan name 'depth'"):
+        experiment.new_model(setup(tmp_path, sizes={"scan": {"depth": 2}}), "scan", NAME)
+
+
+def test_training_log_of_an_untrained_system_says_what_to_run(tmp_path):
+    with pytest.raises(InputError, match="train scan on picto_diverse in this run first"):
+        experiment.training_log(setup(tmp_path), "scan", NAME)
+
+
+def test_what_ships_fits_the_mini_profile(tmp_path):
+    run = fico_utils.setup("mini", 0, str(tmp_path))
+    for system in run["systems"]:
+        for name in run["corpora"]:
+            assert experiment._shipped(*experiment._spec(run, system, name)[:2]) is not None, (system, name)
