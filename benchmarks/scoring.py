@@ -259,20 +259,24 @@ def report(results: list[dict], about: dict, n_img: int) -> str:
             f"{mine['mib']:.0f} (<= {most})",
         )
         lines.append(f"| {' | '.join(cells)} | {theirs} | {'missed: ' + ', '.join(missed) if missed else 'yes'} |")
-    lines += ["", "## Every measurement", "", "| images / captions | work | s | ns/pair | extra MiB |"]
-    lines += ["|---|---|---|---|---|"]
+    lines += ["", "## Every measurement", "", "| images / captions | work | s | ns/pair | extra MiB | at |"]
+    lines += ["|---|---|---|---|---|---|"]
     for r in results:
         size = f"{r['n_img']} / {r['n_txt']}{', ' + str(r['bits']) + ' bits' if r.get('bits', 64) != 64 else ''}"
         if "failed" in r:
-            lines.append(f"| {size} | {r['work']} | {r['failed'][:60]} | | |")
+            lines.append(f"| {size} | {r['work']} | {r['failed'][:60]} | | | {r['at']} |")
         else:
-            lines.append(f"| {size} | {r['work']} | {r['seconds']:.3f} | {r['ns_per_pair']:.2f} | {r['mib']:.0f} |")
+            lines.append(
+                f"| {size} | {r['work']} | {r['seconds']:.3f} | {r['ns_per_pair']:.2f} | {r['mib']:.0f} | {r['at']} |"
+            )
     return "\n".join(lines) + "\n"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="1 000 images only")
+    parser.add_argument("--images", type=int, help="only this size; the other results of the folder stay")
+    parser.add_argument("--only", default="", help="only works with this text in their name; the others stay")
     parser.add_argument("--out", type=Path, default=HERE / "results", help="folder for scoring.json and scoring.md")
     for hidden in ("--work", "--folder", "--repeats"):
         parser.add_argument(hidden, help=argparse.SUPPRESS)
@@ -297,17 +301,24 @@ def main() -> None:
         "versions": ", ".join(f"{p} {version(p)}" for p in ("numpy", "numba", "fico-itr", "torchmetrics", "torch")),
         "python": platform.python_version(),
     }
-    results = []
+    args.out.mkdir(parents=True, exist_ok=True)
+    kept = args.out / "scoring.json"
+    partly = args.images or args.only
+    results = json.loads(kept.read_text())["results"] if partly and kept.exists() else []
     for n_img, bits, works, repeats in plan:
+        works = [name for name in works if args.only in name and args.images in (None, n_img)]
+        if not works:
+            continue
         with tempfile.TemporaryDirectory() as folder:
             make(Path(folder), n_img, bits=bits)
             for name in works:
                 again = 1 if name.startswith(("fico", "torch")) and n_img > 1000 else repeats
-                results.append({**measure(name, Path(folder), n_img, again), "bits": bits})
-        args.out.mkdir(parents=True, exist_ok=True)
-        tables = report(results, about, min(5000, max(r["n_img"] for r in results if r["bits"] == 64)))
-        (args.out / "scoring.md").write_text(tables)
-        (args.out / "scoring.json").write_text(json.dumps({"about": about, "results": results}, indent=1) + "\n")
+                new = {**measure(name, Path(folder), n_img, again), "bits": bits, "at": time.strftime("%F %H:%M")}
+                results = [r for r in results if (r["work"], r["n_img"], r["bits"]) != (name, n_img, bits)] + [new]
+                # written after every measurement: a stopped run loses one
+                kept.write_text(json.dumps({"about": about, "results": results}, indent=1) + "\n")
+                largest = max(r["n_img"] for r in results if r["bits"] == 64)
+                (args.out / "scoring.md").write_text(report(results, about, min(5000, largest)))
     print((args.out / "scoring.md").read_text())
 
 

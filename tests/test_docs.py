@@ -32,7 +32,7 @@ def test_commands_of_the_readme_are_verbs_and_targets():
     known = next(action.choices for action in parser()._actions if action.dest == "verb")
     assert verbs
     assert verbs <= set(known)
-    targets = set(re.findall(r"make (\w+)", README))
+    targets = set(re.findall(r"(?:^|`)make (\w+)", README, re.M))
     makefile = (PROJECT / "Makefile").read_text(encoding="utf-8")
     assert [t for t in targets if not re.search(rf"^{t}:", makefile, re.M)] == []
 

@@ -8,6 +8,7 @@ timed apart; drawing the data and binarising it lie outside the clock.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -173,6 +174,8 @@ def search_rows(
             else:
                 built = _build(name, data.dim, data.n_base, data.base_chunks, settings, protocol)
                 searched, found = _search(built.result, queries, max(ks), protocol)
+            # FAISS alone works here: its own threads count, not those of another library that is loaded.
+            built, searched = replace(built, threads=pinned), replace(searched, threads=pinned)
             rows += [
                 row("index", "seconds", built, **place),
                 _peak("index", built, place),
