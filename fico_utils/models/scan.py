@@ -111,23 +111,26 @@ class Scan(RetrievalModel):
         return torch.cat(scores, 1)[:, back]
 
     def _scores(self, regions: Tensor, words: Tensor, mask: Tensor) -> Tensor:
-        """Scores (n, m) of fragments (n, R, d) and (m, L, d) with their mask (m, L), L the longest caption's."""
-        dots = torch.einsum("nrd,mld->nmlr", regions, words)  # raw dots <word, region>
-        gated = F.leaky_relu(dots, 0.1)
+        """Scores (n, m) of fragments (n, R, d) and (m, L, d) with their mask (m, L), L the longest caption's.
+
+        Laid out as (n, R, L, m), so that dots and the regions' Gram product are plain matrix products and every sum
+        runs over an outer axis.
+        """
+        (n, r, d), (m, l, _) = regions.shape, words.shape
+        dots = (regions.reshape(n * r, d) @ words.transpose(0, 1).reshape(l * m, d).T).view(n, r, l, m)
+        gated = F.leaky_relu(dots, 0.1)  # raw dots <region, word>
         if self.config.attention == "t2i":
             # each region is normalised across the words of the caption, each word then weighs the regions
-            gated = gated * gated.square().sum(2, keepdim=True).add(1e-12).rsqrt()
-            weights = (self.config.smooth * gated).exp()
+            scale = self.config.smooth * gated.square().sum(2, keepdim=True).add(1e-12).rsqrt()
+            weights = (gated * scale).exp()
             gram = regions @ regions.transpose(1, 2)
-            norm = (torch.einsum("nmlr,nrs->nmls", weights, gram) * weights).sum(-1)
-            cosine = (weights * dots).sum(-1) * norm.clamp_min(1e-8).rsqrt()  # (n, m, L)
-            return self._pool(cosine, mask[None])
-        gated = gated * gated.square().sum(3, keepdim=True).add(1e-12).rsqrt()
-        weights = (self.config.smooth * gated).exp() * mask[None, :, :, None]
+            norm = (torch.bmm(gram, weights.view(n, r, l * m)).view_as(weights) * weights).sum(1)
+            return self._pool((weights * dots).sum(1), norm, mask.T)  # over the words, axis 1 of (n, L, m)
+        scale = self.config.smooth * gated.square().sum(1, keepdim=True).add(1e-12).rsqrt()
+        weights = (gated * scale).exp() * mask.T
         gram = words @ words.transpose(1, 2)
-        norm = (torch.einsum("nmlr,mlk->nmkr", weights, gram) * weights).sum(2)
-        cosine = (weights * dots).sum(2) * norm.clamp_min(1e-8).rsqrt()  # (n, m, R)
-        return self._pool(cosine, torch.ones_like(cosine, dtype=torch.bool))
+        norm = (torch.einsum("nrlm,mlk->nrkm", weights, gram) * weights).sum(2)
+        return self._pool((weights * dots).sum(2), norm, mask.new_ones(r, 1))  # over the regions, axis 1 of (n, R, m)
 
     def attend(self, regions: Tensor, words: Tensor) -> Tensor:
         """Where each word of one caption looks: weights (L, R) over the regions of one picture, rows sum to 1.
@@ -139,12 +142,13 @@ class Scan(RetrievalModel):
         gated = F.leaky_relu(words @ regions.T, 0.1)
         return (self.config.smooth * F.normalize(gated, dim=0)).softmax(1)
 
-    def _pool(self, cosine: Tensor, mask: Tensor) -> Tensor:
-        """Fragment cosines (n, m, q) -> scores (n, m), over the fragments that are there."""
+    def _pool(self, dots: Tensor, norm: Tensor, mask: Tensor) -> Tensor:
+        """Scores (n, m) from <q, ctx> and |ctx|^2, both (n, q, m), over the fragments q that are there."""
+        cosine = dots * norm.clamp_min(1e-8).rsqrt()
         if self.config.pooling == "lse":
             exps = (self.config.lse * cosine).exp() * mask
-            return exps.sum(-1).log() / self.config.lse
-        return (cosine * mask).sum(-1) / mask.sum(-1)
+            return exps.sum(1).log() / self.config.lse
+        return (cosine * mask).sum(1) / mask.sum(0)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         scores = self.similarity(self.encode_image(batch["regions"]), self.encode_text(batch["tokens"]))
