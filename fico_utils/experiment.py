@@ -35,6 +35,8 @@ SHIPPED = Path(__file__).parent / "weights"
 #: The corpus that teaches the feature extractors of every corpus, as theirs learned elsewhere than on the paper's two.
 PRETRAINING = "picto_diverse"
 SPLITS = ("train", "val", "test")
+#: Rewritings of each training caption that ADV reads: with the same meaning, and with one thing wrong.
+REWRITINGS = {"rephrased": 2, "adversarial": 4}
 
 
 # ------------------------------------------------------------------------------------------------- corpora
@@ -116,8 +118,8 @@ def ship(run: Run) -> list[Path]:
     InputError
         Weights of the run that are missing, or that were shipped themselves.
     """
-    systems = [f"{s}__{c}" for s in run["systems"] for c in run["corpora"]]
-    names = ["backbone", "doc2vec", *systems]
+    trained = dict.fromkeys(registry.system(s).trained for s in run["systems"])
+    names = ["backbone", "doc2vec", *(f"{s}__{c}" for s in trained for c in run["corpora"])]
     for name in names:
         path = run.path("models", f"{name}.safetensors")
         if not path.is_file() or origin(run, name) != "trained":
@@ -135,7 +137,7 @@ def origin(run: Run, name: str) -> str:
 
 def weights_origin(run: Run, system: str, name: str) -> str:
     """Where the weights that serve for a system came from: ``trained`` in this run, or ``shipped``."""
-    return origin(provider(run, system, name), f"{system}__{name}")
+    return origin(provider(run, system, name), f"{registry.system(system).trained}__{name}")
 
 
 # ------------------------------------------------------------------------------------------------ features
@@ -224,18 +226,46 @@ def doc2vec(run: Run, name: str, split: str) -> np.ndarray:
 
 
 def inputs(run: Run, system: str, name: str, split: str) -> Inputs:
-    """What a system reads of a split: its image and text features."""
+    """What a system reads of a split: its image and text features and, of the training split, what only training reads.
+
+    Raises
+    ------
+    InputError
+        A supervised system on a corpus without labels.
+    """
     from fico_utils.models import model_class
     from fico_utils.models.training import Inputs
 
     model, part = model_class(system), corpus(run, name).subset(split)
-    if model.text_input == "tokens":
-        text = vocabulary(run, name).encode(part.captions)
-    else:
-        text = doc2vec(run, name, split)
-    image = visual(run, name, split)[model.image_input]
+    words = vocabulary(run, name)
+    text = {"tokens": words.encode(part.captions)} if model.text_input == "tokens" else {}
+    if model.text_input == "doc2vec":
+        text["doc2vec"] = doc2vec(run, name, split)
+    image = {model.image_input: visual(run, name, split)[model.image_input]}
+    if split == "train":
+        for extra in model.text_extra:
+            text[extra] = _rewritten(extra, part.captions, words, run.seed)
+        for _ in model.image_extra:
+            image["labels"] = labels(run, name, split)
     key = key_of(part.key, _feature_keys(run, system, name))
-    return Inputs({model.image_input: image}, {model.text_input: text}, part.caption_image, key)
+    return Inputs(image, text, part.caption_image, key)
+
+
+def _rewritten(kind: str, captions: list[str], words: Vocabulary, seed: int) -> np.ndarray:
+    """Token ids (n_txt, n, L) of captions rewritten n times, ``rephrased`` or ``adversarial``."""
+    from fico_utils.data import rewriting
+
+    n = REWRITINGS[kind]
+    flat = [c for row in getattr(rewriting, kind)(captions, n, seed) for c in row]
+    return words.encode(flat).reshape(len(captions), n, -1)
+
+
+def labels(run: Run, name: str, split: str) -> np.ndarray:
+    """Multi-hot labels (n_img, n_labels) uint8 by which a split is trained on and judged at category level."""
+    part = corpus(run, name).subset(split)
+    if part.labels is None:
+        raise InputError(f"corpus {name!r} has no labels; a supervised system needs them: add labels, or leave it out")
+    return part.labels
 
 
 def _feature_keys(run: Run, system: str, name: str) -> list[str]:
@@ -266,9 +296,11 @@ def new_model(run: Run, system: str, name: str) -> RetrievalModel:
         "d_text": 300,
         "n_words": len(vocabulary(run, name)),
         "n_images": run["n_train"][name],
+        "n_labels": len(corpus(run, name).label_names),
+        "bits": registry.system(system).bits,
     }
     torch.manual_seed(run.seed)
-    own, fields = run["sizes"].get(system, {}), cls.Config.__dataclass_fields__
+    own, fields = run["sizes"].get(registry.system(system).trained, {}), cls.Config.__dataclass_fields__
     unknown = sorted(set(own) - set(fields))
     if unknown:
         raise InputError(f"sizes of {system} name {unknown[0]!r}; expected any of {', '.join(fields)}")
@@ -279,7 +311,7 @@ def _spec(run: Run, system: str, name: str) -> tuple[str, dict[str, Any], tuple[
     """File name, settings and source files of a system's weights."""
     from fico_utils.models import model_class
 
-    model = new_model(run, system, name)
+    model, system = new_model(run, system, name), registry.system(system).trained
     module = model_class(system).__module__.rsplit(".", 1)[1]
     settings = {
         "system": system,
@@ -302,7 +334,7 @@ def train(run: Run, system: str, name: str, live: bool = True) -> RetrievalModel
 
     from fico_utils.models.training import fit
 
-    model = new_model(run, system, name)
+    model, system = new_model(run, system, name), registry.system(system).trained
 
     def build() -> dict[str, np.ndarray]:
         fit(
@@ -323,7 +355,7 @@ def train(run: Run, system: str, name: str, live: bool = True) -> RetrievalModel
 
 def training_log(run: Run, system: str, name: str) -> list[dict[str, float]]:
     """The log of a training of this run, one row an epoch: loss terms, validation score, seconds."""
-    path = run.path("models", f"{system}__{name}", "log.csv")
+    path = run.path("models", f"{registry.system(system).trained}__{name}", "log.csv")
     if not path.is_file():
         raise InputError(f"{path} does not exist; train {system} on {name} in this run first (notebooks 02 and 03)")
     with open(path, newline="", encoding="utf-8") as file:
@@ -346,52 +378,65 @@ def provider(run: Run, system: str, name: str) -> Run:
 
 
 def embeddings(run: Run, system: str, name: str, split: str = "test") -> dict[str, np.ndarray]:
-    """What a system stores of a split, as `evaluate` takes it; kept below ``embeddings/``.
+    """What a system stores of a split, as `comparable` takes it; kept below ``embeddings/``.
 
     Returns
     -------
     dict of ndarray: ``img`` and ``txt``, float32 (n, d) or packed codes uint8 (n, bits / 8); or ``sim_i2t``
-    (n_img, n_txt) float32 of a system with attention at query time.
+    (n_img, n_txt) float32 of a system with attention at query time, and ``sim_t2i`` where the directions differ.
     """
     run = provider(run, system, name)
     model = train(run, system, name, live=False)
-    data = inputs(run, system, name, split)
+    data, measure = inputs(run, system, name, split), registry.system(system).measure
+    weights = _content(run, f"{registry.system(system).trained}__{name}")
     return run.cached(
         run.path("embeddings", f"{system}__{name}__{split}.safetensors"),
-        key_of(_content(run, f"{system}__{name}"), data.key),
-        lambda: _stored(registry.system(system).measure, model, data),
+        key_of(weights, data.key, run["rerank_depth"] if measure == "rerank" else None),
+        lambda: _stored(measure, model, data, run["rerank_depth"]),
         system=system,
         corpus=name,
         split=split,
     )
 
 
-def _stored(measure: str, model: RetrievalModel, data: Inputs) -> dict[str, np.ndarray]:
-    from fico_utils.models import training
+def _stored(measure: str, model: RetrievalModel, data: Inputs, depth: int) -> dict[str, np.ndarray]:
+    from fico_utils.models import encoding
 
-    encoded = training.encode(model, data)
+    encoded = encoding.encode(model, data)
     if measure == "attention":
-        return {"sim_i2t": training.score(model, **encoded)}
-    return {side: training.hash_codes(a) for side, a in encoded.items()} if measure == "hamming" else encoded
+        return {"sim_i2t": encoding.score(model, **encoded)}
+    if measure in ("late", "rerank"):
+        sim = encoding.late_scores(model, **encoded)
+        return {"sim_i2t": sim} if measure == "late" else encoding.rerank(model, data, sim, depth)
+    return {side: encoding.hash_codes(a) for side, a in encoded.items()} if measure == "hamming" else encoded
 
 
 def comparable(system: str, stored: dict[str, np.ndarray]) -> dict[str, Any]:
     """What `embeddings` returns, as arguments of `evaluate`."""
+    if "sim_i2t" in stored:
+        return {
+            "images": None,
+            "texts": None,
+            "similarity": stored["sim_i2t"],
+            "similarity_t2i": stored.get("sim_t2i"),
+        }
     measure = registry.system(system).measure
-    if measure == "attention":
-        return {"images": None, "texts": None, "similarity": stored["sim_i2t"]}
     bits = {"bits": 8 * stored["img"].shape[1]} if measure == "hamming" else {}
     return {"images": stored["img"], "texts": stored["txt"], "measure": measure, **bits}
 
 
 def validation(run: Run, system: str, name: str) -> Callable[[RetrievalModel], float]:
-    """The score that chooses a checkpoint: mean of R@1, R@5 and R@10 in both directions on the validation split."""
+    """The score that chooses a checkpoint: mean of R@1, R@5 and R@10 in both directions on the validation split.
+
+    A system that reranks is chosen by its dual encoder, whose ranking the fusion head only refines.
+    """
     from fico_utils.evaluation import evaluate
 
     data, measure = inputs(run, system, name, "val"), registry.system(system).measure
+    measure = "late" if measure == "rerank" else measure
 
     def score(model: RetrievalModel) -> float:
-        arguments = comparable(system, _stored(measure, model, data))
+        arguments = comparable(system, _stored(measure, model, data, 0))
         table = evaluate(**arguments, caption_image=data.caption_image, recall_at=(1, 5, 10))
         return float(table.loc[table.metric == "recall", "value"].mean())
 

@@ -30,10 +30,13 @@ class System:
     paper_names : tuple of str, spellings in the paper's tables and figures.
     family : str, ``vlp``, ``fg`` or ``cg``; decides the colour.
     approach, attention : str, Table 1: how it encodes, what it computes at query time.
-    measure : str, how two embeddings are compared: ``cosine``, ``hamming``, or ``attention`` (a model's own score).
+    measure : str, how two embeddings are compared: ``cosine``, ``hamming``, ``late`` (the best cosine of several
+        vectors an image), ``attention`` (a model's own score of every pair) or ``rerank`` (of the first k alone).
     shade : int, index into the family's hues.
     marker, line : str, matplotlib marker and line style.
     hollow : bool, drawn with an empty marker (the no-fusion variants).
+    weights : str, id of the system whose weights serve; the row's own where it is empty.
+    bits : int, length of the hash codes, 0 for embeddings.
     """
 
     id: str
@@ -47,6 +50,13 @@ class System:
     marker: str
     line: str = "-"
     hollow: bool = False
+    weights: str = ""
+    bits: int = 0
+
+    @property
+    def trained(self) -> str:
+        """Id of the system that is trained for this row: a no-fusion row has the weights of its parent."""
+        return self.weights or self.id
 
     @property
     def colour(self) -> str:
@@ -97,18 +107,18 @@ class CorpusInfo:
 SYSTEMS = {
     s.id: s
     for s in (
-        System("blip2", "BLIP-2", ("BLIP-2",), "vlp", "Dual+Fusion", "Fusion Rerank", "attention", 0, "s"),
-        System("blip2_nf", "BLIP-2 NF", ("BLIP-2NF",), "vlp", "Dual", "None", "cosine", 0, "s", "--", True),
+        System("blip2", "BLIP-2", ("BLIP-2",), "vlp", "Dual+Fusion", "Fusion Rerank", "rerank", 0, "s"),
+        System("blip2_nf", "BLIP-2 NF", ("BLIP-2NF",), "vlp", "Dual", "None", "late", 0, "s", "--", True, "blip2"),
         System("beit3", "BEiT-3", ("BEIT-3",), "vlp", "Dual", "None", "cosine", 1, "o"),
-        System("xvlm", "X-VLM", ("X-VLM",), "vlp", "Dual+Fusion", "Fusion Rerank", "attention", 2, "D"),
-        System("xvlm_nf", "X-VLM NF", ("X-VLMNF",), "vlp", "Dual", "None", "cosine", 2, "D", "--", True),
+        System("xvlm", "X-VLM", ("X-VLM",), "vlp", "Dual+Fusion", "Fusion Rerank", "rerank", 2, "D"),
+        System("xvlm_nf", "X-VLM NF", ("X-VLMNF",), "vlp", "Dual", "None", "cosine", 2, "D", "--", True, "xvlm"),
         System("imram", "IMRAM", ("IMRAM",), "fg", "Local+Global", "Cross-Attn", "attention", 0, "^"),
         System("vsrn", "VSRN", ("VSRN",), "fg", "Global", "None", "cosine", 1, "v", "--"),
         System("scan", "SCAN", ("SCAN",), "fg", "Local+Global", "Cross-Attn", "attention", 2, ">", "-."),
-        System("adv_2048", "ADV 2048-bit", ("ADV2048bit",), "cg", "Dual", "None", "hamming", 0, "P"),
-        System("adv_64", "ADV 64-bit", ("ADV64bit",), "cg", "Dual", "None", "hamming", 1, "X", "--"),
-        System("ucch", "UCCH", ("UCCH",), "cg", "Dual Hash", "None", "hamming", 2, "h", "-."),
-        System("dadh", "DADH", ("DADH",), "cg", "Dual Hash", "None", "hamming", 3, "*", ":"),
+        System("adv_2048", "ADV 2048-bit", ("ADV2048bit",), "cg", "Dual", "None", "hamming", 0, "P", bits=2048),
+        System("adv_64", "ADV 64-bit", ("ADV64bit",), "cg", "Dual", "None", "hamming", 1, "X", "--", bits=64),
+        System("ucch", "UCCH", ("UCCH",), "cg", "Dual Hash", "None", "hamming", 2, "h", "-.", bits=64),
+        System("dadh", "DADH", ("DADH",), "cg", "Dual Hash", "None", "hamming", 3, "*", ":", bits=64),
     )
 }
 

@@ -9,7 +9,7 @@ import fico_utils
 from fico_utils import experiment, registry
 from fico_utils.errors import InputError
 from fico_utils.evaluation import evaluate
-from fico_utils.models import training
+from fico_utils.models import encoding, training
 from fico_utils.workspace import read_arrays
 
 NAME = "picto_diverse"
@@ -67,7 +67,7 @@ def test_embeddings_can_be_scored_as_they_are_stored(trained, system):
 def test_what_is_there_is_loaded(trained, monkeypatch):
     before = {s: experiment.embeddings(trained, s, NAME) for s in TOY["systems"]}
     monkeypatch.setattr(training, "fit", no_training)
-    monkeypatch.setattr(training, "encode", no_training)
+    monkeypatch.setattr(encoding, "encode", no_training)
     for system, arrays in before.items():
         for name, array in experiment.embeddings(trained, system, NAME).items():
             assert np.array_equal(array, arrays[name])

@@ -12,8 +12,7 @@ def table(head: Sequence[str], lines: Sequence[str], caption: str, numbers: set[
     `numbers` are the columns whose titles stand to the right.
     """
     titles = "".join(
-        f'<th scope="col"{" class=number" if i in numbers else ""}>{escape(t)}</th>'
-        for i, t in enumerate(head)
+        f'<th scope="col"{" class=number" if i in numbers else ""}>{escape(t)}</th>' for i, t in enumerate(head)
     )
     said = f"<caption>{escape(caption)}</caption>" if caption else ""
     body = f"<thead><tr>{titles}</tr></thead><tbody>{''.join(lines)}</tbody>"

@@ -191,9 +191,7 @@ def _steps(rows: Sequence[dict[str, Any]]) -> str:
 
 def _slowest(records: Sequence[dict[str, Any]], n: int = 10) -> str:
     parts = [
-        (phase["seconds"], record["notebook"], phase["heading"])
-        for record in records
-        for phase in record["phases"]
+        (phase["seconds"], record["notebook"], phase["heading"]) for record in records for phase in record["phases"]
     ]
     parts = sorted(parts, key=lambda part: -part[0])[:n]
     total = sum(record["seconds"] for record in records) or 1
@@ -226,9 +224,7 @@ def _gallery(root: Path) -> str:
     figures = []
     for path in _figures(root):
         text = path.read_text(encoding="utf-8")
-        said = [
-            re.search(rf"<{tag}[^>]*>(.*?)</{tag}>", text, re.DOTALL) for tag in ("desc", "dc:title", "title")
-        ]
+        said = [re.search(rf"<{tag}[^>]*>(.*?)</{tag}>", text, re.DOTALL) for tag in ("desc", "dc:title", "title")]
         alt = next((" ".join(match.group(1).split()) for match in said if match), path.stem)
         data = base64.b64encode(path.read_bytes()).decode()
         name = escape(re.sub(r"(\d+)$", r" \1", path.stem).capitalize())
@@ -294,7 +290,5 @@ def _artefacts(record: dict[str, Any]) -> str:
     if not lines:
         return ""
     table = markup.table(("", "File", "Size", "SHA-256"), lines, "", {2})
-    title = (
-        f"{record['notebook']}: {len(record['inputs'])} in, {len(record['outputs'])} out, key {record['key']}"
-    )
+    title = f"{record['notebook']}: {len(record['inputs'])} in, {len(record['outputs'])} out, key {record['key']}"
     return f"<details><summary>{escape(title)}</summary>{table}</details>"

@@ -6,11 +6,20 @@ from importlib import import_module
 
 from fico_utils.errors import InputError
 
-#: System id -> (module, class). The two rows of a dual + fusion system share one class.
+#: System id -> (module, class). The two rows of a dual + fusion system share one class, as do the two lengths of ADV.
 _CLASSES = {
+    "blip2": ("blip2", "Blip2"),
+    "blip2_nf": ("blip2", "Blip2"),
     "beit3": ("beit3", "Beit3"),
+    "xvlm": ("xvlm", "Xvlm"),
+    "xvlm_nf": ("xvlm", "Xvlm"),
+    "imram": ("imram", "Imram"),
+    "vsrn": ("vsrn", "Vsrn"),
     "scan": ("scan", "Scan"),
+    "adv_2048": ("adv", "Adv"),
+    "adv_64": ("adv", "Adv"),
     "ucch": ("ucch", "Ucch"),
+    "dadh": ("dadh", "Dadh"),
 }
 
 

@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fico_utils.errors import InputError
+
 Batch = dict[str, Tensor]
 
 
@@ -40,17 +42,36 @@ class Recipe:
     clip: float = 0.0
 
 
+@dataclass(frozen=True)
+class AdversarialRecipe(Recipe):
+    """The recipe of a system that trains an adversary beside itself: one adversary step before each of its own.
+
+    Attributes
+    ----------
+    adversary_lr, adversary_decay : float, AdamW of the adversary.
+    adversary_betas : tuple of float.
+    """
+
+    adversary_lr: float = 5e-5
+    adversary_decay: float = 1e-4
+    adversary_betas: tuple[float, float] = (0.5, 0.9)
+
+
 class RetrievalModel(nn.Module):
-    """What `training.fit` and `training.encode` ask of a system.
+    """What `training.fit` and `encoding.encode` ask of a system.
 
     Class attributes
     ----------------
-    image_input, text_input : str, names of the features it reads.
+    image_input, text_input : str, names of the features it encodes.
+    image_extra, text_extra : tuple of str, what only its training reads: an array by image (``labels``) or by caption
+        (``rephrased``, ``adversarial``).
     recipe : Recipe
     """
 
     image_input: ClassVar[str]
     text_input: ClassVar[str]
+    image_extra: ClassVar[tuple[str, ...]] = ()
+    text_extra: ClassVar[tuple[str, ...]] = ()
     recipe: ClassVar[Recipe]
 
     def __init__(self, config: Any) -> None:
@@ -69,7 +90,22 @@ class RetrievalModel(nn.Module):
     def start_epoch(self, epoch: int) -> None:
         """Called before each epoch, for schedules inside a loss."""
 
-    def loss(self, batch: Batch) -> dict[str, Tensor]:
+    def end_epoch(self) -> None:
+        """Called after each epoch, before validation, for what is solved over the whole training split."""
+
+    def adversary(self) -> Sequence[nn.Parameter]:
+        """Parameters of an adversary; they take their own step on `adversary_loss` before each step of the rest."""
+        return ()
+
+    def forward(self, batch: Batch) -> dict[str, Any]:
+        """What the losses read of a batch: the batch itself, unless two losses share a pass."""
+        return batch
+
+    def adversary_loss(self, outputs: dict[str, Any]) -> Tensor:
+        """Scalar that the adversary minimises; it sees the rest of the model detached."""
+        raise TypeError(f"{type(self).__name__} has no adversary")
+
+    def loss(self, outputs: dict[str, Any]) -> dict[str, Tensor]:
         """Scalar loss terms of a batch; ``loss`` is the one that is minimised."""
         raise TypeError(f"{type(self).__name__} defines no loss")
 
@@ -80,6 +116,33 @@ class RetrievalModel(nn.Module):
     def encode_text(self, features: Tensor) -> Tensor:
         """Embeddings (B, ...) of text features (B, ...)."""
         raise TypeError(f"{type(self).__name__} defines no encode_text")
+
+
+class FusionModel(RetrievalModel):
+    """A dual encoder with a head that reads a picture and a caption together and scores again what was ranked first.
+
+    Class attributes
+    ----------------
+    adds_cosine : bool, the final score is the match plus the cosine of the dual encoder (BLIP-2), not the match alone.
+    """
+
+    adds_cosine: ClassVar[bool] = False
+
+    def image_context(self, features: Tensor) -> Tensor:
+        """What the fusion reads of pictures: (B, T, width), from their features."""
+        raise TypeError(f"{type(self).__name__} defines no image_context")
+
+    def text_context(self, features: Tensor) -> Tensor:
+        """What the fusion reads of captions: (B, L, width), zero where padded, or the tokens (B, L) themselves."""
+        raise TypeError(f"{type(self).__name__} defines no text_context")
+
+    def match(self, image: Tensor, text: Tensor) -> Tensor:
+        """Logits (P,) that pairs of contexts (P, T, width) and (P, L, ...) belong together, not calibrated."""
+        raise TypeError(f"{type(self).__name__} defines no match")
+
+    def similarity(self, image: Tensor, text: Tensor) -> Tensor:
+        """Cosines (n, m) of the dual encoder's embeddings."""
+        return image @ text.T
 
 
 # ------------------------------------------------------------------------------------------------ losses
@@ -121,6 +184,55 @@ def contrastive(logits: Tensor, image: Tensor | None) -> Tensor:
         logits = logits.masked_fill(same_image(image), float("-inf"))
     target = torch.arange(len(logits), device=logits.device)
     return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+
+
+def soft_contrastive(logits: Tensor, image: Tensor, smoothing: float = 0.0) -> Tensor:
+    """Symmetric cross entropy whose targets are shared by all pairs of one image (ITC of X-VLM and BLIP-2), mean.
+
+    Parameters
+    ----------
+    logits : Tensor (B, B), or a pair of them, image-to-text and text-to-image, already scaled.
+    image : Tensor (B,), image of each pair; rows with equal ids are all positives.
+    smoothing : float, share of the target spread evenly over the batch.
+    """
+    by_image, by_text = logits if isinstance(logits, tuple) else (logits, logits.T)
+    target = (image[:, None] == image[None, :]).float()
+    target = target / target.sum(1, keepdim=True)
+    target = (1 - smoothing) * target + smoothing / len(image)
+    return (F.cross_entropy(by_image, target) + F.cross_entropy(by_text, target)) / 2
+
+
+@torch.no_grad()
+def hard_negatives(logits: Tensor, image: Tensor, floor: float = 0.0) -> tuple[Tensor, Tensor]:
+    """One negative text for each image and one negative image for each text, drawn by similarity, never of one image.
+
+    Parameters
+    ----------
+    logits : Tensor (B, B), images in rows, already scaled.
+    image : Tensor (B,), image of each pair.
+    floor : float, added to the sampling weights before pairs of the same image are struck out.
+
+    Returns
+    -------
+    texts, images : Tensor (B,) int64, positions in the batch.
+
+    Raises
+    ------
+    InputError
+        All pairs of the batch show one image.
+    """
+    same = image[:, None] == image[None, :]
+    if same.all():
+        raise InputError(
+            f"a batch of {len(image)} pairs shows one image only; hard negatives need two; use a larger batch or corpus"
+        )
+
+    def draw(scores: Tensor) -> Tensor:
+        # the softmax runs over the allowed pairs alone, so a row always has weight left
+        weights = scores.masked_fill(same, float("-inf")).softmax(1) + floor
+        return torch.multinomial(weights.masked_fill(same, 0), 1).squeeze(1)
+
+    return draw(logits), draw(logits.T)
 
 
 # ------------------------------------------------------------------------------------------- small parts

@@ -1,4 +1,4 @@
-"""One `fit`, one `encode`, one `score` for every system; none of them knows a system by name.
+"""One `fit` for every system; it knows none of them by name.
 
 An epoch shows every image once, with one of its captions drawn at random; five of ours are one of the originals', which
 go over all pairs. Each epoch is a function of the weights, the optimiser and (seed, epoch), so a run that was killed
@@ -17,10 +17,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fico_utils.errors import InputError
-from fico_utils.models.blocks import Batch, Recipe, RetrievalModel, binarise
+from fico_utils.models.blocks import Batch, Recipe, RetrievalModel
 from fico_utils.workspace import key_of, read_arrays, read_metadata, write_arrays, write_text
 
 
@@ -63,17 +63,15 @@ class Inputs:
     def batch(self, model: RetrievalModel, captions: np.ndarray) -> Batch:
         """The pairs of some captions, as the tensors that `model` reads."""
         images = self.caption_image[captions]
-        return {
-            model.image_input: _tensor(self.image[model.image_input][images]),
-            model.text_input: _tensor(self.text[model.text_input][captions]),
-            "image": torch.from_numpy(images),
-        }
+        by_image = {n: as_tensor(self.image[n][images]) for n in (model.image_input, *model.image_extra)}
+        by_caption = {n: as_tensor(self.text[n][captions]) for n in (model.text_input, *model.text_extra)}
+        return {**by_image, **by_caption, "image": torch.from_numpy(images)}
 
 
-def _tensor(array: np.ndarray) -> Tensor:
+def as_tensor(array: np.ndarray) -> Tensor:
     """float32 or int64 tensor of an array; features are stored as float16."""
-    tensor = torch.from_numpy(np.ascontiguousarray(array))
-    return tensor.float() if tensor.is_floating_point() else tensor.long()
+    made = torch.from_numpy(np.ascontiguousarray(array))
+    return made.float() if made.is_floating_point() else made.long()
 
 
 def draw_pairs(caption_image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -125,16 +123,14 @@ def fit(
         raise InputError(f"{label} was given {epochs} epochs; expected at least 1")
     recipe = model.recipe
     steps = math.ceil(len(np.unique(train.caption_image)) / recipe.batch_size)
-    optimiser = torch.optim.AdamW(
-        _decayed(model, recipe), lr=recipe.lr, betas=recipe.betas, weight_decay=recipe.weight_decay, fused=True
-    )
+    optimisers = _optimisers(model)
     key = key_of(type(model).__name__, model.settings, train.key, seed, epochs)
-    log, best = _resume(folder, model, optimiser, key) if folder else ([], None)
+    log, best = _resume(folder, model, optimisers, key) if folder else ([], None)
 
     bar = tqdm(total=epochs * steps, initial=len(log) * steps, desc=label, unit="step", leave=True)
     for epoch in range(len(log), epochs):
         started = time.perf_counter()
-        terms = _epoch(model, train, optimiser, seed, epoch, epochs * steps, bar)
+        terms = _epoch(model, train, optimisers, seed, epoch, epochs * steps, bar)
         score = float(validate(model.eval()))
         row = {"epoch": epoch + 1, **terms, "score": score, "seconds": time.perf_counter() - started}
         log.append(row)
@@ -142,7 +138,7 @@ def fit(
             best = _state(model)
         bar.set_postfix(loss=f"{terms['loss']:.3f}", val=f"{score:.3f}")
         if folder:
-            _save(folder, model, optimiser, best, log, key)
+            _save(folder, model, optimisers, best, log, key)
     bar.close()
     model.load_state_dict(best)
     return log
@@ -151,7 +147,7 @@ def fit(
 def _epoch(
     model: RetrievalModel,
     train: Inputs,
-    optimiser: torch.optim.Optimizer,
+    optimisers: list[torch.optim.Optimizer],
     seed: int,
     epoch: int,
     total: int,
@@ -163,11 +159,22 @@ def _epoch(
     recipe, sums = model.recipe, {}
     model.train().start_epoch(epoch)
     starts = range(0, len(captions), recipe.batch_size)
+    optimiser, *adversary = optimisers
     for number, start in enumerate(starts):
-        rate = recipe.lr * schedule(recipe, epoch * len(starts) + number, total)
-        for group in optimiser.param_groups:
-            group["lr"] = rate
-        terms = model.loss(train.batch(model, captions[start : start + recipe.batch_size]))
+        chosen = captions[start : start + recipe.batch_size]
+        if len(chosen) == 1 and number:
+            bar.update()
+            continue  # one pair alone has no negative, and no variance for a batch norm
+        factor = schedule(recipe, epoch * len(starts) + number, total)
+        for group in (g for o in optimisers for g in o.param_groups):
+            group["lr"] = group["base_lr"] * factor
+        outputs = model(train.batch(model, chosen))
+        if adversary:
+            loss = model.adversary_loss(outputs)
+            adversary[0].zero_grad(set_to_none=True)
+            loss.backward()
+            adversary[0].step()
+        terms = model.loss(outputs)
         if not torch.isfinite(terms["loss"]):
             raise FloatingPointError(
                 f"the loss of {type(model).__name__} is {terms['loss'].item()} in epoch {epoch + 1}, "
@@ -181,6 +188,7 @@ def _epoch(
         for name, value in terms.items():
             sums[name] = sums.get(name, 0.0) + value.item()
         bar.update()
+    model.end_epoch()
     return {name: value / len(starts) for name, value in sums.items()}
 
 
@@ -195,11 +203,24 @@ def schedule(recipe: Recipe, step: int, total: int) -> float:
     return 0.1 if recipe.schedule == "step" and share >= 0.5 else 1.0
 
 
-def _decayed(model: RetrievalModel, recipe: Recipe) -> list[dict]:
-    """Parameter groups: weight decay on matrices, none on biases, norms and scalars."""
-    matrices = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
-    others = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
-    return [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
+def _optimisers(model: RetrievalModel) -> list[torch.optim.Optimizer]:
+    """AdamW of the system and, where it has one, of its adversary; biases, norms and scalars do not decay."""
+    recipe, adversary = model.recipe, {id(p) for p in model.adversary()}
+
+    def adam(parameters: list[nn.Parameter], lr: float, betas: tuple[float, float], decay: float) -> torch.optim.AdamW:
+        groups = [
+            {"params": [p for p in parameters if p.ndim > 1], "weight_decay": decay, "base_lr": lr},
+            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0, "base_lr": lr},
+        ]
+        return torch.optim.AdamW(groups, lr=lr, betas=betas, fused=True)
+
+    own = [p for p in model.parameters() if p.requires_grad and id(p) not in adversary]
+    optimisers = [adam(own, recipe.lr, recipe.betas, recipe.weight_decay)]
+    if adversary:
+        optimisers.append(
+            adam(list(model.adversary()), recipe.adversary_lr, recipe.adversary_betas, recipe.adversary_decay)
+        )
+    return optimisers
 
 
 # ------------------------------------------------------------------------------------------- checkpoints
@@ -209,17 +230,18 @@ def _state(model: RetrievalModel) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
 
 
-def _save(folder: Path, model, optimiser, best: dict[str, Tensor], log: list[dict], key: str) -> None:
+def _save(folder: Path, model, optimisers: list, best: dict[str, Tensor], log: list[dict], key: str) -> None:
     """Write the best weights and the log, then, last, what resuming needs."""
     weights = {f"model.{n}": t.numpy() for n, t in model.state_dict().items()}
     weights |= {f"best.{n}": t.numpy() for n, t in best.items()}
-    for index, moments in optimiser.state_dict()["state"].items():
-        weights |= {f"adam.{index}.{name}": np.asarray(value) for name, value in moments.items()}
+    for number, optimiser in enumerate(optimisers):
+        for index, moments in optimiser.state_dict()["state"].items():
+            weights |= {f"adam{number}.{index}.{name}": np.asarray(value) for name, value in moments.items()}
     write_log(folder / "log.csv", log)
     write_arrays(folder / "last.safetensors", weights, {"key": key, "log": log})
 
 
-def _resume(folder: Path, model, optimiser, key: str) -> tuple[list[dict], dict[str, Tensor] | None]:
+def _resume(folder: Path, model, optimisers: list, key: str) -> tuple[list[dict], dict[str, Tensor] | None]:
     """Restore a training that stopped; its log so far and its best weights, or nothing where there is none."""
     path = folder / "last.safetensors"
     if not path.is_file() or read_metadata(path).get("key") != key:
@@ -230,11 +252,12 @@ def _resume(folder: Path, model, optimiser, key: str) -> tuple[list[dict], dict[
         return {name.removeprefix(prefix): t for name, t in saved.items() if name.startswith(prefix)}
 
     model.load_state_dict(part("model."))
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in part("adam.").items():
-        index, moment = name.split(".")
-        state.setdefault(int(index), {})[moment] = tensor
-    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+    for number, optimiser in enumerate(optimisers):
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in part(f"adam{number}.").items():
+            index, moment = name.split(".")
+            state.setdefault(int(index), {})[moment] = tensor
+        optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
     return read_metadata(path)["log"], part("best.")
 
 
@@ -245,64 +268,3 @@ def write_log(path: Path, log: list[dict]) -> None:
     writer.writeheader()
     writer.writerows({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()} for row in log)
     write_text(path, text.getvalue())
-
-
-# ------------------------------------------------------------------------------------- encode and score
-
-
-@torch.inference_mode()
-def encode(model: RetrievalModel, inputs: Inputs, batch_size: int = 256) -> dict[str, np.ndarray]:
-    """Embeddings of a split, each item encoded once.
-
-    Returns
-    -------
-    dict with ``img`` (n_img, ...) and ``txt`` (n_txt, ...), float32, in the order of the corpus.
-    """
-    model.eval()
-    return {
-        "img": encode_side(model.encode_image, inputs.image[model.image_input], batch_size),
-        "txt": encode_side(model.encode_text, inputs.text[model.text_input], batch_size),
-    }
-
-
-@torch.inference_mode()
-def encode_side(encoder: Callable[[Tensor], Tensor], features: np.ndarray, batch_size: int = 256) -> np.ndarray:
-    """Embeddings (n, ...) float32 of features (n, ...), batch by batch."""
-    parts = [encoder(_tensor(features[i : i + batch_size])).numpy() for i in range(0, len(features), batch_size)]
-    return np.concatenate(parts)
-
-
-def hash_codes(embeddings: np.ndarray) -> np.ndarray:
-    """Packed hash codes (n, bits / 8) uint8 of real codes (n, bits), by sign."""
-    return np.packbits(binarise(torch.from_numpy(embeddings)).numpy() > 0, axis=1)
-
-
-@torch.inference_mode()
-def score(
-    model: RetrievalModel, img: np.ndarray, txt: np.ndarray, block: int = 1 << 22, progress: bool = True
-) -> np.ndarray:
-    """The matrix sim_i2t (n_img, n_txt) float32 of a system with attention at query time.
-
-    Parameters
-    ----------
-    model : RetrievalModel with a `similarity` of its own.
-    img, txt : ndarray, from `encode`.
-    block : int, largest number of attention weights held at once; bounds the memory.
-    """
-    from tqdm.auto import tqdm
-
-    model.eval()
-    # Captions of one length side by side: a block is then as wide as its words, not as the longest caption.
-    lengths = (txt != 0).any(-1).sum(1)
-    order = np.argsort(lengths, kind="stable")
-    images = torch.from_numpy(img)
-    scores = np.empty((len(img), len(txt)), np.float32)
-    captions = 256
-    quiet = not progress or scores.size < 1e6
-    for start in tqdm(range(0, len(txt), captions), desc="attention", unit="block", disable=quiet, leave=False):
-        chosen = order[start : start + captions]
-        words = torch.from_numpy(txt[chosen])
-        rows = max(1, block // (len(chosen) * int(lengths[chosen].max()) * img.shape[1]))
-        for top in range(0, len(img), rows):
-            scores[top : top + rows, chosen] = model.similarity(images[top : top + rows], words).numpy()
-    return scores

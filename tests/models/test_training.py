@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from fico_utils.errors import InputError
-from fico_utils.models import model_class, training
+from fico_utils.models import encoding, model_class, training
 from fico_utils.models.blocks import Recipe
 from fico_utils.models.scan import Scan, ScanConfig
 from fico_utils.models.ucch import Ucch, UcchConfig
@@ -132,7 +132,7 @@ def test_schedules():
 
 def test_hash_codes_are_packed_signs():
     h = np.random.default_rng(0).standard_normal((5, 16)).astype(np.float32)
-    assert np.array_equal(np.unpackbits(training.hash_codes(h), axis=1), (h >= 0).astype(np.uint8))
+    assert np.array_equal(np.unpackbits(encoding.hash_codes(h), axis=1), (h >= 0).astype(np.uint8))
 
 
 def test_score_does_not_depend_on_blocks_and_keeps_the_order_of_captions():
@@ -145,11 +145,11 @@ def test_score_does_not_depend_on_blocks_and_keeps_the_order_of_captions():
     data = training.Inputs(
         {"regions": rng.standard_normal((13, 4, 7)).astype(np.float32)}, {"tokens": tokens}, np.arange(31) % 13, "toy"
     )
-    encoded = training.encode(scan, data, batch_size=5)
+    encoded = encoding.encode(scan, data, batch_size=5)
     with torch.inference_mode():
         expected = scan.similarity(*(torch.from_numpy(encoded[s]) for s in ("img", "txt"))).numpy()
     for block in (1, 1000, 1 << 22):
-        assert np.allclose(training.score(scan, **encoded, block=block, progress=False), expected, atol=1e-5)
+        assert np.allclose(encoding.score(scan, **encoded, block=block, progress=False), expected, atol=1e-5)
 
 
 def test_an_unknown_system_is_refused():

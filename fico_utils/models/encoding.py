@@ -1,0 +1,149 @@
+"""From a trained system to what it stores and how it scores: one `encode` for all, and what attention adds to it.
+
+Every item is encoded once, in batches of bounded memory, and scores are built in blocks. Nothing here knows a system
+by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fico_utils.errors import InputError
+from fico_utils.models.blocks import FusionModel, RetrievalModel, binarise
+from fico_utils.models.training import Inputs, as_tensor
+
+
+@torch.inference_mode()
+def encode(model: RetrievalModel, inputs: Inputs, batch_size: int = 256) -> dict[str, np.ndarray]:
+    """Embeddings of a split, each item encoded once.
+
+    Returns
+    -------
+    dict with ``img`` (n_img, ...) and ``txt`` (n_txt, ...), float32, in the order of the corpus.
+    """
+    model.eval()
+    return {
+        "img": encode_side(model.encode_image, inputs.image[model.image_input], batch_size),
+        "txt": encode_side(model.encode_text, inputs.text[model.text_input], batch_size),
+    }
+
+
+@torch.inference_mode()
+def encode_side(encoder: Callable[[Tensor], Tensor], features: np.ndarray, batch_size: int = 256) -> np.ndarray:
+    """Embeddings (n, ...) float32 of features (n, ...), batch by batch."""
+    parts = [encoder(as_tensor(features[i : i + batch_size])).numpy() for i in range(0, len(features), batch_size)]
+    return np.concatenate(parts)
+
+
+def hash_codes(embeddings: np.ndarray) -> np.ndarray:
+    """Packed hash codes (n, bits / 8) uint8 of real codes (n, bits), by sign."""
+    return np.packbits(binarise(torch.from_numpy(embeddings)).numpy() > 0, axis=1)
+
+
+@torch.inference_mode()
+def score(
+    model: RetrievalModel, img: np.ndarray, txt: np.ndarray, block: int = 1 << 22, progress: bool = True
+) -> np.ndarray:
+    """The matrix sim_i2t (n_img, n_txt) float32 of a system with attention at query time.
+
+    Parameters
+    ----------
+    model : RetrievalModel with a `similarity` of its own.
+    img, txt : ndarray, from `encode`.
+    block : int, largest number of attention weights held at once; bounds the memory.
+    """
+    from tqdm.auto import tqdm
+
+    model.eval()
+    # Captions of one length side by side: a block is then as wide as its words, not as the longest caption.
+    lengths = (txt != 0).any(-1).sum(1)
+    order = np.argsort(lengths, kind="stable")
+    images = torch.from_numpy(img)
+    scores = np.empty((len(img), len(txt)), np.float32)
+    captions = 256
+    quiet = not progress or scores.size < 1e6
+    for start in tqdm(range(0, len(txt), captions), desc="attention", unit="block", disable=quiet, leave=False):
+        chosen = order[start : start + captions]
+        words = torch.from_numpy(txt[chosen])
+        rows = max(1, block // (len(chosen) * int(lengths[chosen].max()) * img.shape[1]))
+        for top in range(0, len(img), rows):
+            scores[top : top + rows, chosen] = model.similarity(images[top : top + rows], words).numpy()
+    return scores
+
+
+@torch.inference_mode()
+def late_scores(model: FusionModel, img: np.ndarray, txt: np.ndarray, rows: int = 128) -> np.ndarray:
+    """The matrix sim_i2t (n_img, n_txt) float32 of a dual encoder whose `similarity` is more than a dot product."""
+    images, texts = torch.from_numpy(img), torch.from_numpy(txt)
+    parts = [model.similarity(images[i : i + rows], texts).numpy() for i in range(0, len(images), rows)]
+    return np.concatenate(parts)
+
+
+@torch.inference_mode()
+def rerank(
+    model: FusionModel, inputs: Inputs, sim: np.ndarray, k: int, batch_size: int = 512, progress: bool = True
+) -> dict[str, np.ndarray]:
+    """Both directions' scores after the fusion head read each query with its k nearest candidates.
+
+    Parameters
+    ----------
+    model : FusionModel
+    inputs : Inputs, of the split.
+    sim : ndarray (n_img, n_txt) float32, scores of the dual encoder.
+    k : int, candidates that are read with a query; all of them where there are fewer.
+
+    Returns
+    -------
+    dict with ``sim_i2t`` (n_img, n_txt) and ``sim_t2i`` (n_txt, n_img), float32; -inf where a pair was not ranked. Two
+    matrices, since a pair may be among the first k of one side only.
+
+    Raises
+    ------
+    InputError
+        `k` below 1.
+    """
+    if k < 1:
+        raise InputError(f"the depth of the rerank is {k}; expected at least 1 candidate a query")
+    model.eval()
+    images = torch.from_numpy(encode_side(model.image_context, inputs.image[model.image_input]))
+    texts = torch.from_numpy(encode_side(model.text_context, inputs.text[model.text_input]))
+    return {
+        "sim_i2t": _rerank_side(model, images, texts, sim, k, batch_size, progress, True),
+        "sim_t2i": _rerank_side(model, images, texts, np.ascontiguousarray(sim.T), k, batch_size, progress, False),
+    }
+
+
+def _rerank_side(
+    model: FusionModel,
+    images: Tensor,
+    texts: Tensor,
+    sim: np.ndarray,
+    k: int,
+    batch_size: int,
+    progress: bool,
+    by_image: bool,
+) -> np.ndarray:
+    """Scores (n_query, n_candidate) of one direction, -inf where a candidate was not among the first k."""
+    from tqdm.auto import tqdm
+
+    n, m = sim.shape
+    k = min(k, m)
+    first = np.argpartition(-sim, k - 1, axis=1)[:, :k] if k < m else np.broadcast_to(np.arange(m), (n, m))
+    pairs = np.stack([np.repeat(np.arange(n), k), first.reshape(-1)], 1)
+    # captions of one length side by side: a batch is then as wide as its words
+    caption = pairs[:, 1] if by_image else pairs[:, 0]
+    lengths = (texts != 0).flatten(2).any(-1).sum(1) if texts.ndim > 2 else (texts != 0).sum(1)
+    pairs = pairs[np.argsort(lengths.numpy()[caption], kind="stable")]
+    out = np.full((n, m), -np.inf, np.float32)
+    quiet = not progress or len(pairs) < 20_000
+    for start in tqdm(range(0, len(pairs), batch_size), desc="rerank", unit="batch", disable=quiet, leave=False):
+        query, candidate = pairs[start : start + batch_size].T
+        image, text = (query, candidate) if by_image else (candidate, query)
+        words = texts[torch.from_numpy(text)][:, : int(lengths[text].max())]
+        scores = model.match(images[torch.from_numpy(image)], words).numpy()
+        out[query, candidate] = scores + sim[query, candidate] if model.adds_cosine else scores
+    return out
