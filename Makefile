@@ -13,12 +13,19 @@ help:  ## list the targets
 	@echo "make TARGET [PROFILE=mini]"
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 
-# The stamp depends on what is to be installed: an edited pyproject.toml or constraints.txt installs again.
+# A stamp depends on what is to be installed: an edited pyproject.toml or constraints.txt installs again.
+# Bytecode is left to the first import: compiling all of it takes longer than running a notebook, and most is never read.
+INSTALL = $(PYTHON) -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 .venv/installed: pyproject.toml constraints.txt
 	@$(BASE_PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit(f"Python {v.major}.{v.minor} found, 3.11 or newer needed; try make BASE_PYTHON=python3.12")'
 	@echo "Setting up .venv (torch is large: a few minutes, once)"
 	@test -x $(PYTHON) || $(BASE_PYTHON) -m venv .venv
-	@$(PYTHON) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@$(INSTALL) -e .
+	@touch $@
+
+.venv/testing: .venv/installed
+	@echo "Adding what the tests need"
+	@$(INSTALL) -e '.[dev]'
 	@touch $@
 
 reproduce: .venv/installed  ## run every notebook, write results/, figures/ and the report
@@ -26,7 +33,7 @@ reproduce: .venv/installed  ## run every notebook, write results/, figures/ and 
 	@$(PYTHON) -m fico_utils run --profile $(PROFILE)
 	@$(MAKE) --no-print-directory .copy-figures
 
-test: .venv/installed  ## run the tests and the style check
+test: .venv/testing  ## run the tests and the style check
 	@echo "Running the style check and the tests"
 	@.venv/bin/ruff check .
 	@$(PYTHON) -m pytest -n $(JOBS) -m "not notebooks"

@@ -24,7 +24,16 @@ from fico_utils import registry
 from fico_utils.data.corpus import Corpus
 from fico_utils.data.text import Vocabulary
 from fico_utils.errors import InputError
-from fico_utils.workspace import Run, atomic_path, key_of, read_arrays, read_metadata, source_key, write_arrays
+from fico_utils.workspace import (
+    Run,
+    atomic_path,
+    key_of,
+    profile_settings,
+    read_arrays,
+    read_metadata,
+    source_key,
+    write_arrays,
+)
 
 if TYPE_CHECKING:
     from fico_utils.data.features import Backbone
@@ -35,6 +44,8 @@ SHIPPED = Path(__file__).parent / "weights"
 #: The corpus that teaches the feature extractors of every corpus, as theirs learned elsewhere than on the paper's two.
 PRETRAINING = "picto_diverse"
 SPLITS = ("train", "val", "test")
+#: The parameters of a profile by which its weights differ from another's.
+TRAINING = ("n_train", "backbone_epochs", "doc2vec_epochs", "epochs", "sizes")
 #: Rewritings of each training caption that ADV reads: with the same meaning, and with one thing wrong.
 REWRITINGS = {"rephrased": 2, "adversarial": 4}
 
@@ -103,11 +114,11 @@ def _widened(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def _shipped(name: str, settings: dict[str, Any]) -> dict[str, np.ndarray] | None:
-    """Shipped weights of a name, as they ship, where they were made with these settings; else None."""
-    path = SHIPPED / f"{name}.safetensors"
-    if not path.is_file() or read_metadata(path).get("settings") != json.loads(json.dumps(settings)):
-        return None
-    return read_arrays(path)
+    """Shipped weights of a name, as they ship, where some were made with these settings; else None."""
+    for path in sorted(SHIPPED.glob(f"*/{name}.safetensors")):
+        if read_metadata(path).get("settings") == json.loads(json.dumps(settings)):
+            return read_arrays(path)
+    return None
 
 
 def ship(run: Run) -> list[Path]:
@@ -125,9 +136,9 @@ def ship(run: Run) -> list[Path]:
         if not path.is_file() or origin(run, name) != "trained":
             raise InputError(f"{path} was not trained in this run; run notebooks 01, 02 and 03 first")
     for name in names:
-        with atomic_path(SHIPPED / f"{name}.safetensors") as temporary:
+        with atomic_path(SHIPPED / run.profile / f"{name}.safetensors") as temporary:
             shutil.copyfile(run.path("models", f"{name}.safetensors"), temporary)
-    return [SHIPPED / f"{name}.safetensors" for name in names]
+    return [SHIPPED / run.profile / f"{name}.safetensors" for name in names]
 
 
 def origin(run: Run, name: str) -> str:
@@ -312,6 +323,10 @@ def _spec(run: Run, system: str, name: str) -> tuple[str, dict[str, Any], tuple[
     from fico_utils.models import model_class
 
     model, system = new_model(run, system, name), registry.system(system).trained
+    if system not in run["epochs"]:
+        raise InputError(
+            f"profile {run.profile} gives no epochs for {system!r}, and no weights of it ship; add it to epochs"
+        )
     module = model_class(system).__module__.rsplit(".", 1)[1]
     settings = {
         "system": system,
@@ -366,15 +381,23 @@ def provider(run: Run, system: str, name: str) -> Run:
     """The run whose weights and features serve for a system: this one where it trained it or can take what ships.
 
     A run that trained a backbone of its own, but not the system, takes both as they ship, side by side below
-    ``shipped/``: the features of one backbone mean nothing to a system trained on another's. Failing that, it trains.
+    ``shipped/``: the features of one backbone mean nothing to a system trained on another's. Weights of its own profile
+    come first, then those of `standard`. Failing both, it trains.
     """
-    spec = _spec(run, system, name)
-    path, key = run.path("models", f"{spec[0]}.safetensors"), key_of(spec[0], spec[1], source_key(*spec[2]))
-    if (path.is_file() and read_metadata(path).get("key") == key) or _shipped(*spec[:2]) is not None:
-        return run
-    shipped = replace(run, root=run.path("shipped"))
-    weights_ship = (SHIPPED / f"{spec[0]}.safetensors").is_file()
-    return shipped if weights_ship and _shipped(*_spec(shipped, system, name)[:2]) is not None else run
+    trained = registry.system(system).trained
+    if trained in run["epochs"]:
+        spec = _spec(run, system, name)
+        path, key = run.path("models", f"{spec[0]}.safetensors"), key_of(spec[0], spec[1], source_key(*spec[2]))
+        if (path.is_file() and read_metadata(path).get("key") == key) or _shipped(*spec[:2]) is not None:
+            return run
+    for profile in dict.fromkeys((run.profile, "standard")):
+        if (SHIPPED / profile / f"{trained}__{name}.safetensors").is_file():
+            defaults = run.settings if profile == run.profile else profile_settings(profile)
+            settings = run.settings | {k: defaults[k] for k in (*TRAINING, "seed")}
+            shipped = replace(run, root=run.path("shipped", profile), settings=settings, seed=settings["seed"])
+            if _shipped(*_spec(shipped, system, name)[:2]) is not None:
+                return shipped
+    return run
 
 
 def embeddings(run: Run, system: str, name: str, split: str = "test") -> dict[str, np.ndarray]:

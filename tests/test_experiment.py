@@ -98,7 +98,7 @@ def test_a_backbone_of_ones_own_never_meets_a_shipped_system(trained, shipped, t
     experiment.backbone(run, live=True)
     monkeypatch.setattr(training, "fit", no_training)
     provider = experiment.provider(run, "scan", NAME)
-    assert provider.root == run.path("shipped")
+    assert provider.root == run.path("shipped", "mini")
     here, there = (experiment.embeddings(r, "scan", NAME)["sim_i2t"] for r in (run, trained))
     assert np.allclose(here, there, atol=1e-5)
 
