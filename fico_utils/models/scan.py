@@ -69,6 +69,53 @@ class WordEncoder(nn.Module):
         return F.normalize((forward + backward) / 2, dim=-1)
 
 
+# ------------------------------------------------------------------------------- cross attention, Gram form
+# Laid out as (n, C, Q, m): n contexts of C fragments, m captions or pictures of Q queries. Dots and the Gram product
+# are then plain matrix products and every sum runs over an outer axis.
+
+
+def dot_products(context: Tensor, queries: Tensor) -> Tensor:
+    """Raw dots (n, C, Q, m) of context (n, C, d) with queries (m, Q, d)."""
+    (n, c, d), (m, q, _) = context.shape, queries.shape
+    return (context.reshape(n * c, d) @ queries.transpose(0, 1).reshape(q * m, d).T).view(n, c, q, m)
+
+
+def gram(context: Tensor) -> Tensor:
+    """Dots (n, C, C) of the fragments (n, C, d) of each context among themselves."""
+    return context @ context.transpose(1, 2)
+
+
+def attention_weights(dots: Tensor, smooth: float, present: Tensor | None = None) -> Tensor:
+    """Softmax weights (n, C, Q, m) over the context, short of their denominator.
+
+    Each context fragment is normalised across the queries first; each query then weighs the fragments.
+
+    Parameters
+    ----------
+    dots : Tensor (n, C, Q, m), from `dot_products`; 0 where a query is padding.
+    smooth : float, inverse temperature.
+    present : Tensor (n, C) or None, 1 where there is a context fragment, 0 where padding; None for all of them.
+    """
+    gated = F.leaky_relu(dots, 0.1)
+    scale = smooth * gated.square().sum(2, keepdim=True).add(1e-12).rsqrt()
+    weights = (gated * scale).exp()
+    return weights if present is None else weights * present[..., None, None]
+
+
+def context_cosine(weights: Tensor, dots: Tensor, products: Tensor) -> Tensor:
+    """Cosines (n, Q, m) of each query with the context vector it attends to, without that vector.
+
+    Parameters
+    ----------
+    weights : Tensor (n, C, Q, m), from `attention_weights`; a factor common to a query's weights changes nothing.
+    dots : Tensor (n, C, Q, m), of the unit fragments.
+    products : Tensor (n, C, C), the `gram` of the context.
+    """
+    n, c, q, m = weights.shape
+    norm = (torch.bmm(products, weights.view(n, c, q * m)).view_as(weights) * weights).sum(1)
+    return (weights * dots).sum(1) * norm.clamp_min(1e-8).rsqrt()
+
+
 class Scan(RetrievalModel):
     """Regions (B, R, d_region) and tokens (B, L) -> unit fragments (B, R, d) and (B, L, d), zero where padded."""
 
@@ -111,26 +158,14 @@ class Scan(RetrievalModel):
         return torch.cat(scores, 1)[:, back]
 
     def _scores(self, regions: Tensor, words: Tensor, mask: Tensor) -> Tensor:
-        """Scores (n, m) of fragments (n, R, d) and (m, L, d) with their mask (m, L), L the longest caption's.
-
-        Laid out as (n, R, L, m), so that dots and the regions' Gram product are plain matrix products and every sum
-        runs over an outer axis.
-        """
-        (n, r, d), (m, l, _) = regions.shape, words.shape
-        dots = (regions.reshape(n * r, d) @ words.transpose(0, 1).reshape(l * m, d).T).view(n, r, l, m)
-        gated = F.leaky_relu(dots, 0.1)  # raw dots <region, word>
+        """Scores (n, m) of fragments (n, R, d) and (m, L, d) with their mask (m, L), L the longest caption's."""
         if self.config.attention == "t2i":
-            # each region is normalised across the words of the caption, each word then weighs the regions
-            scale = self.config.smooth * gated.square().sum(2, keepdim=True).add(1e-12).rsqrt()
-            weights = (gated * scale).exp()
-            gram = regions @ regions.transpose(1, 2)
-            norm = (torch.bmm(gram, weights.view(n, r, l * m)).view_as(weights) * weights).sum(1)
-            return self._pool((weights * dots).sum(1), norm, mask.T)  # over the words, axis 1 of (n, L, m)
-        scale = self.config.smooth * gated.square().sum(1, keepdim=True).add(1e-12).rsqrt()
-        weights = (gated * scale).exp() * mask.T
-        gram = words @ words.transpose(1, 2)
-        norm = (torch.einsum("nrlm,mlk->nrkm", weights, gram) * weights).sum(2)
-        return self._pool((weights * dots).sum(2), norm, mask.new_ones(r, 1))  # over the regions, axis 1 of (n, R, m)
+            dots = dot_products(regions, words)
+            weights = attention_weights(dots, self.config.smooth)
+            return self._pool(context_cosine(weights, dots, gram(regions)), mask.T)
+        dots = dot_products(words, regions)  # the caption is the context: everything transposed, (m, L, R, n)
+        weights = attention_weights(dots, self.config.smooth, mask)
+        return self._pool(context_cosine(weights, dots, gram(words)), mask.new_ones(regions.shape[1], 1)).T
 
     def attend(self, regions: Tensor, words: Tensor) -> Tensor:
         """Where each word of one caption looks: weights (L, R) over the regions of one picture, rows sum to 1.
@@ -142,9 +177,8 @@ class Scan(RetrievalModel):
         gated = F.leaky_relu(words @ regions.T, 0.1)
         return (self.config.smooth * F.normalize(gated, dim=0)).softmax(1)
 
-    def _pool(self, dots: Tensor, norm: Tensor, mask: Tensor) -> Tensor:
-        """Scores (n, m) from <q, ctx> and |ctx|^2, both (n, q, m), over the fragments q that are there."""
-        cosine = dots * norm.clamp_min(1e-8).rsqrt()
+    def _pool(self, cosine: Tensor, mask: Tensor) -> Tensor:
+        """Scores (n, m) from cosines (n, Q, m) over the queries that are there, by their mask (Q, m) or (Q, 1)."""
         if self.config.pooling == "lse":
             exps = (self.config.lse * cosine).exp() * mask
             return exps.sum(1).log() / self.config.lse
