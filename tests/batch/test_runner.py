@@ -129,9 +129,11 @@ with atomic_path(root / 'a' / 'big.txt') as temporary:
     time.sleep(SECONDS)
     temporary.write_text('whole')
 """
+# a shell's background job ignores Ctrl-C and its children inherit that; a run in the foreground, as here, does not
 DRIVER = """
-import sys
+import signal, sys
 from pathlib import Path
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from fico_utils.batch import pipeline, runner, session
 steps = (pipeline.Step("03", "03_third", outputs=("c/*",)), pipeline.Step("01", "01_first", outputs=("a/*",)))
 batch = runner.prepare("mini", sys.argv[1], (), Path(sys.argv[2]), steps)
