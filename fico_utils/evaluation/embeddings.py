@@ -11,7 +11,7 @@ from fico_utils.errors import InputError
 from fico_utils.evaluation.inputs import chunks, table
 
 #: Scores of one matrix product; its rows at most, and what divides them.
-TILE, ROWS, STEP = 2_400_000, 192, 12
+TILE, ROWS, STEP = 2_400_000, 480, 12
 
 
 def _peak(array: np.ndarray, name: str, refuse_zero: bool) -> float:
@@ -35,11 +35,14 @@ def _peak(array: np.ndarray, name: str, refuse_zero: bool) -> float:
 
 def _unit(rows: np.ndarray) -> np.ndarray:
     """Rows divided by their Euclidean length, in float64; a zero row stays zero."""
+    wide = rows.dtype.itemsize > 4
     rows = rows.astype(np.float64)
-    peak = np.abs(rows).max(axis=1, keepdims=True)
-    rows /= np.where(peak == 0, 1, peak)
+    if wide:  # squares of float64 may overflow or vanish; those of anything shorter do not
+        peak = np.abs(rows).max(axis=1, keepdims=True)
+        rows /= np.where(peak == 0, 1, peak)
     length = np.sqrt(np.einsum("ij,ij->i", rows, rows))[:, None]
-    return rows / np.where(length == 0, 1, length)
+    rows /= np.where(length == 0, 1, length)
+    return rows
 
 
 def _distinct(
