@@ -10,8 +10,8 @@ import numpy as np
 from fico_utils.errors import InputError
 from fico_utils.evaluation.inputs import chunks, table
 
-#: Scores of one matrix product; its rows at most, and what divides them.
-TILE, ROWS, STEP = 2_400_000, 480, 12
+#: Scores of one matrix product; its rows at least and at most, and what divides them.
+TILE, LEAST, ROWS, STEP = 2_400_000, 48, 480, 12
 
 
 def _peak(array: np.ndarray, name: str, refuse_zero: bool) -> float:
@@ -147,9 +147,13 @@ class EmbeddingScores:
         """The item of each column: equal vectors stand side by side."""
         return self._columns[direction]
 
-    def tile(self, m: int) -> int:
-        """Rows of one product, by the size of the gallery alone."""
-        return min(max(TILE // m // STEP, 1) * STEP, ROWS)
+    def tile(self, direction: str) -> int:
+        """Rows of one product, by the sizes of both sides alone: an even number of tiles, with few rows to spare."""
+        n, m = self._sides[direction][0].shape[0], self._columns[direction].size
+        rows = min(max(TILE // m // STEP * STEP, LEAST), ROWS)
+        tiles = -(-n // rows)
+        tiles += tiles % 2  # two cores share them evenly
+        return -(-n // tiles // STEP) * STEP
 
     def rows(self, direction: str, numbers: slice | np.ndarray, out: np.ndarray) -> np.ndarray:
         """Scores of some distinct queries, (n, m), in ``out``, which has the rows of one tile."""

@@ -41,6 +41,6 @@ class Whole:
         """Columns are in the order of the gallery."""
         return None
 
-    def tile(self, m: int) -> None:
+    def tile(self, direction: str) -> None:
         """Any number of rows may be asked for."""
         return None

@@ -52,7 +52,7 @@ def observe(
     map_at : iterable of int or "N"
         The k at which average precision is kept (category level, if labels are given).
     block_mib : int
-        Memory for the scores that are held at a time, in MiB (never less than a dozen rows of scores).
+        Memory for the scores that are held at a time, in MiB (never less than four dozen rows of scores).
     sample : int, optional
         Score only so many queries of each direction, drawn without replacement, against the whole gallery.
     seed : int
@@ -105,8 +105,9 @@ def observe(
                 source, direction, caption_image, correct[direction], chosen, by_image, map_at, ties, curve
             )
             width = m * source.dtype.itemsize
-            rows = source.tile(m) or max(1, min(block_mib * 2**20 // threads, USEFUL_BLOCK[source.dtype.kind]) // width)
-            rows = min(rows, source.tile(m) or scorer.units.size)
+            rows = source.tile(direction) or min(
+                max(1, min(block_mib * 2**20 // threads, USEFUL_BLOCK[source.dtype.kind]) // width), scorer.units.size
+            )
             workers = max(1, min(threads, block_mib * 2**20 // (rows * width)))
             _in_blocks(scorer.score, scorer.units.size, rows, m, source.dtype, workers)
             directions[direction] = scorer.results()

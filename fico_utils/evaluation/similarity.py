@@ -5,7 +5,7 @@ not ranked), and
 
 * ``ids(direction)``: for each query the number of its row of scores, which equal queries share; or None, each its own;
 * ``columns(direction)``: the item of each column, where columns are not in the order of the gallery; or None;
-* ``tile(m)``: how many rows to ask for at a time, or None if that does not matter;
+* ``tile(direction)``: how many rows to ask for at a time, or None if that does not matter;
 * ``rows(direction, numbers, out)``: the rows of these numbers (a slice or an array), in the first rows of ``out``.
 
 Nothing of size n_img x n_txt is ever held.
