@@ -50,7 +50,9 @@ def parser(verb: str | None = None) -> argparse.ArgumentParser:
     step = add("step", parents=[common, changes, force], help="run exactly one step, for schedulers")
     step.add_argument("id", metavar="ID")
     add("status", parents=[common, changes], help="which steps are fresh, stale or missing, and why")
-    add("report", parents=[common], help="write the report of what is there")
+    report = add("report", parents=[common], help="write the report of what is there, or compare runs")
+    report.add_argument("runs", nargs="*", metavar="RUN", help="two or more results folders to show side by side")
+    report.add_argument("--across", action="store_true", help="compare although profiles or test splits differ")
     add("check", parents=[common], help="test the installation")
     fetch = add("fetch", parents=[common], help="download corpora")
     fetch.add_argument("corpora", nargs="*", metavar="CORPUS", help="default: those of the profile")
@@ -131,6 +133,11 @@ def _status(options: argparse.Namespace) -> int:
 def _report(options: argparse.Namespace) -> int:
     from fico_utils.batch import runner
 
+    if options.runs:
+        from fico_utils.display.comparison import write_comparison
+
+        print(write_comparison(options.runs, across=options.across))
+        return 0
     batch = runner.prepare(options.profile, options.out)
     if not (batch.root / "runs").is_dir():
         raise InputError(f"{batch.root} holds no runs to report; start with: python -m fico_utils run")

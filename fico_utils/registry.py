@@ -96,12 +96,14 @@ class CorpusInfo:
     Attributes
     ----------
     beside : str or None, id of the paper's corpus whose columns of the tables it shares.
+    generated : bool, its labels are written by the label generator, as the paper's are of Flickr30K.
     """
 
     id: str
     name: str
     photographs: bool
     beside: str | None = None
+    generated: bool = False
 
 
 SYSTEMS = {
@@ -137,7 +139,7 @@ CORPORA = {
     c.id: c
     for c in (
         CorpusInfo("picto_diverse", "PictoScenes diverse", False, "mscoco"),
-        CorpusInfo("picto_people", "PictoScenes people", False, "flickr30k"),
+        CorpusInfo("picto_people", "PictoScenes people", False, "flickr30k", generated=True),
         CorpusInfo("mscoco", "MS-COCO", True),
         CorpusInfo("flickr30k", "Flickr30K", True),
         CorpusInfo("openclipart", "Openclipart", False),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError
@@ -188,3 +189,16 @@ def test_run_as_module_without_traceback() -> None:
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("fico_utils run: unknown profile 'nope'")
     assert done.stderr.count("\n") == 1
+
+
+def test_report_of_two_runs_shows_them_side_by_side(tmp_path: Path, capsys) -> None:
+    committed = PROJECT / "figures" / "mini"
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        for table in ("metrics", "costs"):
+            shutil.copy(committed / f"{table}.csv", tmp_path / name)
+    assert cli.main(["report", str(tmp_path / "one"), str(tmp_path / "two")]) == 0
+    page = Path(capsys.readouterr().out.strip())
+    assert page == tmp_path / "one" / "report" / "comparison.html"
+    assert "mini-s0" in page.read_text(encoding="utf-8")
+    assert "expected two or more" in sentence(capsys, "report", str(tmp_path / "one"))

@@ -9,6 +9,7 @@ import fico_utils
 from fico_utils import experiment, registry
 from fico_utils.errors import InputError
 from fico_utils.evaluation import evaluate
+from fico_utils.experiment import systems, weights
 from fico_utils.models import encoding, training
 from fico_utils.workspace import read_arrays
 
@@ -21,7 +22,7 @@ TOY = {
     "n_test": {NAME: 20},
     "backbone_epochs": 1,
     "doc2vec_epochs": 1,
-    "epochs": {"beit3": 1, "scan": 1, "ucch": 2},
+    "epochs": {"query2label": 1, "beit3": 1, "scan": 1, "ucch": 2},
     "sizes": {"beit3": {"width": 16, "heads": 2}, "scan": {"d": 8}, "ucch": {"hidden": 16, "bits": 16}},
 }
 
@@ -36,6 +37,7 @@ def trained(tmp_path_factory):
     run = setup(tmp_path_factory.mktemp("trained"))
     experiment.backbone(run, live=True)
     experiment.doc2vec_weights(run, live=True)
+    experiment.label_generator(run, live=True)
     for system in TOY["systems"]:
         experiment.train(run, system, NAME)
     return run
@@ -43,7 +45,7 @@ def trained(tmp_path_factory):
 
 @pytest.fixture
 def shipped(trained, tmp_path, monkeypatch):
-    monkeypatch.setattr(experiment, "SHIPPED", tmp_path / "weights")
+    monkeypatch.setattr(weights, "SHIPPED", tmp_path / "weights")
     return experiment.ship(trained)
 
 
@@ -139,4 +141,4 @@ def test_what_ships_fits_the_mini_profile(tmp_path):
     run = fico_utils.setup("mini", 0, str(tmp_path))
     for system in run["systems"]:
         for name in run["corpora"]:
-            assert experiment._shipped(*experiment._spec(run, system, name)[:2]) is not None, (system, name)
+            assert weights.shipped(*systems.spec(run, system, name)[:2]) is not None, (system, name)

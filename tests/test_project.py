@@ -34,7 +34,7 @@ MAY_IMPORT = {
 HEAVY = {"torch", "faiss", "gensim", "pandas", "matplotlib", "seaborn", "transformers", "papermill"}
 #: What may stand at the top of a module, where it is not imported late; the backbone is a torch module too.
 AT_TOP = {
-    "models": {"torch"},
+    "models": {"torch", "transformers"},
     "data/features.py": {"torch"},
     "display": {"pandas", "matplotlib", "seaborn"},
 }

@@ -37,7 +37,7 @@ def _of(folder: str, *families: str) -> tuple[str, ...]:
     return tuple(f"{folder}/{s.id}__*" for s in SYSTEMS.values() if s.family in families)
 
 
-_PREPARED = ("data/*", "features/*", "models/backbone*", "models/doc2vec*")
+_PREPARED = ("features/*", "models/backbone*", "models/doc2vec*", "models/query2label*")
 _FINE = _of("models", "vlp", "fg") + _of("embeddings", "vlp", "fg")
 _HASHED = _of("models", "cg") + _of("embeddings", "cg")
 
@@ -50,8 +50,8 @@ STEPS = (
         "04",
         "04_evaluation",
         ("02", "03"),
-        ("data/*", "embeddings/*"),
-        ("perquery/*", "metrics/*", "metrics.csv"),
+        ("features/*", "embeddings/*"),
+        ("perquery/*", "metrics/*", "metrics.csv", "data/corpora.json"),
     ),
     Step(
         "05",

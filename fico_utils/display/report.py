@@ -16,7 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from fico_utils.display import markup
+from fico_utils.display.ledger import audit_list, claims_table, verdict_counts
 from fico_utils.errors import InputError
+from fico_utils.results.audit import audit
+from fico_utils.results.claims import read_claims
 from fico_utils.workspace import read_json, write_json, write_text
 
 STYLE = Path(__file__).with_name("report.css")
@@ -93,6 +96,8 @@ def page(root: Path, profile: str, rows: Sequence[dict[str, Any]]) -> str:
         _section("Steps", _steps(rows)),
         _section("Slowest parts", _slowest(records)),
         _section("Ours against the paper's", *map(_inline_table, _tables(root))),
+        _section("What the paper claims", _claims(root)),
+        _section("Where the paper's numbers do not fit each other", audit_list(audit())),
         _section("Figures", _gallery(root)),
         _section("Costs", _costs(root)),
         _section("Environment", *_environment(records)),
@@ -233,6 +238,17 @@ def _gallery(root: Path) -> str:
             f"<figcaption>{name}</figcaption></figure>"
         )
     return f'<div class="gallery">{"".join(figures)}</div>' if figures else ""
+
+
+def _claims(root: Path) -> str:
+    path = root / "claims.csv"
+    if not path.is_file():
+        return ""
+    claims = read_claims(path)
+    counts = verdict_counts(claims)
+    said = ", ".join(f"{n} {verdict}" for verdict, n in counts["on ours"].items() if n)
+    title = f"{len(claims)} claims; on our numbers: {said}"
+    return f"<details><summary>{escape(title)}</summary>{claims_table(claims)}</details>"
 
 
 def _costs(root: Path) -> str:

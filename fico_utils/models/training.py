@@ -64,7 +64,8 @@ class Inputs:
         """The pairs of some captions, as the tensors that `model` reads."""
         images = self.caption_image[captions]
         by_image = {n: as_tensor(self.image[n][images]) for n in (model.image_input, *model.image_extra)}
-        by_caption = {n: as_tensor(self.text[n][captions]) for n in (model.text_input, *model.text_extra)}
+        text = filter(None, (model.text_input, *model.text_extra))  # the label generator reads no text
+        by_caption = {n: as_tensor(self.text[n][captions]) for n in text}
         return {**by_image, **by_caption, "image": torch.from_numpy(images)}
 
 

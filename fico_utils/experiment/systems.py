@@ -1,0 +1,207 @@
+"""Systems: new, trained in this run or shipped, and what they store of a split."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fico_utils import registry
+from fico_utils.errors import InputError
+from fico_utils.experiment import weights as disk
+from fico_utils.experiment.features import corpus, feature_keys, inputs, vocabulary
+from fico_utils.workspace import Run, key_of, profile_settings, read_metadata, source_key
+
+if TYPE_CHECKING:
+    from fico_utils.models.blocks import RetrievalModel
+    from fico_utils.models.training import Inputs
+
+#: The parameters of a profile by which its weights differ from another's.
+TRAINING = ("n_train", "backbone_epochs", "doc2vec_epochs", "epochs", "sizes")
+
+
+def new_model(run: Run, system: str, name: str) -> RetrievalModel:
+    """An untrained system, sized to a corpus and seeded."""
+    import torch
+
+    from fico_utils.data.features import WIDTH
+    from fico_utils.models import model_class
+
+    cls = model_class(system)
+    sizes = {
+        "d_region": WIDTH,
+        "d_global": 2 * WIDTH,
+        "d_text": 300,
+        "n_words": len(vocabulary(run, name)),
+        "n_images": run["n_train"][name],
+        "n_labels": len(corpus(run, name).label_names),
+        "bits": registry.system(system).bits,
+    }
+    torch.manual_seed(run.seed)
+    own, fields = run["sizes"].get(registry.system(system).trained, {}), cls.Config.__dataclass_fields__
+    unknown = sorted(set(own) - set(fields))
+    if unknown:
+        raise InputError(f"sizes of {system} name {unknown[0]!r}; expected any of {', '.join(fields)}")
+    return cls(cls.Config(**{field: value for field, value in sizes.items() if field in fields} | own))
+
+
+def spec(run: Run, system: str, name: str) -> tuple[str, dict[str, Any], tuple[str, ...]]:
+    """File name, settings and source files of a system's weights."""
+    from fico_utils.models import model_class
+
+    model, system = new_model(run, system, name), registry.system(system).trained
+    if system not in run["epochs"]:
+        raise InputError(
+            f"profile {run.profile} gives no epochs for {system!r}, and no weights of it ship; add it to epochs"
+        )
+    settings = {
+        "system": system,
+        "model": model.settings,
+        "epochs": run["epochs"][system],
+        "seed": run.seed,
+        "train": [corpus(run, name).subset("train").key, *feature_keys(run, system, name)],
+    }
+    return f"{system}__{name}", settings, ("models/training.py", *_sources(model_class(system)))
+
+
+def _sources(cls: type) -> list[str]:
+    """Files of the package that a model class is made of: its own module, and those it takes parts from."""
+    parts = {getattr(part, "__module__", "") for part in vars(sys.modules[cls.__module__]).values()}
+    return sorted(f"models/{m.rsplit('.', 1)[1]}.py" for m in parts if m.startswith("fico_utils.models."))
+
+
+def train(run: Run, system: str, name: str, live: bool = True) -> RetrievalModel:
+    """A trained system: the model with the weights of the best validation score.
+
+    Parameters
+    ----------
+    live : bool, train it where this run has not; otherwise shipped weights serve where they match.
+    """
+    import torch
+
+    from fico_utils.models.training import fit
+
+    model, system = new_model(run, system, name), registry.system(system).trained
+
+    def build() -> dict[str, np.ndarray]:
+        fit(
+            model,
+            inputs(run, system, name, "train"),
+            seed=run.seed,
+            epochs=run["epochs"][system],
+            validate=validation(run, system, name),
+            folder=run.path("models", f"{system}__{name}"),
+            label=f"{registry.system(system).name} on {name}",
+        )
+        return {n: t.numpy() for n, t in model.weights().items()}
+
+    arrays = disk.weights(run, *spec(run, system, name), build, live)
+    model.load_state_dict({n: torch.from_numpy(a) for n, a in arrays.items()}, strict=False)
+    return model.eval()
+
+
+def training_log(run: Run, system: str, name: str) -> list[dict[str, float]]:
+    """The log of a training of this run, one row an epoch: loss terms, validation score, seconds."""
+    path = run.path("models", f"{registry.system(system).trained}__{name}", "log.csv")
+    if not path.is_file():
+        raise InputError(f"{path} does not exist; train {system} on {name} in this run first (notebooks 02 and 03)")
+    with open(path, newline="", encoding="utf-8") as file:
+        return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+
+
+def provider(run: Run, system: str, name: str) -> Run:
+    """The run whose weights and features serve for a system: this one where it trained it or can take what ships.
+
+    A run that trained a backbone of its own, but not the system, takes both as they ship, side by side below
+    ``shipped/``: the features of one backbone mean nothing to a system trained on another's. Weights of its own profile
+    come first, then those of `standard`. Failing both, it trains.
+    """
+    trained = registry.system(system).trained
+    if trained in run["epochs"]:
+        own = spec(run, system, name)
+        path, key = run.path("models", f"{own[0]}.safetensors"), key_of(own[0], own[1], source_key(*own[2]))
+        if (path.is_file() and read_metadata(path).get("key") == key) or disk.shipped(*own[:2]) is not None:
+            return run
+    for profile in dict.fromkeys((run.profile, "standard")):
+        if (disk.SHIPPED / profile / f"{trained}__{name}.safetensors").is_file():
+            defaults = run.settings if profile == run.profile else profile_settings(profile)
+            settings = run.settings | {k: defaults[k] for k in (*TRAINING, "seed")}
+            shipped = replace(run, root=run.path("shipped", profile), settings=settings, seed=settings["seed"])
+            if disk.shipped(*spec(shipped, system, name)[:2]) is not None:
+                return shipped
+    return run
+
+
+def embeddings(run: Run, system: str, name: str, split: str = "test") -> dict[str, np.ndarray]:
+    """What a system stores of a split, as `comparable` takes it; kept below ``embeddings/``.
+
+    Returns
+    -------
+    dict of ndarray: ``img`` and ``txt``, float32 (n, d) or packed codes uint8 (n, bits / 8); or ``sim_i2t``
+    (n_img, n_txt) float32 of a system with attention at query time, and ``sim_t2i`` where the directions differ.
+    """
+    run = provider(run, system, name)
+    model = train(run, system, name, live=False)
+    data, measure = inputs(run, system, name, split), registry.system(system).measure
+    weights = disk.content(run, f"{registry.system(system).trained}__{name}")
+    return run.cached(
+        run.path("embeddings", f"{system}__{name}__{split}.safetensors"),
+        key_of(weights, data.key, run["rerank_depth"] if measure == "rerank" else None),
+        lambda: _stored(measure, model, data, run["rerank_depth"]),
+        system=system,
+        corpus=name,
+        split=split,
+    )
+
+
+def _stored(measure: str, model: RetrievalModel, data: Inputs, depth: int) -> dict[str, np.ndarray]:
+    from fico_utils.models import encoding
+
+    encoded = encoding.encode(model, data)
+    if measure == "attention":
+        return {"sim_i2t": encoding.score(model, **encoded)}
+    if measure in ("late", "rerank"):
+        sim = encoding.late_scores(model, **encoded)
+        return {"sim_i2t": sim} if measure == "late" else encoding.rerank(model, data, sim, depth)
+    return {side: encoding.hash_codes(a) for side, a in encoded.items()} if measure == "hamming" else encoded
+
+
+def comparable(system: str, stored: dict[str, np.ndarray]) -> dict[str, Any]:
+    """What `embeddings` returns, as arguments of `evaluate`."""
+    if "sim_i2t" in stored:
+        return {
+            "images": None,
+            "texts": None,
+            "similarity": stored["sim_i2t"],
+            "similarity_t2i": stored.get("sim_t2i"),
+        }
+    measure = registry.system(system).measure
+    bits = {"bits": 8 * stored["img"].shape[1]} if measure == "hamming" else {}
+    return {"images": stored["img"], "texts": stored["txt"], "measure": measure, **bits}
+
+
+def validation(run: Run, system: str, name: str) -> Callable[[RetrievalModel], float]:
+    """The score that chooses a checkpoint: mean of R@1, R@5 and R@10 in both directions on the validation split.
+
+    A system that reranks is chosen by its dual encoder, whose ranking the fusion head only refines.
+    """
+    from fico_utils.evaluation import evaluate
+
+    data, measure = inputs(run, system, name, "val"), registry.system(system).measure
+    measure = "late" if measure == "rerank" else measure
+
+    def score(model: RetrievalModel) -> float:
+        arguments = comparable(system, _stored(measure, model, data, 0))
+        table = evaluate(**arguments, caption_image=data.caption_image, recall_at=(1, 5, 10))
+        return float(table.loc[table.metric == "recall", "value"].mean())
+
+    return score
+
+
+def weights_origin(run: Run, system: str, name: str) -> str:
+    """Where the weights that serve for a system came from: ``trained`` in this run, or ``shipped``."""
+    return disk.origin(provider(run, system, name), f"{registry.system(system).trained}__{name}")

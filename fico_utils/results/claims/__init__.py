@@ -1,0 +1,79 @@
+"""The claims ledger: what the paper says, as checks on the two tidy tables, with a verdict on its numbers and on ours.
+
+`place` names the topic and the table or figure that holds the numbers. Most claims say in words what a table
+of the paper shows, and where the paper gives no limit (near, about, close), ours stands in the claim. A verdict
+on ours speaks of one run: other corpora, smaller models, another machine; it does not refute the paper.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fico_utils.errors import InputError
+from fico_utils.results.claims import category, costs, instance, search
+from fico_utils.results.claims.checks import VERDICTS, Claim, judge
+from fico_utils.results.claims.numbers import sides
+from fico_utils.workspace import Run, atomic_path
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["CLAIMS", "COLUMNS", "VERDICTS", "Claim", "ledger", "read_claims", "write_claims"]
+
+CLAIMS: tuple[Claim, ...] = (*instance.CLAIMS, *category.CLAIMS, *costs.CLAIMS, *search.CLAIMS)
+COLUMNS = ("id", "place", "claim", "verdict_paper", "verdict_ours", "evidence")
+
+
+def ledger(metrics: pd.DataFrame, costs: pd.DataFrame, corpora: Sequence[str] | None = None) -> pd.DataFrame:
+    """One row a claim, in the order of the paper: id, place, claim, verdict_paper, verdict_ours, evidence.
+
+    Parameters
+    ----------
+    metrics, costs : DataFrame, metrics.csv and costs.csv of one run (`fico_utils.results.load`); the paper's rows
+        are added where they are missing.
+    corpora : sequence of str, corpora of ours that stand beside MS-COCO and Flickr30K; default: all that do.
+
+    Raises
+    ------
+    InputError
+        A row that does not belong, several profiles or runs, or two corpora for one place.
+
+    Notes
+    -----
+    A verdict is one of `VERDICTS`; see `checks.judge`. The paper's numbers are taken as printed. Ours are compared
+    by their 95 % intervals, so a difference that noise could make decides nothing.
+    """
+    import pandas as pd
+
+    paper, ours = sides(metrics, costs, corpora)
+    rows = []
+    for claim in CLAIMS:
+        (theirs, said), (mine, measured) = judge(paper, claim), judge(ours, claim)
+        evidence = f"Paper: {said} Ours{f' ({ours.profile})' if ours.profile else ''}: {measured}"
+        rows.append((claim.id, claim.place, claim.text, theirs, mine, evidence))
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def write_claims(run: Run, frame: pd.DataFrame) -> Path:
+    """Path of ``<root>/claims.csv``, written atomically; same claims, same bytes."""
+    path = run.path("claims.csv")
+    with atomic_path(path) as temporary:
+        frame[list(COLUMNS)].to_csv(temporary, index=False, lineterminator="\n", encoding="utf-8")
+    return path
+
+
+def read_claims(path: str | Path) -> pd.DataFrame:
+    """The ledger of a file written by `write_claims`; InputError where it is missing or another table."""
+    import pandas as pd
+
+    try:
+        frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
+    except FileNotFoundError as error:
+        raise InputError(f"{path} does not exist; expected a claims table, run notebook 06") from error
+    except (ValueError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not readable as CSV ({error}); delete it and run notebook 06 again") from error
+    if tuple(frame.columns) != COLUMNS:
+        raise InputError(f"{path} has the columns {', '.join(frame.columns)}; expected {', '.join(COLUMNS)}")
+    return frame
