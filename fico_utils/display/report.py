@@ -246,7 +246,7 @@ def _claims(root: Path) -> str:
         return ""
     claims = read_claims(path)
     counts = verdict_counts(claims)
-    said = ", ".join(f"{n} {verdict}" for verdict, n in counts["on ours"].items() if n)
+    said = ", ".join(f"{verdict} {n}" for verdict, n in counts["on ours"].items() if n)
     title = f"{len(claims)} claims; on our numbers: {said}"
     return f"<details><summary>{escape(title)}</summary>{claims_table(claims)}</details>"
 
