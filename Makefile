@@ -14,13 +14,15 @@ help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 
 # A stamp depends on what is to be installed: an edited pyproject.toml or constraints.txt installs again.
-# Bytecode is left to the first import: compiling all of it takes longer than running a notebook, and most is never read.
+# Compiling the bytecode of all packages takes longer than a notebook, and most is never read: one import of what the
+# notebooks use compiles that, and shows that it loads.
 INSTALL = $(PYTHON) -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 .venv/installed: pyproject.toml constraints.txt
 	@$(BASE_PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit(f"Python {v.major}.{v.minor} found, 3.11 or newer needed; try make BASE_PYTHON=python3.12")'
 	@echo "Setting up .venv (torch is large: a few minutes, once)"
 	@test -x $(PYTHON) || $(BASE_PYTHON) -m venv .venv
 	@$(INSTALL) -e .
+	@$(PYTHON) -c 'import faiss, gensim.models, ipykernel.kernelapp, numba, papermill, seaborn, torch.optim, transformers'
 	@touch $@
 
 .venv/testing: .venv/installed
