@@ -22,7 +22,8 @@ INSTALL = $(PYTHON) -m pip install --quiet --disable-pip-version-check --no-comp
 	@echo "Setting up .venv (torch is large: a few minutes, once)"
 	@test -x $(PYTHON) || $(BASE_PYTHON) -m venv .venv
 	@$(INSTALL) -e .
-	@$(PYTHON) -c 'import faiss, gensim.models, ipykernel.kernelapp, numba, papermill, seaborn, torch.optim, transformers'
+	@PYTHONDONTWRITEBYTECODE= $(PYTHON) -c 'import faiss, gensim.models, ipykernel.kernelapp, ipywidgets, matplotlib.pyplot, \
+	  nbconvert, numba, papermill, seaborn, torch.optim, tqdm.auto, transformers.modeling_utils'
 	@touch $@
 
 .venv/testing: .venv/installed
