@@ -144,7 +144,7 @@ def _join(draw, phrases: list[str]) -> str:
     return ", ".join(phrases[:-1]) + last + phrases[-1]
 
 
-_OPENINGS = (
+OPENINGS = (
     "a picture of",
     "a drawing of",
     "an image of",
@@ -163,7 +163,7 @@ def _list_sentence(draw, phrases: list[_Phrase]) -> str:
         return body
     if shape < 0.60:
         return ("there are " if phrases[0].plural else "there is ") + body
-    return f"{_pick(draw, _OPENINGS)} {body}"
+    return f"{_pick(draw, OPENINGS)} {body}"
 
 
 def _relation_sentence(draw, phrases: list[_Phrase], name: str) -> str:
@@ -192,7 +192,7 @@ def _finish(draw, text: str, background: int) -> str:
             text = f"{text} {before} {_with_article(words)} background"
         elif shape < 0.70 and background < 8:  # "on dark" is not English
             text = f"{text} on {words}"
-        elif shape < 0.85 and not text.startswith(_OPENINGS):
+        elif shape < 0.85 and not text.startswith(OPENINGS):
             text = f"on {_with_article(words)} background, {text}"
         else:
             text = f"{text}, the background is {words}"

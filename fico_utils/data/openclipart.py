@@ -1,0 +1,270 @@
+"""Openclipart 0.18: pictures that people drew and named, public domain, from two Debian packages, as a folder corpus.
+
+The packages openclipart-svg and openclipart-png hold 7 458 drawings as SVG and PNG (663 more names are links) in
+folders that are categories. The Dublin Core block of each SVG carries its author's title, description and keywords.
+What is kept:
+
+1. A link is the same picture seen from another folder: no picture of its own, but a further category of its target. Two
+   files with the same PNG are one picture, too.
+2. Families made by a program, and icon themes, are dropped by folder (`FAMILIES`).
+3. A picture's texts are its title, its description, and its keywords as one line, where there are two. A title or
+   description that more than `SHARED` pictures carry names a collection and is no text; nor is "Clipart by ...", a
+   credit (an address, a link), a lost value ("HASH(0x8677e2c)"), or an essay of more than `LONGEST` words. Underscores
+   become spaces. Nothing else is rewritten: spelling, and languages, are people's own.
+4. A picture without title and description is dropped, and one of more than 100 million pixels.
+
+That leaves 2 687 pictures with one to three texts.
+
+A category is a folder of the top level; ``unsorted`` and ``special`` are none. The splits are stratified by category.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+import shutil
+import struct
+import subprocess
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from xml.parsers import expat
+
+import numpy as np
+
+from fico_utils.data.folder import write_folder
+from fico_utils.data.pictures import PIXEL_LIMIT
+from fico_utils.data.splits import stratified_split
+from fico_utils.errors import InputError
+from fico_utils.workspace import sha256_file, write_json
+
+PACKAGES = ("openclipart-png", "openclipart-svg")
+#: Folders whose pictures were made by a program, one for each number or letter, or are the icons of a desktop theme.
+FAMILIES = (
+    "computer/icons/etiquette-theme", "computer/icons/flat-theme", "computer/icons/lemon-theme",
+    "recreation/games/cards", "shapes/flowchart", "shapes/jigsaw", "shapes/stars", "signs_and_symbols/flags/semaphore",
+    "signs_and_symbols/led", "special/examples", "special/gradients", "special/patterns", "transportation/aiga-symbols",
+)  # fmt: skip
+NO_CATEGORY = ("special", "unsorted")
+#: Pictures that may carry the same title or description, and words of the longest text.
+SHARED, LONGEST = 10, 100
+FRACTIONS = {"train": 0.7, "val": 0.1, "test": 0.2}
+_BOILERPLATE = re.compile(r"clipart by |part of the |.*(hash\(0x|@|https?:|www\.)", re.IGNORECASE)
+_NO_KEYWORD = re.compile(r"hash(\(|$)|0x[0-9a-f]+$|\d+$|unsorted$|.*theme.icon$", re.IGNORECASE)
+
+
+@dataclass
+class Drawing:
+    """An SVG's own words: title, description, keywords; and the top folders it is seen from."""
+
+    title: str = ""
+    description: str = ""
+    keywords: list[str] = field(default_factory=list)
+    categories: set[str] = field(default_factory=set)
+
+
+class _Done(Exception):
+    """The metadata has been read; what follows is drawing."""
+
+
+def read_metadata(path: str | Path) -> Drawing:
+    """Title, description and keywords of an SVG, from the first Dublin Core block; empty where it has none.
+
+    Nothing is expanded or fetched: a file that declares an entity is refused, and the parser stops after the block.
+
+    Raises
+    ------
+    InputError
+        No well-formed XML up to the end of the block, or an entity declaration.
+    """
+    found, inside = Drawing(), []
+    words: list[str] = []
+
+    def start(tag: str, _attributes: dict) -> None:
+        inside.append(tag.rpartition(" ")[2])
+        words.clear()
+
+    def end(tag: str) -> None:
+        text = " ".join("".join(words).replace("_", " ").split())
+        at, name = inside[:-1], inside.pop()
+        if at[-1:] == ["Work"] and name == "title":
+            found.title = found.title or text
+        elif at[-1:] == ["Work"] and name == "description":
+            found.description = found.description or text
+        elif name == "li" and "subject" in at and text and text not in found.keywords:
+            found.keywords.append(text)
+        words.clear()
+        if name == "metadata":
+            raise _Done
+
+    def entity(name: str, *_: object) -> None:
+        raise InputError(f"{path} declares the entity {name!r}, which is not expanded: leave the file out")
+
+    parser = expat.ParserCreate(namespace_separator=" ")
+    parser.StartElementHandler, parser.EndElementHandler = start, end
+    parser.CharacterDataHandler, parser.EntityDeclHandler = words.append, entity
+    try:
+        with open(path, "rb") as file:
+            parser.ParseFile(file)
+    except _Done:
+        pass
+    except expat.ExpatError as error:
+        raise InputError(f"{path} is no well-formed SVG ({error}): leave the file out") from None
+    return found
+
+
+def texts_of(drawing: Drawing, times: Counter[str]) -> list[str]:
+    """The texts of a drawing by rule 3: none unless it has a title or a description of its own.
+
+    Parameters
+    ----------
+    times : how many pictures carry each title or description, in lower case.
+    """
+    own = []
+    for text in (drawing.title, drawing.description):
+        fits = 0 < len(text.split()) <= LONGEST and times[text.lower()] <= SHARED and not _BOILERPLATE.match(text)
+        if fits and any(letter.isalpha() for letter in text):
+            own.append(text)
+    keywords = [word for word in drawing.keywords if not _NO_KEYWORD.match(word) and not _BOILERPLATE.match(word)]
+    if own and len(keywords) > 1:
+        own.append(", ".join(keywords))
+    return list({text.lower().rstrip("."): text for text in reversed(own)}.values())[::-1]
+
+
+def read_tree(tree: str | Path) -> tuple[dict[str, Drawing], Counter[str]]:
+    """All drawings of an unpacked tree by their path below ``svg``, without ending, and how many were left out and why.
+
+    Parameters
+    ----------
+    tree : the folder with ``svg`` and ``png``, such as ``/usr/share/openclipart``.
+    """
+    tree = Path(tree)
+    if not (tree / "svg").is_dir() or not (tree / "png").is_dir():
+        raise InputError(f"{tree} has no folders svg and png; expected the unpacked packages {' and '.join(PACKAGES)}")
+    drawings: dict[str, Drawing] = {}
+    left_out: Counter[str] = Counter()
+    root = (tree / "svg").resolve()
+    links = []
+    for path in sorted(root.rglob("*.svg")):
+        name = path.relative_to(root).with_suffix("").as_posix()
+        if path.is_symlink():
+            left_out["links"] += 1
+            links.append((path, name))
+        elif name.startswith(tuple(f"{family}/" for family in FAMILIES)):
+            left_out["families"] += 1
+        elif not (tree / "png" / f"{name}.png").is_file():
+            left_out["without PNG"] += 1
+        else:
+            try:
+                drawings[name] = read_metadata(path)
+                drawings[name].categories.add(name.split("/")[0])
+            except InputError:
+                left_out["unreadable SVG"] += 1
+    for path, name in links:
+        target = path.resolve()
+        if target.is_relative_to(root):
+            found = drawings.get(target.relative_to(root).with_suffix("").as_posix())
+            if found is not None:
+                found.categories.add(name.split("/")[0])
+    return drawings, left_out
+
+
+def _pictures(tree: Path, left_out: Counter[str]) -> Iterator[tuple[str, list[str], list[str]]]:
+    """Name, texts and categories of each picture that is kept, by name."""
+    drawings, counts = read_tree(tree)
+    left_out.update(counts)
+    times = Counter(t.lower() for d in drawings.values() for t in {d.title, d.description})
+    by_content: dict[str, Drawing] = {}
+    kept: dict[str, list[str]] = {}
+    for name, drawing in drawings.items():
+        texts = texts_of(drawing, times)
+        if not texts:
+            left_out["without a text of its own"] += 1
+            continue
+        png = (tree / "png" / f"{name}.png").read_bytes()
+        if math.prod(struct.unpack(">II", png[16:24].ljust(8, b"\0"))) not in range(1, PIXEL_LIMIT + 1):  # its header
+            left_out["too large or no PNG"] += 1
+            continue
+        content = hashlib.sha256(png).hexdigest()
+        if content in by_content:
+            left_out["same picture twice"] += 1
+            by_content[content].categories |= drawing.categories
+            continue
+        by_content[content] = drawing
+        kept[name] = texts
+    for name, texts in kept.items():
+        yield name, texts, sorted(drawings[name].categories - set(NO_CATEGORY))
+
+
+def build(tree: str | Path, folder: str | Path, seed: int = 0, **source: object) -> dict[str, object]:
+    """Make the folder corpus (`folder.read_folder`) from an unpacked tree; returns what ``source.json`` then says.
+
+    Parameters
+    ----------
+    tree : the folder with ``svg`` and ``png``.
+    folder : where to write; ``captions.csv`` is written last, so that a folder that has it is whole.
+    seed : int, of the splits.
+    **source : further lines for ``source.json``.
+    """
+    tree, folder = Path(tree), Path(folder)
+    left_out: Counter[str] = Counter()
+    pictures = list(_pictures(tree, left_out))
+    if not pictures:
+        raise InputError(f"{tree} has no picture with a text of its own; expected the unpacked packages of Openclipart")
+    names = sorted({category for _, _, categories in pictures for category in categories})
+    marks = np.array([[name in categories for name in names] for _, _, categories in pictures])
+    split = stratified_split(marks.reshape(len(pictures), -1), FRACTIONS, seed)
+    captions, labels, splits = [], [], []
+    for (name, texts, categories), part in zip(pictures, split.tolist(), strict=True):
+        image = f"{name}.png"
+        target = folder / "images" / image
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(tree / "png" / image, target)
+        captions += [(image, text) for text in texts]
+        labels += [(image, category) for category in categories]
+        splits.append((image, part))
+    said = {"pictures": len(pictures), "texts": len(captions), "left_out": dict(left_out), "seed": seed, **source}
+    write_json(folder / "source.json", said)
+    write_folder(folder, captions, labels, splits)
+    return said
+
+
+def fetch_openclipart(cache: str | Path) -> Path:
+    """The folder corpus below a cache folder: made from the Debian packages if it is not there yet, without root.
+
+    Raises
+    ------
+    InputError
+        No apt-get or dpkg-deb on this machine, or the packages cannot be downloaded.
+    """
+    cache = Path(cache)
+    folder = cache / "openclipart"
+    if (folder / "captions.csv").is_file():
+        return folder
+    packages, unpacked = cache / "openclipart-packages", cache / "openclipart-unpacked"
+    packages.mkdir(parents=True, exist_ok=True)
+    if any(not list(packages.glob(f"{name}_*.deb")) for name in PACKAGES):
+        _call(["apt-get", "download", *PACKAGES], packages)
+    files = sorted(packages.glob("*.deb"))
+    try:
+        for file in files:
+            _call(["dpkg-deb", "-x", str(file.resolve()), str(unpacked.resolve())], packages)
+        build(unpacked / "usr/share/openclipart", folder, packages={file.name: sha256_file(file) for file in files})
+    finally:
+        shutil.rmtree(unpacked, ignore_errors=True)
+    return folder
+
+
+def _call(command: list[str], folder: Path) -> None:
+    try:
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        raise InputError(
+            f"Openclipart comes as packages of Debian, and there is no {command[0]} here; "
+            f"unpack {' and '.join(PACKAGES)} on a machine that has it and call openclipart.build on them"
+        ) from None
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise InputError(f"{' '.join(command[:2])} failed ({reason}); is there a network, and a Debian package list?")

@@ -1,0 +1,177 @@
+"""Pictures in files, read on demand: squares of one size, with a limit on their pixels, and a list of what is wrong."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fico_utils.data.reading import missing_files
+from fico_utils.errors import InputError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from fico_utils.data.corpus import Corpus
+
+#: Pixels of the largest picture that is opened: more than any camera's, less than what would fill the memory.
+PIXEL_LIMIT = 100_000_000
+FITS = ("pad", "crop")
+#: What `check_images` looks for, the fatal kinds first.
+PROBLEMS = ("missing", "unreadable", "too_large", "greyscale")
+
+
+def read_picture(path: str | os.PathLike, pixel_limit: int = PIXEL_LIMIT) -> Image:
+    """A picture as it is, upright, in RGB; what is transparent becomes white.
+
+    Raises
+    ------
+    InputError
+        No file there, no picture, a truncated one, or one of more than ``pixel_limit`` pixels.
+    """
+    from PIL import Image, ImageOps
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit below is the one that counts
+            picture = Image.open(path)
+        with picture:
+            if picture.width * picture.height > pixel_limit:
+                raise _too_large(path, f"{picture.width} x {picture.height}", pixel_limit)
+            if picture.mode.startswith("I"):  # 16 bits a pixel, which Pillow would cut off at 255
+                values = np.asarray(picture).clip(0, 65535) // 256
+                return Image.fromarray(values.astype(np.uint8)).convert("RGB")
+            picture = ImageOps.exif_transpose(picture)
+            if "A" in picture.getbands() or "transparency" in picture.info:
+                picture = picture.convert("RGBA")
+                picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+            return picture.convert("RGB")
+    except InputError:
+        raise
+    except FileNotFoundError:
+        raise InputError(f"there is no picture {path}") from None
+    except Image.DecompressionBombError:
+        raise _too_large(path, "far too many", pixel_limit) from None
+    except (OSError, ValueError, SyntaxError, MemoryError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{path} cannot be read as a picture ({reason}): get it again, or leave it out") from None
+
+
+def _too_large(path, size: str, limit: int) -> InputError:
+    return InputError(f"{path} has {size} pixels, expected at most {limit}: shrink the picture, or leave it out")
+
+
+class FileImages(Sequence):
+    """Pictures in files as a `Corpus` wants them: ``images[i:j]`` reads uint8 (b, size, size, 3).
+
+    Parameters
+    ----------
+    paths : sequence of str, n_img
+    size : int, height and width that all pictures are brought to.
+    fit : str, ``pad`` keeps the whole picture on a white square, ``crop`` keeps its middle.
+    pixel_limit : int, pixels of the largest file that is opened.
+
+    Raises
+    ------
+    InputError
+        When a picture is read that is missing, unreadable or too large; `check_images` lists them all beforehand.
+    """
+
+    def __init__(self, paths: Sequence[str], size: int = 224, fit: str = "pad", pixel_limit: int = PIXEL_LIMIT):
+        if fit not in FITS:
+            raise InputError(f"fit is {fit!r}, expected one of {', '.join(FITS)}")
+        if size < 1:
+            raise InputError(f"pictures of size {size} are asked for, expected a number of pixels from 1")
+        self.paths, self.size, self.fit, self.pixel_limit = list(paths), size, fit, pixel_limit
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(n_img, size, size, 3)."""
+        return (len(self.paths), self.size, self.size, 3)
+
+    def __getitem__(self, rows) -> np.ndarray:
+        chosen = np.arange(len(self.paths))[rows]
+        if chosen.ndim == 0:
+            return self._square(int(chosen))
+        squares = np.empty((len(chosen), *self.shape[1:]), np.uint8)
+        for place, row in enumerate(chosen):
+            squares[place] = self._square(int(row))
+        return squares
+
+    def original(self, row: int) -> Image:
+        """A picture in its own size, for encoders that bring their own preparation."""
+        return read_picture(self.paths[row], self.pixel_limit)
+
+    def _square(self, row: int) -> np.ndarray:
+        from PIL import Image, ImageOps
+
+        picture, size = self.original(row), (self.size, self.size)
+        if self.fit == "pad":
+            return np.asarray(ImageOps.pad(picture, size, Image.Resampling.BICUBIC, "white"))
+        return np.asarray(ImageOps.fit(picture, size, Image.Resampling.BICUBIC))
+
+
+def file_images(corpus: Corpus) -> tuple[FileImages, np.ndarray]:
+    """The files behind a corpus's pictures, also of a `subset`, and the row of each image among them."""
+    images, index = corpus.images, np.arange(corpus.n_img)
+    while hasattr(images, "index") and hasattr(images, "images"):
+        images, index = images.images, images.index[index]
+    if not isinstance(images, FileImages):
+        raise InputError(
+            f"Corpus {corpus.name!r}: its pictures are not files; give one that was read with an image folder"
+        )
+    return images, index
+
+
+def check_images(corpus: Corpus) -> dict[str, list[str]]:
+    """What is wrong with the pictures of a corpus: ids for each of `PROBLEMS`; every file is read once, none is fatal.
+
+    A greyscale picture is listed but is no error: it is read as grey RGB. Files are opened one at a time.
+    """
+    from PIL import Image
+
+    images, index = file_images(corpus)
+    found: dict[str, list[str]] = {kind: [] for kind in PROBLEMS}
+    gone = set(missing_files(images.paths[row] for row in index))
+    for place, (image_id, row) in enumerate(zip(corpus.image_ids, index, strict=True)):
+        if place in gone:
+            found["missing"].append(image_id)
+            continue
+        try:
+            images.original(row)
+            with Image.open(images.paths[row]) as picture:
+                if picture.mode in ("1", "L", "LA") or picture.mode.startswith("I"):
+                    found["greyscale"].append(image_id)
+        except InputError as error:
+            found["too_large" if "pixels, expected at most" in str(error) else "unreadable"].append(image_id)
+    return found
+
+
+def without(corpus: Corpus, image_ids: Sequence[str]) -> Corpus:
+    """The corpus less some images and their captions, for instance those that `check_images` found unreadable."""
+    gone = set(image_ids)
+    return corpus.select([row for row, image_id in enumerate(corpus.image_ids) if image_id not in gone])
+
+
+def image_files(name: str, folder, paths: Sequence[str], leave_out: bool) -> np.ndarray:
+    """Rows of the images whose file is there: all of them, or, if the others may be left out, some.
+
+    Raises
+    ------
+    InputError
+        Files are missing; one sentence says how many and names the first.
+    """
+    missing = missing_files(paths)
+    if missing and (not leave_out or len(missing) == len(paths)):
+        first = ", ".join(os.path.relpath(paths[row], folder) for row in missing[:3])
+        raise InputError(
+            f"Corpus {name!r}: {len(missing)} of {len(paths)} pictures are not in {folder} (first: {first}); "
+            "put them there" + ("" if len(missing) == len(paths) else ", or leave them out with leave_out=True")
+        )
+    return np.setdiff1d(np.arange(len(paths)), missing)

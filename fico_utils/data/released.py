@@ -1,0 +1,249 @@
+"""The authors' released results, as arguments of `fico_utils.evaluate`: one explicit rule for each system.
+
+A folder of files ``{system}_{f30k|coco}_{img|txt|sim|sim_i2t|sim_t2i}.npy``, a label file for each corpus, and
+``mscoco_test_indices.npy``, the image of each of MS-COCO's 25 010 test captions. What a file holds cannot be seen from
+its shape (a square matrix may be 5 000 images with one caption each, or 1 000 images stored five times), so `RULES`
+says it for each system, after the demonstration that comes with the release (github.com/MikelWL/FiCo-ITR,
+paper_tutorial). A file that does not fit its rule is refused, never reinterpreted.
+
+The release compares all embeddings by cosine. Of codes in {-1, +1} that is the order of the Hamming distance, which is
+used here; of codes in {0, 1} it is another order, so for those Hamming can differ from what the demonstration prints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fico_utils import registry
+from fico_utils.data.arrays import read_array
+from fico_utils.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: Captions that go with an image where a system scores five for each (the surplus ones of MS-COCO left out).
+FIVE = 5
+#: Corpus -> (its name in the files, images in its test split, label files in the order in which they are looked for).
+RELEASED = {
+    "flickr30k": ("f30k", 1000, ("flickr30k-karpathy-test-labels.npy", "flickr30k-karpathy-test-lall.mat")),
+    "mscoco": ("coco", 5000, ("coco-karpathy-testall-labels.npy", "coco-karpathy-testall-lall.mat")),
+}
+INDICES = "mscoco_test_indices.npy"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What the files of a system hold.
+
+    Attributes
+    ----------
+    name : str, the system in the names of its files.
+    kind : str, ``embeddings`` (img, txt), ``matrix`` (sim) or ``two matrices`` (sim_i2t, sim_t2i).
+    measure : str, how embeddings are compared, see `fico_utils.evaluate`.
+    images : int, how many times each image is stored, copies together.
+    all_captions : bool, of MS-COCO: all 25 010 test captions by `INDICES`; otherwise the first five of each image.
+    exchanged : bool, the file called img holds the texts and the one called txt the images.
+    unranked : float or None, the value in a matrix of a pair that was cut before the fusion encoder scored it.
+    """
+
+    name: str
+    kind: str = "embeddings"
+    measure: str = "cosine"
+    images: int = 1
+    all_captions: bool = False
+    exchanged: bool = False
+    unranked: float | None = None
+
+    @property
+    def endings(self) -> tuple[str, ...]:
+        """Endings of its files: those of the images or of the first matrix first."""
+        if self.kind == "embeddings":
+            return ("txt", "img") if self.exchanged else ("img", "txt")
+        return ("sim",) if self.kind == "matrix" else ("sim_i2t", "sim_t2i")
+
+
+#: System -> rule. DADH's files give a matrix of captions by images, which the release calls transposed.
+RULES: Mapping[str, Rule] = {
+    "blip2": Rule("blip2", "two matrices", all_captions=True, unranked=-100.0),
+    "blip2_nf": Rule("blip2(nf)", "matrix"),
+    "beit3": Rule("beit3", all_captions=True),
+    "xvlm": Rule("xvlm", "two matrices", all_captions=True, unranked=-100.0),
+    "xvlm_nf": Rule("xvlm(nf)", "matrix", all_captions=True),
+    "imram": Rule("imram", "matrix"),
+    "vsrn": Rule("vsrn", images=FIVE),
+    "scan": Rule("scan", "matrix"),
+    "adv_2048": Rule("adv(2048bit)", measure="hamming"),
+    "adv_64": Rule("adv(64bit)", measure="hamming"),
+    "ucch": Rule("ucch", measure="hamming", images=FIVE),
+    "dadh": Rule("dadh", measure="hamming", exchanged=True),
+}
+
+
+def available(folder: str | Path, rules: Mapping[str, Rule] = RULES) -> list[tuple[str, str]]:
+    """The (system, corpus) whose files are all in the folder, in the order of the paper's tables."""
+    return [
+        (system, corpus)
+        for corpus, (short, _, _) in RELEASED.items()
+        for system, rule in rules.items()
+        if all((Path(folder) / f"{rule.name}_{short}_{ending}.npy").is_file() for ending in rule.endings)
+    ]
+
+
+def arguments(
+    folder: str | Path, system: str, corpus: str, *, rules: Mapping[str, Rule] = RULES, n_images: int | None = None
+) -> dict[str, Any]:
+    """Arguments of `fico_utils.evaluate` for a released system; large arrays stay memory-mapped where they can.
+
+    Parameters
+    ----------
+    folder : of the release.
+    system, corpus : ids of the registry; the corpus is ``flickr30k`` or ``mscoco``.
+    rules : other rules, where a release differs, such as ``RULES | {"dadh": replace(RULES["dadh"], exchanged=False)}``.
+    n_images : int, images of the test split, where it is not the published one.
+
+    Returns
+    -------
+    dict with images, texts and measure, or similarity and, if there are two matrices, similarity_t2i; caption_image,
+    labels. Matrices and embeddings have each image once. A pair that was not ranked is -inf.
+
+    Raises
+    ------
+    InputError
+        Unknown system or corpus, a missing or unreadable file, or one that does not fit the system's rule.
+    """
+    registry.system(system)
+    if corpus not in RELEASED or system not in rules:
+        raise InputError(
+            f"{system} on {corpus} is not in the release; it has {', '.join(rules)} on {', '.join(RELEASED)}"
+        )
+    folder, rule = Path(folder), rules[system]
+    short, published, _ = RELEASED[corpus]
+    n_img = n_images or published
+    caption_image = caption_index(folder, n_img) if corpus == "mscoco" and rule.all_captions else None
+    if caption_image is None:
+        caption_image = np.repeat(np.arange(n_img), FIVE)
+    given: dict[str, Any] = {"caption_image": caption_image, "labels": read_released_labels(folder, corpus, n_img)}
+    paths = [folder / f"{rule.name}_{short}_{ending}.npy" for ending in rule.endings]
+    sizes = n_img * rule.images, len(caption_image)
+    if rule.kind == "embeddings":
+        images, texts = (_read(path, (n, None), system) for path, n in zip(paths, sizes, strict=True))
+        return {"images": _once(images, rule.images, paths[0]), "texts": texts, "measure": rule.measure, **given}
+    matrices = [_read(path, shape, system) for path, shape in zip(paths, (sizes, sizes[::-1]), strict=False)]
+    matrices = [_cut(matrix, rule.unranked) for matrix in matrices]
+    given["similarity"] = _once(matrices[0], rule.images, paths[0])
+    if len(matrices) == 2:
+        given["similarity_t2i"] = _once(matrices[1].T, rule.images, paths[1]).T
+    return given
+
+
+def caption_index(folder: str | Path, n_img: int) -> np.ndarray:
+    """The image of each test caption of MS-COCO, (25010,) int64, from `INDICES`."""
+    path = Path(folder) / INDICES
+    index = read_array(path).squeeze()
+    if index.ndim != 1 or index.dtype.kind not in "iu" or len(np.unique(index)) != n_img or index.max() != n_img - 1:
+        raise InputError(
+            f"{path} is {index.dtype} {index.shape}, expected for each caption its image, 0 to {n_img - 1}"
+        )
+    return index.astype(np.int64)
+
+
+def read_released_labels(folder: str | Path, corpus: str, n_img: int) -> np.ndarray:
+    """Labels (n_img, n_labels) uint8 of a corpus's test images, from its .npy or the variable ``LAll`` of its .mat."""
+    names = RELEASED[corpus][2]
+    found = [Path(folder) / name for name in names if (Path(folder) / name).is_file()]
+    if not found:
+        raise InputError(f"{folder} has no labels of {corpus}; expected {' or '.join(names)}")
+    labels = read_array(f"{found[0]}:LAll" if found[0].suffix == ".mat" else found[0])
+    if labels.ndim != 2 or len(labels) != n_img:
+        raise InputError(f"{found[0]} has shape {labels.shape}, expected ({n_img}, n_labels): one row an image")
+    if not np.isin(labels, (0, 1)).all():
+        raise InputError(f"{found[0]} holds other values than 0 and 1, expected multi-hot labels")
+    return labels.astype(np.uint8)
+
+
+def _read(path: Path, shape: tuple[int, int | None], system: str) -> np.ndarray:
+    array = read_array(path)
+    if array.ndim != 2 or array.shape[0] != shape[0] or shape[1] not in (None, array.shape[1]):
+        wanted = f"({shape[0]}, {'width' if shape[1] is None else shape[1]})"
+        raise InputError(
+            f"{path} has shape {array.shape}, but by the rule of {system} it has {wanted}: "
+            "is it of another release? then give other rules"
+        )
+    return array
+
+
+def _once(array: np.ndarray, copies: int, path: Path) -> np.ndarray:
+    """Each image once, of an array that stores it ``copies`` times, after a look whether they are copies."""
+    if copies == 1:
+        return array
+    step = max(1, 2**22 // (array.shape[1] * copies)) * copies
+    for start in range(0, len(array), step):
+        part = np.asarray(array[start : start + step]).reshape(-1, copies, array.shape[1])
+        for image in np.flatnonzero((part != part[:, :1]).any((1, 2)))[:1]:
+            first = start + int(image) * copies
+            raise InputError(
+                f"{path}: images {first} to {first + copies - 1} differ, expected one image {copies} times"
+            )
+    return array[::copies]
+
+
+def _cut(matrix: np.ndarray, unranked: float | None) -> np.ndarray:
+    """The matrix with -inf for what was not ranked."""
+    if unranked is None:
+        return matrix
+    matrix = matrix.astype(matrix.dtype if matrix.dtype.kind == "f" else np.float64)
+    matrix[matrix == unranked] = -np.inf
+    return matrix
+
+
+def equal_digits(ours: pd.DataFrame, paper: pd.DataFrame) -> pd.DataFrame:
+    """The paper's numbers beside ours, printed alike: one row a number of Tables 2 to 4 that both have.
+
+    Parameters
+    ----------
+    ours : DataFrame with columns system, corpus, direction, metric, k, value (a fraction; NaN is not compared).
+    paper : ``paper_reference("metrics")``.
+
+    Returns
+    -------
+    DataFrame
+        Columns table, system, corpus, direction, metric, k, paper, ours (percent, one decimal, text), digits (that the
+        paper prints), digits_equal (from the left, up to the first that differs), equal (all of them). Its sums are the
+        counts.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> row = {"system": "scan", "corpus": "mscoco", "direction": "i2t", "metric": "recall", "k": "1", "value": 0.504}
+    >>> paper = pd.DataFrame([row | {"run": "table2", "status": "ok"}])
+    >>> equal_digits(pd.DataFrame([row | {"value": 0.508}]), paper)[["digits", "digits_equal"]].values.tolist()
+    [[3, 2]]
+    """
+    keys = ["system", "corpus", "direction", "metric", "k"]
+    printed = paper[paper["run"].isin(["table2", "table3", "table4"]) & (paper["status"] == "ok")]
+    both = printed[[*keys, "value", "run"]].merge(ours[[*keys, "value"]], on=keys, suffixes=("_paper", "_ours"))
+    both = both[both["value_ours"].notna()].rename(columns={"run": "table"}).reset_index(drop=True)
+    for name in ("paper", "ours"):
+        both[name] = [f"{100 * value:.1f}" for value in both[f"value_{name}"]]
+    counts = [_leading(paper, own) for paper, own in zip(both["paper"], both["ours"], strict=True)]
+    both["digits"] = [len(text) - 1 for text in both["paper"]]
+    both["digits_equal"] = counts
+    both["equal"] = both["paper"] == both["ours"]
+    return both[["table", *keys, "paper", "ours", "digits", "digits_equal", "equal"]]
+
+
+def _leading(paper: str, ours: str) -> int:
+    """Digits that agree from the left, the numbers aligned at their points."""
+    if len(paper) != len(ours):
+        return 0
+    agree = 0
+    for left, right in zip(paper.replace(".", ""), ours.replace(".", ""), strict=True):
+        if left != right:
+            break
+        agree += 1
+    return agree

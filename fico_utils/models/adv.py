@@ -1,0 +1,216 @@
+"""ADV, hashing made robust by adversarial captions: near-binary codes of 64 or 2048 bits (Li et al., ICME 2021).
+
+"Adversarial" means captions, there is no discriminator. A softmax over the bits, less its own lower median, then tanh:
+half of the bits are positive, so every code is balanced. A hinge and an angular loss on the cosine of the codes tell
+pairs apart; captions said in other words are pulled to the picture, captions with one thing wrong pushed below the
+right one.
+
+Scaled down: widths; a small trained embedding stands for the frozen BERT (frozen and random, it would tell nothing of
+words); both code lengths read regions, where the released short-code model reads pixels; some of a caption's rewritings
+are drawn in each step, as the original draws 10 of 30, and they are made by rules (data/rewriting.py), not translation.
+Different on purpose: tanh has a slope in units of 1 / bits on both sides, for with the original's constants codes stay
+near-linear and signs cut much of them away; cells of a grid get learned positions, which detected boxes do not need;
+convolutions start at words only, never at padding; gradient clipping works (a slip disables it there); captions of one
+image are no negatives. No concept head: its weight is a thousandth of the rest, its targets were mined from files that
+do not exist here, and category labels are what codes are judged with. `original=True` restores slopes, missing
+positions and negatives.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fico_utils.models.blocks import Batch, Recipe, RetrievalModel, hardest_hinge, same_image, trim, word_mask
+
+#: Taken off the median, so that the median bit itself is negative.
+EPSILON = 1e-8
+
+
+@dataclass(frozen=True)
+class AdvConfig:
+    """Sizes, slopes and the weight of every loss term; a weight of 0 switches its term off.
+
+    Attributes
+    ----------
+    d_region, n_regions : int, image input (n_regions, d_region).
+    n_words : int, vocabulary.
+    bits : int, even.
+    width, heads, ffn : int, the image side's transformer layer; the original has 256, 16, 2048.
+    d_word, channels : int, word embedding, and outputs of each convolution; the original has 768 and 512.
+    dropout : float
+    slope : float, both sides' tanh rises with slope x bits; the original's are 10 (text) and 100 (image).
+    margin, adversary_margin : float, of the hinge, and of captions with one thing wrong.
+    angular, norm, rephrase, adversary : float, weights of the terms beside the hinge.
+    decay_epochs : int, the angular weight falls to a tenth after so many epochs, and to 0 after the fourth time.
+    adversary_epoch : int, first epoch in which rewritten captions count.
+    n_rephrased, n_adversarial : int, rewritten captions drawn for each pair in a step.
+    original : bool, constant slopes, no positions, and same-image captions are negatives.
+    """
+
+    d_region: int
+    n_words: int
+    n_regions: int = 36
+    bits: int = 64
+    width: int = 128
+    heads: int = 4
+    ffn: int = 256
+    d_word: int = 64
+    channels: int = 128
+    dropout: float = 0.1
+    slope: float = 1.0
+    margin: float = 0.2
+    adversary_margin: float = 0.5
+    angular: float = 0.5
+    norm: float = 0.01
+    rephrase: float = 0.5
+    adversary: float = 0.5
+    decay_epochs: int = 5
+    adversary_epoch: int = 0
+    n_rephrased: int = 1
+    n_adversarial: int = 2
+    original: bool = False
+
+
+class TextCnn(nn.Module):
+    """Tokens (B, L) -> logits of the bits (B, bits): convolutions of widths 1, 2, 3, their maxima, a linear layer."""
+
+    def __init__(self, config: AdvConfig) -> None:
+        super().__init__()
+        self.word = nn.Embedding(config.n_words, config.d_word, padding_idx=0)
+        self.convolutions = nn.ModuleList(nn.Linear(k * config.d_word, config.channels) for k in (1, 2, 3))
+        self.dropout = nn.Dropout(config.dropout)
+        self.bits = nn.Linear(3 * config.channels, config.bits)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        length = tokens.shape[1]
+        x = self.word(F.pad(tokens, (0, 2)))
+        mask = word_mask(tokens)[..., None]
+        found = []
+        for k, convolution in enumerate(self.convolutions, 1):
+            windows = torch.cat([x[:, i : i + length] for i in range(k)], -1)
+            found.append((F.relu(convolution(windows)) * mask).amax(1))
+        return self.bits(self.dropout(torch.cat(found, -1)))
+
+
+class RegionEncoder(nn.Module):
+    """Regions (B, R, d_region) -> the mean over regions of their softmax over the bits (B, bits)."""
+
+    def __init__(self, config: AdvConfig) -> None:
+        super().__init__()
+        self.project = nn.Linear(config.d_region, config.width)
+        self.positions = None if config.original else nn.Parameter(torch.zeros(config.n_regions, config.width))
+        self.layer = nn.TransformerEncoderLayer(
+            config.width, config.heads, config.ffn, config.dropout, activation="gelu", batch_first=True
+        )
+        self.bits = nn.Linear(config.width, config.bits)
+
+    def forward(self, regions: Tensor) -> Tensor:
+        x = self.project(regions)
+        if self.positions is not None:
+            x = x + self.positions
+        return self.bits(self.layer(x)).softmax(-1).mean(1)
+
+    def norms(self) -> Tensor:
+        """Sum of the norms, not squared, of all weights but biases and gains."""
+        return torch.stack([p.norm() for p in self.parameters() if p.ndim > 1]).sum()
+
+
+def near_binary(shares: Tensor, slope: float) -> Tensor:
+    """Codes (..., bits) of shares that the bits have of 1: tanh of how far each lies above their lower median."""
+    return torch.tanh(slope * (shares - (shares.median(-1, keepdim=True).values + EPSILON)))
+
+
+def balanced(codes: Tensor, order: Tensor) -> Tensor:
+    """Codes with the upper half by `order` positive, the others negative, none of them 0: ready to be stored by sign.
+
+    In exact arithmetic the codes are so already; shares that differ by less than a float can hold, or tie, are not.
+    """
+    ranked = order.argsort(dim=-1, descending=True, stable=True)
+    size = codes.abs().clamp_min(torch.finfo(codes.dtype).tiny)
+    sign = torch.full_like(codes, -1.0).scatter_(-1, ranked[..., : codes.shape[-1] // 2], 1.0)
+    return size * sign
+
+
+class Adv(RetrievalModel):
+    """Regions (B, R, d_region) and tokens (B, L) -> codes (B, bits) in (-1, 1), half of them positive, none 0."""
+
+    image_input, text_input = "regions", "tokens"
+    text_extra = ("rephrased", "adversarial")
+    recipe = Recipe(batch_size=128, lr=1e-3, warmup=0.05, schedule="cosine", clip=2.0)
+    Config = AdvConfig
+
+    def __init__(self, config: AdvConfig) -> None:
+        super().__init__(config)
+        self.image_net = RegionEncoder(config)
+        self.text_net = TextCnn(config)
+        scaled = config.slope * config.bits
+        self.image_slope, self.text_slope = (100.0, 10.0) if config.original else (scaled, scaled)
+        self.start_epoch(0)
+
+    def start_epoch(self, epoch: int) -> None:
+        c = self.config
+        self.angular_weight = c.angular * 0.1 ** (epoch // c.decay_epochs) if epoch <= 4 * c.decay_epochs else 0.0
+        self.rewritten = epoch >= c.adversary_epoch
+
+    def encode_image(self, regions: Tensor) -> Tensor:
+        shares = self.image_net(regions)
+        return balanced(near_binary(shares, self.image_slope), shares)
+
+    def encode_text(self, tokens: Tensor) -> Tensor:
+        logits = self.text_net(trim(tokens))
+        return balanced(near_binary(logits.softmax(-1), self.text_slope), logits)
+
+    def _text(self, tokens: Tensor) -> Tensor:
+        """Unit codes (..., bits) of tokens (..., L)."""
+        shares = self.text_net(trim(tokens.flatten(0, -2))).softmax(-1)
+        return F.normalize(near_binary(shares, self.text_slope), dim=-1).unflatten(0, tokens.shape[:-1])
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        c, index = self.config, None if self.config.original else batch["image"]
+        image = F.normalize(near_binary(self.image_net(batch["regions"]), self.image_slope), dim=-1)
+        text = self._text(batch["tokens"])
+        scores = image @ text.T
+        terms = {"hinge": hardest_hinge(scores, index, c.margin)}
+        if self.angular_weight:
+            terms["angular"] = self.angular_weight * angular(image, text, index)
+        if c.norm:
+            terms["norm"] = c.norm * self.image_net.norms()
+        if c.rephrase and self.rewritten:
+            same = self._text(self._drawn(batch["rephrased"], c.n_rephrased))
+            terms["rephrase"] = c.rephrase * (1 - (image[:, None] * same).sum(-1)).sum()
+        if c.adversary and self.rewritten:
+            wrong = self._text(self._drawn(batch["adversarial"], c.n_adversarial))
+            above = (image[:, None] * wrong).sum(-1) - scores.diagonal()[:, None]
+            terms["adversary"] = c.adversary * (above + c.adversary_margin).clamp_min(0).sum()
+        return {"loss": sum(terms.values()), **terms}
+
+    def _drawn(self, rewritten: Tensor, n: int) -> Tensor:
+        """Some of the rewritings (B, all, L) of each caption, as many as asked for: other ones in every step."""
+        if not self.training:
+            return rewritten[:, :n]
+        return rewritten[:, torch.randperm(rewritten.shape[1], device=rewritten.device)[:n]]
+
+
+def angular(image: Tensor, text: Tensor, index: Tensor | None) -> Tensor:
+    """Angular loss at 45 degrees with the hardest negative (Wang et al., ICCV 2017), summed over both directions.
+
+    Parameters
+    ----------
+    image, text : Tensor (B, bits), unit vectors; row i of both is a pair.
+    index : Tensor (B,), image of each pair: captions of the same image are no negatives; None keeps them.
+    """
+    scores = image @ text.T
+    pair = scores.diagonal()[:, None]
+    no_negative = torch.eye(len(scores), dtype=torch.bool, device=scores.device)
+    if index is not None:
+        no_negative = no_negative | same_image(index)
+
+    def side(across: Tensor, within: Tensor) -> Tensor:
+        worst = (4 * (across + within) - 4 * pair).masked_fill(no_negative, -1e4).amax(1)
+        return F.softplus(worst).sum()
+
+    return side(scores, text @ text.T) + side(scores.T, image @ image.T)

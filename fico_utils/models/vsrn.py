@@ -1,0 +1,188 @@
+"""VSRN, visual semantic reasoning (Li et al., ICCV 2019): one vector a picture, made by reasoning over its regions.
+
+Four residual graph blocks let every region gather from all others, by affinities theta(v) phi(v)^T / R without a
+softmax; a GRU then reads the regions in their order and its last state is the picture. Captions are the last state of a
+GRU. Both are unit vectors, compared by one dot product. In training a captioner with additive attention must also be
+able to say the caption from the regions, and its likelihood is part of the loss; encoding does without it.
+
+Kept from the original: regions are normalised across the *regions*, each channel on its own (its helper takes the wrong
+axis for a third-order tensor; `axis=-1` is the usual norm, here and with `normalise_regions`); the hinge is a sum over
+the batch and the captions' likelihood a mean over it, so their balance moves with the batch size; the captioner is
+trained on one position past the last word, where it must say padding.
+
+Scaled down: widths (2048, words 300, captioner 512). Different on purpose: captions of the same image are no negatives
+(`original=True` restores them); each image is encoded once; the captioner's parameters are stepped once, where the
+original's optimiser lists them twice; one model, where the published best averages two.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence
+
+from fico_utils.models.blocks import Batch, Recipe, RetrievalModel, hardest_hinge, trim, word_mask
+
+
+@dataclass(frozen=True)
+class VsrnConfig:
+    """Sizes, where regions are normalised, and the weights of the losses.
+
+    Attributes
+    ----------
+    d_region, n_words : int, region width and vocabulary.
+    d, d_word : int, joint width and word width; 2048 and 300 originally.
+    blocks : int, graph blocks.
+    axis : int, of the region norm in (B, R, d): 1 across regions, as the original's code, -1 across channels.
+    normalise_regions : bool, that norm before the graph blocks too (the original's MS-COCO setting).
+    batch_norm : bool, one on the picture's vector (the original's Flickr30K setting).
+    d_caption : int, width of the captioner; 512 originally.
+    dropout : float, of the captioner.
+    margin : float
+    captioning : float, weight of the captions' likelihood; 1 originally, with batches of 128.
+    original : bool, the hardest negative alone counts, and same-image captions are negatives.
+    """
+
+    d_region: int
+    n_words: int
+    d: int = 256
+    d_word: int = 128
+    blocks: int = 4
+    axis: int = 1
+    normalise_regions: bool = False
+    batch_norm: bool = False
+    d_caption: int = 128
+    dropout: float = 0.2
+    margin: float = 0.2
+    captioning: float = 0.25
+    original: bool = False
+
+
+def violation_hinge(scores: Tensor, image: Tensor, margin: float = 0.2) -> Tensor:
+    """Hinge loss of every pair with its negatives, mean over those that violate the margin, summed over the batch.
+
+    At the start all negatives violate it and count alike; at the end the hardest is often alone.
+
+    Parameters
+    ----------
+    scores, image, margin : as in `hardest_hinge`; captions of the same image are no negatives.
+    """
+    positive = scores.diagonal()
+    negative = image[:, None] != image[None, :]
+
+    def side(own: Tensor, axis: int) -> Tensor:
+        costs = (margin + scores - own).clamp_min(0) * negative
+        return (costs.sum(axis) / (costs > 0).sum(axis).clamp_min(1)).sum()
+
+    return side(positive[:, None], 1) + side(positive[None, :], 0)
+
+
+class GraphBlock(nn.Module):
+    """Regions (B, R, d) plus what each gathers from all of them; the identity at initialisation."""
+
+    def __init__(self, d: int) -> None:
+        super().__init__()
+        self.project = nn.Linear(d, 3 * d)  # theta, phi and g
+        self.out = nn.Linear(d, d)
+        self.norm = nn.BatchNorm1d(d)
+        nn.init.zeros_(self.norm.weight)
+
+    def forward(self, regions: Tensor) -> Tensor:
+        theta, phi, values = self.project(regions).chunk(3, -1)
+        gathered = self.out(theta @ phi.transpose(1, 2) @ values / regions.shape[1])
+        return regions + self.norm(gathered.flatten(0, 1)).view_as(regions)
+
+
+class Captioner(nn.Module):
+    """Regions (B, R, d) and a caption (B, L) -> log-likelihood of each next word given the words before it."""
+
+    def __init__(self, config: VsrnConfig) -> None:
+        super().__init__()
+        d = config.d_caption
+        self.reduce = nn.Linear(config.d, d)
+        self.encoder = nn.GRU(d, d, batch_first=True)
+        self.word = nn.Embedding(config.n_words, config.d_word)
+        self.decoder = nn.GRUCell(config.d_word + d, d)
+        self.of_region, self.of_state = nn.Linear(d, d), nn.Linear(d, d, bias=False)
+        self.attention = nn.Linear(d, 1, bias=False)
+        self.out = nn.Linear(d, config.n_words)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, regions: Tensor, tokens: Tensor) -> Tensor:
+        """Logits (B, L, n_words) of the token after each of `tokens`, all of which are given (teacher forcing)."""
+        seen, state = self.encoder(self.dropout(self.reduce(regions)))
+        state, keys, states = state[0], self.of_region(seen), []
+        for word in self.word(tokens).unbind(1):
+            weights = self.attention(torch.tanh(keys + self.of_state(state)[:, None])).softmax(1)  # (B, R, 1)
+            state = self.decoder(torch.cat([word, (weights * seen).sum(1)], 1), state)
+            states.append(state)
+        return self.out(self.dropout(torch.stack(states, 1)))
+
+    def loss(self, regions: Tensor, tokens: Tensor) -> Tensor:
+        """Negative log-likelihood of captions, summed over their tokens, mean over the batch.
+
+        Every token of a caption is followed by the next one, its last by padding.
+        """
+        tokens = trim(tokens)
+        following = F.pad(tokens[:, 1:], (0, 1))
+        present = word_mask(tokens)
+        logits = self(regions, tokens)
+        return F.cross_entropy(logits[present], following[present], reduction="sum") / len(tokens)
+
+
+class Vsrn(RetrievalModel):
+    """Regions (B, R, d_region) and tokens (B, L) -> unit vectors (B, d); the order of the regions counts."""
+
+    image_input, text_input = "regions", "tokens"
+    recipe = Recipe(batch_size=32, lr=1e-3, warmup=0.1, schedule="cosine", clip=2.0)
+    Config = VsrnConfig
+
+    def __init__(self, config: VsrnConfig) -> None:
+        super().__init__(config)
+        c = config
+        self.region = nn.Linear(c.d_region, c.d)
+        nn.init.xavier_uniform_(self.region.weight)
+        nn.init.zeros_(self.region.bias)
+        self.graph = nn.Sequential(*(GraphBlock(c.d) for _ in range(c.blocks)))
+        self.reader = nn.GRU(c.d, c.d, batch_first=True)
+        self.norm = nn.BatchNorm1d(c.d) if c.batch_norm else nn.Identity()
+        self.word = nn.Embedding(c.n_words, c.d_word)
+        nn.init.uniform_(self.word.weight, -0.1, 0.1)
+        self.text = nn.GRU(c.d_word, c.d, batch_first=True)
+        self.captioner = Captioner(c)
+
+    def weights(self) -> dict[str, Tensor]:
+        return {name: tensor for name, tensor in self.state_dict().items() if not name.startswith("captioner.")}
+
+    def reason(self, regions: Tensor) -> Tensor:
+        """Regions (B, R, d) after the graph blocks, normalised along the configured axis."""
+        regions = self.region(regions)
+        if self.config.normalise_regions:
+            regions = F.normalize(regions, dim=self.config.axis)
+        return F.normalize(self.graph(regions), dim=self.config.axis)
+
+    def read(self, reasoned: Tensor) -> Tensor:
+        """Unit vectors (B, d) of pictures, from what `reason` returns."""
+        return F.normalize(self.norm(self.reader(reasoned)[1][0]), dim=-1)
+
+    def encode_image(self, regions: Tensor) -> Tensor:
+        return self.read(self.reason(regions))
+
+    def encode_text(self, tokens: Tensor) -> Tensor:
+        tokens = trim(tokens)
+        lengths = word_mask(tokens).sum(1).cpu()
+        packed = pack_padded_sequence(self.word(tokens), lengths, batch_first=True, enforce_sorted=False)
+        return F.normalize(self.text(packed)[1][0], dim=-1)
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        reasoned = self.reason(batch["regions"])
+        scores = self.read(reasoned) @ self.encode_text(batch["tokens"]).T
+        if self.config.original:
+            hinge = hardest_hinge(scores, None, self.config.margin)
+        else:
+            hinge = violation_hinge(scores, batch["image"], self.config.margin)
+        caption = self.captioner.loss(reasoned, batch["tokens"])
+        return {"loss": hinge + self.config.captioning * caption, "hinge": hinge, "caption": caption}
