@@ -95,6 +95,8 @@ def difference(old: dict[str, Any], new: dict[str, Any]) -> str:
 
     >>> difference({"parameters": {"seed": 0}}, {"parameters": {"seed": 1}})
     'seed 0 -> 1'
+    >>> difference({"inputs": {"features/a": "1"}}, {"inputs": {"features/a": "1", "features/b": "2"}})
+    ''
     """
     reasons = []
     if old.get("notebook") != new.get("notebook"):
@@ -105,7 +107,9 @@ def difference(old: dict[str, Any], new: dict[str, Any]) -> str:
             reasons.append(f"{name} {before.get(name, 'unset')} -> {after.get(name, 'unset')}")
     for part, word in (("sources", "code"), ("inputs", "input")):
         before, after = old.get(part, {}), new.get(part, {})
-        names = [n for n in sorted({*before, *after}) if before.get(n) != after.get(n)]
+        # An artefact that came later, as another step's features do, is not what this step was made from.
+        counted = before if part == "inputs" else {*before, *after}
+        names = [n for n in sorted(counted) if before.get(n) != after.get(n)]
         if names:
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
             reasons.append(f"{word} changed: {names[0]}{more}")
