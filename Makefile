@@ -61,7 +61,7 @@ clean:  ## delete results of PROFILE and .venv; figures/ stays
 .PHONY: .copy-figures
 .copy-figures:
 	@mkdir -p figures/$(PROFILE)
-	@for file in results/$(PROFILE)/figures/fig*.{svg,pdf,csv} results/$(PROFILE)/{metrics,costs,claims}.csv; do \
+	@for file in results/$(PROFILE)/figures/*.{svg,pdf,csv} results/$(PROFILE)/{metrics,costs,claims}.csv; do \
 	  if test -f "$$file"; then cp "$$file" figures/$(PROFILE)/; fi; done
 	@if test "$(PROFILE)" = mini; then $(PYTHON) -m fico_utils.display.readme; fi
 	@echo "Figures copied to figures/$(PROFILE)/"

@@ -1,4 +1,4 @@
-"""The command line: ``python -m fico_utils run | step | status | report | check | fetch | clean | evaluate``.
+"""The command line: ``python -m fico_utils run | step | status | report | check | fetch | clean | evaluate | ...``.
 
 Exit codes: 0 good, 1 a step failed, 2 bad usage or bad input (one sentence on stderr), 130 interrupted.
 """
@@ -12,6 +12,9 @@ from functools import partial
 
 from fico_utils import __version__
 from fico_utils.errors import InputError
+
+#: The profile that recomputes the paper's tables from released files, without a notebook.
+RELEASE_PROFILE = "precomputed"
 
 
 def parser(verb: str | None = None) -> argparse.ArgumentParser:
@@ -47,6 +50,10 @@ def parser(verb: str | None = None) -> argparse.ArgumentParser:
     )
     run.add_argument("--from", dest="first", metavar="ID", help="this step and those after it")
     run.add_argument("--dry-run", action="store_true", help="say what would run and why; writes nothing")
+    precomputed = add(
+        "precomputed", parents=[common, changes], help="recompute the paper's tables from the authors' release"
+    )
+    precomputed.add_argument("folder", nargs="?", metavar="FOLDER", help="of the release; default: data_dir/released")
     step = add("step", parents=[common, changes, force], help="run exactly one step, for schedulers")
     step.add_argument("id", metavar="ID")
     add("status", parents=[common, changes], help="which steps are fresh, stale or missing, and why")
@@ -54,8 +61,11 @@ def parser(verb: str | None = None) -> argparse.ArgumentParser:
     report.add_argument("runs", nargs="*", metavar="RUN", help="two or more results folders to show side by side")
     report.add_argument("--across", action="store_true", help="compare although profiles or test splits differ")
     add("check", parents=[common], help="test the installation")
-    fetch = add("fetch", parents=[common], help="download corpora")
-    fetch.add_argument("corpora", nargs="*", metavar="CORPUS", help="default: those of the profile")
+    fetch = add("fetch", parents=[common, changes], help="say what corpora need, get what may be downloaded, check all")
+    fetch.add_argument(
+        "corpora", nargs="*", metavar="CORPUS",
+        help="an id, a folder of your own by name or path, or released; default: those of the profile",
+    )  # fmt: skip
     add("clean", parents=[common], help="remove the results of a profile")
     evaluate = add("evaluate", help="score your own embeddings, codes or similarity matrix")
     if verb == "evaluate":
@@ -89,6 +99,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     from fico_utils.batch import housekeeping, pipeline, runner, session
 
+    if options.profile == RELEASE_PROFILE:
+        if options.only or options.first or options.force or options.dry_run:
+            raise InputError("profile precomputed runs no notebooks; leave out --only, --from, --force and --dry-run")
+        return _precomputed(options)
     only = [name for text in options.only for name in text.split(",") if name]
     chosen = pipeline.select(pipeline.STEPS, only, options.first)
     batch = runner.prepare(options.profile, options.out, options.changes)
@@ -104,6 +118,26 @@ def _run(options: argparse.Namespace) -> int:
     outcome = session.run(batch, chosen, options.force, options.quiet)
     print(_write_report(batch), flush=True)
     return 1 if {"failed", "blocked"} & set(outcome.values()) else 0
+
+
+def _precomputed(options: argparse.Namespace) -> int:
+    from fico_utils.batch import runner
+    from fico_utils.batch.parameters import overrides
+    from fico_utils.data.fetching import RELEASE
+    from fico_utils.display.recomputed import recompute, write_recomputed
+    from fico_utils.display.report import write_report
+    from fico_utils.workspace import PROJECT, Run, profile_settings
+
+    settings = profile_settings(RELEASE_PROFILE)
+    settings |= overrides(options.changes, settings)
+    folder = getattr(options, "folder", None) or PROJECT / settings["data_dir"] / RELEASE
+    run = Run(RELEASE_PROFILE, settings["seed"], runner.results_root(RELEASE_PROFILE, options.out), settings)
+    say = (lambda line: None) if options.quiet else partial(print, flush=True)
+    with runner.lock(run.root):
+        _, sentence = write_recomputed(run, recompute(run, folder, say))
+        say(sentence)
+        print(write_report(run.root, RELEASE_PROFILE, []))
+    return 0
 
 
 def _step(options: argparse.Namespace) -> int:
@@ -166,9 +200,14 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _fetch(options: argparse.Namespace) -> int:
-    from fico_utils.batch import housekeeping
+    from fico_utils.batch.parameters import overrides
+    from fico_utils.data.fetching import fetch
+    from fico_utils.workspace import PROJECT, profile_settings
 
-    print(housekeeping.fetch(options.profile, options.corpora))
+    settings = profile_settings(options.profile)
+    settings |= overrides(options.changes, settings)
+    say = (lambda line: None) if options.quiet else partial(print, flush=True)
+    fetch(options.corpora or settings["corpora"], PROJECT / settings["data_dir"], say, progress=not options.quiet)
     return 0
 
 
@@ -187,6 +226,7 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 COMMANDS = {
     "run": _run,
+    "precomputed": _precomputed,
     "step": _step,
     "status": _status,
     "report": _report,

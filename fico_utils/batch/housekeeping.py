@@ -1,4 +1,4 @@
-"""What the commands `check`, `fetch` and `clean` do."""
+"""What the commands `check` and `clean` do."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from pathlib import Path
 
 from fico_utils.batch import runner
 from fico_utils.errors import InputError
-from fico_utils.registry import CORPORA, corpus
 from fico_utils.workspace import PROJECT, atomic_path, profile_settings
 
 #: Distributions whose module is called otherwise.
@@ -23,7 +22,7 @@ DISK = 2 * 2**30
 #: What a results folder may hold; `clean` removes nothing else.
 ARTEFACTS = (
     *("data", "features", "models", "embeddings", "perquery", "metrics", "costs", "tables", "figures"),
-    *("runs", "report", "shipped", "metrics.csv", "costs.csv", "claims.csv"),
+    *("own", "runs", "report", "shipped", "metrics.csv", "costs.csv", "claims.csv"),
 )
 
 
@@ -109,25 +108,6 @@ def check(profile: str, out: str | None) -> list[str]:
         )
     lines.append(f"{free / 2**30:.0f} GiB of disk free")
     return lines
-
-
-def fetch(profile: str, names: Sequence[str]) -> str:
-    """A sentence on why there is nothing to download, for the named corpora or those of the profile.
-
-    Raises
-    ------
-    InputError
-        An unknown corpus, or one that is not embedded: those cannot be fetched yet.
-    """
-    wanted = [corpus(name) for name in names or profile_settings(profile)["corpora"]]
-    absent = [info.id for info in wanted if info.beside is None]
-    if absent:
-        embedded = ", ".join(info.id for info in CORPORA.values() if info.beside is not None)
-        raise InputError(
-            f"{', '.join(absent)} cannot be fetched yet: only the embedded corpora ({embedded}) are there; "
-            "score your own embeddings of it with `python -m fico_utils evaluate`"
-        )
-    return f"Nothing to download: {', '.join(info.id for info in wanted)} are drawn by the package itself."
 
 
 def clean(profile: str, out: str | None) -> str:

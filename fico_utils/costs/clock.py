@@ -25,7 +25,7 @@ COLUMNS = (
     "value", "spread", "repeats", "threads", "device", "status", "run",
 )  # fmt: skip
 #: What a cost can be the cost of.
-PHASES = ("features", "encode", "store", "attention", "index", "search")
+PHASES = ("features", "encode", "store", "attention", "index", "search", "gallery", "deploy")
 #: Why a value is there or not: measured; has no meaning here; no input; from a fit; did not finish.
 STATUSES = ("ok", "undefined", "unavailable", "extrapolated", "dnf")
 

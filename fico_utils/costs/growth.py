@@ -6,7 +6,7 @@ fitted and shown with its uncertainty, and a cell that did not run is marked ``e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,8 @@ class Growth:
     Attributes
     ----------
     exponent, coefficient : float
-    low, high : float, 95 % interval of the exponent (Student's t); nan from two sizes, where none is known.
+    low, high : float, 95 % interval of the exponent (Student's t); nan from two sizes, where none is known, and
+        both the exponent itself where it was given.
     """
 
     exponent: float
@@ -32,8 +33,9 @@ class Growth:
     high: float
     _centre: float  # mean of log size
     _residual: float  # standard deviation of the residuals, nan from two sizes
-    _sxx: float
+    _sxx: float  # infinite where the exponent was given: nothing is added away from the centre
     _m: int
+    _freedom: int
 
     @property
     def half_width(self) -> float:
@@ -41,11 +43,11 @@ class Growth:
         return (self.high - self.low) / 2
 
     def predict(self, size: float) -> tuple[float, float, float]:
-        """Cost at a size, and the ends of its 95 % prediction interval (nan from two sizes)."""
+        """Cost at a size, and the ends of its 95 % prediction interval (nan without degrees of freedom)."""
         x = np.log(size)
         value = self.coefficient * size**self.exponent
         error = self._residual * np.sqrt(1 + 1 / self._m + (x - self._centre) ** 2 / self._sxx)
-        factor = np.exp(_student(self._m - 2) * error)
+        factor = np.exp(_student(self._freedom) * error)
         return float(value), float(value / factor), float(value * factor)
 
 
@@ -56,12 +58,14 @@ def _student(freedom: int) -> float:
     return float(t.ppf(0.975, freedom)) if freedom > 0 else float("nan")
 
 
-def fit(sizes: Sequence[float], costs: Sequence[float]) -> Growth:
+def fit(sizes: Sequence[float], costs: Sequence[float], exponent: float | None = None) -> Growth:
     """The `Growth` of costs over sizes.
 
     Parameters
     ----------
     sizes, costs : (m,) positive numbers, at least two different sizes.
+    exponent : float or None, the exponent where it is known, so that only the coefficient is fitted; the interval is
+        then narrower by far.
 
     Raises
     ------
@@ -83,12 +87,14 @@ def fit(sizes: Sequence[float], costs: Sequence[float]) -> Growth:
         raise InputError("a growth fit was given a size or cost that is not a positive number; leave such cells out")
     x, y = np.log(x), np.log(y)
     sxx = float(((x - x.mean()) ** 2).sum())
-    slope = float(((x - x.mean()) * (y - y.mean())).sum() / sxx)
+    slope = float(((x - x.mean()) * (y - y.mean())).sum() / sxx) if exponent is None else float(exponent)
+    freedom = len(x) - (2 if exponent is None else 1)
     rest = y - y.mean() - slope * (x - x.mean())
-    residual = float(np.sqrt((rest**2).sum() / (len(x) - 2))) if len(x) > 2 else float("nan")
-    half = _student(len(x) - 2) * residual / np.sqrt(sxx)
+    residual = float(np.sqrt((rest**2).sum() / freedom)) if freedom > 0 else float("nan")
+    half = _student(freedom) * residual / np.sqrt(sxx) if exponent is None else 0.0
+    sxx = sxx if exponent is None else float("inf")
     coefficient = float(np.exp(y.mean() - slope * x.mean()))
-    return Growth(slope, coefficient, slope - half, slope + half, float(x.mean()), residual, sxx, len(x))
+    return Growth(slope, coefficient, slope - half, slope + half, float(x.mean()), residual, sxx, len(x), freedom)
 
 
 @dataclass(frozen=True)
@@ -119,6 +125,24 @@ class Prediction:
 
     seconds: float
     spread: float | None
+
+
+def predictions(
+    measured: Mapping[str, tuple[Sequence[float], Sequence[float]]], n_img: int, exponent: float | None = None
+) -> dict[str, Prediction]:
+    """Each cost at a size, by its fit.
+
+    Parameters
+    ----------
+    measured : cost -> (sizes in images, seconds), at least two different sizes.
+    n_img : int, the size to carry them to.
+    exponent : of `fit`.
+    """
+    costs = {}
+    for name, (at, seconds) in measured.items():
+        value, low, high = fit(at, seconds, exponent).predict(n_img)
+        costs[name] = Prediction(value, None if np.isnan(low) else (high - low) / 2)
+    return costs
 
 
 def sweep(
@@ -153,17 +177,10 @@ def sweep(
         raise InputError(f"a limit of {limit_s} s was given; expected more than 0, or None for no limit")
     measured: dict[str, tuple[list[int], list[float]]] = {}
 
-    def predict(size: tuple[int, int]) -> dict[str, Timing | Prediction]:
-        costs: dict[str, Timing | Prediction] = {}
-        for name, (at, seconds) in measured.items():
-            value, low, high = fit(at, seconds).predict(size[0])
-            costs[name] = Prediction(value, None if np.isnan(low) else (high - low) / 2)
-        return costs
-
     for size in sorted(sizes):
         enough = len(measured.get("seconds", ([], []))[0]) > 1
-        if limit_s is not None and enough and predict(size)["seconds"].seconds > limit_s:
-            yield Cell(size, predict(size), "extrapolated")
+        if limit_s is not None and enough and predictions(measured, size[0])["seconds"].seconds > limit_s:
+            yield Cell(size, predictions(measured, size[0]), "extrapolated")
             continue
         try:
             timings = time_at(*size)
@@ -176,7 +193,7 @@ def sweep(
             seconds.append(timing.seconds)
         yield Cell(size, dict(timings), "ok")
     for size in sorted(extrapolate_to):
-        yield Cell(size, predict(size), "extrapolated")
+        yield Cell(size, predictions(measured, size[0]), "extrapolated")
 
 
 def cell_rows(cell: Cell, phase: str, quantities: Sequence[str], **columns: Any) -> list[dict[str, Any]]:

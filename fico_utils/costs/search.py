@@ -16,6 +16,7 @@ import numpy as np
 from fico_utils.costs.clock import Loading, Timing, measure, row
 from fico_utils.costs.growth import exponent_row
 from fico_utils.costs.indexes import (
+    BINARISERS,
     INDEXES,
     Settings,
     binariser,
@@ -25,73 +26,20 @@ from fico_utils.costs.indexes import (
     new_index,
 )
 from fico_utils.costs.memory import require_memory
+from fico_utils.costs.nearest import RECALL_AT, exact_nearest, recall_of_binarisers, recall_of_nearest
 from fico_utils.costs.synthetic import Synthetic, Vectors
 from fico_utils.errors import InputError
-
-#: k of 1-recall@k (Figure 4a).
-RECALL_AT = (1, 5, 10, 50, 100, 500, 1000)
-
-
-# ---------------------------------------------------------------------------------------------------- recall
-
-
-def recall_of_nearest(found: np.ndarray, nearest: np.ndarray, ks: Sequence[int]) -> dict[int, float]:
-    """1-recall@k: the share of queries whose true nearest neighbour is among the first k found.
-
-    Parameters
-    ----------
-    found : (n_query, depth) int64 ids, best first; -1 where an index found no more, which never counts.
-    nearest : (n_query,) int64, id of the exact nearest neighbour.
-    ks : depths, each from 1 to `depth`.
-
-    Raises
-    ------
-    InputError
-        Different numbers of queries, a true id below 0, or a k outside 1 to `depth`.
-
-    Examples
-    --------
-    >>> recall_of_nearest(np.array([[3, 7], [-1, -1]]), np.array([7, 2]), [1, 2])
-    {1: 0.0, 2: 0.5}
-    """
-    if found.ndim != 2 or nearest.shape != (len(found),) or len(found) == 0:
-        raise InputError(
-            f"ids found of shape {found.shape} and nearest neighbours of shape {nearest.shape} were given; "
-            "expected (n_query, depth) and (n_query,)"
-        )
-    if nearest.min() < 0:
-        raise InputError(f"nearest neighbour {nearest.min()} was given; expected the id of a candidate, from 0")
-    if not ks or min(ks) < 1 or max(ks) > found.shape[1]:
-        raise InputError(
-            f"recall at k = {list(ks)} was asked of the first {found.shape[1]} ids; "
-            f"expected k from 1 to {found.shape[1]}"
-        )
-    hit = found == nearest[:, None]
-    first = np.where(hit.any(axis=1), hit.argmax(axis=1), found.shape[1])
-    return {int(k): float((first < k).mean()) for k in ks}
-
-
-def exact_nearest(data: Synthetic | Vectors) -> np.ndarray:
-    """Id of each query's largest inner product among the candidates, (n_query,) int64, in bounded memory."""
-    import faiss
-
-    queries = data.queries()
-    best = np.full(len(queries), -np.inf, np.float32)
-    nearest = np.zeros(len(queries), np.int64)
-    start = 0
-    for chunk in data.base_chunks():
-        score, found = faiss.knn(queries, chunk, 1, metric=faiss.METRIC_INNER_PRODUCT)
-        better = score[:, 0] > best
-        best[better], nearest[better] = score[better, 0], found[better, 0] + start
-        start += len(chunk)
-    return nearest
-
 
 # --------------------------------------------------------------------------------------------- measurement
 
 
-def _check(data: Synthetic | Vectors, names: Sequence[str], ks: Sequence[int], settings: Settings) -> None:
+def _check(
+    data: Synthetic | Vectors, names: Sequence[str], ks: Sequence[int], settings: Settings, beside: Sequence[str] = ()
+) -> None:
     """Return if everything asked for can be done, before anything is timed."""
+    unknown = [method for method in beside if method not in BINARISERS]
+    if unknown:
+        raise InputError(f"binarisers {list(beside)} were asked for beside; expected some of {', '.join(BINARISERS)}")
     unknown = [name for name in names if name not in INDEXES]
     if unknown or not names:
         raise InputError(f"indexes {list(names)} were asked for; expected some of {', '.join(INDEXES)}")
@@ -114,6 +62,7 @@ def search_rows(
     indexes: Sequence[str] = INDEXES,
     ks: Sequence[int] = RECALL_AT,
     settings: Settings | None = None,
+    beside: Sequence[str] = (),
     threads: int | None = None,
     repeats: int = 5,
     warmup: int = 1,
@@ -135,6 +84,7 @@ def search_rows(
     indexes : ids out of `INDEXES`.
     ks : depths; the search is timed at the largest.
     settings : Settings of the indexes.
+    beside : other binarisers, whose recall is shown beside: rows ``recall_sign@k`` of `binary_flat`, not timed.
     threads : int or None, pinned and recorded; None leaves FAISS as the run pinned it.
     repeats, warmup, budget_s : of `measure`, each for one building and one searching.
     corpus, **columns : of `row`.
@@ -142,7 +92,7 @@ def search_rows(
     Raises
     ------
     InputError
-        An unknown index, k above the gallery, more IVF lists than points, codes of another count or length
+        An unknown index or binariser, k above the gallery, more IVF lists than points, codes of another count or length
         than the vectors, a size that does not fit in memory, a budget that is not positive.
 
     Notes
@@ -156,7 +106,7 @@ def search_rows(
     [1.0]
     """
     settings = settings or Settings()
-    _check(data, indexes, ks, settings)
+    _check(data, indexes, ks, settings, beside)
     protocol = {"repeats": repeats, "warmup": warmup, "budget_s": budget_s}
     with faiss_threads(threads) as pinned:
         nearest = exact_nearest(data)
@@ -185,6 +135,11 @@ def search_rows(
             ]
             for k, value in recall_of_nearest(found, nearest, ks).items():
                 rows.append(row("search", f"recall@{k}", value, unit="", threads=pinned, **place))
+        if beside:
+            place = {"system": "binary_flat", "corpus": corpus, **scale, **columns}
+            for method, recall in recall_of_binarisers(data, nearest, beside, ks, settings).items():
+                for k, value in recall.items():
+                    rows.append(row("search", f"recall_{method}@{k}", value, unit="", threads=pinned, **place))
     return rows
 
 
@@ -269,7 +224,7 @@ def search_sweep(
     sizes : (queries, candidates); see `growing`.
     dim, seed, n_train : of `Synthetic`.
     **options : of `search_rows`. A k above a smaller gallery is left out there, above the largest
-        refused.
+        refused; `beside` is shown at the largest size.
 
     Raises
     ------
@@ -284,11 +239,13 @@ def search_sweep(
     names = options.get("indexes", INDEXES)
     largest = max(sizes, key=lambda size: size[1])
     settings = options.get("settings") or Settings()
-    _check(Synthetic(dim, largest[1], largest[0], n_train, seed), names, ks, settings)
+    beside = options.get("beside", ())
+    _check(Synthetic(dim, largest[1], largest[0], n_train, seed), names, ks, settings, beside)
     rows = []
     for n_query, n_base in sorted(sizes):
         here = [k for k in ks if k <= n_base]
-        rows += search_rows(Synthetic(dim, n_base, n_query, n_train, seed), ks=here, **options)
+        own = {**options, "ks": here, "beside": beside if n_base == largest[1] else ()}
+        rows += search_rows(Synthetic(dim, n_base, n_query, n_train, seed), **own)
     place = {name: value for name, value in options.items() if name in ("corpus", "run", "source")}
     for name in names:
         points = [

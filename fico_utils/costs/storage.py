@@ -7,13 +7,22 @@ embedding column is dimensions x bytes x 6 M but for ADV 2048-bit (`results/pape
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fico_utils import registry
 from fico_utils.costs.clock import row
+from fico_utils.costs.indexes import Settings, index_bytes, new_index
 from fico_utils.errors import InputError
+from fico_utils.workspace import read_arrays, write_arrays
+
+if TYPE_CHECKING:
+    from fico_utils.models.blocks import RetrievalModel
+    from fico_utils.models.training import Inputs
 
 #: The paper's collection: images, captions.
 PAPER_SCALE = (1_000_000, 5_000_000)
@@ -35,8 +44,8 @@ def per_item(embeddings: np.ndarray, bits: int | None = None) -> dict[str, float
 
     Parameters
     ----------
-    embeddings : (n, d) real embeddings; or codes: (n, bits), one element a bit, or (n, ceil(bits / 8)) uint8,
-        packed.
+    embeddings : (n, d) real embeddings, or (n, q, d), several an item; or codes: (n, bits), one element a bit, or
+        (n, ceil(bits / 8)) uint8, packed.
     bits : int, length of the codes; None for real embeddings.
 
     Returns
@@ -48,10 +57,11 @@ def per_item(embeddings: np.ndarray, bits: int | None = None) -> dict[str, float
     Raises
     ------
     InputError
-        Not an (n, d) array with rows, or a width that is neither `bits` nor its packed form.
+        Not an (n, d) or (n, q, d) array with rows, codes of more than two dimensions, or a width that is neither
+        `bits` nor its packed form.
     """
     a = np.asarray(embeddings)
-    if a.ndim != 2 or len(a) == 0:
+    if a.ndim < 2 or len(a) == 0 or (bits is not None and a.ndim != 2):
         raise InputError(f"embeddings of shape {a.shape} were given; expected (n, d) with at least one row")
     actual = a.nbytes / len(a)
     if bits is None:
@@ -76,6 +86,7 @@ def storage_rows(
     bits: int | None = None,
     features_img: np.ndarray | Sequence[np.ndarray] | None = None,
     features_txt: np.ndarray | Sequence[np.ndarray] | None = None,
+    index: tuple[float, float] | None = None,
     scales: Sequence[tuple[int, int]] = (PAPER_SCALE,),
     **columns: Any,
 ) -> list[dict[str, Any]]:
@@ -83,10 +94,11 @@ def storage_rows(
 
     Parameters
     ----------
-    img_emb, txt_emb : (n_img, d), (n_txt, d) embeddings or codes as written.
+    img_emb, txt_emb : (n_img, d), (n_txt, d) embeddings or codes as written; (n_img, q, d) where an image has several.
     bits : int, length of the codes; None for real embeddings, whose ``packed_bytes`` are undefined.
     features_img, features_txt : arrays a system needs at query time (regions, words, masks), first axis the
         item; None where it needs none, and ``feature_bytes`` is unavailable.
+    index : (bytes an image, bytes a text) that an index adds, from `index_on_top`; None gives no row for it.
     scales : (images, texts) to scale to; status ``extrapolated``.
     **columns : of `row`: system, corpus, run.
 
@@ -108,11 +120,15 @@ def storage_rows(
                 "expected the same items"
             )
         each[side]["feature_bytes"] = stored(arrays) / counts[side]
+    quantities = ["embedding_bytes", "paper_bytes", "packed_bytes", "feature_bytes"]
+    if index is not None:
+        quantities.append("index_bytes")
+        each["img"]["index_bytes"], each["txt"]["index_bytes"] = index
 
     rows = []
     for n_img, n_txt in dict.fromkeys([(counts["img"], counts["txt"]), *scales]):
         measured = (n_img, n_txt) == (counts["img"], counts["txt"])
-        for quantity in ("embedding_bytes", "paper_bytes", "packed_bytes", "feature_bytes"):
+        for quantity in quantities:
             known = quantity in each["img"] or quantity in each["txt"]
             value = n_img * each["img"].get(quantity, 0.0) + n_txt * each["txt"].get(quantity, 0.0)
             missing = "unavailable" if quantity == "feature_bytes" else "undefined"
@@ -120,3 +136,79 @@ def storage_rows(
             status = ("ok" if measured else "extrapolated") if known else missing
             rows.append(row("store", quantity, round(value) if known else None, status=status, **place))
     return rows
+
+
+# ------------------------------------------------------------------------------------------- what a system stores
+
+
+def stored_sample(system: str, model: RetrievalModel, inputs: Inputs, n_img: int = 64) -> dict[str, Any]:
+    """What a system stores of a sample, written to disk and read back: the arguments of `storage_rows`.
+
+    Embeddings or packed codes; beside them what a query needs: the fragments of cross attention (its only
+    embedding), or the contexts that a fusion head reads.
+
+    Parameters
+    ----------
+    system : str, id of the registry.
+    model : RetrievalModel, trained or not: its bytes do not depend on it.
+    inputs : Inputs, what it reads.
+    n_img : int, images of the sample; with five captions each.
+
+    Raises
+    ------
+    InputError
+        A sample of no image, or of more than there are.
+    """
+    from fico_utils.models import encoding
+
+    images, texts = inputs.image[model.image_input], inputs.text[model.text_input]
+    if not 1 <= n_img <= min(len(images), len(texts) // 5):
+        raise InputError(
+            f"a sample of {n_img} images with five captions each was asked for and {len(images)} images with "
+            f"{len(texts)} captions given; expected 1 to {min(len(images), len(texts) // 5)}"
+        )
+    images, texts, measure = images[:n_img], texts[: 5 * n_img], registry.system(system).measure
+    model.eval()
+    arrays = {
+        "img_emb": encoding.encode_side(model.encode_image, images),
+        "txt_emb": encoding.encode_side(model.encode_text, texts),
+    }
+    if measure == "hamming":
+        arrays = {name: encoding.hash_codes(a) for name, a in arrays.items()}
+    elif measure == "attention":
+        arrays = {"features_img": arrays["img_emb"], "features_txt": arrays["txt_emb"]}
+    elif measure == "rerank":
+        arrays["features_img"] = encoding.encode_side(model.image_context, images)
+        arrays["features_txt"] = encoding.encode_side(model.text_context, texts)
+    with tempfile.TemporaryDirectory() as folder:
+        write_arrays(Path(folder) / "sample.safetensors", arrays)
+        written = read_arrays(Path(folder) / "sample.safetensors")
+    if measure == "attention":  # nothing but fragments
+        written |= {"img_emb": np.empty((n_img, 0)), "txt_emb": np.empty((5 * n_img, 0))}
+    return {**written, "bits": 8 * written["img_emb"].shape[1] if measure == "hamming" else None}
+
+
+def index_on_top(sample: np.ndarray, bits: int | None = None) -> float:
+    """Bytes an item that a search index adds to the embeddings themselves, from one built over the sample.
+
+    The graph of an HNSW index; for codes the ids of an inverted file (whose lists' centres are next to nothing). An
+    item of several embeddings enters with each of them; one without any cannot be indexed: 0.
+
+    Parameters
+    ----------
+    sample : (n, d) or (n, q, d) float32 embeddings, or packed codes (n, bits / 8) uint8.
+    bits : int, length of the codes; None for real embeddings.
+    """
+    if sample.shape[-1] == 0:
+        return 0.0
+    vectors = np.ascontiguousarray(sample.reshape(-1, sample.shape[-1]))
+    if bits is None:
+        index = new_index("hnsw_flat", vectors.shape[1], len(vectors), Settings())
+        index.add(vectors)
+        added = index_bytes(index) - vectors.nbytes
+    else:
+        index = new_index("binary_ivf", bits, len(vectors), Settings(bits=bits, n_list=1, n_probe=1))
+        index.train(vectors)
+        index.add(vectors)
+        added = index_bytes(index) - vectors.nbytes - vectors[:1].nbytes
+    return added / len(sample)

@@ -54,10 +54,12 @@ class Synthetic:
         step = max(1, CHUNK_ELEMENTS // max(self.dim, INTRINSIC))
         return (min(step, n - start) for start in range(0, n, step))
 
-    def _draw(self, part: int, n: int) -> Iterator[np.ndarray]:
+    def _draw(self, part: int, n: int, start: int = 0) -> Iterator[np.ndarray]:
         random = np.random.RandomState()
         random.set_state(self._states[part])
-        for rows in self._chunks(n):
+        for rows in self._chunks(start):
+            random.normal(size=(rows, INTRINSIC))  # passed over: drawing them costs nothing beside projecting them
+        for rows in self._chunks(n - start):
             x = random.normal(size=(rows, INTRINSIC)) @ self._projection
             x *= self._frequency
             yield np.sin(x, out=x).astype(np.float32)
@@ -66,8 +68,10 @@ class Synthetic:
         """Training vectors, (n_train, dim) float32."""
         return self._whole(0, self.n_train)
 
-    def base_chunks(self) -> Iterator[np.ndarray]:
-        """Candidates, (rows, dim) float32 at a time, `n_base` in all."""
+    def base_chunks(self, start: int = 0, stop: int | None = None) -> Iterator[np.ndarray]:
+        """Candidates `start` to `stop` - 1, (rows, dim) float32 at a time; all of them by default."""
+        if (start, stop) != (0, None):
+            return self._draw(1, self.n_base if stop is None else stop, start)
         if self._kept is None and 4 * self.n_base * self.dim <= KEEP_BYTES:
             self._kept = list(self._draw(1, self.n_base))
         return self._draw(1, self.n_base) if self._kept is None else iter(self._kept)

@@ -25,7 +25,8 @@ from fico_utils.data.pictoscenes import (
     cell_targets,
 )
 
-N_REGIONS, WIDTH = 36, 192
+#: Height and width of the pictures that the backbone reads, vectors it makes of one, their width.
+SIDE, N_REGIONS, WIDTH = 96, 36, 192
 CLASSES = {
     "category": len(CATEGORY_NAMES),
     "colour": len(COLOUR_NAMES),

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import io
 import itertools
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -95,7 +96,7 @@ def read_table(path: str | Path, columns: tuple[str, ...] = ()) -> Table:
 
 def read_folder(
     folder: str | Path, name: str | None = None, *, size: int = 224, fit: str = "pad", seed: int = 0,
-    leave_out: bool = False,
+    leave_out: bool | Collection[str] | None = False,
 ) -> Corpus:  # fmt: skip
     """The corpus in a folder; pictures are read when asked for.
 
@@ -105,7 +106,8 @@ def read_folder(
     name : str, by default the folder's own.
     size, fit : see `FileImages`.
     seed : int, of the stratified split (0.8, 0.1, 0.1) that is made where there is no ``splits.csv``.
-    leave_out : bool, leave out images whose file is missing, with their captions, instead of refusing the corpus.
+    leave_out : bool, leave out images whose file is missing, with their captions, instead of refusing the corpus; or
+        the ids of the images to leave out; or None, to keep even those without a file.
 
     Raises
     ------
@@ -132,7 +134,7 @@ def read_folder(
         index.append(row_of[image])
     if not texts:
         raise InputError(f"{table.path} has no rows, expected one for each caption")
-    rows = image_files(name, folder / "images", paths, leave_out)
+    rows = image_files(name, folder / "images", list(row_of), paths, leave_out)
     labels, names = _labels(folder / "labels.csv", row_of)
     split = _splits(folder / "splits.csv", row_of)
     if split is None:
@@ -200,7 +202,7 @@ def _splits(path: Path, row_of: dict[str, int]) -> list[str] | None:
     return split
 
 
-def write_folder(folder: str | Path, captions: list[tuple], labels: list[tuple], splits: list[tuple]) -> None:
+def write_folder(folder: str | Path, captions: list[tuple], labels: list[tuple] | None, splits: list[tuple]) -> None:
     """Write ``captions.csv``, ``labels.csv`` and ``splits.csv`` from rows (image, value): atomic, captions last."""
     import pandas as pd
 
@@ -211,5 +213,30 @@ def write_folder(folder: str | Path, captions: list[tuple], labels: list[tuple],
         ("splits", "split", splits),
         ("captions", "caption", captions),
     ):
+        if rows is None:
+            continue
         with atomic_path(Path(folder) / f"{name}.csv") as temporary:
             pd.DataFrame(rows, columns=["image", column]).to_csv(temporary, index=False, lineterminator="\n")
+
+
+def export_folder(corpus: Corpus, folder: str | Path) -> Path:
+    """The folder corpus just written from a corpus with pictures: each as a PNG, its captions, labels and splits."""
+    from PIL import Image
+
+    from fico_utils.workspace import atomic_path
+
+    folder = Path(folder)
+    names = [f"{image_id}.png" for image_id in corpus.image_ids]
+    for row, name in enumerate(names):
+        with atomic_path(inside(folder / "images", name, f"image {row}")) as temporary:
+            Image.fromarray(corpus.images[row : row + 1][0]).save(temporary)
+    captions = [(names[i], text) for i, text in zip(corpus.caption_image, corpus.captions, strict=True)]
+    marks = () if corpus.labels is None else np.argwhere(corpus.labels)
+    labels = [(names[row], corpus.label_names[column]) for row, column in marks]
+    write_folder(
+        folder,
+        list(dict.fromkeys(captions)),
+        None if corpus.labels is None else labels,
+        list(zip(names, corpus.split.tolist(), strict=True)),
+    )
+    return folder

@@ -54,6 +54,7 @@ __all__ = [
     "true_of",
     "true_rows",
     "truth_matrix",
+    "unique_pairs",
 ]
 
 
@@ -118,6 +119,27 @@ def make_corpus(name: str, split_sizes: dict[str, int], seed: int = 0, first: in
         SceneImages(scenes),
         scenes,
     )
+
+
+def unique_pairs(name: str, start: int, stop: int, seed: int = 0, captions: int = 5) -> tuple[SceneImages, list[str]]:
+    """Pictures of scenes `start` to `stop` - 1, drawn on demand, and the first captions of each, scene by scene.
+
+    A slice of a stream of up to ten million pairs, no two alike, that is used and dropped: neither labels nor
+    ids are made. The first scenes are those of the test split.
+
+    Raises
+    ------
+    InputError
+        An unknown corpus, or a slice that is empty or leaves the range.
+    """
+    spec_of(name)
+    if not 0 <= start < stop <= SPLIT_START["val"]:
+        raise InputError(
+            f"scenes {start} to {stop} of {name} were asked for; expected a start from 0 and a larger end, "
+            f"up to {SPLIT_START['val']}"
+        )
+    scenes = [make_scene(name, i, seed) for i in range(start, stop)]
+    return SceneImages(scenes), [c.text for scene in scenes for c in captions_of(scene)[:captions]]
 
 
 def cell_targets(scenes) -> dict[str, np.ndarray]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,6 +25,8 @@ PIXEL_LIMIT = 100_000_000
 FITS = ("pad", "crop")
 #: What `check_images` looks for, the fatal kinds first.
 PROBLEMS = ("missing", "unreadable", "too_large", "greyscale")
+#: Bytes of all files of a corpus up to which they are read for its key; of larger ones their sizes stand for them.
+HASHED = 2**28
 
 
 def read_picture(path: str | os.PathLike, pixel_limit: int = PIXEL_LIMIT) -> Image:
@@ -104,6 +109,16 @@ class FileImages(Sequence):
             squares[place] = self._square(int(row))
         return squares
 
+    @functools.cached_property
+    def key(self) -> str:
+        """Content hash, 64 hex digits: size, fit, and the files, in order; of many files their sizes in bytes alone."""
+        sizes = [os.path.getsize(path) if os.path.exists(path) else -1 for path in self.paths]
+        digest = hashlib.sha256(f"{self.size} {self.fit} {sizes}".encode())
+        if sum(sizes) <= HASHED:
+            for path, size in zip(self.paths, sizes, strict=True):
+                digest.update(Path(path).read_bytes() if size > 0 else b"")
+        return digest.hexdigest()
+
     def original(self, row: int) -> Image:
         """A picture in its own size, for encoders that bring their own preparation."""
         return read_picture(self.paths[row], self.pixel_limit)
@@ -129,17 +144,19 @@ def file_images(corpus: Corpus) -> tuple[FileImages, np.ndarray]:
     return images, index
 
 
-def check_images(corpus: Corpus) -> dict[str, list[str]]:
+def check_images(corpus: Corpus, progress: bool = False) -> dict[str, list[str]]:
     """What is wrong with the pictures of a corpus: ids for each of `PROBLEMS`; every file is read once, none is fatal.
 
     A greyscale picture is listed but is no error: it is read as grey RGB. Files are opened one at a time.
     """
     from PIL import Image
+    from tqdm.auto import tqdm
 
     images, index = file_images(corpus)
     found: dict[str, list[str]] = {kind: [] for kind in PROBLEMS}
     gone = set(missing_files(images.paths[row] for row in index))
-    for place, (image_id, row) in enumerate(zip(corpus.image_ids, index, strict=True)):
+    bar = tqdm(corpus.image_ids, desc=f"{corpus.name}: reading every picture", unit="file", disable=not progress)
+    for place, (image_id, row) in enumerate(zip(bar, index, strict=True)):
         if place in gone:
             found["missing"].append(image_id)
             continue
@@ -159,19 +176,30 @@ def without(corpus: Corpus, image_ids: Sequence[str]) -> Corpus:
     return corpus.select([row for row, image_id in enumerate(corpus.image_ids) if image_id not in gone])
 
 
-def image_files(name: str, folder, paths: Sequence[str], leave_out: bool) -> np.ndarray:
-    """Rows of the images whose file is there: all of them, or, if the others may be left out, some.
+def image_files(
+    name: str, folder, ids: Sequence[str], paths: Sequence[str], leave_out: bool | Collection[str] | None
+) -> np.ndarray:
+    """Rows of the images that are kept: all, or, if some may be left out, those whose file is there.
+
+    Parameters
+    ----------
+    leave_out : bool, whether images without a file may be left out; or the ids of those that shall be, file or no file;
+        None keeps all.
 
     Raises
     ------
     InputError
         Files are missing; one sentence says how many and names the first.
     """
-    missing = missing_files(paths)
-    if missing and (not leave_out or len(missing) == len(paths)):
+    if leave_out is None:
+        return np.arange(len(paths))
+    listed = set() if isinstance(leave_out, bool) else set(leave_out)
+    missing = [row for row in missing_files(paths) if ids[row] not in listed]
+    if missing and (leave_out is not True or len(missing) == len(paths)):
         first = ", ".join(os.path.relpath(paths[row], folder) for row in missing[:3])
         raise InputError(
             f"Corpus {name!r}: {len(missing)} of {len(paths)} pictures are not in {folder} (first: {first}); "
-            "put them there" + ("" if len(missing) == len(paths) else ", or leave them out with leave_out=True")
+            "put them there"
+            + ("" if len(missing) == len(paths) else ", or leave them out with leave_out=True, as `fetch` lists them")
         )
-    return np.setdiff1d(np.arange(len(paths)), missing)
+    return np.setdiff1d(np.arange(len(paths)), [*missing, *(row for row, i in enumerate(ids) if i in listed)])

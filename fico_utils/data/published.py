@@ -8,7 +8,7 @@ them with Query2Label. Ids (a file name, a COCO id) travel with everything, so s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +52,7 @@ def read_published(
     size: int = 224,
     fit: str = "crop",
     complete: bool = True,
-    leave_out: bool = False,
+    leave_out: bool | Collection[str] | None = False,
 ) -> Corpus:
     """Flickr30K or MS-COCO as a `Corpus`; pictures are read when asked for.
 
@@ -65,7 +65,8 @@ def read_published(
     labels, label_ids : paths, see `read_labels`.
     size, fit : see `FileImages`.
     complete : bool, check the number of images and captions of each split against the published ones.
-    leave_out : bool, leave out images whose file is missing, with their captions, instead of refusing the corpus.
+    leave_out : bool, leave out images whose file is missing, with their captions, instead of refusing the corpus; or
+        the ids of the images to leave out; or None, to keep even those without a file.
 
     Raises
     ------
@@ -87,7 +88,7 @@ def read_published(
     pictures, rows = None, None
     if images is not None:
         paths = [inside(images, file, f"{split_json} image {i}") for i, file in zip(ids, files, strict=True)]
-        rows = image_files(name, images, paths, leave_out)
+        rows = image_files(name, images, ids, paths, leave_out)
         pictures = FileImages(paths, size, fit)
     corpus = Corpus(name, ids, texts, index, split, marks, names, pictures)
     return corpus if rows is None or len(rows) == corpus.n_img else corpus.select(rows)

@@ -17,7 +17,7 @@ PAD, START, END, UNKNOWN = range(4)
 #: Doc2Vec's first learning rate. gensim's 0.025 suits long documents: after ten passes over a caption of a dozen words
 #: the vector has hardly left the mean.
 RATE = 0.1
-_WORD = re.compile(r"[a-z0-9]+(?:'[a-z]+)?")
+_WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?")  # letters and digits of any script
 
 
 def words(caption: str) -> list[str]:
@@ -25,6 +25,8 @@ def words(caption: str) -> list[str]:
 
     >>> words("A cat's toy, left of the SUN.")
     ['a', "cat's", 'toy', 'left', 'of', 'the', 'sun']
+    >>> words("Château_rouge")
+    ['château', 'rouge']
     """
     return _WORD.findall(caption.lower())
 

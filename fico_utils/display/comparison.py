@@ -165,7 +165,7 @@ def _metrics(a: Compared, b: Compared):
         corpus = a.side.corpora[slot]
         if b.side.corpora.get(slot) != corpus:
             continue
-        for system in registry.SYSTEMS:
+        for system in registry.systems():
             for metric, k in QUALITIES:
                 pair = [run.side.quality(system, slot, direction, metric, k) for run in (a, b)]
                 if None not in pair:

@@ -149,7 +149,8 @@ def _ranking(ax: Axes, system_id: str, hits: list[Hit], top: float, height: floa
 
 def _verdict(position: int, hit: Hit) -> str:
     words = "by id" if hit.is_match else "by label" if hit.shares_label else "not"
-    return f"{position + 1}  {words}  {hit.score:.2f}"
+    score = f"{hit.score:.0f}" if hit.score == round(hit.score) and abs(hit.score) > 1 else f"{hit.score:.2f}"  # bits
+    return f"{position + 1}  {words}  {score}"
 
 
 def _key(ax: Axes) -> None:

@@ -71,11 +71,12 @@ def fig3(metrics: pd.DataFrame, corpora: Sequence[str] | None = None) -> Picture
     mine = mine[mine["split"] == "test"]
     paper = papers_rows(metrics, "metrics")
     beside = corpora_beside(mine, corpora)
-    measured = [s for s in registry.SYSTEMS if s in set(_curves(mine)["system"])]
-    shown = measured or [s for s in registry.SYSTEMS if s in set(_curves(paper)["system"])]
+    measured = [s for s in registry.systems() if s in set(_curves(mine)["system"])]
+    shown = measured or [s for s in registry.systems() if s in set(_curves(paper)["system"])]
     plotted = []
     with style():
-        figure = Figure(figsize=(COLUMN, 92 * MM))
+        legend_rows = -(-(len(shown) + 2) // 3)
+        figure = Figure(figsize=(COLUMN, (86 + 3 * legend_rows) * MM))
         axes = figure.subplots(2, 2, sharex=True, sharey="row", squeeze=False)
         for axes_row, slot in zip(axes, SLOTS, strict=True):
             own = beside.get(slot)
@@ -91,7 +92,7 @@ def fig3(metrics: pd.DataFrame, corpora: Sequence[str] | None = None) -> Picture
             ax.set_xlabel("recall")
         for ax in axes[:, 0]:
             ax.set_ylabel("precision")
-        _legend(figure, [registry.SYSTEMS[s] for s in shown], bool(measured))
+        _legend(figure, [registry.system(s) for s in shown], bool(measured))
     data = pd.concat(plotted, ignore_index=True)
     columns = ["source", "system", "corpus", "direction", "metric", "k", "value", "status", "run"]
     return Picture(figure, data[columns], _alt3(data, measured))
@@ -118,7 +119,7 @@ def _chance(mine: pd.DataFrame, paper: pd.DataFrame, own: str | None, slot: str,
 def _precision_recall(ax: Axes, ours: pd.DataFrame, theirs: pd.DataFrame, chance: pd.DataFrame) -> None:
     for frame in (theirs, ours):
         for system_id, rows in frame.groupby("system", sort=False):
-            system = registry.SYSTEMS[system_id]
+            system = registry.system(system_id)
             look = _look(system) if frame is ours else _paper_look(system.line, system.marker)
             recall = rows["k"].str[2:].astype(float)
             ax.plot(recall, rows["value"], markevery=1 if frame is ours else 2, **look)
@@ -141,11 +142,11 @@ def _legend(figure: Figure, systems: list, measured: bool) -> None:
     if measured:
         handles.append(Line2D([], [], label="paper, same markers", **_paper_look("-")))
     handles.append(Line2D([], [], label="chance", **CHANCE))
-    figure.legend(handles=handles, loc="outside lower center", ncols=3 if len(handles) <= 6 else 4)
+    figure.legend(handles=handles, loc="outside lower center", ncols=3)
 
 
 def _alt3(data: pd.DataFrame, measured: list[str]) -> str:
-    names = ", ".join(registry.SYSTEMS[s].name for s in measured) or "none of ours"
+    names = ", ".join(registry.system(s).name for s in measured) or "none of ours"
     ends = [
         f"{registry.corpus(row.corpus).name} {row.direction} {row.value:.2f}"
         for row in data[data["source"] == "chance"].itertuples()

@@ -59,6 +59,12 @@ class Picture:
     data: pd.DataFrame
     alt: str
 
+    def __post_init__(self) -> None:
+        """Lay the figure out once: found again from the last one, a layout would differ in the third digit."""
+        with style():
+            self.figure.draw_without_rendering()
+            self.figure.set_layout_engine("none")
+
     def render(self, file_format: str, dpi: int = 200) -> bytes:
         """The figure's bytes as ``svg``, ``pdf`` or ``png``, without dates."""
         metadata = {
@@ -72,7 +78,7 @@ class Picture:
             "png": {"Software": "fico_utils", "Description": self.alt},
         }
         with style(), io.BytesIO() as buffer:
-            # A figure keeps the layout it was made with; saving would give one made without any that of the style.
+            # A figure keeps the layout it was given; saving would give one without any that of the style.
             mpl.rcParams["figure.constrained_layout.use"] = False
             self.figure.savefig(buffer, format=file_format, dpi=dpi, metadata=metadata[file_format])
             return buffer.getvalue()

@@ -67,7 +67,7 @@ def summary(root: Path, profile: str, rows: Sequence[dict[str, Any]]) -> dict[st
     return {
         "profile": profile,
         "written": datetime.now(UTC).isoformat(timespec="seconds"),
-        "good": all(row["state"] == "fresh" for row in rows),
+        "good": bool(rows) and all(row["state"] == "fresh" for row in rows),
         "seconds": round(sum(r["seconds"] for r in records), 3),
         "peak_memory_bytes": max((r["peak_memory_bytes"] or 0 for r in records), default=0),
         "steps": [
@@ -122,7 +122,7 @@ def _section(title: str, *parts: str) -> str:
 
 def _head(profile: str, rows: Sequence[dict[str, Any]], records: Sequence[dict[str, Any]]) -> str:
     fresh = sum(row["state"] == "fresh" for row in rows)
-    good = fresh == len(rows)
+    good = 0 < fresh == len(rows)
     facts = [
         (f"{fresh} of {len(rows)}", "steps fresh"),
         (markup.duration(sum(r["seconds"] for r in records)), "in notebooks"),
@@ -214,15 +214,21 @@ def _tables(root: Path) -> list[Path]:
 
 
 def _figures(root: Path) -> list[Path]:
-    return sorted((root / "figures").glob("*.svg"))
+    """The paper's figures by number, then the others by name."""
+    return sorted((root / "figures").glob("*.svg"), key=lambda path: (not path.stem.startswith("fig"), path.stem))
+
+
+def _name(path: Path) -> str:
+    """``Table 2`` of ``table2.html``, ``Chance corrected`` of ``chance_corrected.svg``."""
+    stem = re.sub(r"^(table|fig)(\d+)$", r"\1 \2", path.stem)
+    return escape(re.sub(r"^fig ", "figure ", stem).replace("_", " ").capitalize())
 
 
 def _inline_table(path: Path) -> str:
     """The content of a table's HTML file, without the document around it."""
     text = path.read_text(encoding="utf-8")
     body = re.search(r"<body[^>]*>(.*)</body>", text, re.DOTALL | re.IGNORECASE)
-    name = escape(re.sub(r"(\d+)$", r" \1", path.stem).capitalize())
-    return f'<h3>{name}</h3>\n<div class="scroll">{body.group(1) if body else text}</div>'
+    return f'<h3>{_name(path)}</h3>\n<div class="scroll">{body.group(1) if body else text}</div>'
 
 
 def _gallery(root: Path) -> str:
@@ -232,10 +238,9 @@ def _gallery(root: Path) -> str:
         said = [re.search(rf"<{tag}[^>]*>(.*?)</{tag}>", text, re.DOTALL) for tag in ("desc", "dc:title", "title")]
         alt = next((" ".join(match.group(1).split()) for match in said if match), path.stem)
         data = base64.b64encode(path.read_bytes()).decode()
-        name = escape(re.sub(r"(\d+)$", r" \1", path.stem).capitalize())
         figures.append(
             f'<figure><img alt="{escape(alt, quote=True)}" src="data:image/svg+xml;base64,{data}">'
-            f"<figcaption>{name}</figcaption></figure>"
+            f"<figcaption>{_name(path)}</figcaption></figure>"
         )
     return f'<div class="gallery">{"".join(figures)}</div>' if figures else ""
 

@@ -35,7 +35,7 @@ def table_rows(families: Mapping[str, str], mine: pd.DataFrame, paper: pd.DataFr
     """(group, printed name) -> system id: the paper's rows, then systems that the paper has nowhere."""
     rows = {(family, registry.system(SYSTEM_IDS[n]).name): SYSTEM_IDS[n] for n, family in families.items()}
     groups = list(dict.fromkeys(families.values()))
-    for system in registry.SYSTEMS.values():
+    for system in registry.systems().values():
         group = next((g for g in groups if GROUPS[g] == system.family), None)
         if group and not system.paper_names and system.id in set(mine["system"]):
             rows[group, system.name] = system.id

@@ -178,6 +178,6 @@ def stamp(mine: pd.DataFrame, beside: Mapping[str, str]) -> str:
         registry.corpus(c).name + (f" (beside {registry.corpus(s).name})" if c != s else "") for s, c in beside.items()
     ]
     text = f"Ours: {run_name(mine)}, test split of {' and '.join(where)}."
-    if any(not registry.corpus(c).photographs for c in beside.values()):
+    if any(registry.corpus(c).kind == "drawn" for c in beside.values()):
         text += " PictoScenes are drawn scenes: these are not results on photographs."
     return text

@@ -140,26 +140,3 @@ def heatmap(frame: pd.DataFrame, title: str, note: str) -> Picture:
         ax.set(title=f"{title} ({note})", xlabel="", ylabel="")
         ax.tick_params(length=0, labelrotation=0)
     return Picture(figure, frame.set_axis(labels, axis=1).reset_index(), f"{title}, a cell for each system and column.")
-
-
-def tie_gap(table: pd.DataFrame, title: str = "") -> Picture:
-    """Recall under the best, expected and worst order of tied items: a bar from worst to best for each system.
-
-    Parameters
-    ----------
-    table : DataFrame with columns system, optimistic, expected, pessimistic (fractions).
-    """
-    with style():
-        figure = Figure(figsize=(PAGE * 0.62, (14 + 8 * len(table)) * MM))
-        ax = figure.subplots()
-        for row, line in enumerate(table.itertuples()):
-            system = registry.system(line.system)
-            ax.plot(
-                [100 * line.pessimistic, 100 * line.optimistic], [row, row], color=system.colour, linewidth=4, alpha=0.4
-            )
-            ax.plot(100 * line.expected, row, system.marker, color=system.colour, markersize=5)
-        ax.set_yticks(range(len(table)), [registry.system(s).name for s in table.system])
-        ax.set_ylim(len(table) - 0.5, -0.5)
-        ax.set_title(title)
-        ax.set_xlabel("R@1, %: worst to best order of tied items; marker: expected value")
-    return Picture(figure, table, "Recall at 1 under the best, expected and worst order of tied items.")

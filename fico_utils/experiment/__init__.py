@@ -8,11 +8,11 @@ training pass ``train=True``.
 
 from __future__ import annotations
 
+from fico_utils.data.corpus import SPLITS
+from fico_utils.experiment.corpora import corpus
 from fico_utils.experiment.features import (
     PRETRAINING,
-    SPLITS,
     backbone,
-    corpus,
     doc2vec,
     doc2vec_weights,
     inputs,
@@ -31,12 +31,13 @@ from fico_utils.experiment.systems import (
     validation,
     weights_origin,
 )
-from fico_utils.experiment.weights import origin, ship
+from fico_utils.experiment.weights import backbone_name, origin, ship
 
 __all__ = [
     "PRETRAINING",
     "SPLITS",
     "backbone",
+    "backbone_name",
     "comparable",
     "corpus",
     "doc2vec",

@@ -13,7 +13,8 @@ import numpy as np
 from fico_utils import registry
 from fico_utils.errors import InputError
 from fico_utils.experiment import weights as disk
-from fico_utils.experiment.features import corpus, feature_keys, inputs, vocabulary
+from fico_utils.experiment.corpora import corpus
+from fico_utils.experiment.features import feature_keys, inputs, vocabulary, widths
 from fico_utils.workspace import Run, key_of, profile_settings, read_metadata, source_key
 
 if TYPE_CHECKING:
@@ -21,23 +22,24 @@ if TYPE_CHECKING:
     from fico_utils.models.training import Inputs
 
 #: The parameters of a profile by which its weights differ from another's.
-TRAINING = ("n_train", "backbone_epochs", "doc2vec_epochs", "epochs", "sizes")
+TRAINING = ("n_train", "backbones", "doc2vec_epochs", "epochs", "sizes")
 
 
 def new_model(run: Run, system: str, name: str) -> RetrievalModel:
     """An untrained system, sized to a corpus and seeded."""
     import torch
 
-    from fico_utils.data.features import WIDTH
     from fico_utils.models import model_class
 
     cls = model_class(system)
+    d_region, d_global = widths(run, name)
     sizes = {
-        "d_region": WIDTH,
-        "d_global": 2 * WIDTH,
+        "d_region": d_region,
+        "d_patch": d_region,
+        "d_global": d_global,
         "d_text": 300,
         "n_words": len(vocabulary(run, name)),
-        "n_images": run["n_train"][name],
+        "n_images": int((corpus(run, name).split == "train").sum()),
         "n_labels": len(corpus(run, name).label_names),
         "bits": registry.system(system).bits,
     }
@@ -81,16 +83,22 @@ def train(run: Run, system: str, name: str, live: bool = True) -> RetrievalModel
     ----------
     live : bool, train it where this run has not; otherwise shipped weights serve where they match.
     """
-    import torch
+    if system in registry.CONFIGURED:
+        from fico_utils.models.pretrained_corpus import model_of
+
+        return model_of(run["pretrained"], system)
 
     from fico_utils.models.training import fit
 
     model, system = new_model(run, system, name), registry.system(system).trained
 
+    described = spec(run, system, name)
+
     def build() -> dict[str, np.ndarray]:
+        data = inputs(run, system, name, "train")
         fit(
             model,
-            inputs(run, system, name, "train"),
+            replace(data, key=key_of(data.key, source_key(*described[2]))),  # other code starts over
             seed=run.seed,
             epochs=run["epochs"][system],
             validate=validation(run, system, name),
@@ -99,8 +107,8 @@ def train(run: Run, system: str, name: str, live: bool = True) -> RetrievalModel
         )
         return {n: t.numpy() for n, t in model.weights().items()}
 
-    arrays = disk.weights(run, *spec(run, system, name), build, live)
-    model.load_state_dict({n: torch.from_numpy(a) for n, a in arrays.items()}, strict=False)
+    arrays = disk.weights(run, *described, build, live)
+    disk.load(model, arrays, f"{system}__{name}")
     return model.eval()
 
 
@@ -120,6 +128,8 @@ def provider(run: Run, system: str, name: str) -> Run:
     ``shipped/``: the features of one backbone mean nothing to a system trained on another's. Weights of its own profile
     come first, then those of `standard`. Failing both, it trains.
     """
+    if system in registry.CONFIGURED:
+        return run
     trained = registry.system(system).trained
     if trained in run["epochs"]:
         own = spec(run, system, name)
@@ -130,7 +140,9 @@ def provider(run: Run, system: str, name: str) -> Run:
         if (disk.SHIPPED / profile / f"{trained}__{name}.safetensors").is_file():
             defaults = run.settings if profile == run.profile else profile_settings(profile)
             settings = run.settings | {k: defaults[k] for k in (*TRAINING, "seed")}
-            shipped = replace(run, root=run.path("shipped", profile), settings=settings, seed=settings["seed"])
+            shipped = replace(
+                run, profile=profile, root=run.path("shipped", profile), settings=settings, seed=settings["seed"]
+            )
             if disk.shipped(*spec(shipped, system, name)[:2]) is not None:
                 return shipped
     return run
@@ -144,6 +156,10 @@ def embeddings(run: Run, system: str, name: str, split: str = "test") -> dict[st
     dict of ndarray: ``img`` and ``txt``, float32 (n, d) or packed codes uint8 (n, bits / 8); or ``sim_i2t``
     (n_img, n_txt) float32 of a system with attention at query time, and ``sim_t2i`` where the directions differ.
     """
+    if system in registry.CONFIGURED:
+        from fico_utils.models.pretrained_corpus import served
+
+        return served(run, system, corpus(run, name).subset(split), split)
     run = provider(run, system, name)
     model = train(run, system, name, live=False)
     data, measure = inputs(run, system, name, split), registry.system(system).measure
@@ -203,5 +219,7 @@ def validation(run: Run, system: str, name: str) -> Callable[[RetrievalModel], f
 
 
 def weights_origin(run: Run, system: str, name: str) -> str:
-    """Where the weights that serve for a system came from: ``trained`` in this run, or ``shipped``."""
+    """Where the weights that serve for a system came from: ``trained`` in this run, ``shipped`` or ``pretrained``."""
+    if system in registry.CONFIGURED:
+        return "pretrained"
     return disk.origin(provider(run, system, name), f"{registry.system(system).trained}__{name}")

@@ -10,13 +10,16 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fico_utils import registry
 from fico_utils.errors import InputError
 from fico_utils.workspace import Run, atomic_path, key_of, read_arrays, read_metadata, source_key, write_arrays
+
+if TYPE_CHECKING:
+    from fico_utils.models.blocks import RetrievalModel
 
 SHIPPED = Path(__file__).parents[1] / "weights"
 
@@ -50,6 +53,22 @@ def weights(
     return _widened(arrays)
 
 
+def load(model: RetrievalModel, arrays: dict[str, np.ndarray], name: str) -> None:
+    """Put weights into a model.
+
+    Raises
+    ------
+    InputError
+        Other arrays than the model has: a file of another system, or cut off.
+    """
+    import torch
+
+    wanted = {n: tuple(t.shape) for n, t in model.weights().items()}
+    if wanted != {n: a.shape for n, a in arrays.items()}:
+        raise InputError(f"models/{name} holds other arrays than {name} has here; delete it and run again")
+    model.load_state_dict({n: torch.from_numpy(a) for n, a in arrays.items()}, strict=False)
+
+
 def _widened(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {n: a.astype(np.float32) if a.dtype == np.float16 else a for n, a in arrays.items()}
 
@@ -62,31 +81,62 @@ def shipped(name: str, settings: dict[str, Any]) -> dict[str, np.ndarray] | None
     return None
 
 
+def backbone_name(run: Run, kind: str) -> str:
+    """Name of the weights behind ``regions``, which SCAN's family and the hashing systems read, or ``patches`` (VLP).
+
+    In the paper the two differ in what they have seen: a detector learned from a hundred thousand pictures, the
+    encoders of the VLP systems from millions of pairs. So a profile gives each a number of scenes and of epochs; where
+    these are equal, one backbone is both.
+    """
+    one = run["backbones"]["patches"] == run["backbones"]["regions"]
+    return "backbone" if kind == "regions" or one else "patch_backbone"
+
+
 def ship(run: Run) -> list[Path]:
-    """Copy all weights trained in a run to the package, where they serve notebooks that stand alone; their paths.
+    """Copy the weights trained in a run to the package, a card beside each, to serve notebooks that stand alone; paths.
+
+    What a run trains is what its profile gives epochs, and its live backbones.
 
     Raises
     ------
     InputError
         Weights of the run that are missing, or that were shipped themselves.
     """
+    from fico_utils.experiment import cards
+
     trained = dict.fromkeys(registry.system(s).trained for s in run["systems"])
-    names = ["backbone", "doc2vec", "query2label", *(f"{s}__{c}" for s in trained for c in run["corpora"])]
+    # people's own words need a Doc2Vec of their own
+    own = [c for c in run["corpora"] if registry.corpus(c).kind != "drawn"]
+    names = [
+        *dict.fromkeys(backbone_name(run, kind) for kind in run["live_backbones"]),
+        *("doc2vec", *(f"doc2vec__{c}" for c in own)),
+        *(["query2label"] if "query2label" in run["epochs"] else []),
+        *(f"{s}__{c}" for s in trained if s in run["epochs"] for c in run["corpora"]),
+    ]
     for name in names:
         path = run.path("models", f"{name}.safetensors")
         if not path.is_file() or origin(run, name) != "trained":
             raise InputError(f"{path} was not trained in this run; run notebooks 01, 02 and 03 first")
+    written = cards.write(run, names, SHIPPED / run.profile)
     for name in names:
         with atomic_path(SHIPPED / run.profile / f"{name}.safetensors") as temporary:
             shutil.copyfile(run.path("models", f"{name}.safetensors"), temporary)
-    return [SHIPPED / run.profile / f"{name}.safetensors" for name in names]
+    return [*(SHIPPED / run.profile / f"{name}.safetensors" for name in names), *written]
 
 
 def origin(run: Run, name: str) -> str:
     """Where weights came from: ``trained`` in this run, or ``shipped``."""
-    return read_metadata(run.path("models", f"{name}.safetensors"))["origin"]
+    return _said(run.path("models", f"{name}.safetensors"), "origin")
 
 
 def content(run: Run, name: str) -> str:
     """Hash of the weights that this run uses under a name, whether trained in it or shipped."""
-    return read_metadata(run.path("models", f"{name}.safetensors"))["content"]
+    return _said(run.path("models", f"{name}.safetensors"), "content")
+
+
+def _said(path: Path, what: str) -> str:
+    """One entry of the header of a file of weights."""
+    found = read_metadata(path)
+    if what not in found:
+        raise InputError(f"{path} is no file of weights of ours; delete it and run again")
+    return found[what]

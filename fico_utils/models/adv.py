@@ -10,10 +10,11 @@ words); both code lengths read regions, where the released short-code model read
 are drawn in each step, as the original draws 10 of 30, and they are made by rules (data/rewriting.py), not translation.
 Different on purpose: tanh has a slope in units of 1 / bits on both sides, for with the original's constants codes stay
 near-linear and signs cut much of them away; cells of a grid get learned positions, which detected boxes do not need;
-convolutions start at words only, never at padding; gradient clipping works (a slip disables it there); captions of one
-image are no negatives. No concept head: its weight is a thousandth of the rest, its targets were mined from files that
-do not exist here, and category labels are what codes are judged with. `original=True` restores slopes, missing
-positions and negatives.
+the rate falls as a cosine; the terms of rewritten captions are on, as published (the release leaves them off unless
+asked); convolutions start at words only, never at padding; gradient clipping works (a slip disables it there); captions
+of one image are no negatives. No concept head: its weight is a thousandth of the rest, its targets were mined from
+files that do not exist here, and category labels are what codes are judged with. `original=True` restores slopes,
+missing positions and negatives.
 """
 
 from __future__ import annotations

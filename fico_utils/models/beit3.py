@@ -7,7 +7,7 @@ projection), which no class of transformers has, hence the 20 lines below.
 
 Scaled down: width, depth, epochs, learning rate. Different on purpose, each restored by `original=True` where it can
 be: captions of the same image are not negatives of each other; the temperature is clamped at 100 as in CLIP. Image
-tokens are the region features of the shared backbone, which stands in for the pre-training nobody can repeat on a
+tokens are the patch features of a pre-trained backbone, which stands in for the pre-training nobody can repeat on a
 laptop. The sub-norm gains of the original initialisation are left at 1: its wrapper overwrites them.
 """
 
@@ -29,16 +29,16 @@ class Beit3Config:
 
     Attributes
     ----------
-    d_region, n_regions : int, image input (n_regions, d_region).
+    d_patch, n_patches : int, image input (n_patches, d_patch).
     n_words, max_words : int, vocabulary and longest caption, specials included.
     width, depth, heads : int, transformer; the original base model has 768, 12, 12.
     dropout : float
     original : bool, same-image captions are negatives and the temperature is free, as released.
     """
 
-    d_region: int
+    d_patch: int
     n_words: int
-    n_regions: int = 36
+    n_patches: int = 36
     max_words: int = 40
     width: int = 192
     depth: int = 2
@@ -93,25 +93,25 @@ class Tower(nn.Module):
 
 
 class Beit3(RetrievalModel):
-    """Regions (B, R, d_region) and tokens (B, L) -> unit vectors (B, width); cosine; one symmetric matrix."""
+    """Patches (B, R, d_patch) and tokens (B, L) -> unit vectors (B, width); cosine; one symmetric matrix."""
 
-    image_input, text_input = "regions", "tokens"
+    image_input, text_input = "patches", "tokens"
     recipe = Recipe(batch_size=128, lr=1e-3, weight_decay=0.05, warmup=0.1, schedule="cosine", clip=1.0)
     Config = Beit3Config
 
     def __init__(self, config: Beit3Config) -> None:
         super().__init__(config)
-        self.patch = nn.Linear(config.d_region, config.width)
+        self.patch = nn.Linear(config.d_patch, config.width)
         self.cls = nn.Parameter(torch.zeros(1, 1, config.width))
         self.word = nn.Embedding(config.n_words, config.width, padding_idx=0)
-        self.image_tower = Tower(config, config.n_regions + 1)
+        self.image_tower = Tower(config, config.n_patches + 1)
         self.text_tower = Tower(config, config.max_words)
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
         nn.init.normal_(self.word.weight, std=0.02)
 
-    def encode_image(self, regions: Tensor) -> Tensor:
-        cls = self.cls.expand(len(regions), -1, -1)
-        return self.image_tower(torch.cat([cls, self.patch(regions)], 1))
+    def encode_image(self, patches: Tensor) -> Tensor:
+        cls = self.cls.expand(len(patches), -1, -1)
+        return self.image_tower(torch.cat([cls, self.patch(patches)], 1))
 
     def encode_text(self, tokens: Tensor) -> Tensor:
         parts, back = by_length(word_mask(tokens).sum(1))
@@ -120,6 +120,6 @@ class Beit3(RetrievalModel):
         return torch.cat([self.text_tower(self.word(t), word_mask(t)) for t in trimmed])[back]
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        image, text = self.encode_image(batch["regions"]), self.encode_text(batch["tokens"])
+        image, text = self.encode_image(batch["patches"]), self.encode_text(batch["tokens"])
         scale = self.logit_scale if self.config.original else self.logit_scale.clamp(max=math.log(100))
         return {"loss": contrastive(scale.exp() * image @ text.T, None if self.config.original else batch["image"])}

@@ -11,7 +11,8 @@ The Q-Former, its text embeddings and the ViT are those of transformers, which h
 The original caches the keys and values of the queries for the captioning pass. Here one pass over [queries; text], in
 which queries do not see text and text sees what is before it, gives both: the same numbers.
 
-Scaled down: widths, depths, queries (32), epochs, batch. The vision tower is the hybrid of our X-VLM, trained with the
+Scaled down: widths, depths (of two layers the first has cross-attention), epochs, batch; the learning rate is that of
+training from scratch, and gradients are clipped. The vision tower is the hybrid of our X-VLM, trained with the
 rest, where the original has a pre-trained ViT-g; its last norm is the LayerNorm before the Q-Former. Different on
 purpose: the logarithm of the temperature is learnt, as in our X-VLM, and clamped to [0.001, 0.5] (`original=True`: not
 clamped).
@@ -39,7 +40,7 @@ from fico_utils.models.blocks import (
     trim,
     word_mask,
 )
-from fico_utils.models.xvlm import RegionViT, spread
+from fico_utils.models.xvlm import PatchViT, spread
 
 SMOOTHING = 0.1  # of the contrastive and of the captioning targets
 
@@ -50,34 +51,34 @@ class Blip2Config:
 
     Attributes
     ----------
-    d_region, n_regions : int, image input (n_regions, d_region), the cells of a square grid, row by row.
+    d_patch, n_patches : int, image input (n_patches, d_patch), the cells of a square grid, row by row.
     n_words, max_words : int, vocabulary and longest caption, specials included.
     width, heads : int, of every layer; 1408 for vision and 768 for the Q-Former originally, 12 heads.
     n_vision_layers, n_layers : int, of the vision tower and of the Q-Former; 39 and 12 originally.
-    n_queries : int; 32 originally.
+    n_queries : int, embeddings of a picture.
     d_embed : int, width of an embedding; 256 originally.
     dropout : float
     original : bool, the temperature is free.
     """
 
-    d_region: int
+    d_patch: int
     n_words: int
-    n_regions: int = 36
+    n_patches: int = 36
     max_words: int = 40
     width: int = 128
     heads: int = 4
     n_vision_layers: int = 1
     n_layers: int = 2
-    n_queries: int = 8
+    n_queries: int = 32
     d_embed: int = 128
     dropout: float = 0.1
     original: bool = False
 
 
 class Blip2(FusionModel):
-    """Regions (B, R, d_region) -> unit vectors (B, n_queries, d_embed), tokens (B, L) -> unit vectors (B, d_embed)."""
+    """Patches (B, R, d_patch) -> unit vectors (B, n_queries, d_embed), tokens (B, L) -> unit vectors (B, d_embed)."""
 
-    image_input, text_input = "regions", "tokens"
+    image_input, text_input = "patches", "tokens"
     adds_cosine = True
     recipe = Recipe(batch_size=64, lr=1e-3, weight_decay=0.05, warmup=0.1, schedule="cosine", clip=1.0)
     Config = Blip2Config
@@ -85,7 +86,7 @@ class Blip2(FusionModel):
     def __init__(self, config: Blip2Config) -> None:
         super().__init__(config)
         c = config
-        self.vision = RegionViT(c.d_region, c.n_regions, c.width, c.n_vision_layers, c.heads, c.dropout)
+        self.vision = PatchViT(c.d_patch, c.n_patches, c.width, c.n_vision_layers, c.heads, c.dropout)
         qformer = Blip2QFormerConfig(
             vocab_size=c.n_words + 1,  # the last id starts a caption that is to be told, not read
             max_position_embeddings=c.max_words,
@@ -121,7 +122,7 @@ class Blip2(FusionModel):
         return temperature if self.config.original else temperature.clamp(0.001, 0.5)
 
     def image_context(self, features: Tensor) -> Tensor:
-        """Vision tokens (B, 1 + R, width) of regions, after the last norm, the CLS first."""
+        """Vision tokens (B, 1 + R, width) of patches, after the last norm, the CLS first."""
         return self.vision(features)
 
     def text_context(self, features: Tensor) -> Tensor:
@@ -199,7 +200,7 @@ class Blip2(FusionModel):
         return torch.cat(queries)[back], loss
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        image, tokens = self.image_context(batch["regions"]), trim(batch["tokens"])
+        image, tokens = self.image_context(batch["patches"]), trim(batch["tokens"])
         queries, lm = self._tell(image, tokens)
         embedded = F.normalize(self.image_projection(queries), dim=-1)
         logits = self.similarity(embedded, self.embed_text(tokens)) / self.temperature

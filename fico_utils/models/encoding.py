@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from fico_utils.errors import InputError
-from fico_utils.models.blocks import FusionModel, RetrievalModel, binarise
+from fico_utils.models.blocks import FusionModel, RetrievalModel
 from fico_utils.models.training import Inputs, as_tensor
 
 
@@ -40,8 +40,8 @@ def encode_side(encoder: Callable[[Tensor], Tensor], features: np.ndarray, batch
 
 
 def hash_codes(embeddings: np.ndarray) -> np.ndarray:
-    """Packed hash codes (n, bits / 8) uint8 of real codes (n, bits), by sign."""
-    return np.packbits(binarise(torch.from_numpy(embeddings)).numpy() > 0, axis=1)
+    """Packed hash codes (n, bits / 8) uint8 of real codes (n, bits), by sign; 0 is positive, as in `binarise`."""
+    return np.packbits(embeddings >= 0, axis=1)
 
 
 @torch.inference_mode()

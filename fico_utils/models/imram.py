@@ -10,11 +10,11 @@ The context vectors are never built. Cosines come from the Gram form, as in SCAN
 fragments are projected once and not once a pair; W q of the first step is the caption's (or picture's) alone; and there
 is no gate after the last step, whose query nobody reads. All of it is exact.
 
-Scaled down: the joint width (1024), words (300), batches (32 for 128; `scan` says why). The default is two steps by
-words: the first is SCAN, the second is the first that the memory acts on. A third doubles the time of a pair, since its
-gate needs 4 d^2 more products a word; regions are more than words, so asking by them takes as long again, and both
-together three times as long. The original ships two settings: three steps by words, and one step by regions, which is
-SCAN, since the gate then never acts.
+Scaled down: the joint width (1024), words (300), batches (32 for 128; `scan` says why), epochs. The default is two
+steps by words: the first is SCAN, the second is the first that the memory acts on. A third doubles the time of a pair,
+since its gate needs 4 d^2 more products a word; regions are more than words, so asking by them takes as long again, and
+both together three times as long. The original ships two settings: three steps by words, and one step by regions, which
+is SCAN, since the gate then never acts.
 
 Different on purpose: captions of the same image are no negatives, and the gate starts open (`original=True` undoes
 both); float32 scores; each image encoded once; no global vectors, which the original computes and does not read.

@@ -1,6 +1,6 @@
 """Query2Label, the label generator (Liu et al., 2021): every category is a learned query that looks at the picture.
 
-A transformer encoder layer reads the regions; in two decoder layers each category's query attends to them, and a linear
+A transformer encoder layer reads the patches; in two decoder layers each category's query attends to them, and a linear
 layer of its own turns what it found into one logit. The decoder has no self-attention, as in the released code: the
 categories do not see each other, and permuting them permutes the logits. FiCo-ITR labels Flickr30K with it.
 
@@ -8,8 +8,9 @@ The loss is binary cross entropy whose easy negatives count less: positives are 
 p^g- after p is lowered by `clip`, and no gradient runs through the weights. With g+ = g- = clip = 0 it is plain cross
 entropy. Asymmetric losses bias the scores, so 0.5 is no neutral threshold: `best_threshold` chooses it on validation.
 
-Scaled down: width (2048), input (regions of the shared backbone for a feature map at 448 pixels), epochs. The original
-adds sine positions to the keys; learned ones do the same on 36 cells. Moving averages of the weights are left out.
+Scaled down: width (2048), input (patches of a small backbone for a feature map at 448 pixels), epochs. The original
+adds sine positions to the keys; learned ones do the same on 36 cells. They also enter the values. Moving averages of
+the weights and dropout are left out; the loss is summed over the categories, not divided by their number.
 """
 
 from __future__ import annotations
@@ -30,16 +31,16 @@ class Query2LabelConfig:
 
     Attributes
     ----------
-    d_region, n_regions : int, image input (n_regions, d_region).
+    d_patch, n_patches : int, image input (n_patches, d_patch).
     n_labels : int
     width, heads, n_decoder_layers : int
     dropout : float
     focus_positive, focus_negative, clip : float, g+, g- and the margin of the asymmetric loss; 0, 2 and 0 as released.
     """
 
-    d_region: int
+    d_patch: int
     n_labels: int
-    n_regions: int = 36
+    n_patches: int = 36
     width: int = 128
     heads: int = 4
     n_decoder_layers: int = 2
@@ -68,9 +69,9 @@ class QueryLayer(nn.Module):
 
 
 class Query2Label(RetrievalModel):
-    """Regions (B, R, d_region) -> logits (B, n_labels); it reads no captions."""
+    """Patches (B, R, d_patch) -> logits (B, n_labels); it reads no captions."""
 
-    image_input, text_input = "regions", ""
+    image_input, text_input = "patches", ""
     image_extra = ("labels",)
     recipe = Recipe(batch_size=64, lr=3e-3, weight_decay=1e-2, warmup=0.2, schedule="cosine", clip=1.0)
     Config = Query2LabelConfig
@@ -78,8 +79,8 @@ class Query2Label(RetrievalModel):
     def __init__(self, config: Query2LabelConfig) -> None:
         super().__init__(config)
         c = config
-        self.narrow = nn.Linear(c.d_region, c.width)
-        self.positions = nn.Parameter(torch.randn(c.n_regions, c.width) * 0.02)
+        self.narrow = nn.Linear(c.d_patch, c.width)
+        self.positions = nn.Parameter(torch.randn(c.n_patches, c.width) * 0.02)
         self.encoder = nn.TransformerEncoderLayer(c.width, c.heads, 4 * c.width, c.dropout, batch_first=True)
         self.categories = nn.Parameter(torch.randn(c.n_labels, c.width))
         self.layers = nn.ModuleList(QueryLayer(c.width, c.heads, c.dropout) for _ in range(c.n_decoder_layers))
@@ -89,7 +90,7 @@ class Query2Label(RetrievalModel):
         nn.init.xavier_uniform_(self.weight)
 
     def encode_image(self, features: Tensor) -> Tensor:
-        """Logits (B, n_labels) of regions."""
+        """Logits (B, n_labels) of patches."""
         memory = self.encoder(self.narrow(features) + self.positions)
         queries = self.categories.expand(len(memory), -1, -1)
         state = torch.zeros_like(queries)
@@ -99,7 +100,7 @@ class Query2Label(RetrievalModel):
 
     def loss(self, outputs: Batch) -> dict[str, Tensor]:
         c = self.config
-        logits = self.encode_image(outputs["regions"])
+        logits = self.encode_image(outputs["patches"])
         return {"loss": asymmetric(logits, outputs["labels"], c.focus_positive, c.focus_negative, c.clip)}
 
 

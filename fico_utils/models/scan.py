@@ -5,12 +5,13 @@ context are compared by cosine and pooled. The context vectors are never built: 
 the context fragments, <q, ctx> = sum_x a_x S_xq and |ctx|^2 = a^T G a, so memory falls from B*B*L*d to B*B*L*R. Cosine
 does not see the length of ctx either, so the softmax needs no denominator.
 
-Padding never enters: pad words are left out of both norms, of the softmax over words, and of the pooling. Different on
-purpose: captions of the same image are no negatives (`original=True` restores them); scores are float32, where the
-original stored float64; each image is encoded once, not five times. Batches of 32 with a warm-up, where the original
-has 128 and none: from scratch on small data the hardest of 127 negatives is so hard that all scores collapse to one
-value, and the loss stays at twice the margin a pair for epochs. The single t2i model with mean pooling is the default;
-the two-model average of the literature has no released code, and FiCo-ITR's numbers are those of one model.
+Scaled down: widths (1024, words 300), epochs; the learning rate is that of small batches. Padding never enters: pad
+words are left out of both norms, of the softmax over words, and of the pooling. Different on purpose: captions of the
+same image are no negatives (`original=True` restores them); scores are float32, where the original stored float64; each
+image is encoded once, not five times. Batches of 32 with a warm-up, where the original has 128 and none: from scratch
+on small data the hardest of 127 negatives is so hard that all scores collapse to one value, and the loss stays at twice
+the margin a pair for epochs. The single t2i model with mean pooling is the default; the two-model average of the
+literature has no released code, and FiCo-ITR's numbers are those of one model.
 """
 
 from __future__ import annotations

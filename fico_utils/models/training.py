@@ -1,8 +1,9 @@
 """One `fit` for every system; it knows none of them by name.
 
 An epoch shows every image once, with one of its captions drawn at random; five of ours are one of the originals', which
-go over all pairs. Each epoch is a function of the weights, the optimiser and (seed, epoch), so a run that was killed
-goes on where it stopped and ends with the same weights.
+go over all pairs. So two captions of one image never meet in a batch here; that they are no negatives of each other
+matters to whoever trains on batches of their own. Each epoch is a function of the weights, the optimiser and (seed,
+epoch), so a run that was killed goes on where it stopped and ends with the same weights.
 """
 
 from __future__ import annotations
@@ -56,8 +57,8 @@ class Inputs:
                     raise InputError(
                         f"{kind} features {name!r} have {len(array)} rows; expected one for each of {n} items"
                     )
-                if array.dtype.kind == "f" and not np.isfinite(array).all():
-                    row = int(np.flatnonzero(~np.isfinite(array).reshape(len(array), -1).all(1))[0])
+                row = _not_finite(array)
+                if row is not None:
                     raise InputError(f"{kind} features {name!r} hold NaN or infinity in row {row}; extract them again")
 
     def batch(self, model: RetrievalModel, captions: np.ndarray) -> Batch:
@@ -69,9 +70,20 @@ class Inputs:
         return {**by_image, **by_caption, "image": torch.from_numpy(images)}
 
 
+def _not_finite(array: np.ndarray, block: int = 4096) -> int | None:
+    """The first row that holds NaN or infinity, if any; in blocks, as the array may be mapped."""
+    if array.dtype.kind != "f":
+        return None
+    for start in range(0, len(array), block):
+        finite = np.isfinite(array[start : start + block]).reshape(len(array[start : start + block]), -1).all(1)
+        if not finite.all():
+            return start + int(finite.argmin())
+    return None
+
+
 def as_tensor(array: np.ndarray) -> Tensor:
     """float32 or int64 tensor of an array; features are stored as float16."""
-    made = torch.from_numpy(np.ascontiguousarray(array))
+    made = torch.from_numpy(np.require(array, requirements="CW"))  # mapped arrays are read-only
     return made.float() if made.is_floating_point() else made.long()
 
 
@@ -114,7 +126,8 @@ def fit(
     Raises
     ------
     InputError
-        `folder` holds a checkpoint of another configuration, or fewer than one epoch is asked for.
+        Fewer than one epoch is asked for, fewer than two images are given, or features that the model reads are
+        missing. A checkpoint of another configuration is no error: training starts over.
     FloatingPointError
         The loss became NaN or infinite; the checkpoints on disk are the last good ones.
     """
@@ -122,6 +135,12 @@ def fit(
 
     if epochs < 1:
         raise InputError(f"{label} was given {epochs} epochs; expected at least 1")
+    wanted = [n for n in (model.image_input, *model.image_extra) if n not in train.image]
+    wanted += [n for n in (model.text_input, *model.text_extra) if n and n not in train.text]
+    if wanted:
+        raise InputError(f"{label} needs {wanted[0]!r}, which the inputs lack; expected those of the training split")
+    if len(np.unique(train.caption_image)) < 2:
+        raise InputError(f"{label} was given captions of one image only; expected at least two images")
     recipe = model.recipe
     steps = math.ceil(len(np.unique(train.caption_image)) / recipe.batch_size)
     optimisers = _optimisers(model)
@@ -179,7 +198,8 @@ def _epoch(
         if not torch.isfinite(terms["loss"]):
             raise FloatingPointError(
                 f"the loss of {type(model).__name__} is {terms['loss'].item()} in epoch {epoch + 1}, "
-                f"batch {number + 1}; the last checkpoint is kept; try a smaller learning rate"
+                f"batch {number + 1} (step {epoch * len(starts) + number + 1}); the last checkpoint is kept; "
+                "try a smaller learning rate"
             )
         optimiser.zero_grad(set_to_none=True)
         terms["loss"].backward()

@@ -4,10 +4,11 @@ Two small networks map global features to bits. Every image is its own class: bo
 of a memory bank (momentum-updated), and a ranking loss over the batch turns easy negatives down by a shift instead of
 leaving them out.
 
-Scaled down: hidden width (8192 originally), batch, keys. Chosen where the original leaves it open or has a slip: one
-memory row an image, updated with the caption drawn (its data file holds one text an image); one set of negatives shared
-by the batch, as likely and B times smaller; sign(0) = +1, as the publication defines it (its code gives 0).
-`original=True` treats captions of the same image as negatives in the ranking loss, as the code does.
+Scaled down: hidden width (8192 originally), keys; the learning rate is ten times theirs. Chosen where the original
+leaves it open or has a slip: one memory row an image, updated with the caption drawn (its data file holds one text an
+image); one set of negatives shared by the batch, as likely and B times smaller; sign(0) = +1, as the publication
+defines it (its code gives 0). `original=True` treats captions of the same image as negatives in the ranking loss, as
+the code does.
 """
 
 from __future__ import annotations

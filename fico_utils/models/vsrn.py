@@ -10,9 +10,12 @@ axis for a third-order tensor; `axis=-1` is the usual norm, here and with `norma
 the batch and the captions' likelihood a mean over it, so their balance moves with the batch size; the captioner is
 trained on one position past the last word, where it must say padding.
 
-Scaled down: widths (2048, words 300, captioner 512). Different on purpose: captions of the same image are no negatives
-(`original=True` restores them); each image is encoded once; the captioner's parameters are stepped once, where the
-original's optimiser lists them twice; one model, where the published best averages two.
+Scaled down: widths (2048, words 300, captioner 512), epochs, batch, and a learning rate for training from scratch.
+Different on purpose: the hinge takes the mean over the negatives that violate the margin, since the hardest alone
+collapses here, and captions of the same image are no negatives (`original=True` restores both); captions weigh a
+quarter (`captioning=1` is theirs); no batch norm after the GRU (`batch_norm`, theirs on Flickr30K) and no norm before
+the graph (`normalise_regions`, theirs on MS-COCO); each image is encoded once; the captioner's parameters are stepped
+once, where the original's optimiser lists them twice; one model, where the published best averages two.
 """
 
 from __future__ import annotations

@@ -10,7 +10,8 @@ self-attention kept bidirectional.
 
 Scaled down: widths, depths, epochs, batch. The vision tower is a hybrid: a shallow ViT on the cells of a trained
 convolutional backbone, where the original has a Swin-B at 384 pixels; the mean of its tokens stands first, as there.
-Different on purpose: the learning rate is that of training from scratch, 30 times the one of fine-tuning, which would
+Different on purpose: gradients are clipped, the rate falls as a cosine (theirs linearly), and attention has no dropout;
+the learning rate is that of training from scratch, 30 times the one of fine-tuning, which would
 move the temperature by a seventieth a step, so its logarithm is learnt; it is clamped to [0.001, 0.5] as in the
 original's pre-training (`original=True` leaves it free, as its fine-tuning does).
 """
@@ -44,7 +45,7 @@ class XvlmConfig:
 
     Attributes
     ----------
-    d_region, n_regions : int, image input (n_regions, d_region), the cells of a square grid, row by row.
+    d_patch, n_patches : int, image input (n_patches, d_patch), the cells of a square grid, row by row.
     n_words, max_words : int, vocabulary and longest caption, specials included.
     width, heads : int, of every layer; 1024 for vision and 768 for text originally, 12 heads.
     n_vision_layers, n_text_layers, n_fusion_layers : int; Swin-B, 6 and 6 originally.
@@ -53,9 +54,9 @@ class XvlmConfig:
     original : bool, the temperature is free.
     """
 
-    d_region: int
+    d_patch: int
     n_words: int
-    n_regions: int = 36
+    n_patches: int = 36
     max_words: int = 40
     width: int = 128
     heads: int = 4
@@ -75,27 +76,27 @@ def spread(width: int) -> float:
     return 0.02 * math.sqrt(768 / width)
 
 
-class RegionViT(nn.Module):
-    """Regions (B, R, d_region) -> tokens (B, R + 1, width), the CLS first: a ViT whose patches are single cells.
+class PatchViT(nn.Module):
+    """Patches (B, R, d_patch) -> tokens (B, R + 1, width), the CLS first: a ViT whose patches are single cells.
 
     Parameters
     ----------
-    d_region, n_regions : int, the cells of a square grid.
+    d_patch, n_patches : int, the cells of a square grid.
     width, depth, heads, dropout : of the transformer.
 
     Raises
     ------
     InputError
-        The regions do not fill a square.
+        The patches do not fill a square.
     """
 
-    def __init__(self, d_region: int, n_regions: int, width: int, depth: int, heads: int, dropout: float) -> None:
+    def __init__(self, d_patch: int, n_patches: int, width: int, depth: int, heads: int, dropout: float) -> None:
         super().__init__()
-        self.side = math.isqrt(n_regions)
-        if self.side**2 != n_regions:
-            raise InputError(f"the vision tower was given {n_regions} regions; expected a square grid, such as 36")
+        self.side = math.isqrt(n_patches)
+        if self.side**2 != n_patches:
+            raise InputError(f"the vision tower was given {n_patches} patches; expected a square grid, such as 36")
         config = ViTConfig(
-            num_channels=d_region,
+            num_channels=d_patch,
             image_size=self.side,
             patch_size=1,
             hidden_size=width,
@@ -107,15 +108,15 @@ class RegionViT(nn.Module):
         )
         self.vit = ViTModel(config, add_pooling_layer=False)
 
-    def forward(self, regions: Tensor) -> Tensor:
-        grid = regions.transpose(1, 2).unflatten(2, (self.side, self.side))
+    def forward(self, patches: Tensor) -> Tensor:
+        grid = patches.transpose(1, 2).unflatten(2, (self.side, self.side))
         return self.vit(pixel_values=grid).last_hidden_state
 
 
 class Xvlm(FusionModel):
-    """Regions (B, R, d_region) and tokens (B, L) -> unit vectors (B, d_embed); cosine, then the match of the best."""
+    """Patches (B, R, d_patch) and tokens (B, L) -> unit vectors (B, d_embed); cosine, then the match of the best."""
 
-    image_input, text_input = "regions", "tokens"
+    image_input, text_input = "patches", "tokens"
     recipe = Recipe(
         batch_size=64, lr=1e-3, weight_decay=0.01, betas=(0.9, 0.98), warmup=0.1, schedule="cosine", clip=1.0
     )
@@ -124,7 +125,7 @@ class Xvlm(FusionModel):
     def __init__(self, config: XvlmConfig) -> None:
         super().__init__(config)
         c = config
-        self.vision = RegionViT(c.d_region, c.n_regions, c.width, c.n_vision_layers, c.heads, c.dropout)
+        self.vision = PatchViT(c.d_patch, c.n_patches, c.width, c.n_vision_layers, c.heads, c.dropout)
         bert = {
             "vocab_size": c.n_words,
             "max_position_embeddings": c.max_words,
@@ -153,7 +154,7 @@ class Xvlm(FusionModel):
         return temperature if self.config.original else temperature.clamp(0.001, 0.5)
 
     def image_context(self, features: Tensor) -> Tensor:
-        """Vision tokens (B, 1 + R, width) of regions, their mean first."""
+        """Vision tokens (B, 1 + R, width) of patches, their mean first."""
         tokens = self.vision(features)[:, 1:]
         return torch.cat([tokens.mean(1, keepdim=True), tokens], 1)
 
@@ -200,7 +201,7 @@ class Xvlm(FusionModel):
         return self.itm(torch.cat(first)[back])
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        image, text = self.image_context(batch["regions"]), self.text_context(trim(batch["tokens"]))
+        image, text = self.image_context(batch["patches"]), self.text_context(trim(batch["tokens"]))
         logits = self.similarity(self.embed_image(image), self.embed_text(text)) / self.temperature
         itc = soft_contrastive(logits, batch["image"])
         captions, pictures = hard_negatives(logits, batch["image"], floor=1e-5)

@@ -7,7 +7,10 @@ multiplies.
 metrics.csv
     `task` x `direction` x `metric` x `k` say what was measured; `k` is text from an ordered vocabulary: a
     rank (``1``), ``N`` (the whole ranking) or a recall level of the curve (``R=0.3``), and empty for the rank
-    statistics.
+    statistics. `recall_optimistic`, `recall_pessimistic`, `map_optimistic` and `map_pessimistic` are the scores under
+    the best and the worst order of tied items (`recall` and `map` are the exact expectation). `place` and `map_place`
+    are the mean place of a system among those of the run, 1 for the best, query by query: by the rank of the first
+    correct item, and by average precision at k; `ci_low` and `ci_high` are comparison intervals, see `observed`.
 
 costs.csv
     ========== =================== ======================= =================================================
@@ -18,7 +21,10 @@ costs.csv
     store      system              images, texts           {embedding,paper,packed,feature}_bytes (B)
     attention  system              images, texts           seconds, seconds_per_query (s)
     index      search index        queries, candidates     seconds (s)
-    search     search index        queries, candidates     seconds (s), recall@k ("")
+    search     search index        queries, candidates     seconds (s), recall@k, recall_sign@k ("")
+    gallery    system, perfect     images, texts           {recall,map,true}_{i2t,t2i}@k, map_{i2t,t2i} ("")
+    deploy     setup               items, queries          seconds_per_query (s), item_bytes (B),
+                                                           {recall,nearest}_{i2t,t2i}@k ("")
     ========== =================== ======================= =================================================
 
     `embedding_bytes` is what the arrays take as written, `paper_bytes` counts as the paper does (its Table 5:
@@ -26,6 +32,11 @@ costs.csv
     attention (`unavailable` where a system keeps none). Rows of index and search stand for the FAISS
     experiment (Table 7, Figure 4): `system` is an id of `registry.INDEXES`, `corpus` is ``synthetic``, and
     the scales are queries and candidates, which the paper writes 100K/500K; index may hold index_bytes (B).
+    Beside the codes of the binary indexes (ITQ), recall_sign@k and recall_rotation@k are those of two other ways to
+    binarise. Rows of gallery are qualities of a row of the tables in a gallery of that size, all scenes different:
+    recall_t2i@k, map_t2i@k (map_t2i: the whole ranking), and true_t2i@1, the share of the wrong first answers that
+    are true of the query. A setup of deploy is a system, a system on an index (``beit3+hnsw_flat``), or a screen and
+    what reads its first candidates again (``ucch+beit3@100``); nearest_t2i@k is 1-recall@k of the exact search.
     Any phase may also hold items_per_second (items/s), peak_bytes (B), and exponent (the power of the size
     that seconds grow with; scales empty). `value` is the median over `repeats`, `spread` the interquartile
     range.
@@ -72,20 +83,40 @@ WITH_VALUE = ("ok", "extrapolated")
 SPLITS = ("train", "val", "test")
 TASKS = ("instance", "category")
 DIRECTIONS = ("i2t", "t2i")
-METRICS = {"recall": "instance", "median_rank": "instance", "mean_rank": "instance", "map": "category",
-           "precision": "category"}  # fmt: skip
-FRACTIONS = ("recall", "map", "precision")
+METRICS = {
+    "recall": "instance", "recall_optimistic": "instance", "recall_pessimistic": "instance",
+    "median_rank": "instance", "mean_rank": "instance", "place": "instance",
+    "map": "category", "map_optimistic": "category", "map_pessimistic": "category", "map_place": "category",
+    "precision": "category",
+}  # fmt: skip
+#: Metrics that are no fraction but a rank, 1 or more.
+RANKS = ("median_rank", "mean_rank", "place", "map_place")
+FRACTIONS = tuple(metric for metric in METRICS if metric not in RANKS)
+#: Metric -> what its `k` looks like; empty for the others.
+K_PATTERNS = {
+    "precision": r"R=(0\.\d|1\.0)",
+    **dict.fromkeys(("recall", "recall_optimistic", "recall_pessimistic"), r"\d+"),
+    **dict.fromkeys(("map", "map_optimistic", "map_pessimistic", "map_place"), r"\d+|N"),
+}
 CURVE_LEVELS = tuple(f"R={level / 10:.1f}" for level in range(11))
 
-PHASES = ("features", "encode", "store", "attention", "index", "search")
+PHASES = ("features", "encode", "store", "attention", "index", "search", "gallery", "deploy")
 EXTRACTORS = ("backbone", "regions", "global", "doc2vec", "tokens")
 QUANTITIES = {
     "features": ("seconds", "seconds_image", "seconds_text"),
     "encode": ("seconds", "seconds_image", "seconds_text"),
-    "store": ("embedding_bytes", "paper_bytes", "packed_bytes", "feature_bytes"),
+    "store": ("embedding_bytes", "paper_bytes", "packed_bytes", "feature_bytes", "index_bytes"),
     "attention": ("seconds", "seconds_per_query"),
     "index": ("seconds", "index_bytes"),
-    "search": ("seconds",),  # and recall@k
+    "search": ("seconds",),
+    "gallery": (),
+    "deploy": ("seconds", "seconds_per_query", "item_bytes"),
+}
+#: Qualities of a phase, fractions from 0 to 1.
+QUALITIES = {
+    "search": r"recall(_itq|_sign|_rotation)?@\d+",
+    "gallery": r"(recall|map|true)_(i2t|t2i)@\d+|map_(i2t|t2i)",
+    "deploy": r"(recall|nearest)_(i2t|t2i)@\d+",
 }
 QUANTITIES_ANYWHERE = ("items_per_second", "peak_bytes", "exponent")
 UNITS = ("s", "B", "items/s", "")
@@ -97,7 +128,7 @@ def unit_of(quantity: str) -> str:
     >>> unit_of("seconds_image"), unit_of("packed_bytes"), unit_of("recall@10")
     ('s', 'B', '')
     """
-    if quantity.startswith("recall@") or quantity == "exponent":
+    if quantity == "exponent" or any(re.fullmatch(pattern, quantity) for pattern in QUALITIES.values()):
         return ""
     if quantity == "items_per_second":
         return "items/s"
@@ -114,10 +145,26 @@ def k_order(k: str) -> float:
 def systems_of(table: str, phase: str = "") -> tuple[str, ...]:
     """Ids that the `system` column may hold in a table (for costs: in a phase)."""
     if table == "metrics":
-        return (*registry.SYSTEMS, "chance", "perfect")
+        return (*registry.systems(), "chance", "perfect")
     if phase in ("index", "search"):
         return tuple(registry.INDEXES)
-    return (*registry.SYSTEMS, *EXTRACTORS) if phase == "features" else tuple(registry.SYSTEMS)
+    if phase == "gallery":
+        return (*registry.systems(), "perfect")
+    return (*registry.systems(), *EXTRACTORS) if phase == "features" else tuple(registry.systems())
+
+
+def is_setup(text: str) -> bool:
+    """Whether a text names what may be deployed: a system, one on an index, or a screen and its reranker.
+
+    >>> [is_setup(s) for s in ("beit3", "beit3+hnsw_flat", "ucch+beit3@100", "ucch+beit3", "faiss")]
+    [True, True, True, False, False]
+    """
+    known = registry.systems()
+    first, _, rest = text.partition("+")
+    second, _, depth = rest.partition("@")
+    if first not in known or not rest:
+        return text in known
+    return rest in registry.INDEXES or (second in known and re.fullmatch(r"[1-9]\d*", depth) is not None)
 
 
 def corpora_of(table: str) -> tuple[str, ...]:
@@ -181,8 +228,7 @@ def _validate_metrics(frame: pd.DataFrame) -> None:
     _first_wrong(frame, table, "system", named != expected, "the source's own name where it is chance or perfect")
     task = frame["metric"].map(METRICS)
     _first_wrong(frame, table, "task", frame["task"] != task, "the task its metric belongs to")
-    pattern = {"recall": r"\d+", "map": r"\d+|N", "precision": r"R=(0\.\d|1\.0)"}
-    wrong = [re.fullmatch(pattern.get(m, ""), k) is None for m, k in zip(frame["metric"], frame["k"], strict=True)]
+    wrong = [re.fullmatch(K_PATTERNS.get(m, ""), k) is None for m, k in zip(frame["metric"], frame["k"], strict=True)]
     _first_wrong(frame, table, "k", wrong, "a rank, N or R=0.0 ... R=1.0, as text, as its metric wants")
     fraction = frame["metric"].isin(FRACTIONS)
     for column in ("value", "ci_low", "ci_high", "chance"):
@@ -195,10 +241,14 @@ def _validate_metrics(frame: pd.DataFrame) -> None:
 def _validate_costs(frame: pd.DataFrame) -> None:
     table = "costs"
     pairs = list(zip(frame["phase"], frame["system"], frame["quantity"], frame["unit"], strict=True))
-    wrong = [system not in systems_of(table, phase) for phase, system, _, _ in pairs]
-    _first_wrong(frame, table, "system", wrong, "a system of the registry, or an index in the phases index and search")
     wrong = [
-        q not in (*QUANTITIES[p], *QUANTITIES_ANYWHERE) and not (p == "search" and re.fullmatch(r"recall@\d+", q))
+        not is_setup(system) if phase == "deploy" else system not in systems_of(table, phase)
+        for phase, system, _, _ in pairs
+    ]
+    expected = "a system of the registry, an index in the phases index and search, or a setup in the phase deploy"
+    _first_wrong(frame, table, "system", wrong, expected)
+    wrong = [
+        q not in (*QUANTITIES[p], *QUANTITIES_ANYWHERE) and not re.fullmatch(QUALITIES.get(p, ""), q)
         for p, _, q, _ in pairs
     ]
     _first_wrong(frame, table, "quantity", wrong, f"a quantity of its phase: {QUANTITIES}")
@@ -206,8 +256,8 @@ def _validate_costs(frame: pd.DataFrame) -> None:
     for column in ("value", "scale_img", "scale_txt", "spread", "repeats", "threads"):
         negative = (frame[column] < 0) & ((column != "value") | (frame["quantity"] != "exponent"))
         _first_wrong(frame, table, column, negative, "0 or more")
-    recall = frame["quantity"].str.startswith("recall@")
-    _first_wrong(frame, table, "value", recall & (frame["value"] > 1), "a fraction from 0 to 1")
+    fraction = (frame["unit"] == "") & (frame["quantity"] != "exponent")
+    _first_wrong(frame, table, "value", fraction & (frame["value"] > 1), "a fraction from 0 to 1")
 
 
 def _first_wrong(frame: pd.DataFrame, table: str, column: str, wrong, expected: str) -> None:

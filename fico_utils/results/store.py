@@ -162,7 +162,7 @@ def sort(frame: pd.DataFrame, table: str) -> pd.DataFrame:
     orders = {
         "source": schema.SOURCES,
         "task": schema.TASKS,
-        "system": (*schema.EXTRACTORS, *registry.SYSTEMS, *registry.INDEXES, "chance", "perfect"),
+        "system": (*schema.EXTRACTORS, *registry.systems(), *registry.INDEXES, "chance", "perfect"),
         "corpus": (*registry.CORPORA, "synthetic", ""),
         "phase": schema.PHASES,
         "metric": tuple(schema.METRICS),
@@ -174,7 +174,10 @@ def sort(frame: pd.DataFrame, table: str) -> pd.DataFrame:
         if column.name == "quantity":  # recall@5 before recall@10
             return column.map(lambda q: f"{q.split('@')[0]}@{int(q.split('@')[1]):09d}" if "@" in q else q)
         known = orders.get(column.name)
-        return column if known is None else column.map({v: i for i, v in enumerate(known)})
+        if known is None:
+            return column
+        places = {value: i for i, value in enumerate(dict.fromkeys((*known, *sorted({*column}))))}  # setups come last
+        return column.map(places)
 
     by = list(schema.KEYS[table])
     if table == "costs":  # reads as the paper's tables do: phase first

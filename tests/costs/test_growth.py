@@ -41,6 +41,25 @@ def test_the_interval_equals_scipy_and_covers_as_often_as_it_says():
     assert growth.half_width == pytest.approx(oracle.stderr * t.ppf(0.975, 3))
 
 
+def test_a_known_exponent_leaves_the_coefficient_with_an_interval_that_covers():
+    from scipy.stats import t
+
+    rng = np.random.default_rng(1)
+    sizes = np.array([100, 300, 1000])
+    covered = 0
+    for _ in range(400):
+        truth = 2e-3 * np.array([*sizes, 1e6]) * np.exp(rng.normal(0, 0.1, 4))
+        growth = fit(sizes, truth[:3], exponent=1)
+        _, low, high = growth.predict(1e6)
+        covered += low <= truth[3] <= high
+    assert 0.91 <= covered / 400 <= 0.98
+    rates = np.log(truth[:3] / sizes)
+    value, low, high = growth.predict(1e6)
+    assert value == pytest.approx(1e6 * np.exp(rates.mean()))
+    assert high / value == pytest.approx(np.exp(t.ppf(0.975, 2) * rates.std(ddof=1) * np.sqrt(1 + 1 / 3)))
+    assert (growth.exponent, growth.low, growth.high) == (1, 1, 1)
+
+
 def test_two_sizes_give_an_exponent_without_an_interval():
     growth = fit([1, 2], [1, 4])
     assert growth.exponent == pytest.approx(2)

@@ -60,6 +60,14 @@ def test_candidates_too_many_to_keep_are_drawn_again(monkeypatch):
     np.testing.assert_array_equal(np.concatenate(first), np.concatenate(second))
 
 
+def test_a_part_of_the_candidates_is_the_part_of_all(monkeypatch):
+    monkeypatch.setattr(synthetic, "CHUNK_ELEMENTS", 640)
+    data = Synthetic(32, 100, 5, 10)
+    every = np.concatenate(list(data.base_chunks()))
+    for start, stop in ((0, 30), (30, 100), (37, 38)):
+        np.testing.assert_array_equal(np.concatenate(list(data.base_chunks(start, stop))), every[start:stop])
+
+
 def test_vectors_are_searched_like_synthetic_ones(small):
     held = Vectors(np.concatenate(list(small.base_chunks())), small.queries())
     np.testing.assert_array_equal(exact_nearest(held), exact_nearest(small))
@@ -201,6 +209,23 @@ def test_binary_recall_equals_brute_force(small, codes):
         best = ((distance < own[:, None]).sum(axis=1) < k).mean()
         worst = ((distance <= own[:, None]).sum(axis=1) <= k).mean()
         assert worst <= value <= best
+
+
+def test_other_binarisers_stand_beside(small):
+    rows = search_rows(small, indexes=["flat_ip"], beside=("sign", "rotation"), **QUICK)
+    beside = {r["quantity"]: r["value"] for r in rows if r["system"] == "binary_flat"}
+    assert set(beside) == {f"recall_{m}@{k}" for m in ("sign", "rotation") for k in QUICK["ks"]}
+    base = np.concatenate(list(small.base_chunks()))
+    encode = binariser("sign", small.train(), 16)
+    distance, nearest = hamming(encode(small.queries()), encode(base)), exact_nearest(small)
+    own = distance[np.arange(40), nearest]
+    best = ((distance < own[:, None]).sum(axis=1) < 10).mean()
+    worst = ((distance <= own[:, None]).sum(axis=1) <= 10).mean()
+    assert worst <= beside["recall_sign@10"] <= best
+    sweep = search_sweep([(5, 100), (10, 200)], dim=32, n_train=200, indexes=["flat_ip"], beside=("sign",), **QUICK)
+    assert {r["scale_txt"] for r in sweep if r["quantity"].startswith("recall_sign")} == {200}
+    with pytest.raises(InputError, match="expected some of itq, sign, rotation"):
+        search_rows(small, beside=("pca",), **QUICK)
 
 
 def test_threads_are_pinned_inside_and_restored_after():

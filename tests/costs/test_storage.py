@@ -7,10 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import fico_utils
-from fico_utils.costs.storage import PAPER_SCALE, per_item, storage_rows, stored
+from fico_utils.costs.storage import PAPER_SCALE, index_on_top, per_item, storage_rows, stored, stored_sample
 from fico_utils.errors import InputError
+from fico_utils.models.blip2 import Blip2, Blip2Config
+from fico_utils.models.scan import Scan, ScanConfig
+from fico_utils.models.training import Inputs
+from fico_utils.models.ucch import Ucch, UcchConfig
+from fico_utils.models.vsrn import Vsrn, VsrnConfig
 
 PAPER = Path(fico_utils.__file__).parent / "results" / "paper" / "table5_storage.csv"
 
@@ -82,11 +88,76 @@ def test_features_are_counted_from_all_their_arrays():
     assert values(rows, 4)["feature_bytes"][0] == 2 * values(rows, 2)["feature_bytes"][0]
 
 
+def test_several_embeddings_an_item_are_counted():
+    img, txt = np.zeros((2, 32, 256), np.float32), np.zeros((10, 256), np.float32)
+    assert values(storage_rows(img, txt), 2)["embedding_bytes"] == (img.nbytes + txt.nbytes, "ok")
+
+
+@pytest.fixture(scope="module")
+def read() -> dict[str, np.ndarray]:
+    """What the small systems below read: 8 images, 40 captions of at most 7 tokens."""
+    rng = np.random.default_rng(0)
+    return {
+        "image": rng.standard_normal((8, 36, 6)).astype(np.float32),
+        "global": rng.standard_normal((8, 12)).astype(np.float32),
+        "tokens": rng.integers(4, 30, (40, 7)),
+        "doc2vec": rng.standard_normal((40, 5)).astype(np.float32),
+    }
+
+
+MODELS = {
+    "scan": lambda: Scan(ScanConfig(6, 30, d=8, d_word=4)),
+    "vsrn": lambda: Vsrn(VsrnConfig(6, 30, d=8)),
+    "ucch": lambda: Ucch(UcchConfig(12, 5, 10, hidden=8, n_keys=4)),
+    "blip2": lambda: Blip2(Blip2Config(6, 30, width=16, heads=2, n_queries=3, d_embed=8)),
+    "blip2_nf": lambda: Blip2(Blip2Config(6, 30, width=16, heads=2, n_queries=3, d_embed=8)),
+}
+
+
+@pytest.mark.parametrize(
+    ("system", "image", "text", "feature"),
+    [
+        ("vsrn", 4 * 8, 4 * 8, None),
+        ("ucch", 8, 8, None),
+        ("scan", 0, 0, (4 * 36 * 8, 4 * 7 * 8)),  # fragments alone: regions and words
+        ("blip2_nf", 4 * 3 * 8, 4 * 8, None),  # one embedding a query of the Q-Former
+        ("blip2", 4 * 3 * 8, 4 * 8, (4 * 37 * 16, 8 * 7)),  # and what the fusion head reads: states, token ids
+    ],
+)
+def test_what_a_system_writes_is_what_is_counted(read, system, image, text, feature):
+    torch.manual_seed(0)
+    model = MODELS[system]()
+    images = read["global"] if system == "ucch" else read["image"]
+    owner = np.repeat(np.arange(8), 5)
+    inputs = Inputs({model.image_input: images}, {model.text_input: read[model.text_input]}, owner, "toy")
+    sample = stored_sample(system, model, inputs, n_img=6)
+    rows = values(storage_rows(**sample, scales=[(1000, 5000)]), 1000)
+    assert rows["embedding_bytes"][0] == 1000 * image + 5000 * text
+    assert rows["feature_bytes"][0] == (None if feature is None else 1000 * feature[0] + 5000 * feature[1])
+    assert rows["paper_bytes"][0] == (6000 * 64 if system == "ucch" else 1000 * image + 5000 * text)
+    with pytest.raises(InputError, match="expected 1 to 8"):
+        stored_sample(system, model, inputs, n_img=9)
+
+
+def test_an_index_adds_a_graph_or_ids():
+    rng = np.random.default_rng(0)
+    vectors, codes = rng.standard_normal((500, 32)).astype(np.float32), rng.integers(0, 256, (500, 8)).astype(np.uint8)
+    graph = index_on_top(vectors)
+    assert 4 * 64 < graph < 4 * 64 + 40  # 2 M links of 4 bytes, a few on higher levels
+    assert index_on_top(codes, 64) == 8  # an id
+    assert index_on_top(np.stack([vectors, vectors], 1)) == pytest.approx(2 * graph, rel=0.05)
+    assert index_on_top(np.empty((5, 0))) == 0
+    rows = storage_rows(vectors[:2], vectors[:10], index=(graph, graph), scales=[(100, 500)])
+    assert values(rows, 100)["index_bytes"] == (round(600 * graph), "extrapolated")
+
+
 def test_what_cannot_be_counted_is_refused():
     with pytest.raises(InputError, match=r"expected \(n, d\) with at least one row"):
         per_item(np.zeros((0, 4)))
     with pytest.raises(InputError, match=r"expected \(n, d\)"):
         per_item(np.zeros(4))
+    with pytest.raises(InputError, match=r"expected \(n, d\)"):
+        per_item(np.zeros((4, 2, 64), np.int8), bits=64)
     with pytest.raises(InputError, match="expected 64 elements, or 8 bytes of uint8"):
         per_item(np.zeros((3, 32), np.int8), bits=64)
     with pytest.raises(InputError, match="expected the same items"):

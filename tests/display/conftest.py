@@ -1,17 +1,32 @@
-"""Synthetic results of a run: three systems, chance and the perfect retriever, costs; the paper's rows."""
+"""Synthetic results of a run: three systems or all, chance and the perfect retriever, costs; the paper's rows."""
 
 from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from fico_utils import registry
 from fico_utils.results import store
-from fico_utils.workspace import Run
+from fico_utils.workspace import PROJECT, Run
 
 CHANCE = {"picto_diverse": 0.33, "picto_people": 0.887}
 #: system -> (height of its recall, height of its mAP over chance)
 QUALITY = {"beit3": (0.35, 0.25), "scan": (0.22, 0.2), "ucch": (0.08, 0.3)}
+#: All systems, from good to bad at instance level; the hash rows better at category level.
+ALL = {
+    "blip2": (0.5, 0.3), "blip2_nf": (0.42, 0.29), "beit3": (0.35, 0.25), "xvlm": (0.4, 0.28), "xvlm_nf": (0.36, 0.26),
+    "imram": (0.25, 0.2), "vsrn": (0.2, 0.18), "scan": (0.22, 0.2), "adv_2048": (0.15, 0.28), "adv_64": (0.06, 0.27),
+    "ucch": (0.08, 0.3), "dadh": (0.09, 0.31),
+}  # fmt: skip
+#: Seconds that encoding a thousand images takes; bytes that an embedding takes, as the paper counts.
+ENCODE = {"beit3": (4.0, 1024), "scan": (1.5, 4096), "ucch": (0.004, 64)}
 SPEED = {"flat_ip": 1e-9, "hnsw_flat": 2e-10, "binary_flat": 3e-10, "binary_flat_counting": 1e-10, "binary_ivf": 5e-11}
 
 
@@ -37,13 +52,45 @@ def make_scores(recall: float, above: float, chance: float) -> pd.DataFrame:
     return frame.assign(ci_low=np.nan, ci_high=np.nan, n_query=1000, ties="expected", status="ok")
 
 
-@pytest.fixture(scope="session")
-def metrics(run):
-    """metrics.csv of a run, as `merge` makes it."""
+def bounds(scores: pd.DataFrame) -> pd.DataFrame:
+    """The same scores under the best and the worst order of tied items."""
+    kept = scores[scores["metric"].isin(("recall", "map")) & scores["value"].notna()]
+    gap = 0.4 * kept["value"] * (1 - kept["value"])
+    return pd.concat(
+        [
+            kept.assign(metric=kept["metric"] + f"_{name}", value=kept["value"] + sign * gap)
+            for name, sign in (("optimistic", 1), ("pessimistic", -1))
+        ]
+    )
+
+
+def places(quality: dict[str, tuple[float, float]]) -> pd.DataFrame:
+    """Mean places that follow the order of the systems, neighbours not told apart."""
+    rows = []
+    for direction in ("i2t", "t2i"):
+        for column, task, metric, k in ((0, "instance", "place", ""), (1, "category", "map_place", "10")):
+            order = sorted(quality, key=lambda s: -quality[s][column])
+            for i, system in enumerate(order):
+                value = 1.1 + i * (len(order) - 1.2) / max(len(order) - 1, 1)
+                rows.append((system, task, direction, metric, k, value, max(value - 0.55, 1), value + 0.55))
+    columns = ["system", "task", "direction", "metric", "k", "value", "ci_low", "ci_high"]
+    frame = pd.DataFrame(rows, columns=columns)
+    return frame.assign(chance=(len(quality) + 1) / 2, n_query=1000, status="ok")
+
+
+def write_metrics(run: Run, quality: dict[str, tuple[float, float]]) -> pd.DataFrame:
+    """metrics.csv of a run of some systems, as `merge` makes it."""
     for corpus, chance in CHANCE.items():
-        for system, quality in QUALITY.items():
-            scores = make_scores(*quality, chance)
-            store.write_part(run, "metrics", f"{system}__{corpus}", store.score_rows(scores, system, corpus))
+        for name, heights in quality.items():
+            system, scores = registry.system(name), make_scores(*heights, chance)
+            if system.measure == "rerank":
+                whole = (scores["k"] == "N") | (scores["metric"] == "precision")
+                scores.loc[whole, ["value", "status"]] = [np.nan, "undefined"]
+            if system.measure == "hamming":
+                scores = pd.concat([scores, bounds(scores)], ignore_index=True)
+            store.write_part(run, "metrics", f"{name}__{corpus}", store.score_rows(scores, name, corpus))
+        store.write_part(run, "metrics", f"places__{corpus}", places(quality).assign(corpus=corpus))
+        scores = make_scores(*QUALITY["ucch"], chance)
         store.write_part(run, "metrics", f"chance__{corpus}", store.chance_rows(scores, corpus))
         perfect = make_scores(0.75, 1 / 1.2, chance).query("metric == 'recall'")
         rows = store.score_rows(perfect, "perfect", corpus, "perfect")
@@ -52,18 +99,36 @@ def metrics(run):
 
 
 @pytest.fixture(scope="session")
+def metrics(run):
+    """metrics.csv of a run of three systems."""
+    return write_metrics(run, QUALITY)
+
+
+@pytest.fixture(scope="session")
+def everyone(tmp_path_factory):
+    """metrics.csv and costs.csv of a run of all twelve systems of the paper."""
+    run = Run("standard", 0, tmp_path_factory.mktemp("everyone") / "standard", {})
+    costs = {s: (0.004 * 1.9**i, 64 * (i + 1)) for i, s in enumerate(reversed(ALL))}
+    return write_metrics(run, ALL), write_costs(run, costs)
+
+
+@pytest.fixture(scope="session")
 def costs(run):
-    """costs.csv of a run, as `merge` makes it."""
+    """costs.csv of a run of three systems."""
+    return write_costs(run, ENCODE)
+
+
+def write_costs(run: Run, encode: dict[str, tuple[float, int]]) -> pd.DataFrame:
+    """costs.csv of a run of some systems, as `merge` makes it."""
     rows = []
 
     def add(system, corpus, phase, images, texts, quantity, value, status="ok"):
         rows.append((system, corpus, phase, images, texts, quantity, value, status))
 
-    for system, seconds in (("beit3", 4.0), ("scan", 1.5), ("ucch", 0.004)):
+    for system, (seconds, width) in encode.items():
         for n in (250, 500, 1000):
             add(system, "picto_diverse", "encode", n, 5 * n, "seconds", seconds * n / 1000)
         add(system, "picto_diverse", "encode", 10_000, 50_000, "seconds", seconds * 10, "extrapolated")
-        width = {"beit3": 1024, "scan": 4096, "ucch": 64}[system]
         add(system, "", "store", 1_000_000, 5_000_000, "paper_bytes", 6_000_000 * width)
         add(
             system,
@@ -72,7 +137,7 @@ def costs(run):
             1_000_000,
             5_000_000,
             "packed_bytes",
-            6_000_000 * width / (8 if width == 64 else 1),
+            6_000_000 * width / (8 if registry.system(system).measure == "hamming" else 1),
         )
     add("scan", "picto_diverse", "store", 1_000_000, 5_000_000, "feature_bytes", 3e12)
     for n in (125, 250, 500):
@@ -97,3 +162,67 @@ def costs(run):
     frame = pd.DataFrame(rows, columns=columns).assign(repeats=5, threads=2, spread=0.0)
     store.write_part(run, "costs", "05_complexity_analysis", frame)
     return store.merge(run, "costs")
+
+
+# ------------------------------------------------------------------------------------------- redrawn results
+
+#: Folders of figures/ with their tables: mini always, others as they are committed.
+COMMITTED = sorted(path.parent for path in (PROJECT / "figures").glob("*/metrics.csv"))
+#: Runs the code cells of notebook 06 where no model can be loaded; a profile's parameters take the place of its own.
+REDRAW = """
+import json, sys
+
+class Nothing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("torch", "faiss", "gensim", "transformers", "numba"):
+            raise ImportError(f"{name} is not there in this test")
+
+sys.meta_path.insert(0, Nothing())
+notebook, profile, out_dir = sys.argv[1:]
+cells = json.load(open(notebook, encoding="utf-8"))["cells"]
+names = {"__name__": "__main__"}
+for cell in cells:
+    if cell["cell_type"] == "code":
+        exec(compile("".join(cell["source"]), cell["id"], "exec"), names)
+    if cell["id"] == "params":
+        names |= {"profile": profile, "out_dir": out_dir}
+"""
+
+
+def cpu_of_children() -> float:
+    """Processor seconds of the processes that have been started and have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+@dataclass(frozen=True)
+class Redrawn:
+    """What notebook 06 made of the tables of one folder.
+
+    Attributes
+    ----------
+    committed : Path, the folder of figures/.
+    root : Path, the results folder that was written.
+    metrics, costs : DataFrame, the tables.
+    seconds : float, of a processor, user and system; a busy machine does not count.
+    """
+
+    committed: Path
+    root: Path
+    metrics: pd.DataFrame
+    costs: pd.DataFrame
+    seconds: float
+
+
+@pytest.fixture(scope="session", params=COMMITTED, ids=lambda path: path.name)
+def redrawn(request, tmp_path_factory):
+    """Tables, figures and claims drawn from the committed tables, in a process without torch."""
+    profile, out = request.param.name, tmp_path_factory.mktemp("redrawn")
+    notebook = PROJECT / "notebooks" / "06_figures.ipynb"
+    before = cpu_of_children()
+    command = [sys.executable, "-c", REDRAW, str(notebook), profile, str(out)]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    seconds = cpu_of_children() - before
+    assert done.returncode == 0, done.stderr[-2000:]
+    tables = [store.load(request.param, table) for table in ("metrics", "costs")]
+    return Redrawn(request.param, out / profile, *tables, seconds)

@@ -6,13 +6,14 @@ import itertools
 import re
 import subprocess
 import sys
+from functools import partial
 
 import matplotlib.text
 import numpy as np
 import pytest
 
 from fico_utils import registry
-from fico_utils.display import figures, framework
+from fico_utils.display import figures, framework, quality_figures
 from fico_utils.display.picture import COLUMN, style
 from fico_utils.errors import InputError
 
@@ -42,12 +43,24 @@ def by_picture() -> figures.Picture:
     return figures.fig1(figures.Example(np.zeros((96, 96, 3), np.uint8), hits(False), hits(False)))
 
 
+#: Figures that the paper has not.
+BEYOND = {
+    "chance_corrected": quality_figures.chance_corrected,
+    "tie_gap": quality_figures.tie_gap,
+    "ranking_instance": quality_figures.ranking,
+    "ranking_category": partial(quality_figures.ranking, task="category"),
+}
+
+
 @pytest.fixture(scope="session")
-def pictures(metrics, costs):
+def pictures(metrics, costs, everyone):
     paper = metrics[metrics["profile"] == "paper"], costs[costs["profile"] == "paper"]
     return {
         "fig1": by_caption(), "fig1_picture": by_picture(), "fig2": figures.fig2(), "fig3": figures.fig3(metrics),
         "fig4": figures.fig4(costs), "fig3_paper": figures.fig3(paper[0]), "fig4_paper": figures.fig4(paper[1]),
+        "fig3_all": figures.fig3(everyone[0]),
+        **{name: draw(metrics) for name, draw in BEYOND.items()},
+        **{f"{name}_all": draw(everyone[0]) for name, draw in BEYOND.items()},
     }  # fmt: skip
 
 
@@ -125,7 +138,10 @@ def test_figure_2_names_every_module_once():
 # -------------------------------------------------------------------------------------------------- how it looks
 
 
-NAMES = ("fig1", "fig1_picture", "fig2", "fig3", "fig4", "fig3_paper", "fig4_paper")
+NAMES = (
+    *("fig1", "fig1_picture", "fig2", "fig3", "fig4", "fig3_paper", "fig4_paper", "fig3_all"),
+    *(f"{name}{end}" for name in BEYOND for end in ("", "_all")),
+)
 
 
 def drawn_texts(picture: figures.Picture) -> dict[str, tuple[float, float, float, float]]:
@@ -152,8 +168,8 @@ def test_fits_a_column_and_nothing_is_cut_off(pictures, name):
     assert min(t.get_fontsize() for t in figure.findobj(matplotlib.text.Text)) >= 4.8  # points, at final size
 
 
-@pytest.mark.parametrize("name", ["fig1", "fig1_picture", "fig2"])
-def test_words_of_the_drawings_do_not_overlap(pictures, name):
+@pytest.mark.parametrize("name", [name for name in NAMES if not name.startswith("fig4")])
+def test_words_do_not_overlap(pictures, name):
     for (one, a), (two, b) in itertools.combinations(drawn_texts(pictures[name]).items(), 2):
         across, along = min(a[1], b[1]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[2], b[2])
         assert across < 0.005 or along < 0.005, (one, two)
@@ -187,6 +203,15 @@ def test_same_input_same_bytes_in_another_process_too(tmp_path, metrics):
     figures.save(figures.fig2(), tmp_path / "b", "fig2")
     for ending in ("svg", "pdf", "csv"):
         assert (tmp_path / "a" / f"fig2.{ending}").read_bytes() == (tmp_path / "b" / f"fig2.{ending}").read_bytes()
+
+
+@pytest.mark.parametrize("make", [figures.fig4, figures.fig2])
+def test_a_figure_that_was_shown_has_the_same_bytes(costs, make):
+    given = (costs,) if make is figures.fig4 else ()
+    shown, plain = make(*given), make(*given)
+    assert "<img" in shown._repr_html_()
+    for ending in ("svg", "pdf"):
+        assert shown.render(ending) == plain.render(ending) == plain.render(ending)
 
 
 @pytest.mark.parametrize("name", NAMES)

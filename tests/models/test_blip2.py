@@ -22,12 +22,12 @@ def batch(seed: int = 0) -> dict[str, torch.Tensor]:
     tokens = torch.randint(4, WORDS, (B, L), generator=g)
     for row, length in enumerate(LENGTHS):
         tokens[row, length:] = 0
-    return {"regions": torch.randn(5, R, D, generator=g)[IMAGE], "tokens": tokens, "image": IMAGE}
+    return {"patches": torch.randn(5, R, D, generator=g)[IMAGE], "tokens": tokens, "image": IMAGE}
 
 
 def make(**over) -> Blip2:
     torch.manual_seed(0)
-    sizes = {"n_regions": R, "max_words": L + 4, "width": 16, "heads": 2, "d_embed": 8, "n_queries": QUERIES}
+    sizes = {"n_patches": R, "max_words": L + 4, "width": 16, "heads": 2, "d_embed": 8, "n_queries": QUERIES}
     return Blip2(Blip2Config(D, WORDS, **{"dropout": 0.0, "n_layers": 3} | sizes | over))
 
 
@@ -73,7 +73,7 @@ def test_matching_fuses_each_pair_and_two_negatives_of_other_images(model, monke
     (image, tokens, logits), *again = fused
     assert again == []
     with torch.no_grad():
-        images = model.image_context(data["regions"])
+        images = model.image_context(data["patches"])
     seen = torch.cdist(image.flatten(1), images.flatten(1)).argmin(1)
     read = (tokens[:, None] == data["tokens"][None, :, : tokens.shape[1]]).all(-1).long().argmax(1)
     assert IMAGE[seen[:B]].tolist() == IMAGE.tolist()
@@ -85,7 +85,7 @@ def test_matching_fuses_each_pair_and_two_negatives_of_other_images(model, monke
 
 def test_contrastive_targets_are_soft_and_smoothed(model):
     data = batch()
-    logits = model.similarity(model.encode_image(data["regions"]), model.encode_text(data["tokens"]))
+    logits = model.similarity(model.encode_image(data["patches"]), model.encode_text(data["tokens"]))
     logits = logits / model.temperature
     same = (IMAGE[:, None] == IMAGE).float()
     targets = 0.9 * same / same.sum(1, keepdim=True) + 0.1 / B
@@ -150,7 +150,7 @@ def read(model: Blip2, image: torch.Tensor, words: torch.Tensor, mode: str) -> t
 
 def test_match_is_the_mean_of_the_head_over_the_queries(model):
     data = batch()
-    image = model.image_context(data["regions"])
+    image = model.image_context(data["patches"])
     logits = model.match(image, data["tokens"])
     assert logits.shape == (B,)
     for row, length in enumerate(LENGTHS):
@@ -160,7 +160,7 @@ def test_match_is_the_mean_of_the_head_over_the_queries(model):
 
 def test_captioning_equals_the_form_with_cached_queries(model):
     data = batch()
-    image, losses = model.image_context(data["regions"]), []
+    image, losses = model.image_context(data["patches"]), []
     queries, loss = model._tell(image, data["tokens"])
     for row, length in enumerate(LENGTHS):
         words = data["tokens"][row, :length].clone()
@@ -172,12 +172,12 @@ def test_captioning_equals_the_form_with_cached_queries(model):
         losses += (-(0.9 * chosen + 0.1 * scores.mean(1))).tolist()
     assert loss.item() == pytest.approx(sum(losses) / len(losses), rel=1e-4)
     embedded = F.normalize(model.image_projection(queries), dim=-1)
-    assert torch.allclose(embedded, model.encode_image(data["regions"]), atol=1e-5)
+    assert torch.allclose(embedded, model.encode_image(data["patches"]), atol=1e-5)
 
 
 def test_similarity_is_the_largest_cosine_over_the_queries(model):
     data = batch()
-    image, text = model.encode_image(data["regions"]), model.encode_text(data["tokens"])
+    image, text = model.encode_image(data["patches"]), model.encode_text(data["tokens"])
     assert image.shape == (B, QUERIES, 8)
     assert text.shape == (B, 8)
     scores = model.similarity(image, text[:4])
@@ -205,19 +205,19 @@ def test_text_alone_reads_no_picture_and_no_query(model):
 
 def test_embeddings_are_unit_vectors_from_the_contexts(model):
     data = batch()
-    image, text = model.encode_image(data["regions"]), model.encode_text(data["tokens"])
+    image, text = model.encode_image(data["patches"]), model.encode_text(data["tokens"])
     assert torch.allclose(image.norm(dim=-1), torch.ones(B, QUERIES), atol=1e-5)
     assert torch.allclose(text.norm(dim=-1), torch.ones(B), atol=1e-5)
-    assert torch.equal(image, model.embed_image(model.image_context(data["regions"])))
+    assert torch.equal(image, model.embed_image(model.image_context(data["patches"])))
     assert torch.equal(text, model.embed_text(model.text_context(data["tokens"])))
     assert torch.equal(model.text_context(data["tokens"]), data["tokens"])
 
 
 def test_batch_and_padding_change_nothing(model):
     data, order = batch(), torch.tensor([3, 0, 5, 1, 4, 2])
-    image, tokens, padded = model.image_context(data["regions"]), data["tokens"], F.pad(data["tokens"], (0, 4))
+    image, tokens, padded = model.image_context(data["patches"]), data["tokens"], F.pad(data["tokens"], (0, 4))
     queries, text, logits = model.embed_image(image), model.encode_text(tokens), model.match(image, tokens)
-    assert torch.allclose(model.encode_image(data["regions"][order]), queries[order], atol=1e-5)
+    assert torch.allclose(model.encode_image(data["patches"][order]), queries[order], atol=1e-5)
     assert torch.allclose(model.encode_text(tokens[order]), text[order], atol=1e-5)
     assert torch.allclose(model.encode_text(padded), text, atol=1e-5)
     assert torch.allclose(model.match(image[order], tokens[order]), logits[order], atol=1e-5)
@@ -230,7 +230,7 @@ def test_batch_and_padding_change_nothing(model):
 
 def test_a_pair_scores_the_same_by_image_and_by_caption(model):
     data = batch()
-    image, tokens = model.image_context(data["regions"])[1:], data["tokens"]
+    image, tokens = model.image_context(data["patches"])[1:], data["tokens"]
     by_image = torch.stack([model.match(i.expand(len(tokens), -1, -1), tokens) for i in image])
     by_text = torch.stack([model.match(image, t.expand(len(image), -1)) for t in tokens])
     assert torch.allclose(by_image, by_text.T, atol=1e-5)

@@ -21,13 +21,13 @@ N, R, D, C = 8, 9, 12, 5
 
 def model(**over) -> Query2Label:
     torch.manual_seed(0)
-    return Query2Label(Query2LabelConfig(D, C, n_regions=R, width=16, heads=2, dropout=0.0, **over))
+    return Query2Label(Query2LabelConfig(D, C, n_patches=R, width=16, heads=2, dropout=0.0, **over))
 
 
 def batch() -> dict[str, torch.Tensor]:
     g = torch.Generator().manual_seed(1)
     labels = (torch.rand(N, C, generator=g) < 0.4).float()
-    return {"regions": torch.randn(N, R, D, generator=g), "labels": labels, "image": torch.arange(N)}
+    return {"patches": torch.randn(N, R, D, generator=g), "labels": labels, "image": torch.arange(N)}
 
 
 def test_gradients_reach_every_parameter_and_loss_falls():
@@ -46,7 +46,7 @@ def test_gradients_reach_every_parameter_and_loss_falls():
 
 
 def test_permuting_the_categories_permutes_the_logits():
-    generator, regions, order = model().eval(), batch()["regions"], torch.tensor([3, 0, 4, 1, 2])
+    generator, regions, order = model().eval(), batch()["patches"], torch.tensor([3, 0, 4, 1, 2])
     before = generator.encode_image(regions)
     with torch.no_grad():
         for parameter in (generator.categories, generator.weight, generator.bias):

@@ -25,6 +25,7 @@ def batch(seed: int = 0) -> dict[str, torch.Tensor]:
     image = torch.tensor([0, 0, 1, 2, 3, 4])
     return {
         "regions": torch.randn(5, R, D, generator=g)[image],
+        "patches": torch.randn(5, R, D, generator=g)[image],
         "global": torch.randn(5, D, generator=g)[image],
         "tokens": tokens,
         "doc2vec": torch.randn(B, 10, generator=g),
@@ -35,7 +36,7 @@ def batch(seed: int = 0) -> dict[str, torch.Tensor]:
 def make(name: str, **over):
     torch.manual_seed(0)
     if name == "beit3":
-        return Beit3(Beit3Config(D, WORDS, n_regions=R, max_words=L, width=16, heads=2, dropout=0.0, **over))
+        return Beit3(Beit3Config(D, WORDS, n_patches=R, max_words=L, width=16, heads=2, dropout=0.0, **over))
     if name == "scan":
         return Scan(ScanConfig(D, WORDS, d=8, d_word=6, **over))
     return Ucch(UcchConfig(D, 10, n_images=5, bits=16, hidden=20, n_keys=7, **over))

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from fico_utils.errors import InputError
 from fico_utils.models.blocks import hard_negatives, soft_contrastive
-from fico_utils.models.xvlm import RegionViT, Xvlm, XvlmConfig
+from fico_utils.models.xvlm import PatchViT, Xvlm, XvlmConfig
 
 B, R, D, L, WORDS = 6, 9, 12, 8, 30
 IMAGE = torch.tensor([0, 0, 1, 2, 3, 4])  # pairs 0 and 1 show one image
@@ -22,12 +22,12 @@ def batch(seed: int = 0) -> dict[str, torch.Tensor]:
     tokens = torch.randint(4, WORDS, (B, L), generator=g)
     for row, length in enumerate((7, 5, 3, 7, 4, 6)):
         tokens[row, length:] = 0
-    return {"regions": torch.randn(5, R, D, generator=g)[IMAGE], "tokens": tokens, "image": IMAGE}
+    return {"patches": torch.randn(5, R, D, generator=g)[IMAGE], "tokens": tokens, "image": IMAGE}
 
 
 def make(**over) -> Xvlm:
     torch.manual_seed(0)
-    sizes = {"n_regions": R, "max_words": L + 4, "width": 16, "heads": 2, "d_embed": 8, "dropout": 0.0}
+    sizes = {"n_patches": R, "max_words": L + 4, "width": 16, "heads": 2, "d_embed": 8, "dropout": 0.0}
     return Xvlm(XvlmConfig(D, WORDS, **sizes | over))
 
 
@@ -67,7 +67,7 @@ def test_matching_fuses_each_pair_and_two_negatives_of_other_images(model, monke
     (image, text, logits), *again = fused
     assert again == []
     with torch.no_grad():
-        images, texts = model.image_context(data["regions"]), model.text_context(data["tokens"])[:, : text.shape[1]]
+        images, texts = model.image_context(data["patches"]), model.text_context(data["tokens"])[:, : text.shape[1]]
     seen = torch.cdist(image.flatten(1), images.flatten(1)).argmin(1)
     read = torch.cdist(text.flatten(1), texts.flatten(1)).argmin(1)
     assert IMAGE[seen[:B]].tolist() == IMAGE.tolist()
@@ -79,7 +79,7 @@ def test_matching_fuses_each_pair_and_two_negatives_of_other_images(model, monke
 
 def test_contrastive_term_is_soft_contrastive_of_the_cosines(model):
     data = batch()
-    cosines = model.similarity(model.encode_image(data["regions"]), model.encode_text(data["tokens"]))
+    cosines = model.similarity(model.encode_image(data["patches"]), model.encode_text(data["tokens"]))
     expected = slow_soft_contrastive(cosines / 0.07, IMAGE, 0.0)
     assert model.loss(data)["itc"].item() == pytest.approx(expected, rel=1e-4)
 
@@ -98,7 +98,7 @@ def test_temperature_is_clamped_unless_original():
 
 
 def test_regions_are_the_cells_of_the_grid_row_by_row(model):
-    regions = batch()["regions"]
+    regions = batch()["patches"]
     patches = model.vision.vit.embeddings.patch_embeddings
     embedded = patches(regions.transpose(1, 2).reshape(B, D, 3, 3))
     expected = regions @ patches.projection.weight.flatten(1).T + patches.projection.bias
@@ -110,17 +110,17 @@ def test_regions_are_the_cells_of_the_grid_row_by_row(model):
 
 
 def test_regions_must_fill_a_square():
-    with pytest.raises(InputError, match="35 regions"):
-        RegionViT(D, 35, width=16, depth=1, heads=2, dropout=0.0)
+    with pytest.raises(InputError, match="35 patches"):
+        PatchViT(D, 35, width=16, depth=1, heads=2, dropout=0.0)
 
 
 def test_embeddings_are_unit_vectors_from_the_contexts(model):
     data = batch()
-    image, text = model.encode_image(data["regions"]), model.encode_text(data["tokens"])
+    image, text = model.encode_image(data["patches"]), model.encode_text(data["tokens"])
     assert image.shape == text.shape == (B, 8)
     for vectors in (image, text):
         assert torch.allclose(vectors.norm(dim=1), torch.ones(B), atol=1e-5)
-    assert torch.equal(image, model.embed_image(model.image_context(data["regions"])))
+    assert torch.equal(image, model.embed_image(model.image_context(data["patches"])))
     assert torch.equal(text, model.embed_text(model.text_context(data["tokens"])))
 
 
@@ -133,8 +133,8 @@ def test_word_states_are_zero_where_padded_and_only_there(model):
 
 def test_batch_and_padding_change_nothing(model):
     data, order = batch(), torch.tensor([3, 0, 5, 1, 4, 2])
-    image, text = model.image_context(data["regions"]), model.text_context(data["tokens"])
-    assert torch.allclose(model.image_context(data["regions"][order]), image[order], atol=1e-5)
+    image, text = model.image_context(data["patches"]), model.text_context(data["tokens"])
+    assert torch.allclose(model.image_context(data["patches"][order]), image[order], atol=1e-5)
     assert torch.allclose(model.text_context(data["tokens"][order]), text[order], atol=1e-5)
     padded = model.text_context(F.pad(data["tokens"], (0, 4)))
     assert torch.allclose(padded[:, :L], text, atol=1e-5)
@@ -152,7 +152,7 @@ def test_batch_and_padding_change_nothing(model):
 
 def test_match_is_the_logit_of_belonging_and_no_cosine(model):
     data = batch()
-    image, text = model.image_context(data["regions"]), model.text_context(data["tokens"])
+    image, text = model.image_context(data["patches"]), model.text_context(data["tokens"])
     assert torch.equal(model.match(image, text), model._fuse(image, text)[:, 1])
     assert not model.adds_cosine
     cosines = (model.embed_image(image) * model.embed_text(text)).sum(1)
@@ -161,7 +161,7 @@ def test_match_is_the_logit_of_belonging_and_no_cosine(model):
 
 def test_fusion_reads_every_region_and_the_last_word(model):
     data = batch()
-    image, text = model.image_context(data["regions"]), model.text_context(data["tokens"])
+    image, text = model.image_context(data["patches"]), model.text_context(data["tokens"])
     logits, row, last = model.match(image, text), 0, 6
     other = image.clone()
     other[row, 5] += 1
@@ -177,7 +177,7 @@ def test_fusion_reads_every_region_and_the_last_word(model):
 
 def test_a_pair_scores_the_same_by_image_and_by_caption(model):
     data = batch()
-    image, text = model.image_context(data["regions"])[1:], model.text_context(data["tokens"])
+    image, text = model.image_context(data["patches"])[1:], model.text_context(data["tokens"])
     by_image = torch.stack([model.match(i.expand(len(text), -1, -1), text) for i in image])
     by_text = torch.stack([model.match(image, t.expand(len(image), -1, -1)) for t in text])
     assert torch.allclose(by_image, by_text.T, atol=1e-5)

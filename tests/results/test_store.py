@@ -130,3 +130,24 @@ def test_missing_and_broken_files(run, scores, tmp_path):
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InputError, match="not readable as CSV"):
         load(path, "metrics")
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "expected"),
+    [("value", "1.5", "a fraction from 0 to 1"), ("value", "-0.1", "a fraction"), ("system", "clip", "one of blip2")],
+)
+def test_a_file_with_a_wrong_row_is_refused_when_it_is_read(run, scores, column, value, expected):
+    path = write_part(run, "metrics", "a", score_rows(scores, "scan", "picto_people"))
+    rows = pd.read_csv(path, dtype=str, keep_default_na=False)
+    rows.loc[1, column] = value
+    rows.to_csv(path, index=False)
+    with pytest.raises(InputError, match=rf"metrics.csv row 1 .*column {column}: got .*{value}.*; expected {expected}"):
+        load(path, "metrics")
+
+
+def test_setups_have_an_order_too(run, cost_rows):
+    setups = ["ucch+beit3@100", "beit3+hnsw_flat", "beit3"]
+    rows = pd.concat([cost_rows.head(1).assign(system=s, phase="deploy") for s in setups])
+    first = write_part(run, "costs", "05", rows).read_bytes()
+    assert write_part(run, "costs", "05", rows.iloc[::-1]).read_bytes() == first
+    assert load(run.path("costs", "05.csv"), "costs")["system"].tolist() == setups[::-1]

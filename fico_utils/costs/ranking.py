@@ -1,0 +1,164 @@
+"""What queries have seen of a gallery that comes in parts: recall and mAP at any moment, in the memory of one part.
+
+A rank is a count, and counts add up over parts: how many items score above a query's best own item, how many as high.
+So the recall at ten sizes takes one pass over the largest, and no item is kept but the first hundred of each query.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from fico_utils.errors import InputError
+from fico_utils.evaluation.ties import harmonic_numbers, hit_probability
+
+#: Levels that real scores are sorted into for mAP of the whole ranking; those of one level count as tied. Codes need
+#: none: their distances are levels.
+LEVELS = 2048
+#: Items of each query that are kept: enough for mAP@100.
+DEPTH = 100
+#: Queries whose histograms are turned into average precision at once; bounds the memory.
+ROWS = 128
+
+
+class Ranking:
+    """Queries of one direction and the gallery so far.
+
+    Parameters
+    ----------
+    own : (n_query, m) int64, ids of each query's own items, from 0 in the order of the gallery; all of them come with
+        the first part.
+    depth : int, items kept a query.
+    seed : int, of the random order in which the items of equal code distance stand in `ids`.
+
+    Attributes
+    ----------
+    n_items : int, size of the gallery so far.
+    ids : (n_query, up to depth) int64, the first items of each query, best first.
+    """
+
+    def __init__(self, own: np.ndarray, depth: int = DEPTH, seed: int = 0) -> None:
+        self.own, self.depth, self.n_items = own, depth, 0
+        self._random = np.random.default_rng(seed)
+        n = len(own)
+        self._above, self._tied = np.zeros(n, np.int64), np.zeros(n, np.int64)
+        self.ids, self._top = np.zeros((n, 0), np.int64), np.zeros((n, 0), np.float32)
+        self._top_relevant = np.zeros((n, 0), bool)
+        self._levels: np.ndarray | None = None
+
+    def add(self, scores: np.ndarray, relevant: np.ndarray) -> None:
+        """See the next items of the gallery.
+
+        Parameters
+        ----------
+        scores : (n_query, width) float32, or whole numbers (equal bits of codes); larger is closer.
+        relevant : (n_query, width) bool, items that share a label with the query.
+
+        Raises
+        ------
+        InputError
+            A first part that lacks own items, another number of queries, or scores that are not finite.
+        """
+        if scores.ndim != 2 or scores.shape != relevant.shape or len(scores) != len(self.own):
+            raise InputError(
+                f"scores of shape {scores.shape} and relevance of shape {relevant.shape} were given for "
+                f"{len(self.own)} queries; expected (n_query, items) twice"
+            )
+        whole = scores.dtype.kind in "iu"
+        if not whole and not np.isfinite(scores).all():
+            raise InputError("scores of a part of the gallery hold NaN or infinite values; check the embeddings")
+        if self.n_items == 0:
+            self._begin(scores, whole)
+        self._above += (scores > self._best[:, None]).sum(1)
+        self._tied += (scores == self._best[:, None]).sum(1)
+        self._count(scores, relevant, whole)
+        self._keep(scores, relevant, whole)
+        self.n_items += scores.shape[1]
+
+    def _begin(self, scores: np.ndarray, whole: bool) -> None:
+        if self.own.max() >= scores.shape[1]:
+            raise InputError(
+                f"the first part of the gallery has {scores.shape[1]} items, and the own item {self.own.max()} of a "
+                "query is not among them; make the first part larger, or ask fewer queries"
+            )
+        own = np.take_along_axis(scores, self.own, 1)
+        self._best = own.max(1)
+        self._own_tied = (own == self._best[:, None]).sum(1)
+        low, high = float(scores.min()), float(scores.max())
+        # whole numbers are levels themselves; real ones get room for what later parts may bring
+        self._high = high + (0 if whole else 0.1 * (high - low))
+        self._step = 1.0 if whole else max(1.2 * (high - low), 1e-6) / LEVELS
+
+    def _count(self, scores: np.ndarray, relevant: np.ndarray, whole: bool) -> None:
+        """Count items and relevant items at each level, best level first."""
+        if whole and float(scores.max()) > self._high:
+            rise = int(scores.max() - self._high)  # a closer code than any before: new levels in front
+            self._levels = np.pad(self._levels, ((0, 0), (0, 0), (rise, 0)))
+            self._high += rise
+        last = int(self._high - float(scores.min())) if whole else LEVELS - 1
+        held = 0 if self._levels is None else self._levels.shape[2]
+        if last >= held:
+            levels = np.zeros((2, len(scores), last + 1), np.int32)
+            if held:
+                levels[:, :, :held] = self._levels
+            self._levels = levels
+        width = self._levels.shape[2]
+        for q, (row, wanted) in enumerate(zip(scores, relevant, strict=True)):
+            level = np.clip((self._high - row) / self._step, 0, width - 1).astype(np.int64)
+            self._levels[0, q] += np.bincount(level, minlength=width).astype(np.int32)
+            self._levels[1, q] += np.bincount(level[wanted], minlength=width).astype(np.int32)
+
+    def _keep(self, scores: np.ndarray, relevant: np.ndarray, whole: bool) -> None:
+        """Merge the part's first items into those kept."""
+        values = scores.astype(np.float32)
+        if whole:
+            values += self._random.random(values.shape, np.float32) * 0.5  # below one bit: orders only what ties
+        ids = np.arange(self.n_items, self.n_items + scores.shape[1])
+        if len(ids) > self.depth:
+            chosen = np.argpartition(-values, self.depth - 1, axis=1)[:, : self.depth]
+        else:
+            chosen = np.broadcast_to(np.arange(len(ids)), values.shape)
+        top = np.concatenate([self._top, np.take_along_axis(values, chosen, 1)], 1)
+        order = np.argsort(-top, axis=1, kind="stable")[:, : self.depth]
+        self._top = np.take_along_axis(top, order, 1)
+        self.ids = np.take_along_axis(np.concatenate([self.ids, ids[chosen]], 1), order, 1)
+        flags = np.concatenate([self._top_relevant, np.take_along_axis(relevant, chosen, 1)], 1)
+        self._top_relevant = np.take_along_axis(flags, order, 1)
+
+    # -------------------------------------------------------------------------------------------- what was seen
+
+    def recall(self, ks: Sequence[int]) -> dict[int, float]:
+        """R@k: an own item among the first k; items that tie in a random order, its exact expectation."""
+        counts = {"above": self._above, "tied": self._tied, "tied_correct": self._own_tied}
+        return {int(k): float(hit_probability(counts, int(k), "expected").mean()) for k in ks}
+
+    def mean_average_precision(self, ks: Sequence[int]) -> dict[int, float]:
+        """mAP@k for k up to the depth kept; the average is over the relevant items found, 0 where none is."""
+        if max(ks, default=1) > self.depth:
+            raise InputError(f"mAP@{max(ks)} was asked of rankings kept to {self.depth}; ask for k up to that")
+        out = {}
+        for k in ks:
+            found = self._top_relevant[:, :k]
+            precision = np.cumsum(found, 1) / np.arange(1, found.shape[1] + 1)
+            hits = found.sum(1)
+            out[int(k)] = float(((precision * found).sum(1) / np.maximum(hits, 1)).mean())
+        return out
+
+    def whole_average_precision(self) -> float:
+        """mAP of the whole ranking, from the levels: exact for codes, to the width of a level for real scores."""
+        harmonic = harmonic_numbers(self.n_items)
+        values = []
+        for start in range(0, len(self.own), ROWS):
+            size, hits = self._levels[:, start : start + ROWS].astype(np.int64)
+            above, hits_above = np.cumsum(size, 1) - size, np.cumsum(hits, 1) - hits
+            spread = harmonic[above + size] - harmonic[above]
+            q = (hits - 1) / np.maximum(size - 1, 1)
+            total = hits / np.maximum(size, 1) * ((hits_above + 1 - q * (above + 1)) * spread + q * size)
+            values.append(total.sum(1) / np.maximum(hits.sum(1), 1))
+        return float(np.concatenate(values).mean())
+
+    def wrong_first(self) -> tuple[np.ndarray, np.ndarray]:
+        """Queries (w,) whose first item is not their own, and that item (w,)."""
+        wrong = np.flatnonzero((self.own != self.ids[:, :1]).all(1))
+        return wrong, self.ids[wrong, 0]

@@ -1,0 +1,255 @@
+"""What ``python -m fico_utils fetch`` does: says what a corpus needs, downloads what may be downloaded, checks it all.
+
+No notebook comes here; whatever is on disk is kept and never asked for again. The SHA-256 of each file is written to
+``checksums.json`` beside it when the file is first used, and compared ever after.
+"""
+
+from __future__ import annotations
+
+import csv
+import shutil
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fico_utils import registry
+from fico_utils.data import library
+from fico_utils.data.corpus import Corpus
+from fico_utils.data.openclipart import fetch_openclipart
+from fico_utils.data.pictures import PROBLEMS, check_images, file_images
+from fico_utils.data.reading import inside
+from fico_utils.data.released import RELEASED, available
+from fico_utils.errors import InputError
+from fico_utils.workspace import atomic_path, read_json, sha256_file, write_json
+
+#: Share of a corpus's pictures that may be missing or unreadable, listed and left out; more is an unpacking gone wrong.
+TOLERATED = 0.01
+#: Folder of the authors' released embeddings below the data folder, and what `fetch` calls it.
+RELEASE = "released"
+
+
+@dataclass(frozen=True)
+class Part:
+    """One thing that a published corpus is made of.
+
+    Attributes
+    ----------
+    name : str, file or folder below the corpus's own.
+    ask : str, how to get it, in words.
+    url : str, a zip file that may be downloaded; empty where nobody may but you.
+    members : str, what is unpacked of the zip: names that begin so.
+    gib : float, size of the download.
+    """
+
+    name: str
+    ask: str
+    url: str = ""
+    members: str = ""
+    gib: float = 0.0
+
+
+_SPLITS = "https://cs.stanford.edu/people/karpathy/deepimagesent/caption_datasets.zip"
+_COCO = "http://images.cocodataset.org"
+PARTS: dict[str, tuple[Part, ...]] = {
+    "flickr30k": (
+        Part("dataset_flickr30k.json", "Karpathy's splits", _SPLITS, "dataset_flickr30k.json", 0.04),
+        Part("images", "the folder flickr30k-images, which its makers send to researchers who fill in the form at "
+             "shannon.cs.illinois.edu/DenotationGraph"),
+    ),
+    "mscoco": (
+        Part("dataset_coco.json", "Karpathy's splits", _SPLITS, "dataset_coco.json", 0.04),
+        Part("annotations", "the 80 categories", f"{_COCO}/annotations/annotations_trainval2014.zip",
+             "annotations/instances_", 0.24),
+        Part("images/train2014", "82 783 pictures", f"{_COCO}/zips/train2014.zip", "train2014/", 12.6),
+        Part("images/val2014", "40 504 pictures", f"{_COCO}/zips/val2014.zip", "val2014/", 6.2),
+    ),
+}  # fmt: skip
+
+
+def fetch(
+    names: Sequence[str],
+    data_dir: str | Path,
+    say: Callable[[str], None] = print,
+    progress: bool = True,
+    parts: dict[str, tuple[Part, ...]] | None = None,
+) -> None:
+    """Have every named corpus below `data_dir`, whole and checked.
+
+    Parameters
+    ----------
+    names : corpora by id, folder corpora by name or path, or ``released``: the authors' embeddings.
+    say : callable, what is told goes there, a line at a time.
+    parts : other addresses than `PARTS`, such as those of a mirror.
+
+    Raises
+    ------
+    InputError
+        Something that only you may get is missing, a download fails, or a file is not what it was.
+    """
+    data_dir = Path(data_dir)
+    for name in names:
+        if name == RELEASE:
+            say(_release(data_dir / RELEASE))
+            continue
+        if Path(name).name != name:
+            info = registry.add_folder(name)
+        else:
+            registry.add_folders(data_dir)
+            info = registry.corpus(name)
+        say(f"{info.name}: {info.provenance or 'your own.'}")
+        if info.kind == "drawn":
+            say(f"  Nothing to download: {info.id} is drawn by the package itself.")
+            continue
+        folder = library.place(info, data_dir)
+        if info.kind == "published":
+            _get(folder, (parts or PARTS)[info.id], say, progress)
+        elif info.id == "openclipart" and not info.folder:
+            fetch_openclipart(data_dir)
+        say(f"  {check(info, data_dir, progress)}")
+
+
+def check(info: registry.CorpusInfo, data_dir: Path, progress: bool = False) -> str:
+    """A sentence on what is there, after reading all of it; writes ``checksums.json`` and ``problems.csv``.
+
+    Pictures are read once, and again when their files changed; a text or label file that changed is refused.
+
+    Raises
+    ------
+    InputError
+        A file that is wrong, that changed since it was first used, or too many pictures that cannot be read.
+    """
+    folder = library.place(info, data_dir)
+    record(folder, [path for path in library.files_of(info, data_dir) if path.name != "problems.csv"])
+    corpus = library.read_corpus(info, data_dir, size=1, whole=True)
+    key, sums = file_images(corpus)[0].key, read_json(folder / "checksums.json")
+    if sums.get("pictures") != key:
+        found = check_images(corpus, progress)
+        bad = [image for kind in library.FATAL for image in found[kind]]
+        if len(bad) > TOLERATED * corpus.n_img:
+            raise InputError(
+                f"{len(bad)} of {corpus.n_img} pictures in {folder / 'images'} are missing or cannot be read (first: "
+                f"{bad[0]}); expected all of them: get or unpack them again"
+            )
+        _write_problems(folder / "problems.csv", found)
+        write_json(folder / "checksums.json", sums | {"pictures": key})
+    odd = [problem for _, problem in library.problems(folder)]
+    listed = ", ".join(f"{odd.count(kind)} {kind}" for kind in PROBLEMS if kind in odd)
+    return f"{_counts(library.read_corpus(info, data_dir, size=1))} in {folder}" + (
+        f"; problems.csv lists {listed} (all but greyscale ones are left out)" if listed else ""
+    )
+
+
+def _counts(corpus: Corpus) -> str:
+    parts = [(split, corpus.subset(split)) for split in ("train", "val", "test") if split in corpus.split]
+    return "images / captions: " + ", ".join(f"{split} {p.n_img:,} / {p.n_txt:,}" for split, p in parts)
+
+
+def _write_problems(path: Path, found: dict[str, list[str]]) -> None:
+    rows = [(image, kind) for kind in PROBLEMS for image in found[kind]]
+    with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        csv.writer(file, lineterminator="\n").writerows([("image", "problem"), *rows])
+
+
+def record(folder: Path, files: Sequence[Path]) -> None:
+    """Write the SHA-256 of files to ``checksums.json`` where it has none of them, and compare where it has.
+
+    Raises
+    ------
+    InputError
+        A file is not what it was when it was first used.
+    """
+    path = folder / "checksums.json"
+    known = read_json(path) if path.is_file() else {}
+    sums = {file.relative_to(folder).as_posix(): sha256_file(file) for file in files}
+    for name, digest in sums.items():
+        if known.get(name, digest) != digest:
+            raise InputError(
+                f"{folder / name} is not the file that was used first (its SHA-256 is not the one in {path}); get it "
+                "again, or take its line out of checksums.json if the change is yours"
+            )
+    if sums.keys() - known.keys():
+        write_json(path, dict(sorted({**known, **sums}.items())))
+
+
+# ---------------------------------------------------------------------------------------------- downloading
+
+
+def _get(folder: Path, parts: Sequence[Part], say: Callable[[str], None], progress: bool) -> None:
+    """Have every part in `folder`; say of each whether it is there, and how it comes."""
+    wanted = [part for part in parts if not (folder / part.name).exists() or _begun(folder, part).exists()]
+    for part in parts:
+        state = (
+            "there" if part not in wanted else f"{part.gib} GiB to download from {part.url}" if part.url else "yours"
+        )
+        say(f"  {part.name}: {part.ask} ({state})")
+    for part in wanted:
+        if not part.url:
+            raise InputError(f"{folder / part.name} does not exist and cannot be downloaded: it is {part.ask}")
+    need = 2 * sum(part.gib for part in wanted) * 2**30  # the archive, and what is in it
+    folder.mkdir(parents=True, exist_ok=True)
+    if need > shutil.disk_usage(folder).free:
+        raise InputError(f"{need / 2**30:.0f} GiB are needed in {folder}; free some, or choose another data_dir")
+    for part in wanted:
+        archive = _download(part.url, folder, progress)
+        _begun(folder, part).touch()
+        _unpack(archive, part, folder, progress)
+        _begun(folder, part).unlink()
+        say(f"  {part.name}: unpacked; {archive} is not needed any more")
+
+
+def _begun(folder: Path, part: Part) -> Path:
+    """A file that is there while a part is being unpacked, and stays if that was interrupted."""
+    return folder / f".{part.name.replace('/', '-')}-begun"
+
+
+def _download(url: str, folder: Path, progress: bool) -> Path:
+    """The file of an address in a folder: that which is there, or else downloaded; its SHA-256 is recorded."""
+    try:
+        import pooch
+    except ImportError:
+        raise InputError("downloads need the package pooch; install it with: pip install pooch") from None
+    pooch.get_logger().setLevel("ERROR")
+    name = url.rsplit("/", 1)[1]
+    try:
+        pooch.retrieve(url, None, name, folder, progressbar=progress)
+    except Exception as error:  # whatever the network, the server or the disk does
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(
+            f"{url} cannot be downloaded ({reason[:200]}); try again, or put the file at {folder / name} yourself"
+        ) from None
+    record(folder, [folder / name])
+    return folder / name
+
+
+def _unpack(archive: Path, part: Part, folder: Path, progress: bool) -> None:
+    """Unpack the members of a part; what is there in full length already stays, so a killed run goes on."""
+    from tqdm.auto import tqdm
+
+    try:
+        with zipfile.ZipFile(archive) as zipped:
+            chosen = [m for m in zipped.infolist() if m.filename.startswith(part.members) and not m.is_dir()]
+            if not chosen:
+                raise InputError(f"{archive} holds nothing that begins with {part.members!r}; get it again")
+            base = folder / "images" if part.name.startswith("images/") else folder
+            for member in tqdm(chosen, desc=archive.name, unit="file", disable=not progress):
+                target = Path(inside(base, member.filename, str(archive)))
+                if target.is_file() and target.stat().st_size == member.file_size:
+                    continue
+                with atomic_path(target) as temporary, zipped.open(member) as source, open(temporary, "wb") as out:
+                    shutil.copyfileobj(source, out, 2**20)
+    except zipfile.BadZipFile as error:
+        raise InputError(f"{archive} is no whole zip file ({error}); delete it and run again") from None
+
+
+def _release(folder: Path) -> str:
+    """A sentence on what there is of the authors' release; its files are recorded and compared."""
+    found = available(folder)
+    if not found:
+        raise InputError(
+            f"{folder} has no file of the authors' release; its makers publish no address for it: ask them, and put "
+            "files such as scan_f30k_sim.npy and flickr30k-karpathy-test-lall.mat there"
+        )
+    record(folder, sorted(path for path in folder.iterdir() if path.suffix in (".npy", ".mat")))
+    each = ", ".join(f"{sum(c == corpus for _, c in found)} systems on {corpus}" for corpus in RELEASED)
+    return f"The authors' release: {each} in {folder}"

@@ -1,0 +1,214 @@
+"""A pretrained model from its files: where they lie, whether they are whole, and what transformers makes of them.
+
+Weights are safetensors; nothing is unpickled, and no code that comes with a checkpoint is run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from torch import nn
+
+from fico_utils.errors import InputError
+from fico_utils.workspace import key_of, sha256_file
+
+#: What is fetched of a hub repository, and what a model's key is made of: no pickled weights, no code.
+WANTED = ("*.json", "*.safetensors", "*.txt", "*.model")
+_VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "tokenizer.model")
+_LOCAL = {"local_files_only": True, "trust_remote_code": False}
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+def locate(path: str, revision: str = "") -> Path:
+    """The folder of a pretrained model: `path` itself, or the copy of the hub repository of that name.
+
+    Parameters
+    ----------
+    path : str, a folder, or a hub id such as ``openai/clip-vit-base-patch32``; a folder comes first.
+    revision : str, branch, tag or commit of the hub repository.
+
+    Raises
+    ------
+    InputError
+        No such folder, and no copy of such a repository where the hub is off or has none.
+    """
+    folder = Path(path).expanduser()
+    if folder.is_dir():
+        return folder
+    if not _HUB_ID.fullmatch(path) or path.startswith("."):
+        raise InputError(
+            f"there is no folder {path}; expected one with config.json, model.safetensors and the files of the "
+            f"tokenizer and the image processor: fill it with `hf download ORGANISATION/NAME --local-dir {path}`"
+        )
+    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError
+
+    offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
+    try:
+        found = snapshot_download(
+            path, revision=revision or None, allow_patterns=list(WANTED), local_files_only=offline
+        )
+    except (OSError, ValueError, HfHubHTTPError) as error:
+        cache = Path(constants.HF_HUB_CACHE) / f"models--{path.replace('/', '--')}"
+        reason = "HF_HUB_OFFLINE=1 keeps the hub off" if offline else f"the hub gave nothing ({_first_line(error)})"
+        raise InputError(
+            f"the model {path} is neither a folder here nor in {cache}, and {reason}: run `hf download {path}` where "
+            "there is a network, or give as path a folder that holds config.json, model.safetensors and the files "
+            "of the tokenizer and the image processor"
+        ) from None
+    return Path(found)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0].rstrip(".:") if str(error).strip() else type(error).__name__
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The content of a model's ``config.json``; InputError where it is missing or is no configuration."""
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{folder} has no config.json; expected a folder written by save_pretrained") from None
+    except ValueError as error:
+        raise InputError(f"{path} is not readable as JSON ({_first_line(error)}); get it again") from None
+    if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
+        raise InputError(f"{path} names no model_type; expected the configuration of a transformers model")
+    return config
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The weights of a model, each a whole safetensors file directly in its folder.
+
+    Raises
+    ------
+    InputError
+        None but pickled weights, an index that names files elsewhere or missing ones, or a truncated file.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
+    if single.is_file():
+        files = [single]
+    elif index.is_file():
+        files = [folder / name for name in _shards(index)]
+    else:
+        pickled = sorted(p.name for ending in ("*.bin", "*.pt", "*.pth", "*.ckpt") for p in folder.glob(ending))
+        instead = f", only {pickled[0]}, which is a pickle and never loaded" if pickled else ""
+        raise InputError(
+            f"{folder} has no model.safetensors{instead}: get the safetensors file of the model, or convert it with "
+            "save_pretrained on a machine that trusts it"
+        )
+    for file in files:
+        if not file.is_file():
+            raise InputError(f"{index} names {file.name}, which is not there; get it again")
+        try:
+            with safe_open(file, "pt"):
+                pass
+        except (SafetensorError, OSError) as error:
+            raise InputError(
+                f"{file} is truncated or no safetensors file ({_first_line(error)}); get it again"
+            ) from None
+    return files
+
+
+def _shards(index: Path) -> list[str]:
+    """Names of the files of an index, which must lie beside it."""
+    try:
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        outside = [name for name in names if Path(name).name != name or not name.endswith(".safetensors")]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise InputError(f"{index} is no index of safetensors files; get it again") from None
+    if outside:
+        raise InputError(f"{index} names {outside[0]!r}; expected safetensors files of its own folder only")
+    return names
+
+
+def files_key(folder: Path) -> str:
+    """Key of a model's files: configuration, weights, tokenizer and image processor, by content."""
+    files = sorted({file for pattern in WANTED for file in folder.glob(pattern)})
+    return key_of(*((file.name, _sha256(str(file), file.stat().st_size, file.stat().st_mtime_ns)) for file in files))
+
+
+@lru_cache(maxsize=256)
+def _sha256(path: str, size: int, changed: int) -> str:
+    """SHA-256 of a file, read once as long as its size and time stay: gigabytes of weights take seconds."""
+    return sha256_file(path)
+
+
+# ------------------------------------------------------------------------------------------------ making
+
+
+def network(made_by: type, folder: Path, dtype: torch.dtype, device: str = "", optional: str = "") -> nn.Module:
+    """The network of a folder, with all of its weights, ready to encode.
+
+    Parameters
+    ----------
+    made_by : a class with ``from_pretrained``.
+    device : str, a GPU where there is one, if empty.
+    optional : str, name of a part that may lack weights, since nobody will ask it.
+
+    Raises
+    ------
+    InputError
+        No such device; files that are missing or broken; weights of another model.
+    """
+    weight_files(folder)
+    place = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    made, loading = _made(
+        folder,
+        "network",
+        lambda: made_by.from_pretrained(folder, dtype=dtype, use_safetensors=True, output_loading_info=True, **_LOCAL),
+    )
+    missing = sorted(name for name in loading["missing_keys"] if not (optional and optional in name.split(".")))
+    if missing:
+        raise InputError(
+            f"{folder} lacks {len(missing)} weights of a {type(made).__name__}, such as {missing[0]}; get the "
+            "checkpoint that was trained as one"
+        )
+    try:
+        return made.to(place).eval()
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"the device {place!r} cannot be used ({_first_line(error)}); try cpu") from None
+
+
+def tokenizer(folder: Path) -> Any:
+    """The tokenizer of a folder, which must bring its vocabulary: without one, transformers makes up an empty one."""
+    if not any((folder / name).is_file() for name in _VOCABULARIES):
+        raise InputError(f"{folder} has no tokenizer; expected one of {', '.join(_VOCABULARIES)}: get it again")
+    return _made(folder, "tokenizer", lambda: transformers.AutoTokenizer.from_pretrained(folder, **_LOCAL))
+
+
+def image_processor(folder: Path) -> Any:
+    """The image processor of a folder, in its Pillow form: torchvision is not needed."""
+    made_by = transformers.AutoImageProcessor
+    return _made(folder, "image processor", lambda: made_by.from_pretrained(folder, backend="pil", **_LOCAL))
+
+
+def _made(folder: Path, what: str, make: Callable[[], Any]) -> Any:
+    """What `make` returns; whatever a stranger's files make transformers raise becomes one sentence."""
+    try:
+        return make()
+    except ImportError as error:
+        raise InputError(f"the {what} of {folder} needs a package that is missing ({_first_line(error)})") from None
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+        IndexError,
+        RuntimeError,
+        ArithmeticError,
+    ) as error:
+        raise InputError(
+            f"the {what} of {folder} cannot be made from its files ({_first_line(error)}); get them again"
+        ) from None

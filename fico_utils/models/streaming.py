@@ -1,0 +1,299 @@
+"""Encoding more than fits in memory: rows go to a memory-mapped safetensors file, and a killed run goes on.
+
+While it grows, the file is called ``NAME.safetensors.part`` and carries one checksum a row behind its arrays. A row
+counts as done if its checksum fits, so a row torn by a crash is encoded again, and no finished row ever is. The last
+step cuts the checksums off and renames the file: what is left is a plain safetensors file.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import math
+import os
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fico_utils.data.arrays import read_array
+from fico_utils.errors import InputError
+from fico_utils.workspace import read_metadata
+
+_NAMES = {"float16": "F16", "float32": "F32"}
+#: Batches that are prepared ahead of the one that is encoded, and rows of a batch that a thread prepares alone.
+AHEAD, PIECE = 2, 8
+
+
+@dataclass(frozen=True)
+class Side:
+    """One array of a file: how its rows are made.
+
+    Attributes
+    ----------
+    n : int, rows.
+    load : callable, row numbers (b,) -> what `encode` takes, prepared on the CPU while the batch before is encoded.
+    encode : callable, that -> Tensor (b, ...) float32 on the CPU.
+    batch : int, rows at once.
+    order : ndarray (n,) or None, the order in which rows are encoded: those of like cost side by side.
+    """
+
+    n: int
+    load: Callable[[np.ndarray], Tensor]
+    encode: Callable[[Tensor], Tensor]
+    batch: int
+    order: np.ndarray | None = None
+
+
+def stream(
+    path: str | Path,
+    sides: dict[str, Side],
+    key: str,
+    *,
+    dtype: str = "float32",
+    label: str = "encoding",
+    workers: int = 2,
+    progress: bool = True,
+    **metadata: Any,
+) -> dict[str, np.ndarray]:
+    """Memory-mapped arrays (n, ...) by name, read-only; encoded where `path` does not hold them already.
+
+    Parameters
+    ----------
+    path : the file, ``.safetensors``.
+    sides : dict of Side, array by array.
+    key : str, of all that the arrays depend on; a file or a beginning of another key is made anew.
+    dtype : str, of the arrays: float32 or float16.
+    label : str, what the progress bar says.
+    workers : int, threads that prepare batches.
+    **metadata : what else travels in the header, JSON-able.
+
+    Raises
+    ------
+    InputError
+        No room on the disk, another process at the same file, or an encoding that is NaN or infinite: which row.
+    """
+    path = Path(path)
+    if dtype not in _NAMES:
+        raise InputError(f"embeddings cannot be stored as {dtype!r}; expected one of {', '.join(_NAMES)}")
+    for name, side in sides.items():
+        if side.n < 1:
+            raise InputError(f"{label}: there is nothing to encode under {name!r}; expected at least one item")
+    if not _finished(path, key):
+        part = path.with_name(path.name + ".part")
+        with _alone(part):
+            if _begun(part, key):
+                growing = _Growing(part)
+            else:
+                growing = _start(part, sides, dtype, label, {"key": key, **metadata})
+            _fill(growing, sides, label, workers, progress)
+            growing.finish(path)
+    return {name: read_array(f"{path}:{name}") for name in sides}
+
+
+def _finished(path: Path, key: str) -> bool:
+    try:
+        return path.is_file() and read_metadata(path).get("key") == key
+    except InputError:
+        return False  # truncated or foreign: stale like any other
+
+
+@contextmanager
+def _alone(part: Path) -> Iterator[None]:
+    """Holds the file against other processes that would write to it, until the block ends."""
+    try:
+        part.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(part, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise InputError(f"cannot write {part} ({error.strerror}); choose a folder you may write to") from error
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise InputError(f"another process is writing {part}; wait for it, or choose another folder") from None
+        yield
+    finally:
+        os.close(handle)
+
+
+def _start(part: Path, sides: dict[str, Side], dtype: str, label: str, metadata: dict[str, Any]) -> _Growing:
+    """A new file with room for all rows, holding the first batch of each side, which told its shape."""
+    header: dict[str, Any] = {"__metadata__": {name: json.dumps(value) for name, value in metadata.items()}}
+    offset, rows, first = 0, 0, {}
+    for name, side in sides.items():
+        chosen = _order(side)[: side.batch]
+        first[name] = chosen, _checked(side, side.load(chosen), chosen, np.dtype(dtype), f"{label}: {name}")
+        shape = (side.n, *first[name][1].shape[1:])
+        size = math.prod(shape) * np.dtype(dtype).itemsize
+        header[name] = {"dtype": _NAMES[dtype], "shape": shape, "data_offsets": [offset, offset + size]}
+        offset, rows = offset + size, rows + side.n
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    total = 8 + len(text) + offset + 4 * rows
+    try:
+        with open(part, "r+b") as file:
+            file.truncate(0)
+            if hasattr(os, "posix_fallocate"):  # a full disk is an error now, not a crash of the memory map later
+                os.posix_fallocate(file.fileno(), 0, total)
+            else:
+                file.truncate(total)
+            file.write(len(text).to_bytes(8, "little") + text)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise InputError(
+            f"{part} needs {total / 2**30:.2f} GiB, and there is no room for it ({error.strerror}); free some, "
+            "store float16, or choose another folder"
+        ) from error
+    growing = _Growing(part)
+    for name, (chosen, values) in first.items():
+        growing.write(name, chosen, values)
+    return growing
+
+
+def _header(part: Path) -> tuple[dict[str, Any], int]:
+    """Header of a growing file and where its arrays begin."""
+    with open(part, "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if not 0 < length < min(1 << 24, part.stat().st_size):
+            raise ValueError
+        return json.loads(file.read(length)), 8 + length
+
+
+def _begun(part: Path, key: str) -> bool:
+    """Is there a beginning of this key, of full size?"""
+    try:
+        header, start = _header(part)
+        if json.loads(header.pop("__metadata__")["key"]) != key:
+            return False
+        end = max(entry["data_offsets"][1] for entry in header.values())
+        return part.stat().st_size == start + end + 4 * sum(entry["shape"][0] for entry in header.values())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+
+
+class _Growing:
+    """A file being filled: arrays by name, and the checksum of each row that is done, 0 of the others."""
+
+    def __init__(self, part: Path) -> None:
+        self.part = part
+        header, start = _header(part)
+        del header["__metadata__"]
+        self.end = start + max(entry["data_offsets"][1] for entry in header.values())
+        self.arrays, self.sums, place = {}, {}, self.end
+        for name, entry in header.items():
+            dtype = {v: k for k, v in _NAMES.items()}[entry["dtype"]]
+            offset, shape = start + entry["data_offsets"][0], tuple(entry["shape"])
+            self.arrays[name] = np.memmap(part, dtype, "r+", offset, shape)
+            self.sums[name] = np.memmap(part, "<u4", "r+", place, shape[:1])
+            place += 4 * shape[0]
+
+    def waiting(self, name: str) -> np.ndarray:
+        """Rows that are not done: without a checksum, or with one that does not fit."""
+        array, sums = np.asarray(self.arrays[name]), np.asarray(self.sums[name])
+        torn = [row for row in np.flatnonzero(sums) if sums[row] != _sum(array[row])]
+        return np.union1d(np.flatnonzero(sums == 0), np.array(torn, np.int64))
+
+    def write(self, name: str, rows: np.ndarray, values: np.ndarray) -> None:
+        """Rows, and only then their checksums."""
+        self.arrays[name][rows] = values
+        self.sums[name][rows] = [_sum(value) for value in values]
+
+    def finish(self, path: Path) -> None:
+        """Cut the checksums off and give the file its name, once it is on the disk."""
+        for array in (*self.arrays.values(), *self.sums.values()):
+            array.flush()
+        self.arrays, self.sums = {}, {}  # a mapped file is not cut
+        with open(self.part, "r+b") as file:
+            file.truncate(self.end)
+            os.fsync(file.fileno())
+        os.replace(self.part, path)
+
+
+def _sum(row: np.ndarray) -> int:
+    return zlib.crc32(row.tobytes()) or 1
+
+
+def _order(side: Side) -> np.ndarray:
+    return np.arange(side.n) if side.order is None else side.order
+
+
+def _fill(growing: _Growing, sides: dict[str, Side], label: str, workers: int, progress: bool) -> None:
+    """Encode what is waiting, with a bar that says how long it will take."""
+    from tqdm.auto import tqdm
+
+    waiting = {name: growing.waiting(name) for name in sides}
+    total = sum(side.n for side in sides.values())
+    done = total - sum(map(len, waiting.values()))
+    with (
+        tqdm(total=total, initial=done, desc=label, unit="item", disable=not progress) as bar,
+        ThreadPoolExecutor(max(1, workers)) as pool,
+    ):
+        share = partial(_shared, pool, max(1, workers))
+        for name, side in sides.items():
+            order = _order(side)
+            order = order[np.isin(order, waiting[name])]
+            batches = [order[i : i + side.batch] for i in range(0, len(order), side.batch)]
+            for rows, loaded in _prepared(share, side.load, batches):
+                values = _checked(side, loaded, rows, growing.arrays[name].dtype, f"{label}: {name}")
+                growing.write(name, rows, values)
+                bar.update(len(rows))
+
+
+def _shared(pool: ThreadPoolExecutor, workers: int, load: Callable, rows: np.ndarray) -> list[Future]:
+    """A batch that is being loaded, in pieces for all workers."""
+    pieces = np.array_split(rows, min(workers, -(-len(rows) // PIECE)))
+    return [pool.submit(load, piece) for piece in pieces]
+
+
+def _prepared(share: Callable, load: Callable, batches: list[np.ndarray]) -> Iterator[tuple[np.ndarray, Tensor]]:
+    """Batches with what was loaded for them, a few ahead of the one in use, so that memory stays bounded."""
+    ahead: deque[tuple[np.ndarray, list[Future]]] = deque()
+    coming = iter(batches)
+    try:
+        while True:
+            ahead.extend((rows, share(load, rows)) for rows in islice(coming, AHEAD + 1 - len(ahead)))
+            if not ahead:
+                return
+            rows, pieces = ahead.popleft()
+            yield rows, torch.cat([piece.result() for piece in pieces])
+    finally:
+        for _, pieces in ahead:
+            for piece in pieces:
+                piece.cancel()
+
+
+def _checked(side: Side, loaded: Tensor, rows: np.ndarray, dtype: np.dtype, what: str) -> np.ndarray:
+    """What `side` makes of a batch, as it is stored; refused where it is not finite, at the latest then."""
+    with np.errstate(over="ignore"):
+        values = _encoded(side, loaded).numpy().astype(dtype)
+    bad = ~np.isfinite(values).reshape(len(values), -1).all(1)
+    if bad.any():
+        raise InputError(
+            f"{what}, row {rows[bad][0]}: what was encoded is NaN or infinite; the weights are broken, or overflow in "
+            "half precision: try bfloat16 or float32"
+        )
+    return values
+
+
+@torch.inference_mode()
+def _encoded(side: Side, loaded: Tensor) -> Tensor:
+    """What `side` makes of a batch; of its halves, where the whole does not fit on the device."""
+    try:
+        return side.encode(loaded)
+    except torch.OutOfMemoryError as error:
+        if len(loaded) == 1:
+            raise InputError(
+                "one item does not fit into the memory of the device; use float16 or bfloat16, or the CPU"
+            ) from error
+    torch.cuda.empty_cache()
+    return torch.cat([_encoded(side, half) for half in loaded.chunk(2)])

@@ -1,0 +1,201 @@
+"""Figures beyond the paper's: each drawn number is a row, the arithmetic is right, joined systems do overlap."""
+
+from __future__ import annotations
+
+import matplotlib.colors
+import numpy as np
+import pandas as pd
+import pytest
+
+from fico_utils import registry
+from fico_utils.display import quality_figures
+from fico_utils.display.quality_figures import chance_corrected, joined, ranking, tie_gap
+from fico_utils.errors import InputError
+
+KEYS = ["source", "system", "corpus", "direction", "metric", "k", "value", "status"]
+BOUNDS = ("_optimistic", "_pessimistic")
+
+
+def marks(figure) -> list[tuple[float, str]]:
+    """x and colour of each mark that stands alone (the lines have two points)."""
+    lines = [line for ax in figure.axes for line in ax.lines if len(line.get_xdata()) == 1]
+    return [(round(float(line.get_xdata()[0]), 6), line.get_color()) for line in lines]
+
+
+def bars(figure, width: float) -> list[tuple[float, float]]:
+    """Ends of each horizontal bar of a line width."""
+    lines = [line for ax in figure.axes for line in ax.lines if len(line.get_xdata()) == 2]
+    level = [line for line in lines if line.get_linewidth() == width and len(set(line.get_ydata())) == 1]
+    return [tuple(round(float(x), 6) for x in line.get_xdata()) for line in level]
+
+
+@pytest.fixture(scope="module", params=["three", "all"])
+def rows(request, metrics, everyone):
+    """metrics.csv of three systems, and of all."""
+    return metrics if request.param == "three" else everyone[0]
+
+
+def is_found(data: pd.DataFrame, table: pd.DataFrame) -> bool:
+    return len(data.merge(table.drop_duplicates(KEYS), on=KEYS)) == len(data)
+
+
+# ------------------------------------------------------------------------------------------ above chance
+
+
+def test_shares_are_worked_out_from_rows(rows):
+    picture = chance_corrected(rows)
+    data = picture.data
+    assert is_found(data, rows)
+    chance = rows[(rows["source"] == "chance") & (rows["metric"] == "map")]
+    for row in data.itertuples():
+        level = chance[((chance["profile"] == "paper") == (row.source == "paper")) & (chance["corpus"] == row.corpus)]
+        level = level[(level["direction"] == row.direction) & (level["k"] == row.k)]["value"].item()
+        assert row.chance == level
+        assert row.share == pytest.approx((row.value - level) / (1 - level))
+    drawn = {x for x, _ in marks(picture.figure)}
+    assert drawn == {round(share, 6) for share in data["share"]}
+    ours = data[data["source"] == "ours"]
+    names = {*rows.loc[rows["source"] == "ours", "system"]}
+    assert {*ours["system"]} == names
+    whole = ours[ours["k"] == "N"]
+    assert {*whole["system"]} == {s for s in names if registry.system(s).measure != "rerank"}
+    assert {*data.loc[data["source"] == "paper", "k"]} == {"N"}  # nobody states the chance of its mAP@10
+
+
+def test_rerankers_are_said_to_have_no_map_n(everyone):
+    figure = chance_corrected(everyone[0]).figure
+    assert [t.get_text() for ax in figure.axes for t in ax.texts] == ["n/a"] * 4  # two systems, two corpora
+
+
+def test_intervals_move_with_the_value(metrics):
+    with_interval = metrics.copy()
+    chosen = (metrics["source"] == "ours") & (metrics["metric"] == "map")
+    with_interval.loc[chosen, "ci_low"] = metrics["value"] - 0.01
+    with_interval.loc[chosen, "ci_high"] = (metrics["value"] + 0.02).clip(upper=1)
+    data = chance_corrected(with_interval).data.query("source == 'ours'")
+    assert (data["share_low"] - data["share"]).to_numpy() == pytest.approx(-0.01 / (1 - data["chance"]))
+    assert set(bars(chance_corrected(with_interval).figure, 0.9)) == {
+        (round(a, 6), round(b, 6)) for a, b in zip(data["share_low"], data["share_high"], strict=True)
+    }
+
+
+def test_the_papers_alone_where_nothing_was_measured(metrics):
+    picture = chance_corrected(metrics[metrics["profile"] == "paper"])
+    assert set(picture.data["source"]) == {"paper"}
+    assert "(paper)" in picture.figure.axes[0].get_title()
+    assert "nothing was measured" in picture.alt
+    level = picture.data.query("corpus == 'flickr30k'")["chance"]
+    assert level.to_numpy() == pytest.approx(0.887, abs=0.001)
+
+
+# ----------------------------------------------------------------------------------------------- ties
+
+
+def test_tie_bars_run_from_worst_to_best(rows):
+    picture = tie_gap(rows)
+    assert is_found(picture.data, rows)
+    assert {registry.system(s).measure for s in picture.data["system"]} == {"hamming"}
+    ends = {}
+    for row in picture.data.itertuples():
+        name = row.metric.removesuffix(BOUNDS[0]).removesuffix(BOUNDS[1])
+        ends.setdefault((row.system, row.corpus, row.direction, name, row.k), {})[row.metric] = 100 * row.value
+    assert len(ends) == 4 * 2 * 2 * len({*picture.data["system"]})  # panels a corpus, corpora, directions
+    expected = {
+        tuple(round(found[key[3] + bound], 6) for bound in BOUNDS) for key, found in ends.items()
+    }  # best first: from the right end to the left
+    assert set(bars(picture.figure, 3.2)) == expected
+    assert {x for x, _ in marks(picture.figure)} == {round(found[key[3]], 6) for key, found in ends.items()}
+    gap = max(
+        found["recall_optimistic"] - found["recall_pessimistic"] for key, found in ends.items() if key[3] == "recall"
+    )
+    assert f"{gap:.1f} points" in picture.alt
+
+
+def test_without_tied_orders_the_figure_says_unavailable(metrics):
+    none = metrics[~metrics["metric"].str.endswith(BOUNDS)]
+    picture = tie_gap(none)
+    assert picture.data.empty
+    assert {t.get_text() for ax in picture.figure.axes for t in ax.texts} == {"unavailable"}
+    half = metrics[metrics["metric"] != "recall_pessimistic"]
+    assert len(bars(tie_gap(half).figure, 3.2)) == 2 * 2 * 2  # mAP@10 and mAP@N, corpora, directions
+
+
+# -------------------------------------------------------------------------------------------- ranking
+
+
+@pytest.mark.parametrize("task", ["instance", "category"])
+def test_places_are_rows_in_order(rows, task):
+    picture = ranking(rows, task)
+    assert is_found(picture.data, rows)
+    for _, panel in picture.data.groupby(["corpus", "direction"]):
+        assert panel["value"].is_monotonic_increasing
+    metric = "place" if task == "instance" else "map_place"
+    assert len(picture.data) == (rows["metric"] == metric).sum()
+    assert {x for x, _ in marks(picture.figure)} == {round(v, 6) for v in picture.data["value"]}
+    for ax in picture.figure.axes:
+        names = [label.get_text() for label in ax.get_yticklabels()]
+        assert len(names) == len(set(names)) == len({*picture.data["system"]})
+
+
+def test_colour_of_a_mark_is_that_of_its_system(everyone):
+    figure = ranking(everyone[0]).figure
+    for ax in figure.axes:
+        names = [label.get_text() for label in ax.get_yticklabels()]
+        single = [line for line in ax.lines if len(line.get_xdata()) == 1]
+        for line in single:
+            system = next(s for s in registry.SYSTEMS.values() if s.name == names[int(line.get_ydata()[0])])
+            assert matplotlib.colors.same_color(line.get_color(), system.colour)
+            assert line.get_marker() == system.marker
+
+
+def test_joined_groups_are_the_largest_whose_intervals_all_overlap():
+    def panel(values, half):
+        return pd.DataFrame({"ci_low": np.subtract(values, half), "ci_high": np.add(values, half)})
+
+    assert joined(panel([1, 2, 3], 0.4)) == []
+    assert joined(panel([1, 1.5, 2.0, 3], 0.3)) == [(0, 1), (1, 2)]
+    assert joined(panel([1, 1.2, 1.4, 3, 3.1], 0.3)) == [(0, 2), (3, 4)]
+    assert joined(panel([1, 1.1], 1)) == [(0, 1)]
+    assert joined(panel([1], 1)) == []
+
+
+def test_lines_at_the_right_join_the_groups(metrics):
+    near = metrics.copy()
+    places = near["metric"] == "place"
+    near.loc[places, "ci_high"] = near.loc[places, "value"] + 5
+    near.loc[places, "ci_low"] = 1
+    upright = [
+        line for line in ranking(near).figure.axes[0].lines
+        if len(set(line.get_xdata())) == 1 and len(line.get_xdata()) == 2 and line.get_linewidth() == 1.6
+    ]  # fmt: skip
+    assert [list(line.get_ydata()) for line in upright] == [[-0.25, 2.25]]
+    none = ranking(metrics.assign(ci_low=metrics["value"], ci_high=metrics["value"])).figure
+    assert all(line.get_linewidth() != 1.6 for ax in none.axes for line in ax.lines)
+
+
+def test_missing_directions_and_systems_do_not_stop_a_figure(metrics):
+    few = metrics[
+        (metrics["direction"] != "t2i") & (metrics["system"] != "ucch") & (metrics["corpus"] != "picto_people")
+    ]
+    for draw in (chance_corrected, tie_gap, ranking):
+        data = draw(few).data
+        ours = data[data["source"] == "ours"]
+        assert set(ours["direction"]) <= {"i2t"}
+        assert "ucch" not in set(ours["system"])
+    words = [t.get_text() for ax in ranking(few).figure.axes for t in ax.texts]
+    assert words == ["unavailable"]  # text-to-image
+    nothing = metrics[metrics["profile"] == "paper"]
+    assert ranking(nothing).data.empty
+    assert tie_gap(nothing).data.empty
+
+
+@pytest.mark.parametrize("draw", [chance_corrected, tie_gap, ranking])
+def test_mixed_results_are_refused(metrics, draw):
+    mixed = metrics.copy()
+    mixed.loc[mixed.index[mixed["profile"] == "mini"][0], "run"] = "mini-s1"
+    with pytest.raises(InputError, match="mixes runs mini-s0, mini-s1"):
+        draw(mixed)
+
+
+def test_every_public_figure_is_tested():
+    assert set(quality_figures.__all__) == {"chance_corrected", "ranking", "tie_gap"}

@@ -1,0 +1,186 @@
+"""A pretrained encoder over a corpus, as a row of the configuration: from files to what `evaluate` takes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from fico_utils import registry
+from fico_utils.data.corpus import from_lists
+from fico_utils.data.pictures import FileImages
+from fico_utils.errors import InputError
+from fico_utils.evaluation import evaluate
+from fico_utils.models import encoding, pretrained, pretrained_corpus
+from fico_utils.workspace import Run
+from tests.models import tiny
+
+
+@pytest.fixture(autouse=True)
+def no_gradients():
+    with torch.no_grad():
+        yield
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory):
+    root = tmp_path_factory.mktemp("checkpoints")
+    return {kind: str(tiny.save(root / kind, kind)) for kind in ("clip", "blip", "blip-2")}
+
+
+@pytest.fixture(scope="module")
+def corpus():
+    return tiny.corpus(n=9)
+
+
+@pytest.fixture(autouse=True)
+def forget_rows():
+    yield
+    registry.configure({})
+    pretrained_corpus._loaded.cache_clear()
+
+
+def make_run(tmp_path, **rows):
+    registry.configure(rows)
+    return Run("mini", 0, tmp_path, {"pretrained": rows, "rerank_depth": 3, "threads": 1})
+
+
+def test_streamed_embeddings_are_those_of_encode(checkpoints, corpus, tmp_path):
+    for kind, path in checkpoints.items():
+        model = pretrained.load(path, device="cpu")
+        got = pretrained_corpus.embeddings(model, corpus, tmp_path / f"{kind}.safetensors", progress=False)
+        expected = encoding.encode(model, model.inputs(corpus))
+        for side in ("img", "txt"):
+            assert isinstance(got[side], np.memmap)
+            np.testing.assert_allclose(got[side], expected[side], atol=1e-5)
+
+
+def test_a_killed_run_encodes_no_finished_batch_again(checkpoints, corpus, tmp_path, monkeypatch):
+    """Calls of the network itself are counted."""
+    monkeypatch.setattr(pretrained_corpus, "LARGEST_CPU", 2)
+    model = pretrained.load(checkpoints["clip"], device="cpu")
+    calls, stop = {"image": [], "text": []}, [3]
+    for name in calls:
+        real = getattr(model.network, f"get_{name}_features")
+
+        def counted(*args, real=real, name=name, **kwargs):
+            if name == "image" and len(calls["image"]) == stop[0]:
+                raise KeyboardInterrupt
+            calls[name].append(len(next(iter(kwargs.values()))))
+            return real(*args, **kwargs)
+
+        monkeypatch.setattr(model.network, f"get_{name}_features", counted)
+    path = tmp_path / "x.safetensors"
+    with pytest.raises(KeyboardInterrupt):
+        pretrained_corpus.embeddings(model, corpus, path, progress=False)
+    assert calls == {"image": [2, 2, 2], "text": [2]}  # the first batch of each tells the widths
+    calls["image"].clear()
+    stop[0] = None
+    got = pretrained_corpus.embeddings(model, corpus, path, progress=False)
+    assert calls["image"] == [2, 1]  # the three of nine that were left
+    assert sum(calls["text"]) == corpus.n_txt
+    expected = encoding.encode(model, model.inputs(corpus))
+    np.testing.assert_allclose(got["img"], expected["img"], atol=1e-5)
+    np.testing.assert_allclose(got["txt"], expected["txt"], atol=1e-5)
+
+
+def test_the_key_covers_model_corpus_precision_and_files(checkpoints, corpus, tmp_path):
+    path = tmp_path / "x.safetensors"
+    model = pretrained.load(checkpoints["clip"], device="cpu")
+    pretrained_corpus.embeddings(model, corpus, path, progress=False)
+    first = path.read_bytes()
+    half = pretrained.load(checkpoints["clip"], dtype="float16", device="cpu")
+    assert pretrained_corpus.embeddings(half, corpus, path, progress=False)["img"].dtype == np.float16
+    other = pretrained_corpus.embeddings(model, tiny.corpus(n=9, seed=1), path, progress=False)
+    assert other["img"].dtype == np.float32
+    pretrained_corpus.embeddings(model, corpus, path, progress=False)
+    assert path.read_bytes() == first
+
+
+def test_pictures_in_files_are_read_in_their_own_size(checkpoints, tmp_path):
+    rng = np.random.default_rng(0)
+    paths = []
+    for i, size in enumerate([(30, 20), (16, 16), (50, 41)]):
+        paths.append(str(tmp_path / f"{i}.png"))
+        Image.fromarray(rng.integers(0, 256, (*size, 3), dtype=np.uint8)).save(paths[-1])
+    images = FileImages(paths, size=8)  # squares this small would lose what the encoder can see
+    files = from_lists("files", list("abc"), [["a cat"], ["a dog"], ["the sun"]], images, split=["val", "test", "test"])
+    model = pretrained.load(checkpoints["clip"], device="cpu")
+    part = files.subset("test")
+    got = pretrained_corpus.embeddings(model, part, tmp_path / "x.safetensors", progress=False)
+    cut = model.preparation.cut([Image.open(path).convert("RGB") for path in paths[1:]])
+    np.testing.assert_allclose(got["img"], model.encode_image(torch.from_numpy(cut)), atol=1e-5)
+    before = got["img"].copy()
+    Image.fromarray(rng.integers(0, 256, (30, 30, 3), dtype=np.uint8)).save(paths[2])
+    fresh = from_lists("files", list("abc"), [["a cat"], ["a dog"], ["the sun"]], FileImages(paths, size=8),
+                       split=["val", "test", "test"])  # fmt: skip
+    after = pretrained_corpus.embeddings(model, fresh.subset("test"), tmp_path / "x.safetensors", progress=False)["img"]
+    np.testing.assert_allclose(after[0], before[0], atol=1e-6)
+    assert not np.allclose(after[1], before[1], atol=1e-3)
+
+
+def test_rows_of_a_configuration_are_served(checkpoints, corpus, tmp_path):
+    run = make_run(
+        tmp_path,
+        my_clip={"path": checkpoints["clip"], "name": "CLIP toy", "device": "cpu"},
+        blip={"path": checkpoints["blip"], "measure": "rerank", "device": "cpu"},
+        blip2_toy={"path": checkpoints["blip-2"], "measure": "rerank", "device": "cpu"},
+        blip2_toy_nf={"weights": "blip2_toy", "measure": "late"},
+    )
+    stored = {row: pretrained_corpus.served(run, row, corpus, "test") for row in registry.CONFIGURED}
+    clip = stored["my_clip"]
+    table = evaluate(clip["img"], clip["txt"], caption_image=corpus.caption_image, recall_at=(1, 9))
+    assert table.query("metric == 'recall' and k == '9' and direction == 't2i'")["value"].item() == 1.0
+    for row in ("blip", "blip2_toy"):
+        for matrix in stored[row].values():
+            assert (np.isfinite(matrix).sum(1) == 3).all()
+        model = pretrained_corpus.model_of(run["pretrained"], row)
+        inputs = model.inputs(corpus)
+        sim = encoding.late_scores(model, **encoding.encode(model, inputs))
+        for name, expected in encoding.rerank(model, inputs, sim, 3, progress=False).items():
+            np.testing.assert_allclose(stored[row][name], expected, atol=1e-4)
+    np.testing.assert_allclose(stored["blip2_toy_nf"]["sim_i2t"], sim, atol=1e-5)
+    names = {p.name for p in (tmp_path / "embeddings").iterdir()}
+    assert names == {
+        "my_clip__noise__test.safetensors", "blip__noise__test.safetensors", "blip__noise__test__scores.safetensors",
+        "blip2_toy__noise__test.safetensors", "blip2_toy__noise__test__scores.safetensors",
+        "blip2_toy_nf__noise__test__scores.safetensors",
+    }  # fmt: skip
+
+
+def test_a_measure_that_the_encoder_has_not(checkpoints, tmp_path):
+    for kind, measure, said in (
+        ("clip", "rerank", "compared by cosine"),
+        ("blip-2", "cosine", "compared by late or rerank"),
+    ):
+        run = make_run(tmp_path, row={"path": checkpoints[kind], "measure": measure, "device": "cpu"})
+        with pytest.raises(InputError, match=said):
+            pretrained_corpus.model_of(run["pretrained"], "row")
+    with pytest.raises(InputError, match="is no pretrained one"):
+        pretrained_corpus.model_of({}, "scan")
+
+
+def test_batches_follow_the_memory(checkpoints):
+    model = pretrained.load(checkpoints["clip"], device="cpu")
+    sizes = [pretrained_corpus.batch_size(model, "image", mib) for mib in (1, 2, 10_000)]
+    assert 1 <= sizes[0] <= sizes[1] <= sizes[2] == pretrained_corpus.LARGEST_CPU
+    # 5 tokens of 16 numbers, 24 in the wide layer, 2 heads
+    assert sizes[0] == min(pretrained_corpus.LARGEST_CPU, 2**20 // (4 * (5 * (6 * 16 + 2 * 24) + 5 * 5 * 2)))
+    with pytest.raises(InputError, match="memory_mib is -1"):
+        pretrained_corpus.batch_size(model, "text", -1)
+
+
+def test_weights_that_are_nan_name_the_row(checkpoints, corpus, tmp_path):
+    model = pretrained.load(checkpoints["clip"], device="cpu")
+    with torch.no_grad():
+        model.network.visual_projection.weight[0, 0] = float("nan")
+    with pytest.raises(InputError, match="img, row 0: what was encoded is NaN or infinite"):
+        pretrained_corpus.embeddings(model, corpus, tmp_path / "x.safetensors", progress=False)
+
+
+def test_the_depth_of_a_rerank(checkpoints, corpus, tmp_path):
+    model = pretrained.load(checkpoints["blip"], device="cpu")
+    embedded = encoding.encode(model, model.inputs(corpus))
+    with pytest.raises(InputError, match="depth of the rerank is 0"):
+        pretrained_corpus.scores(model, corpus, "rerank", embedded, tmp_path / "c.safetensors", depth=0)

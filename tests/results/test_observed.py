@@ -1,0 +1,180 @@
+"""Rows that need what each query saw: bounds of tied orders, places and their intervals, against loops."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fico_utils.errors import InputError
+from fico_utils.evaluation import evaluate, observe
+from fico_utils.results import store
+from fico_utils.results.observed import critical_difference, mean_places, place_rows, tie_rows
+from fico_utils.workspace import Run
+
+N_IMG, PER_IMAGE = 24, 3
+
+
+@pytest.fixture(scope="module")
+def corpus():
+    """Labels, the image of each caption, and three systems: a good one, a noisy one, one of four bits."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, (N_IMG, 4)).astype(np.uint8)
+    labels[:, 0] |= ~labels.any(axis=1)
+    own = np.repeat(np.arange(N_IMG), PER_IMAGE)
+    img = rng.normal(size=(N_IMG, 8))
+    noise = rng.normal(size=(own.size, 8))
+    given = {"caption_image": own, "labels": labels}
+    systems = {
+        "beit3": {"images": img, "texts": img[own] + 0.2 * noise},
+        "scan": {"images": img, "texts": img[own] + 2.0 * noise},
+        "ucch": {"images": img[:, :4] > 0, "texts": (img[own] + 0.8 * noise)[:, :4] > 0, "measure": "hamming"},
+    }
+    return given, systems
+
+
+@pytest.fixture(scope="module")
+def seen(corpus):
+    given, systems = corpus
+    return {s: observe(**arrays, **given, map_at=(10, "N")) for s, arrays in systems.items()}
+
+
+def test_tied_orders_are_those_of_evaluate_and_enclose_the_expectation(corpus):
+    given, systems = corpus
+    rows = [
+        tie_rows(observe(**systems["ucch"], **given, map_at=(10, "N"), ties=t), (1, 5))
+        for t in ("optimistic", "pessimistic")
+    ]
+    found = pd.concat(rows).set_index(["direction", "metric", "k"])["value"]
+    assert len(found) == 2 * 2 * 4  # orders, directions, R@1, R@5, mAP@10, mAP@N
+    for ties in ("optimistic", "pessimistic"):
+        direct = evaluate(**systems["ucch"], **given, recall_at=(1, 5), map_at=(10, "N"), ties=ties)
+        for row in direct[direct["metric"].isin(("recall", "map"))].itertuples():
+            assert found[row.direction, f"{row.metric}_{ties}", row.k] == row.value
+    expected = evaluate(**systems["ucch"], **given, recall_at=(1, 5), map_at=(10, "N"))
+    for row in expected[expected["metric"].isin(("recall", "map"))].itertuples():
+        low, high = (found[row.direction, f"{row.metric}_{t}", row.k] for t in ("pessimistic", "optimistic"))
+        assert low <= row.value <= high
+        assert low < high  # four bits tie
+
+
+def test_expected_observations_are_no_bound(seen):
+    with pytest.raises(InputError, match="taken with ties='expected'; expected optimistic or pessimistic"):
+        tie_rows(seen["ucch"], (1,))
+
+
+def loop_places(scores: list[float]) -> list[float]:
+    """Places of one query, from the definition."""
+    return [
+        1 + sum(other > own for other in scores) + 0.5 * (sum(other == own for other in scores) - 1) for own in scores
+    ]
+
+
+def test_places_are_those_of_a_loop(seen):
+    rows = place_rows(seen, map_at=(10, "N"), repeats=20).set_index(["system", "direction", "metric", "k"])
+    for direction in ("i2t", "t2i"):
+        ranks = np.stack([o.first_hit_rank(direction) for o in seen.values()], axis=1)
+        places = np.array([loop_places([-r for r in row]) for row in ranks.tolist()])
+        for column, k in ((0, "10"), (1, "N")):
+            ap = np.stack([o.directions[direction]["ap"][:, column] for o in seen.values()], axis=1).round(9)
+            by_map = np.array([loop_places(row) for row in ap.tolist()])
+            for i, system in enumerate(seen):
+                assert rows.loc[(system, direction, "map_place", k), "value"] == pytest.approx(by_map[:, i].mean())
+        for i, system in enumerate(seen):
+            row = rows.loc[(system, direction, "place", "")]
+            assert row["value"] == pytest.approx(places[:, i].mean())
+            assert row["n_query"] == places.shape[0]
+    assert (rows["chance"] == 2).all()
+    assert rows.groupby(["direction", "metric", "k"])["value"].sum().to_numpy() == pytest.approx(6)  # 1 + 2 + 3
+    assert rows.loc[("beit3", "t2i", "place", ""), "value"] < rows.loc[("scan", "t2i", "place", ""), "value"]
+
+
+def test_intervals_share_one_width_and_repeat_themselves(seen):
+    rows = place_rows(seen, repeats=50)
+    assert place_rows(seen, repeats=50).equals(rows)
+    for _, panel in rows.groupby(["direction", "metric"]):
+        upper = panel["ci_high"] - panel["value"]
+        assert upper.to_numpy() == pytest.approx(upper.iloc[0])
+        assert (panel["ci_low"] >= 1).all()
+        free = panel["ci_low"] > 1
+        assert (panel["value"] - panel["ci_low"])[free].to_numpy() == pytest.approx(upper.iloc[0])
+
+
+def test_the_critical_difference_is_that_of_a_loop():
+    rng = np.random.default_rng(3)
+    image = np.repeat(np.arange(30), 2)
+    places = mean_places(rng.normal(size=(60, 4)))
+    found = critical_difference(places, image, repeats=4000, seed=1)
+    widest = []
+    for _ in range(4000):
+        picked = rng.integers(0, 30, 30)
+        drawn = np.concatenate([places[image == i] for i in picked]).mean(axis=0) - places.mean(axis=0)
+        widest.append(max(abs(a - b) for a, b in itertools.combinations(drawn, 2)))
+    assert found == pytest.approx(np.percentile(widest, 95), rel=0.05)
+
+
+def test_captions_of_an_image_are_not_independent():
+    rng = np.random.default_rng(0)
+    places = np.repeat(mean_places(rng.normal(size=(200, 3))), 5, axis=0)
+    by_image = critical_difference(places, np.repeat(np.arange(200), 5), seed=2)
+    by_caption = critical_difference(places, np.arange(1000), seed=2)
+    assert by_image / by_caption == pytest.approx(np.sqrt(5), rel=0.1)
+
+
+def test_equal_systems_are_not_told_apart_and_different_ones_are():
+    """The share of false alarms over many draws of three equal systems is near the 5 % that is promised."""
+    rng, alarms = np.random.default_rng(5), 0
+    for trial in range(200):
+        places = mean_places(rng.normal(size=(100, 3)))
+        alarms += np.ptp(places.mean(axis=0)) > critical_difference(places, np.arange(100), 300, trial)
+    assert alarms <= 20  # 10 expected
+    scores = np.array([0, 0, 1.5]) + rng.normal(size=(100, 3))
+    assert np.ptp(mean_places(scores).mean(axis=0)) > critical_difference(mean_places(scores), np.arange(100))
+
+
+def test_one_system_has_the_first_place():
+    assert critical_difference(np.ones((5, 1)), np.arange(5)) == 0
+
+
+def test_a_reranker_has_no_place_by_map_n(corpus, seen):
+    given, systems = corpus
+    sim = systems["beit3"]["images"] @ systems["beit3"]["texts"].T
+    keep = {"i2t": np.argsort(-sim, axis=1)[:, :12], "t2i": np.argsort(-sim.T, axis=1)[:, :12]}
+    cut = {}
+    for (direction, columns), matrix in zip(keep.items(), (sim, sim.T), strict=True):
+        cut[direction] = np.full(matrix.shape, -np.inf)
+        np.put_along_axis(cut[direction], columns, np.take_along_axis(matrix, columns, 1), 1)
+    rerank = observe(similarity=cut["i2t"], similarity_t2i=cut["t2i"], **given, map_at=(10, "N"))
+    rows = place_rows({"xvlm": rerank, "scan": seen["scan"], "ucch": seen["ucch"]}, (10, "N"), repeats=20)
+    index = rows.set_index(["system", "direction", "metric", "k"])
+    gone = index.loc[("xvlm", "i2t", "map_place", "N")]
+    assert gone["status"] == "undefined"
+    assert np.isnan(gone[["value", "ci_low", "ci_high", "chance"]].astype(float)).all()
+    assert index.loc[("scan", "i2t", "map_place", "N"), "chance"] == 1.5  # of the two that are left
+    assert index.loc[("xvlm", "i2t", "map_place", "10"), "status"] == "ok"
+    assert index.loc[("xvlm", "t2i", "place", ""), "value"] >= 1
+
+
+def test_rows_belong_in_metrics_csv(corpus, seen, tmp_path):
+    run = Run("mini", 0, tmp_path / "mini", {})
+    given, systems = corpus
+    bounds = tie_rows(observe(**systems["ucch"], **given, map_at=(10, "N"), ties="optimistic"), (1, 5))
+    store.write_part(run, "metrics", "ties", store.score_rows(bounds, "ucch", "picto_people"))
+    store.write_part(run, "metrics", "places", place_rows(seen, repeats=20).assign(corpus="picto_people"))
+    merged = store.merge(run, "metrics")
+    assert {"recall_optimistic", "map_optimistic", "place", "map_place"} <= set(merged["metric"])
+    mine = merged[(merged["profile"] == "mini") & (merged["metric"] == "place")]
+    assert mine["system"].tolist() == ["beit3"] * 2 + ["scan"] * 2 + ["ucch"] * 2
+    assert set(mine["source"]) == {"ours"}
+
+
+def test_other_queries_are_refused(corpus, seen):
+    given, systems = corpus
+    fewer = {"caption_image": given["caption_image"][:-PER_IMAGE], "labels": given["labels"][:-1]}
+    arrays = {"images": systems["scan"]["images"][:-1], "texts": systems["scan"]["texts"][:-PER_IMAGE]}
+    with pytest.raises(InputError, match="different queries; expected the same images and captions"):
+        place_rows({"beit3": seen["beit3"], "scan": observe(**arrays, **fewer, map_at=(10,))})
+    with pytest.raises(InputError, match="no observations were given"):
+        place_rows({})

@@ -1,0 +1,159 @@
+"""Corpora that are not drawn, through the same functions as those that are."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+import fico_utils
+from fico_utils import experiment, registry
+from fico_utils.data.folder import export_folder
+from fico_utils.data.pictoscenes import make_corpus
+from fico_utils.errors import InputError
+from fico_utils.evaluation import evaluate
+from fico_utils.experiment import features
+from fico_utils.workspace import CONFIGS
+
+DRAWN = "picto_diverse"
+TOY = {
+    "n_train": {DRAWN: 40},
+    "n_val": {DRAWN: 10},
+    "n_test": {DRAWN: 10},
+    "backbones": {kind: {"scenes": 40, "epochs": 1} for kind in ("regions", "patches")},
+    "doc2vec_epochs": 1,
+    "epochs": {"query2label": 1, "beit3": 1, "scan": 1, "ucch": 1},
+    "sizes": {"beit3": {"width": 16, "heads": 2}, "scan": {"d": 8}, "ucch": {"hidden": 16, "bits": 16}},
+}
+
+
+@pytest.fixture(autouse=True)
+def known_corpora(monkeypatch):
+    monkeypatch.setattr(registry, "CORPORA", dict(registry.CORPORA))
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """A folder corpus: drawn scenes, as anybody's pictures would come."""
+    folder = tmp_path_factory.mktemp("data") / "mine"
+    return export_folder(make_corpus("picto_people", {"train": 40, "val": 10, "test": 12}), folder)
+
+
+@pytest.fixture
+def data_dir(exported, tmp_path):
+    shutil.copytree(exported, tmp_path / "data" / "mine")
+    return tmp_path / "data"
+
+
+def setup(data_dir, **changed):
+    return fico_utils.setup("mini", 0, str(data_dir.parent / "results"), data_dir=str(data_dir), **{**TOY, **changed})
+
+
+@pytest.mark.parametrize("system", ["beit3", "ucch", "scan"])
+def test_a_folder_is_trained_on_and_scored_like_any_corpus(data_dir, system):
+    run = setup(data_dir)
+    part = experiment.corpus(run, "mine").subset("test")
+    assert registry.corpus("mine").folder == str(data_dir / "mine")
+    model = experiment.new_model(run, system, "mine")
+    assert getattr(model.config, "n_images", 40) == 40
+    stored = experiment.embeddings(run, system, "mine")
+    labels = experiment.labels(run, "mine", "test")
+    table = evaluate(**experiment.comparable(system, stored), caption_image=part.caption_image, labels=labels)
+    assert table.value.between(0, 1)[table.metric.isin(["recall", "map"])].all()
+    assert experiment.weights_origin(run, system, "mine") == "trained"
+    again = experiment.embeddings(run, system, "mine")
+    assert all(np.array_equal(again[name], array) for name, array in stored.items())
+
+
+def test_peoples_words_get_a_doc2vec_of_their_own(data_dir):
+    run = setup(data_dir)
+    own, drawn = experiment.doc2vec(run, "mine", "test"), experiment.doc2vec(run, DRAWN, "test")
+    assert (len(own), own.shape[1]) == (experiment.corpus(run, "mine").subset("test").n_txt, drawn.shape[1])
+    assert run.path("models", "doc2vec__mine.safetensors").is_file()
+    assert run.path("models", "doc2vec.safetensors").is_file()
+
+
+def test_a_path_gives_a_corpus_that_is_known_by_its_name(exported, tmp_path):
+    run = setup(tmp_path / "empty")
+    corpus = experiment.corpus(run, str(exported))
+    assert corpus.name == "mine"
+    assert experiment.visual(run, corpus.name, "test")["regions"].shape == (12, 36, 192)
+    with pytest.raises(InputError, match=r"unknown corpus 'yours'; expected one of .*, or a folder with images/"):
+        experiment.corpus(run, "yours")
+
+
+def test_features_follow_the_content_of_the_pictures(data_dir):
+    run = setup(data_dir)
+    name = experiment.corpus(run, "mine").image_ids[-1]
+    before, key = experiment.visual(run, "mine", "test"), features.visual_keys(run, "mine")
+    assert len(features.visual_keys(run, DRAWN)) == 1  # of drawn corpora the backbone alone, as shipped weights say
+    Image.new("RGB", (96, 96), (255, 0, 0)).save(data_dir / "mine" / "images" / name)
+    captions = data_dir / "mine" / "captions.csv"
+    captions.write_text(captions.read_text() + f"{name},one more caption\n")  # read again, for a file of it changed
+    assert experiment.corpus(run, "mine").captions[-1] == "one more caption"
+    after = experiment.visual(run, "mine", "test")
+    assert features.visual_keys(run, "mine") != key
+    assert np.array_equal(before["regions"][:-1], after["regions"][:-1])
+    assert not np.array_equal(before["regions"][-1], after["regions"][-1])
+
+
+def test_regions_that_somebody_brings_serve_instead_of_the_backbone(data_dir):
+    corpus = experiment.corpus(setup(data_dir), "mine")
+    folder, rng = data_dir / "mine" / "scan_arrays", np.random.default_rng(0)
+    folder.mkdir()
+    for split, n in (("train", 30), ("dev", 10), ("test", 10)):
+        np.save(folder / f"{split}_ims.npy", rng.standard_normal((n, 36, 24)).astype(np.float32))
+        (folder / f"{split}_caps.txt").write_text("\n".join(corpus.captions[: 5 * n]), encoding="utf-8")
+    run = setup(data_dir, visual_features="scan_arrays")
+    assert experiment.corpus(run, "mine").subset("train").n_img == 30
+    found = experiment.visual(run, "mine", "test")
+    assert np.array_equal(found["regions"], np.load(folder / "test_ims.npy"))
+    assert found["global"].shape == (10, 48)
+    assert experiment.visual(run, DRAWN, "test")["regions"].shape == (10, 36, 192)
+    first = experiment.embeddings(run, "scan", "mine")["sim_i2t"]
+    assert first.shape == (10, 50)
+    arrays = np.load(folder / "test_ims.npy")
+    np.save(folder / "test_ims.npy", arrays[::-1])
+    features_key = features.visual_keys(setup(data_dir, visual_features="scan_arrays"), "mine")
+    assert features_key != features.visual_keys(setup(data_dir), "mine")
+
+
+def test_a_corpus_without_labels_has_no_category_level(data_dir):
+    (data_dir / "mine" / "labels.csv").unlink()
+    run = setup(data_dir)
+    assert experiment.labels(run, "mine", "test", required=False) is None
+    with pytest.raises(InputError, match="corpus 'mine' has no labels"):
+        experiment.labels(run, "mine", "test")
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"visual_features": "vgg"}, "visual_features is 'vgg'; expected one of backbone, scan_arrays"),
+        ({"visual_features": "scan_arrays"}, "scan_arrays has no file train_ims.npy"),
+        ({"image_size": 64}, "brought to 64 x 64 pixels and the backbone reads 96 x 96; set image_size=96"),
+    ],
+)
+def test_wrong_settings_are_one_sentence(data_dir, changed, said):
+    with pytest.raises(InputError, match=said) as error:
+        experiment.visual(setup(data_dir, **changed), "mine", "test")
+    assert "\n" not in str(error.value)
+
+
+def test_flickr30k_and_mscoco_say_what_is_missing(data_dir):
+    run = fico_utils.setup("full", 0, str(data_dir.parent / "results"), data_dir=str(data_dir))
+    for name in run["corpora"]:
+        with pytest.raises(InputError, match=f"get it with `python -m fico_utils fetch {name}`"):
+            experiment.corpus(run, name)
+
+
+def test_profiles_have_the_same_parameters_of_the_same_kind():
+    known = {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in CONFIGS.glob("*.yaml")}
+    assert known.keys() >= {"mini", "standard", "precomputed", "full"}
+    kinds = {name: {key: type(value) for key, value in settings.items()} for name, settings in known.items()}
+    assert all(kind == kinds["mini"] for kind in kinds.values())
+    assert all(settings["profile"] == name for name, settings in known.items())
+    assert known["mini"]["corpora"] == ["picto_diverse", "picto_people"]  # mini asks for nothing that is fetched
