@@ -150,12 +150,13 @@ def _step(options: argparse.Namespace) -> int:
 
 
 def _status(options: argparse.Namespace) -> int:
-    from fico_utils.batch import runner
+    from fico_utils.batch import pipeline, runner
 
     batch = runner.prepare(options.profile, options.out, options.changes)
     found = runner.states(batch)
-    width = max(len(step.notebook) for step in batch.steps)
-    for step in batch.steps:
+    steps = [pipeline.find(batch.steps, name) for name in found]
+    width = max(len(step.notebook) for step in steps)
+    for step in steps:
         now = found[step.id]
         print(f"{step.notebook:<{width}}  {now.name:<11}  {now.why}".rstrip())
     if not options.quiet:
@@ -180,12 +181,12 @@ def _report(options: argparse.Namespace) -> int:
 
 
 def _write_report(batch: object) -> str:
-    from fico_utils.batch import runner
+    from fico_utils.batch import pipeline, runner
     from fico_utils.display.report import write_report
 
     rows = [
-        {"id": step.id, "notebook": step.notebook, "state": state.name, "why": state.why}
-        for step, state in zip(batch.steps, runner.states(batch).values(), strict=True)
+        {"id": name, "notebook": pipeline.find(batch.steps, name).notebook, "state": state.name, "why": state.why}
+        for name, state in runner.states(batch).items()
     ]
     return str(write_report(batch.root, batch.profile, rows))
 

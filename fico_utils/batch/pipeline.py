@@ -23,6 +23,7 @@ class Step:
     notebook : str, stem of the file in ``notebooks/``; also the name of the folder below ``runs/``.
     needs : tuple of str, ids of the steps whose artefacts it reads.
     inputs, outputs : tuple of str, glob patterns; a folder that matches stands for all files in it.
+    aside : bool, no part of the reproduction: runs only when it is named.
     """
 
     id: str
@@ -30,6 +31,7 @@ class Step:
     needs: tuple[str, ...] = ()
     inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
+    aside: bool = False
 
 
 def _of(folder: str, *families: str) -> tuple[str, ...]:
@@ -69,12 +71,12 @@ STEPS = (
         ("metrics.csv", "costs.csv", "embeddings/*"),
         ("tables/*", *(f"figures/{name}.*" for name in _DRAWN), "claims.csv"),
     ),
-    Step("07", "07_your_own_data", outputs=("own/*",)),  # needs nothing, and no other step reads what it makes
+    Step("07", "07_your_own_data", outputs=("own/*",), aside=True),
 )
 
 
 def select(steps: Sequence[Step], only: Sequence[str] = (), first: str | None = None) -> list[Step]:
-    """The steps to run, in order: those named in `only` (ids or stems), from `first` on; all without either.
+    """The steps to run, in order: those named in `only` (ids or stems), from `first` on; without `only` none aside.
 
     Raises
     ------
@@ -84,10 +86,10 @@ def select(steps: Sequence[Step], only: Sequence[str] = (), first: str | None = 
     >>> [step.id for step in select(STEPS, only=["06", "04_evaluation"])]
     ['04', '06']
     """
-    chosen = list(steps)
+    chosen = [step for step in steps if not step.aside]
     if only:
         wanted = {find(steps, name).id for name in only}
-        chosen = [step for step in chosen if step.id in wanted]
+        chosen = [step for step in steps if step.id in wanted]
     if first is not None:
         start = steps.index(find(steps, first))
         chosen = [step for step in chosen if steps.index(step) >= start]

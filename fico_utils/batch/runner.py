@@ -125,9 +125,14 @@ def state(batch: Batch, step: Step) -> tuple[State, dict[str, Any]]:
 
 
 def states(batch: Batch, chosen: Sequence[Step] | None = None) -> dict[str, State]:
-    """Step id -> `State` of the chosen steps, or of all; one whose inputs will be made anew is stale as well."""
+    """Step id -> `State` of the chosen steps, or of all; one whose inputs will be made anew is stale as well.
+
+    Without a choice, a step that stands aside counts once it was run.
+    """
     found: dict[str, State] = {}
-    for step in batch.steps if chosen is None else chosen:
+    if chosen is None:
+        chosen = [step for step in batch.steps if not step.aside or batch.runs(step).is_dir()]
+    for step in chosen:
         own, _ = state(batch, step)
         waiting = [need for need in step.needs if need in found and found[need].name != "fresh"]
         found[step.id] = State("stale", f"follows {waiting[0]}") if own.name == "fresh" and waiting else own

@@ -37,8 +37,9 @@ def test_inputs_are_made_by_a_step_it_needs() -> None:
 
 
 def test_select() -> None:
-    assert [s.id for s in select(STEPS)] == ["00", "01", "02", "03", "04", "05", "06", "07"]
-    assert [s.id for s in select(STEPS, first="04")] == ["04", "05", "06", "07"]
+    assert [s.id for s in select(STEPS)] == ["00", "01", "02", "03", "04", "05", "06"]  # 07 stands aside
+    assert [s.id for s in select(STEPS, ["07"])] == ["07"]
+    assert [s.id for s in select(STEPS, first="04")] == ["04", "05", "06"]
     assert [s.id for s in select(STEPS, ["2", "06_figures", "2"])] == ["02", "06"]
     assert find(STEPS, "03_hashing_training.ipynb").id == "03"
     with pytest.raises(InputError, match="unknown notebook or step '9'"):
