@@ -43,15 +43,18 @@ def backbone(run: Run, live: bool = False, kind: str = "regions") -> Backbone:
 
     from fico_utils.data.features import CLASSES, Backbone, scene_targets, train_backbone
 
-    epochs, source = run["backbones"][kind]["epochs"], _pictures(run["backbones"][kind]["scenes"])
+    epochs, n_scenes = run["backbones"][kind]["epochs"], run["backbones"][kind]["scenes"]
     name = backbone_name(run, kind)
 
     def build() -> dict[str, np.ndarray]:
+        source = _pictures(n_scenes)
         model, log = train_backbone(source.images, scene_targets(source.scenes), CLASSES, seed=run.seed, epochs=epochs)
         print(f"{name}: loss {log[0]['loss']:.2f} after the first epoch, {log[-1]['loss']:.2f} after the last")
         return {n: t.numpy() for n, t in model.state_dict().items()}
 
-    settings = {"classes": CLASSES, "epochs": epochs, "corpus": source.key, "seed": run.seed}
+    # Named, not hashed: drawing all scenes to say which they are would take seconds in every notebook.
+    scenes = f"{PRETRAINING}, the first {n_scenes} training scenes"
+    settings = {"classes": CLASSES, "epochs": epochs, "corpus": scenes, "seed": run.seed}
     arrays = weights(run, name, settings, ("data/features.py",), build, live)
     model = Backbone(CLASSES)
     model.load_state_dict({n: torch.from_numpy(a) for n, a in arrays.items()})

@@ -321,6 +321,7 @@ def digest_of_text(name):
 
 @pytest.mark.parametrize("name", list(SPECS))
 def test_golden_hash_of_scenes_and_captions(name):
+    """Weights of the backbones name their scenes and do not hash them: with another hash here, make them again."""
     assert digest_of_text(name) == GOLDEN_TEXT[name]
 
 
