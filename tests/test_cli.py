@@ -111,7 +111,7 @@ def test_run_status_report_clean(notebooks: Path, tmp_path: Path, capsys) -> Non
     assert cli.main(["status", *common]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].split() == ["01_feature_extraction", "fresh"]
-    assert lines[-1] == f"1 of 8 steps are fresh in {root}"
+    assert lines[-1] == f"1 of 7 steps are fresh in {root}"
     assert cli.main(["run", *common, "--only", "01", "--dry-run", "--force"]) == 0
     assert capsys.readouterr().out == "01_feature_extraction: run (forced)\n"
     assert cli.main(["run", *common, "--only", "01", "--dry-run", "--set", "seed=1"]) == 0
