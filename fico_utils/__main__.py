@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 from fico_utils import __version__
 from fico_utils.errors import InputError
@@ -120,19 +121,30 @@ def _run(options: argparse.Namespace) -> int:
     return 1 if {"failed", "blocked"} & set(outcome.values()) else 0
 
 
+def _settings(options: argparse.Namespace, profile: str) -> dict[str, Any]:
+    """Parameters of a profile, as the command line changes them."""
+    from fico_utils.batch.parameters import overrides
+    from fico_utils.workspace import profile_settings
+
+    settings = profile_settings(profile)
+    return settings | overrides(options.changes, settings)
+
+
+def _say(options: argparse.Namespace) -> Callable[[str], None]:
+    """What prints a line of progress, or drops it under ``--quiet``."""
+    return (lambda line: None) if options.quiet else partial(print, flush=True)
+
+
 def _precomputed(options: argparse.Namespace) -> int:
     from fico_utils.batch import runner
-    from fico_utils.batch.parameters import overrides
     from fico_utils.data.fetching import RELEASE
     from fico_utils.display.recomputed import recompute, write_recomputed
     from fico_utils.display.report import write_report
-    from fico_utils.workspace import PROJECT, Run, profile_settings
+    from fico_utils.workspace import PROJECT, Run
 
-    settings = profile_settings(RELEASE_PROFILE)
-    settings |= overrides(options.changes, settings)
+    settings, say = _settings(options, RELEASE_PROFILE), _say(options)
     folder = getattr(options, "folder", None) or PROJECT / settings["data_dir"] / RELEASE
     run = Run(RELEASE_PROFILE, settings["seed"], runner.results_root(RELEASE_PROFILE, options.out), settings)
-    say = (lambda line: None) if options.quiet else partial(print, flush=True)
     with runner.lock(run.root):
         _, sentence = write_recomputed(run, recompute(run, folder, say))
         say(sentence)
@@ -201,14 +213,12 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _fetch(options: argparse.Namespace) -> int:
-    from fico_utils.batch.parameters import overrides
     from fico_utils.data.fetching import fetch
-    from fico_utils.workspace import PROJECT, profile_settings
+    from fico_utils.workspace import PROJECT
 
-    settings = profile_settings(options.profile)
-    settings |= overrides(options.changes, settings)
-    say = (lambda line: None) if options.quiet else partial(print, flush=True)
-    fetch(options.corpora or settings["corpora"], PROJECT / settings["data_dir"], say, progress=not options.quiet)
+    settings = _settings(options, options.profile)
+    folder = PROJECT / settings["data_dir"]
+    fetch(options.corpora or settings["corpora"], folder, _say(options), progress=not options.quiet)
     return 0
 
 

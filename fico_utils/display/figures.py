@@ -20,7 +20,7 @@ from fico_utils.display.framework import fig2
 from fico_utils.display.grid import one_run
 from fico_utils.display.picture import COLUMN, INK, MM, Picture, save, style
 from fico_utils.display.rows import papers_rows
-from fico_utils.display.tables import SLOTS, corpora_beside
+from fico_utils.display.tables import SLOTS, of_test_split
 from fico_utils.results.schema import DIRECTIONS
 
 __all__ = ["Example", "Hit", "Picture", "fig1", "fig2", "fig3", "fig4", "save"]
@@ -67,10 +67,7 @@ def fig3(metrics: pd.DataFrame, corpora: Sequence[str] | None = None) -> Picture
     off its figure, each with its system's marker in grey. The chance line is the share of relevant pairs of
     our corpus, or, where we have none, the end of the paper's curves.
     """
-    mine = one_run(metrics, "metrics.csv")
-    mine = mine[mine["split"] == "test"]
-    paper = papers_rows(metrics, "metrics")
-    beside = corpora_beside(mine, corpora)
+    (mine, beside), paper = of_test_split(metrics, corpora), papers_rows(metrics, "metrics")
     measured = [s for s in registry.systems() if s in set(_curves(mine)["system"])]
     shown = measured or [s for s in registry.systems() if s in set(_curves(paper)["system"])]
     plotted = []

@@ -18,7 +18,7 @@ from fico_utils.display.figures import CHANCE, DIRECTION_NAMES, _look, _paper_lo
 from fico_utils.display.grid import one_run
 from fico_utils.display.picture import COLUMN, INK, MM, QUIET, Picture, style
 from fico_utils.display.rows import papers_rows
-from fico_utils.display.tables import SLOTS, corpora_beside
+from fico_utils.display.tables import SLOTS, of_test_split
 from fico_utils.results.schema import DIRECTIONS
 
 __all__ = ["chance_corrected", "ranking", "tie_gap"]
@@ -34,13 +34,6 @@ BOUNDS = ("optimistic", "pessimistic")
 
 def _named(metric: str, k: str) -> str:
     return f"{'R' if metric.startswith('recall') else 'mAP'}@{k}"
-
-
-def _tested(metrics: pd.DataFrame, corpora: Sequence[str] | None) -> tuple[pd.DataFrame, dict[str, str]]:
-    """Our rows of the test split, and the paper's corpus -> ours that stands beside it."""
-    mine = one_run(metrics, "metrics.csv")
-    mine = mine[mine["split"] == "test"]
-    return mine, corpora_beside(mine, corpora)
 
 
 def _rows(ax: Axes, systems: Sequence[str]) -> None:
@@ -77,7 +70,7 @@ def chance_corrected(metrics: pd.DataFrame, corpora: Sequence[str] | None = None
     (value - chance) / (1 - chance), for the ends of the interval, too. The chance of the paper's mAP@N is where its
     curves end; for its mAP@10 nobody states one, so only its mAP@N is drawn. n/a: a reranker has no mAP@N.
     """
-    mine, beside = _tested(metrics, corpora)
+    mine, beside = of_test_split(metrics, corpora)
     mine, paper = (f[f["metric"] == "map"] for f in (mine, papers_rows(metrics, "metrics")))
     ours, papers = _above_chance(mine), _above_chance(paper, paper[paper["source"] == "chance"])
     known = {*ours.loc[ours["corpus"].isin(beside.values()), "system"]} or {*papers["system"]}
@@ -238,7 +231,7 @@ def ranking(metrics: pd.DataFrame, task: str = "instance", corpora: Sequence[str
         "instance": ("place", "", "by the rank of the first correct item"),
         "category": ("map_place", "10", "by average precision at 10"),
     }[task]
-    mine, beside = _tested(metrics, corpora)
+    mine, beside = of_test_split(metrics, corpora)
     mine = _numbers(mine[(mine["metric"] == metric) & (mine["k"] == k) & mine["corpus"].isin(beside.values())])
     names, drawn = [*beside.values()], [mine.head(0)]
     most = int(mine.groupby(["corpus", "direction"]).size().max()) if len(mine) else 1

@@ -99,6 +99,13 @@ def table4(metrics: pd.DataFrame, corpora: Sequence[str] | None = None) -> Table
 # --------------------------------------------------------------------------------------------------- quality
 
 
+def of_test_split(metrics: pd.DataFrame, corpora: Sequence[str] | None) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Our rows of the test split, and the paper's corpus -> ours that stands beside it (see `corpora_beside`)."""
+    mine = one_run(metrics, "metrics.csv")
+    mine = mine[mine["split"] == "test"]
+    return mine, corpora_beside(mine, corpora)
+
+
 def corpora_beside(metrics: pd.DataFrame, corpora: Sequence[str] | None = None) -> dict[str, str]:
     """The paper's corpus -> the corpus of `metrics` that stands beside it.
 
@@ -132,9 +139,8 @@ def _quality(
     slots: Sequence[str] = SLOTS,
 ) -> Table:
     """Tables 2, 3, 4: systems x (corpus, direction, k), with chance and the perfect retriever below."""
-    mine, paper = one_run(metrics, "metrics.csv"), papers_rows(metrics, "metrics")
-    mine = mine[mine["split"] == "test"]
-    beside = {s: c for s, c in corpora_beside(mine, corpora).items() if s in slots}
+    (mine, beside), paper = of_test_split(metrics, corpora), papers_rows(metrics, "metrics")
+    beside = {s: c for s, c in beside.items() if s in slots}
     paper = paper[paper["run"].isin((name, "figure3"))]
     source = {
         "table2": "table2_instance_recall",

@@ -131,10 +131,10 @@ class Pretrained(FusionModel):
             )
 
     def _embed_image(self, context: Tensor) -> Tensor:
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} defines no _embed_image")
 
     def _embed_text(self, features: Tensor) -> Tensor:
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} defines no _embed_text")
 
 
 def unit(embeddings: Tensor) -> Tensor:

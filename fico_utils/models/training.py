@@ -75,7 +75,8 @@ def _not_finite(array: np.ndarray, block: int = 4096) -> int | None:
     if array.dtype.kind != "f":
         return None
     for start in range(0, len(array), block):
-        finite = np.isfinite(array[start : start + block]).reshape(len(array[start : start + block]), -1).all(1)
+        rows = array[start : start + block]
+        finite = np.isfinite(rows).reshape(len(rows), -1).all(1)
         if not finite.all():
             return start + int(finite.argmin())
     return None
@@ -139,10 +140,11 @@ def fit(
     wanted += [n for n in (model.text_input, *model.text_extra) if n and n not in train.text]
     if wanted:
         raise InputError(f"{label} needs {wanted[0]!r}, which the inputs lack; expected those of the training split")
-    if len(np.unique(train.caption_image)) < 2:
+    n_images = len(np.unique(train.caption_image))
+    if n_images < 2:
         raise InputError(f"{label} was given captions of one image only; expected at least two images")
     recipe = model.recipe
-    steps = math.ceil(len(np.unique(train.caption_image)) / recipe.batch_size)
+    steps = math.ceil(n_images / recipe.batch_size)
     optimisers = _optimisers(model)
     key = key_of(type(model).__name__, model.settings, train.key, seed, epochs)
     log, best = _resume(folder, model, optimisers, key) if folder else ([], None)
