@@ -10,15 +10,15 @@ gallery grows, `screen` searches in two steps, `setups` measures ways to search 
 from fico_utils.costs.attention import attends, attention_rows, query_time
 from fico_utils.costs.clock import measure, row
 from fico_utils.costs.encoding import encoding_rows
-from fico_utils.costs.gallery import Ceiling, Growing, gallery_rows, scorer
-from fico_utils.costs.pairwise import Pairwise, pairwise
+from fico_utils.costs.gallery import Growing, gallery_rows
+from fico_utils.costs.pairwise import Pairwise, again, pairwise, scorer
 from fico_utils.costs.pareto import deploy, front
 from fico_utils.costs.screen import Screen
 from fico_utils.costs.search import growing, search_rows, search_sweep
 from fico_utils.costs.setups import setup_rows
 from fico_utils.costs.stages import Scenes, encoder, extractors
 from fico_utils.costs.storage import index_on_top, storage_rows, stored_sample
-from fico_utils.costs.truth import Truth
+from fico_utils.costs.truth import Ceiling, Truth
 
 __all__ = [
     "Ceiling",
@@ -27,6 +27,7 @@ __all__ = [
     "Scenes",
     "Screen",
     "Truth",
+    "again",
     "attends",
     "attention_rows",
     "deploy",

@@ -1,4 +1,4 @@
-"""Systems that score pairs, as the second step of a screen: captions asked of images, features held in memory."""
+"""How systems score: what they stored, all with all; pairs, as the second step of a screen or of a fusion row."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fico_utils import registry
-from fico_utils.costs.stages import CAPTIONS
+from fico_utils.costs.stages import CAPTIONS, model_key
 from fico_utils.errors import InputError
+from fico_utils.workspace import key_of
 
 if TYPE_CHECKING:
     from fico_utils.models.blocks import RetrievalModel
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 
 #: ``score(asked, ids)``: rows of queries (n, ...) and the ids of their candidates (n, k) -> scores (n, k).
 Score = Callable[[Any, np.ndarray], np.ndarray]
+#: Scores of images (n_img, ...) against texts (n_txt, ...): (n_img, n_txt), larger is closer.
+Scorer = Callable[[np.ndarray, np.ndarray], np.ndarray]
+#: Pairs that a fusion head reads at once; bounds the memory.
+PAIRS = 512
 
 
 @dataclass(frozen=True)
@@ -30,12 +35,14 @@ class Pairwise:
     asked : array, a row a query; may be fewer queries than the others ask, the first of them.
     n_items : int, items that it can score; larger galleries are left out.
     item_bytes : float, bytes of what it reads of an item.
+    key : str, of its weights and of what it reads.
     """
 
     score: Score
     asked: np.ndarray
     n_items: int
     item_bytes: float
+    key: str = ""
 
 
 def pairwise(system: str, model: RetrievalModel, inputs: Inputs, n_items: int, n_query: int) -> Pairwise:
@@ -71,6 +78,7 @@ def pairwise(system: str, model: RetrievalModel, inputs: Inputs, n_items: int, n
         raise InputError(f"the first {scenes} images have {len(rows)} captions; expected {CAPTIONS} each")
     images, texts = images[:n_items], texts[rows]
     model.eval()
+    key = key_of(model_key(system, model), inputs.key, n_items, n_query)
     img, txt = (
         encoding.encode_side(e, x) for e, x in ((model.encode_image, images), (model.encode_text, texts))
     )  # fmt: skip
@@ -80,12 +88,12 @@ def pairwise(system: str, model: RetrievalModel, inputs: Inputs, n_items: int, n
             pairs = zip(asked, ids, strict=True)
             return np.stack([encoding.score(model, img[i], txt[q : q + 1], progress=False)[:, 0] for q, i in pairs])
 
-        return Pairwise(score, np.arange(n_query), n_items, img[0].nbytes)
+        return Pairwise(score, np.arange(n_query), n_items, img[0].nbytes, key)
     seen, read = (
         encoding.encode_side(e, x) for e, x in ((model.image_context, images), (model.text_context, texts))
     )  # fmt: skip
     fused = _fusion(model, img, txt, seen, read)
-    return Pairwise(fused, np.arange(n_query), n_items, img[0].nbytes + seen[0].nbytes)
+    return Pairwise(fused, np.arange(n_query), n_items, img[0].nbytes + seen[0].nbytes, key)
 
 
 def _fusion(model: Any, img: np.ndarray, txt: np.ndarray, seen: np.ndarray, read: np.ndarray) -> Score:
@@ -101,3 +109,114 @@ def _fusion(model: Any, img: np.ndarray, txt: np.ndarray, seen: np.ndarray, read
         return scores + late_scores(model, img[ids], txt[query : query + 1])[:, 0] if model.adds_cosine else scores
 
     return lambda asked, ids: np.stack([one(int(q), i) for q, i in zip(asked, ids, strict=True)])
+
+
+# ------------------------------------------------------------------------------------------------ all with all
+
+
+def scorer(system: str, model: RetrievalModel | None = None) -> Scorer:
+    """How a row of the tables compares what it stored, as a function of images and texts.
+
+    Parameters
+    ----------
+    system : str, id of the registry.
+    model : RetrievalModel; only a row whose measure is more than a cosine or a Hamming distance needs it.
+
+    Raises
+    ------
+    InputError
+        A measure that needs the model, without it.
+
+    Notes
+    -----
+    Of a system that reads again what was ranked first, this is the ranking: see `again`.
+    """
+    measure = registry.system(system).measure
+    if measure == "cosine":
+        return lambda img, txt: _unit(img) @ _unit(txt).T
+    if measure == "hamming":
+        return equal_bits
+    if model is None:
+        raise InputError(f"{system} compares by {measure}, which its model computes; give the model")
+    from fico_utils.models import encoding
+
+    if measure in ("late", "rerank"):
+        return lambda img, txt: encoding.late_scores(model, img, txt)
+    return lambda img, txt: encoding.score(model, img, txt, progress=False)
+
+
+def _unit(x: np.ndarray) -> np.ndarray:
+    x = x.astype(np.float32)
+    return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
+
+
+def equal_bits(img: np.ndarray, txt: np.ndarray) -> np.ndarray:
+    """Number of equal bits of packed codes (n_img, b) and (n_txt, b) uint8: (n_img, n_txt) int16.
+
+    >>> equal_bits(np.uint8([[255]]), np.uint8([[255], [254]])).tolist()
+    [[8, 7]]
+    """
+    if img.dtype != np.uint8 or txt.dtype != np.uint8 or img.shape[1] != txt.shape[1]:
+        raise InputError(
+            f"codes of shapes {img.shape} ({img.dtype}) and {txt.shape} ({txt.dtype}) were given; "
+            "expected packed uint8 of one length"
+        )
+    width = -(-img.shape[1] // 8) * 8
+    a, b = (np.pad(x, ((0, 0), (0, width - x.shape[1]))).view(np.uint64) for x in (img, txt))
+    same = np.full((len(a), len(b)), 8 * img.shape[1], np.int16)
+    for word in range(a.shape[1]):
+        same -= np.bitwise_count(a[:, word, None] ^ b[None, :, word]).astype(np.int16)
+    return same
+
+
+# --------------------------------------------------------------------------------------------------- read again
+
+
+@dataclass(frozen=True)
+class Again:
+    """A fusion head over features as they come: it reads the first `depth` of a ranking again.
+
+    Attributes
+    ----------
+    model : FusionModel
+    depth : int, candidates of a query that are read again, at least 1.
+    """
+
+    model: Any
+    depth: int
+
+    def __post_init__(self) -> None:
+        if self.depth < 1:
+            raise InputError(f"the first {self.depth} of a ranking were to be read again; expected at least 1")
+
+    @property
+    def adds_ranking(self) -> bool:
+        """Whether the ranking's own score counts too."""
+        return self.model.adds_cosine
+
+    def match(self, images: np.ndarray, texts: np.ndarray, image: np.ndarray, text: np.ndarray) -> np.ndarray:
+        """Scores (p,) float32 of pairs of rows `image` and `text` (p,) of features; other rows are not read."""
+        import torch
+
+        from fico_utils.models.encoding import encode_side
+
+        sides = ((self.model.image_context, images, image), (self.model.text_context, texts, text))
+        contexts = []
+        for context, features, rows in sides:
+            used, place = np.unique(rows, return_inverse=True)
+            contexts.append((torch.from_numpy(encode_side(context, features[used])), torch.from_numpy(place)))
+        (seen, image), (read, text) = contexts
+        with torch.inference_mode():
+            parts = [slice(i, i + PAIRS) for i in range(0, len(image), PAIRS)]
+            return np.concatenate([self.model.match(seen[image[p]], read[text[p]]).numpy() for p in parts])
+
+
+def again(system: str, model: RetrievalModel, depth: int) -> Again | None:
+    """What reads the first `depth` of a ranking again; None for a system whose ranking stands.
+
+    Raises
+    ------
+    InputError
+        A depth below 1.
+    """
+    return Again(model.eval(), depth) if registry.system(system).measure == "rerank" else None

@@ -6,7 +6,8 @@ So the recall at ten sizes takes one pass over the largest, and no item is kept 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +21,11 @@ LEVELS = 2048
 DEPTH = 100
 #: Queries whose histograms are turned into average precision at once; bounds the memory.
 ROWS = 128
+#: What a ranking is made of, beside a few numbers: see `Ranking.state`.
+STATE = ("above", "tied", "best", "own_tied", "levels", "top", "top_relevant")
+
+#: ``read(queries, items)`` -> scores (p,): pairs of a query and an item of the part that is being seen.
+Read = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 class Ranking:
@@ -36,6 +42,13 @@ class Ranking:
     ----------
     n_items : int, size of the gallery so far.
     ids : (n_query, up to depth) int64, the first items of each query, best first.
+
+    Notes
+    -----
+    A system that reads again what another ranking found gives `add` a function that does so. It is asked about each
+    item that comes among the first `depth` of a query, once, in the part that brings it; those that are still there
+    stand in the order of what it said. An item may enter and be pushed out again by a later part, so more is read than
+    in one ranking of everything, and no part has to come back.
     """
 
     def __init__(self, own: np.ndarray, depth: int = DEPTH, seed: int = 0) -> None:
@@ -46,14 +59,16 @@ class Ranking:
         self.ids, self._top = np.zeros((n, 0), np.int64), np.zeros((n, 0), np.float32)
         self._top_relevant = np.zeros((n, 0), bool)
         self._levels: np.ndarray | None = None
+        self._said: np.ndarray | None = None
 
-    def add(self, scores: np.ndarray, relevant: np.ndarray) -> None:
+    def add(self, scores: np.ndarray, relevant: np.ndarray, read: Read | None = None) -> None:
         """See the next items of the gallery.
 
         Parameters
         ----------
         scores : (n_query, width) float32, or whole numbers (equal bits of codes); larger is closer.
         relevant : (n_query, width) bool, items that share a label with the query.
+        read : `Read` or None, of a system that reads again; the same for all parts.
 
         Raises
         ------
@@ -70,10 +85,11 @@ class Ranking:
             raise InputError("scores of a part of the gallery hold NaN or infinite values; check the embeddings")
         if self.n_items == 0:
             self._begin(scores, whole)
+            self._said = None if read is None else np.zeros((len(self.own), 0), np.float32)
         self._above += (scores > self._best[:, None]).sum(1)
         self._tied += (scores == self._best[:, None]).sum(1)
         self._count(scores, relevant, whole)
-        self._keep(scores, relevant, whole)
+        self._keep(scores, relevant, whole, read)
         self.n_items += scores.shape[1]
 
     def _begin(self, scores: np.ndarray, whole: bool) -> None:
@@ -109,7 +125,7 @@ class Ranking:
             self._levels[0, q] += np.bincount(level, minlength=width).astype(np.int32)
             self._levels[1, q] += np.bincount(level[wanted], minlength=width).astype(np.int32)
 
-    def _keep(self, scores: np.ndarray, relevant: np.ndarray, whole: bool) -> None:
+    def _keep(self, scores: np.ndarray, relevant: np.ndarray, whole: bool, read: Read | None) -> None:
         """Merge the part's first items into those kept."""
         values = scores.astype(np.float32)
         if whole:
@@ -125,25 +141,73 @@ class Ranking:
         self.ids = np.take_along_axis(np.concatenate([self.ids, ids[chosen]], 1), order, 1)
         flags = np.concatenate([self._top_relevant, np.take_along_axis(relevant, chosen, 1)], 1)
         self._top_relevant = np.take_along_axis(flags, order, 1)
+        if read is not None:
+            said = np.concatenate([self._said, np.zeros(chosen.shape, np.float32)], 1)
+            self._said = np.take_along_axis(said, order, 1)
+            queries, places = np.nonzero(self.ids >= self.n_items)
+            if len(queries):
+                self._said[queries, places] = read(queries, self.ids[queries, places] - self.n_items)
+
+    # ------------------------------------------------------------------------------------------- part files
+
+    def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """All that the parts so far have left: (JSON-able content, arrays), from which `restore` goes on."""
+        content = {"n_items": self.n_items, "high": self._high, "step": self._step}
+        arrays = {name: getattr(self, f"_{name}") for name in STATE} | {"ids": self.ids}
+        if self._said is not None:
+            arrays["said"] = self._said
+        return content | {"random": self._random.bit_generator.state}, arrays
+
+    def restore(self, content: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+        """Take up the `state` of a ranking of the same queries."""
+        self.n_items, self._high, self._step = content["n_items"], content["high"], content["step"]
+        self._random.bit_generator.state = content["random"]
+        for name in STATE:
+            setattr(self, f"_{name}", arrays[name].copy())  # what was read from a file may not be written to
+        self.ids = arrays["ids"].copy()
+        self._said = arrays["said"].copy() if "said" in arrays else None
 
     # -------------------------------------------------------------------------------------------- what was seen
+
+    @property
+    def reads_again(self) -> bool:
+        """Whether the first items stand in the order of a second reading: there is no ranking beyond them."""
+        return self._said is not None
+
+    def first(self) -> tuple[np.ndarray, np.ndarray]:
+        """The first items of each query and whether they are relevant, (n_query, up to depth), best first."""
+        if self._said is None:
+            return self.ids, self._top_relevant
+        order = np.argsort(-self._said, axis=1, kind="stable")
+        return np.take_along_axis(self.ids, order, 1), np.take_along_axis(self._top_relevant, order, 1)
 
     def recall(self, ks: Sequence[int]) -> dict[int, float]:
         """R@k: an own item among the first k; items that tie in a random order, its exact expectation."""
         counts = {"above": self._above, "tied": self._tied, "tied_correct": self._own_tied}
+        if self._said is not None:
+            self._check_depth(ks, "R")
+            mine = (self.ids[:, :, None] == self.own[:, None, :]).any(2)
+            best = np.where(mine, self._said, -np.inf).max(1, keepdims=True)
+            same = self._said == best  # nowhere where no own item was read
+            counts = {
+                "above": (self._said > best).sum(1), "tied": same.sum(1), "tied_correct": (same & mine).sum(1),
+            }  # fmt: skip
         return {int(k): float(hit_probability(counts, int(k), "expected").mean()) for k in ks}
 
     def mean_average_precision(self, ks: Sequence[int]) -> dict[int, float]:
         """mAP@k for k up to the depth kept; the average is over the relevant items found, 0 where none is."""
-        if max(ks, default=1) > self.depth:
-            raise InputError(f"mAP@{max(ks)} was asked of rankings kept to {self.depth}; ask for k up to that")
-        out = {}
+        self._check_depth(ks, "mAP")
+        relevant, out = self.first()[1], {}
         for k in ks:
-            found = self._top_relevant[:, :k]
+            found = relevant[:, :k]
             precision = np.cumsum(found, 1) / np.arange(1, found.shape[1] + 1)
             hits = found.sum(1)
             out[int(k)] = float(((precision * found).sum(1) / np.maximum(hits, 1)).mean())
         return out
+
+    def _check_depth(self, ks: Sequence[int], what: str) -> None:
+        if max(ks, default=1) > self.depth:
+            raise InputError(f"{what}@{max(ks)} was asked of rankings kept to {self.depth}; ask for k up to that")
 
     def whole_average_precision(self) -> float:
         """mAP of the whole ranking, from the levels: exact for codes, to the width of a level for real scores."""
@@ -160,5 +224,6 @@ class Ranking:
 
     def wrong_first(self) -> tuple[np.ndarray, np.ndarray]:
         """Queries (w,) whose first item is not their own, and that item (w,)."""
-        wrong = np.flatnonzero((self.own != self.ids[:, :1]).all(1))
-        return wrong, self.ids[wrong, 0]
+        first = self.first()[0][:, 0]
+        wrong = np.flatnonzero((self.own != first[:, None]).all(1))
+        return wrong, first[wrong]

@@ -8,7 +8,8 @@ timed apart; drawing the data and binarising it lie outside the clock.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,10 +26,15 @@ from fico_utils.costs.indexes import (
     needed_bytes,
     new_index,
 )
+from fico_utils.costs.kept import Kept
 from fico_utils.costs.memory import require_memory
 from fico_utils.costs.nearest import RECALL_AT, exact_nearest, recall_of_binarisers, recall_of_nearest
 from fico_utils.costs.synthetic import Synthetic, Vectors
 from fico_utils.errors import InputError
+from fico_utils.workspace import key_of, source_key
+
+#: Whose code the part files depend on.
+MADE_BY = tuple(f"costs/{name}.py" for name in ("clock", "indexes", "nearest", "search", "synthetic"))
 
 # --------------------------------------------------------------------------------------------- measurement
 
@@ -67,6 +73,8 @@ def search_rows(
     repeats: int = 5,
     warmup: int = 1,
     budget_s: float | None = None,
+    parts: Path | None = None,
+    key: str = "",
     corpus: str = "synthetic",
     **columns: Any,
 ) -> list[dict[str, Any]]:
@@ -87,6 +95,8 @@ def search_rows(
     beside : other binarisers, whose recall is shown beside: rows ``recall_sign@k`` of `binary_flat`, not timed.
     threads : int or None, pinned and recorded; None leaves FAISS as the run pinned it.
     repeats, warmup, budget_s : of `measure`, each for one building and one searching.
+    parts : Path or None, folder of part files: an index that was measured is kept there and not measured again.
+    key : str, of the vectors and codes that are searched; part files of another are measured again.
     corpus, **columns : of `row`.
 
     Raises
@@ -109,38 +119,55 @@ def search_rows(
     _check(data, indexes, ks, settings, beside)
     protocol = {"repeats": repeats, "warmup": warmup, "budget_s": budget_s}
     with faiss_threads(threads) as pinned:
-        nearest = exact_nearest(data)
-        queries = data.queries()
+        scale = {"scale_img": data.n_query, "scale_txt": data.n_base}
+        place = {"corpus": corpus, **scale, **columns}
+        stamp = row("search", "recall", 0.0, threads=pinned, **place)
+        about = key_of(key, stamp, ks, asdict(settings), protocol, source_key(*MADE_BY))
+        size = f"{data.n_query}x{data.n_base}"
+        cells = {name: Kept(parts and parts / f"{name}__{size}.json", key_of(about, name)) for name in indexes}
+        if beside:
+            cells["beside"] = Kept(parts and parts / f"beside__{size}.json", key_of(about, beside))
+        if all(cell.content for cell in cells.values()):
+            return [r for cell in cells.values() for r in cell.content["rows"]]
+        nearest = Kept(parts and parts / f"nearest__{size}.safetensors", about)
+        if not nearest.arrays:
+            nearest.arrays = {"nearest": exact_nearest(data)}
+            nearest.save()
+        nearest, queries = nearest.arrays["nearest"], data.queries()
         base_codes = query_codes = None
         if any(name.startswith("binary") for name in indexes):
             base_codes, query_codes = _codes(data, queries, codes, settings)
-        rows = []
-        for name in indexes:
-            scale = {"scale_img": data.n_query, "scale_txt": data.n_base}
-            place = {"system": name, "corpus": corpus, **scale, **columns}
-            if name.startswith("binary"):
-                built = _build(name, data.dim, data.n_base, lambda: [base_codes], settings, protocol)
-                searched, found = _search(built.result, query_codes, max(ks), protocol)
+        for name, cell in cells.items():
+            if cell.content:
+                continue
+            if name == "beside":
+                found = recall_of_binarisers(data, nearest, beside, ks, settings)
+                values = {f"recall_{way}@{k}": value for way, recall in found.items() for k, value in recall.items()}
+                rows = _recalls(values, pinned, {"system": "binary_flat", **place})
             else:
-                built = _build(name, data.dim, data.n_base, data.base_chunks, settings, protocol)
-                searched, found = _search(built.result, queries, max(ks), protocol)
-            # FAISS alone works here: its own threads count, not those of another library that is loaded.
-            built, searched = replace(built, threads=pinned), replace(searched, threads=pinned)
-            rows += [
-                row("index", "seconds", built, **place),
-                _peak("index", built, place),
-                row("index", "index_bytes", index_bytes(built.result), unit="B", threads=pinned, **place),
-                row("search", "seconds", searched, **place),
-                _peak("search", searched, place),
-            ]
-            for k, value in recall_of_nearest(found, nearest, ks).items():
-                rows.append(row("search", f"recall@{k}", value, unit="", threads=pinned, **place))
-        if beside:
-            place = {"system": "binary_flat", "corpus": corpus, **scale, **columns}
-            for method, recall in recall_of_binarisers(data, nearest, beside, ks, settings).items():
-                for k, value in recall.items():
-                    rows.append(row("search", f"recall_{method}@{k}", value, unit="", threads=pinned, **place))
-    return rows
+                binary = name.startswith("binary")
+                chunks, asked = ((lambda: [base_codes]), query_codes) if binary else (data.base_chunks, queries)
+                built = _build(name, data.dim, data.n_base, chunks, settings, protocol)
+                searched, found = _search(built.result, asked, max(ks), protocol)
+                # FAISS alone works here: its own threads count, not those of another library that is loaded.
+                built, searched = replace(built, threads=pinned), replace(searched, threads=pinned)
+                here = {"system": name, **place}
+                values = {f"recall@{k}": value for k, value in recall_of_nearest(found, nearest, ks).items()}
+                rows = [
+                    row("index", "seconds", built, **here),
+                    _peak("index", built, here),
+                    row("index", "index_bytes", index_bytes(built.result), unit="B", threads=pinned, **here),
+                    row("search", "seconds", searched, **here),
+                    _peak("search", searched, here),
+                    *_recalls(values, pinned, here),
+                ]
+            cell.content = {"rows": rows}
+            cell.save()
+    return [r for cell in cells.values() for r in cell.content["rows"]]
+
+
+def _recalls(values: dict[str, float], threads: int, place: dict[str, Any]) -> list[dict[str, Any]]:
+    return [row("search", quantity, value, unit="", threads=threads, **place) for quantity, value in values.items()]
 
 
 def _peak(phase: str, timing: Timing, place: dict[str, Any]) -> dict[str, Any]:
@@ -245,6 +272,7 @@ def search_sweep(
     for n_query, n_base in sorted(sizes):
         here = [k for k in ks if k <= n_base]
         own = {**options, "ks": here, "beside": beside if n_base == largest[1] else ()}
+        own["key"] = key_of(dim, n_base, n_query, n_train, seed)
         rows += search_rows(Synthetic(dim, n_base, n_query, n_train, seed), **own)
     place = {name: value for name, value in options.items() if name in ("corpus", "run", "source")}
     for name in names:

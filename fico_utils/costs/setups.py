@@ -7,8 +7,11 @@ order it holds them, and the scenes asked about were the first.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,10 +19,17 @@ import numpy as np
 from fico_utils import registry
 from fico_utils.costs.clock import Timing, measure, row
 from fico_utils.costs.indexes import Settings, binariser, faiss_threads, index_bytes, new_index
+from fico_utils.costs.kept import Kept
 from fico_utils.costs.nearest import recall_of_nearest
 from fico_utils.costs.pairwise import Pairwise
 from fico_utils.costs.screen import Screen
 from fico_utils.errors import InputError
+from fico_utils.workspace import key_of, source_key
+
+#: Whose code the part files depend on.
+MADE_BY = tuple(f"costs/{name}.py" for name in ("clock", "indexes", "nearest", "pairwise", "screen", "setups"))
+#: What answers the queries of a setup, and the bytes an item takes in it.
+Search = tuple[Callable[[], np.ndarray], float]
 
 
 def setup_name(setup: str) -> str:
@@ -106,6 +116,7 @@ def setup_rows(
     ks: Sequence[int] = (1, 5, 10),
     settings: Settings | None = None,
     seed: int = 0,
+    parts: Path | None = None,
     **options: Any,
 ) -> list[dict[str, Any]]:
     """Rows of phase ``deploy`` of every setup that can be made of some systems, at each size of the gallery.
@@ -124,6 +135,7 @@ def setup_rows(
     ks, **options : of `deploy_rows`.
     settings : Settings of the indexes.
     seed : int, of the order in which an index holds the items.
+    parts : Path or None, folder of part files: a setup that was measured is kept there and not measured again.
 
     Raises
     ------
@@ -143,10 +155,16 @@ def setup_rows(
         )
     if not depths or min(depths) < 1 or max(depths) > max(sizes):
         raise InputError(f"depths {list(depths)} were given for galleries of {list(sizes)}; expected 1 to {max(sizes)}")
-    rows = []
+    rows, run = [], options.get("run")
+    keys = {s: _digest(*arrays) for s, arrays in (*dense.items(), *codes.items())}
+    keys |= {s: pairs.key for s, pairs in pairwise.items()}
+    about = key_of(
+        _digest(own), list(ks), asdict(settings), seed, {**options, "run": run and run.stamp}, source_key(*MADE_BY)
+    )
     for n in sorted(set(sizes)):
         order = np.random.default_rng(seed).permutation(n)
-        gallery = _Gallery(order, np.argsort(order)[own], [d for d in depths if d <= n], settings, ks, options)
+        within = [d for d in depths if d <= n]
+        gallery = _Gallery(order, np.argsort(order)[own], within, settings, ks, options, parts, about, keys)
         for system, vectors in dense.items():
             rows += gallery.of_vectors(system, *vectors)
         for system, packed in codes.items():
@@ -159,9 +177,13 @@ def setup_rows(
     return rows
 
 
+def _digest(*arrays: np.ndarray) -> str:
+    return key_of([hashlib.sha256(np.ascontiguousarray(a)).hexdigest() for a in arrays])
+
+
 @dataclass(frozen=True)
 class _Gallery:
-    """One size: the shuffled order, the queries' own items in it, and how to measure."""
+    """One size: the shuffled order, the queries' own items in it, how to measure, and where it is kept."""
 
     order: np.ndarray
     own: np.ndarray
@@ -169,22 +191,45 @@ class _Gallery:
     settings: Settings
     ks: Sequence[int]
     options: dict[str, Any]
+    parts: Path | None
+    about: str
+    keys: dict[str, str]
 
-    def rows(self, setup: str, find: Callable[[], np.ndarray], item_bytes: float, **more: Any) -> list[dict[str, Any]]:
-        own = self.own[: more.pop("n_query", len(self.own))]
-        return deploy_rows(
-            setup, find, own, n_items=len(self.order), item_bytes=item_bytes, ks=self.ks, **more, **self.options
-        )
+    def rows(
+        self, setup: str, systems: Sequence[str], make: Callable[[], Search], n_query: int | None = None, **more: Any
+    ) -> list[dict[str, Any]]:
+        """Rows of a setup of some systems; it is only made where it was not measured before."""
+        n = len(self.order)
+        key = key_of(self.about, n, setup, [self.keys[s] for s in systems], n_query)
+        kept = Kept(self.parts and self.parts / f"{setup}__{n}.json", key)
+        if not kept.content:
+            find, item_bytes = make()
+            own = self.own[:n_query]
+            found = deploy_rows(setup, find, own, n_items=n, item_bytes=item_bytes, ks=self.ks, **more, **self.options)
+            kept.content = {"rows": found}
+            kept.save()
+        return kept.content["rows"]
 
     def indexed(
-        self, setup: str, name: str, held: np.ndarray, asked: np.ndarray, settings: Settings, **more: Any
-    ) -> Iterator[dict[str, Any]]:
-        index = new_index(name, held.shape[1], len(held), settings)
-        if not index.is_trained:
-            index.train(held)
-        index.add(held)
-        depth = min(max(self.ks), len(held))
-        yield from self.rows(setup, lambda: index.search(asked, depth)[1], index_bytes(index) / len(held), **more)
+        self,
+        system: str,
+        name: str,
+        arrays: Callable[[], tuple[np.ndarray, np.ndarray]],
+        settings: Settings,
+        **more: Any,
+    ) -> list[dict[str, Any]]:
+        """Rows of a system on an index; `arrays` gives what it holds and what asks it."""
+
+        def make() -> Search:
+            held, asked = arrays()
+            index = new_index(name, held.shape[1], len(held), settings)
+            if not index.is_trained:
+                index.train(held)
+            index.add(held)
+            depth = min(max(self.ks), len(held))
+            return lambda: index.search(asked, depth)[1], index_bytes(index) / len(held)
+
+        return self.rows(f"{system}+{name}", [system], make, **more)
 
     def of_vectors(self, system: str, items: np.ndarray, asked: np.ndarray) -> Iterator[dict[str, Any]]:
         import faiss
@@ -192,26 +237,28 @@ class _Gallery:
         held, asked = np.ascontiguousarray(items[self.order], np.float32), np.ascontiguousarray(asked, np.float32)
         nearest = faiss.knn(asked, held, 1, metric=faiss.METRIC_INNER_PRODUCT)[1][:, 0]
         for name in ("flat_ip", "hnsw_flat"):
-            yield from self.indexed(f"{system}+{name}", name, held, asked, self.settings, nearest=nearest)
+            yield from self.indexed(system, name, lambda: (held, asked), self.settings, nearest=nearest)
         if self.settings.bits <= min(held.shape):
-            encode = binariser("itq", held, self.settings.bits)
-            packed = encode(held), encode(asked)
-            for name in ("binary_flat_counting", "binary_ivf"):
-                yield from self.indexed(f"{system}+{name}", name, *packed, self.settings, nearest=nearest)
 
-    def of_codes(self, system: str, items: np.ndarray, asked: np.ndarray) -> Iterator[dict[str, Any]]:
+            @cache
+            def packed() -> tuple[np.ndarray, np.ndarray]:
+                encode = binariser("itq", held, self.settings.bits)
+                return encode(held), encode(asked)
+
+            for name in ("binary_flat_counting", "binary_ivf"):
+                yield from self.indexed(system, name, packed, self.settings, nearest=nearest)
+
+    def of_codes(self, system: str, items: np.ndarray, asked: np.ndarray) -> list[dict[str, Any]]:
         settings = Settings(bits=8 * items.shape[1])
-        yield from self.indexed(
-            f"{system}+binary_flat_counting", "binary_flat_counting", items[self.order], asked, settings
-        )
+        return self.indexed(system, "binary_flat_counting", lambda: (items[self.order], asked), settings)
 
     def screened(
         self, first: str, packed: tuple[np.ndarray, np.ndarray], second: str, vectors: tuple[np.ndarray, np.ndarray]
     ) -> Iterator[dict[str, Any]]:
-        screen = Screen(packed[0][self.order], vectors[0][self.order])
+        screen = cache(lambda: Screen(packed[0][self.order], vectors[0][self.order]))
         for depth in self.depths:
-            find = _finder(screen, (packed[1], vectors[1]), depth)
-            yield from self.rows(f"{first}+{second}@{depth}", find, screen.item_bytes)
+            make = _maker(screen, (packed[1], vectors[1]), depth)
+            yield from self.rows(f"{first}+{second}@{depth}", (first, second), make)
 
     def of_pairs(
         self, system: str, pairs: Pairwise, codes: Mapping[str, tuple[np.ndarray, np.ndarray]]
@@ -226,14 +273,16 @@ class _Gallery:
             scores = np.concatenate([score(pairs.asked[q : q + 1], every) for q in range(n_query)])
             return np.argsort(-scores, axis=1, kind="stable")[:, :depth]
 
-        yield from self.rows(system, exhaustive, pairs.item_bytes, n_query=n_query)
+        yield from self.rows(system, [system], lambda: (exhaustive, pairs.item_bytes), n_query)
         for first, (items, asked) in codes.items():
-            screen = Screen(items[self.order], score=score)
+            screen = cache(lambda items=items: Screen(items[self.order], score=score))
             for depth in self.depths:
-                find = _finder(screen, (asked[:n_query], pairs.asked), depth)
-                bytes_each = screen.item_bytes + pairs.item_bytes
-                yield from self.rows(f"{first}+{system}@{depth}", find, bytes_each, n_query=n_query)
+                make = _maker(screen, (asked[:n_query], pairs.asked), depth, pairs.item_bytes)
+                yield from self.rows(f"{first}+{system}@{depth}", (first, system), make, n_query)
 
 
-def _finder(screen: Screen, queries: tuple[np.ndarray, Any], depth: int) -> Callable[[], np.ndarray]:
-    return lambda: screen.search(queries, depth)[0]
+def _maker(
+    screen: Callable[[], Screen], queries: tuple[np.ndarray, Any], depth: int, beside: float = 0.0
+) -> Callable[[], Search]:
+    """A search of the first `depth` of a screen; `beside` are bytes an item that the screen does not know of."""
+    return lambda: (lambda: screen().search(queries, depth)[0], screen().item_bytes + beside)

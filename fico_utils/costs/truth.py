@@ -8,6 +8,7 @@ takes no memory.
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,10 @@ from fico_utils.data.picto_scene import Scene, make_scene, spec_of
 from fico_utils.data.picto_truth import true_rows
 from fico_utils.data.pictoscenes import labels_of
 from fico_utils.errors import InputError
+from fico_utils.workspace import key_of
 
+#: k of R@k as a gallery grows.
+RECALL_AT = (1, 5, 10)
 #: Pairs whose truth is looked up at once.
 PAIRS = 512
 
@@ -45,6 +49,11 @@ class Truth:
         spec_of(corpus)
         self.corpus, self.seed = corpus, seed
 
+    @property
+    def key(self) -> str:
+        """Key of the scenes it knows."""
+        return key_of(self.corpus, self.seed)
+
     def labels(self, start: int, stop: int) -> np.ndarray:
         """Multi-hot labels uint8 (stop - start, n_labels) of scenes `start` to `stop` - 1."""
         return labels_of([make_scene(self.corpus, i, self.seed) for i in range(start, stop)])
@@ -70,3 +79,45 @@ class Truth:
 
     def _caption(self, caption: int) -> Caption:
         return _captions(self.corpus, caption // CAPTIONS, self.seed)[caption % CAPTIONS]
+
+
+class Ceiling:
+    """What a perfect retriever reaches: it knows what is true, and has to guess among all scenes that fit a caption.
+
+    Parameters
+    ----------
+    n_query : int, scenes whose captions ask.
+    truth : Truth
+    """
+
+    def __init__(self, n_query: int, truth: Truth) -> None:
+        if n_query < 1:
+            raise InputError(f"{n_query} scenes were to ask; expected at least 1")
+        self.truth, self._asked = truth, np.arange(CAPTIONS * n_query, dtype=np.int64)
+        self._fitting, self.n_img = np.zeros(len(self._asked), np.int64), 0
+
+    def add(self, start: int, stop: int) -> None:
+        """Let the gallery grow by scenes `start` to `stop` - 1."""
+        self._fitting += self.truth.fitting(self._asked, start, stop)
+        self.n_img = stop
+
+    def values(self) -> dict[str, float]:
+        """R@k of captions at the size reached, by quantity; InputError before all who ask are there."""
+        if CAPTIONS * self.n_img < len(self._asked):
+            raise InputError(
+                f"the gallery has {self.n_img} scenes and {len(self._asked) // CAPTIONS} ask; expected them among it"
+            )
+        return {f"recall_t2i@{k}": float(np.minimum(1, k / self._fitting).mean()) for k in RECALL_AT}
+
+    @property
+    def key(self) -> str:
+        """Key of who asks, and of what is true."""
+        return key_of(len(self._asked), self.truth.key)
+
+    def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """What the scenes so far have left: (JSON-able content, arrays), from which `restore` goes on."""
+        return {"n_img": self.n_img}, {"fitting": self._fitting}
+
+    def restore(self, content: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+        """Take up the `state` of a ceiling of the same queries."""
+        self.n_img, self._fitting = content["n_img"], arrays["fitting"].copy()

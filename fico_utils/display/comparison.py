@@ -161,7 +161,7 @@ def compare(runs: Sequence[Compared], across: bool = False) -> pd.DataFrame:
 
 def _metrics(a: Compared, b: Compared):
     """(table, place, system, what, number of a, of b, comparable) of each quality that both have."""
-    for slot, direction in a.side.cells():
+    for slot, direction in a.side.panels():
         corpus = a.side.corpora[slot]
         if b.side.corpora.get(slot) != corpus:
             continue

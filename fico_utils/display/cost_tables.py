@@ -9,8 +9,8 @@ from typing import NamedTuple
 import pandas as pd
 
 from fico_utils import registry
-from fico_utils.display.grid import Cell, Column, Table, one_run
-from fico_utils.display.rows import papers_rows, row_groups, run_name, table_rows
+from fico_utils.display.grid import Cell, Column, Table
+from fico_utils.display.rows import one_run, papers_rows, row_groups, run_name, table_rows
 from fico_utils.results.paper_reference import SYSTEM_IDS, read_paper
 
 MILLION = (1_000_000, 5_000_000)
@@ -137,7 +137,8 @@ def _cost_stamp(mine: pd.DataFrame, *phases: str) -> str:
     if corpora:
         text += f", on {registry.corpus(corpora[0]).name}"
         if not registry.corpus(corpora[0]).photographs:
-            text += " (drawn scenes: these are not results on photographs)"
+            what = "drawn scenes" if registry.corpus(corpora[0]).kind == "drawn" else "no photographs"
+            text += f" ({what}: these are not results on photographs)"
     return text + ". The paper's times are from another machine: read the pattern, not the ratio."
 
 

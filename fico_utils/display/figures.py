@@ -17,10 +17,9 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 from fico_utils import registry
 from fico_utils.display.drawings import Example, Hit, fig1
 from fico_utils.display.framework import fig2
-from fico_utils.display.grid import one_run
-from fico_utils.display.picture import COLUMN, INK, MM, Picture, save, style
-from fico_utils.display.rows import papers_rows
-from fico_utils.display.tables import SLOTS, of_test_split
+from fico_utils.display.picture import COLUMN, INK, MM, QUIET, Picture, in_words, save, style
+from fico_utils.display.rows import one_run, papers_rows
+from fico_utils.display.tables import Place, of_test_split
 from fico_utils.results.schema import DIRECTIONS
 
 __all__ = ["Example", "Hit", "Picture", "fig1", "fig2", "fig3", "fig4", "save"]
@@ -50,49 +49,53 @@ def _paper_look(line: str, marker: str = "o") -> dict:
     }  # fmt: skip
 
 
+def unavailable(ax: Axes) -> None:
+    """Say in a panel that there is nothing to draw."""
+    ax.text(0.5, 0.5, "unavailable", transform=ax.transAxes, ha="center", va="center", color=QUIET)
+
+
 # -------------------------------------------------------------------------------------------------- figure 3
 
 
 def fig3(metrics: pd.DataFrame, corpora: Sequence[str] | None = None) -> Picture:
-    """Figure 3: 11-point precision-recall curves, two corpora, two directions, the paper's behind them.
+    """Figure 3: 11-point precision-recall curves, a row of panels a corpus, two directions, the paper's behind them.
 
     Parameters
     ----------
     metrics : DataFrame, metrics.csv.
-    corpora : sequence of str, whose curves stand beside the paper's; default: those that `metrics` holds.
+    corpora : sequence of str, ours to show; default: those that `metrics` holds.
 
     Notes
     -----
     The paper's curves are those of the systems that were measured here (all of them, where none was), read
     off its figure, each with its system's marker in grey. The chance line is the share of relevant pairs of
-    our corpus, or, where we have none, the end of the paper's curves.
+    our corpus, or, where we have none, the end of the paper's curves. A corpus of ours that stands beside none of
+    the paper's has a further row, with nothing in grey.
     """
-    (mine, beside), paper = of_test_split(metrics, corpora), papers_rows(metrics, "metrics")
+    (mine, found), paper = of_test_split(metrics, corpora), papers_rows(metrics, "metrics")
     measured = [s for s in registry.systems() if s in set(_curves(mine)["system"])]
     shown = measured or [s for s in registry.systems() if s in set(_curves(paper)["system"])]
     plotted = []
     with style():
         legend_rows = -(-(len(shown) + 2) // 3)
-        figure = Figure(figsize=(COLUMN, (86 + 3 * legend_rows) * MM))
-        axes = figure.subplots(2, 2, sharex=True, sharey="row", squeeze=False)
-        for axes_row, slot in zip(axes, SLOTS, strict=True):
-            own = beside.get(slot)
+        figure = Figure(figsize=(COLUMN, (86 + 38 * (len(found) - 2) + 3 * legend_rows) * MM))
+        axes = figure.subplots(len(found), 2, sharex=True, sharey="row", squeeze=False)
+        for axes_row, place in zip(axes, found, strict=True):
             for ax, direction in zip(axes_row, DIRECTIONS, strict=True):
-                ours = _curves(mine, own, direction, measured)
-                theirs = _curves(paper, slot, direction, shown)
-                chance = _chance(mine, paper, own, slot, direction)
+                ours = _curves(mine, place.ours, direction, measured)
+                theirs = _curves(paper, place.paper, direction, shown)
+                chance = _chance(mine, paper, place, direction)
                 _precision_recall(ax, ours, theirs, chance)
                 plotted += [ours, theirs, chance]
-                name = registry.corpus(own or slot).name
-                ax.set_title(f"{name}\n{DIRECTION_NAMES[direction]}" + ("" if own else " (paper)"))
-        for ax in axes[1]:
+                ax.set_title(f"{place.name}\n{DIRECTION_NAMES[direction]}" + ("" if place.ours else " (paper)"))
+        for ax in axes[-1]:
             ax.set_xlabel("recall")
         for ax in axes[:, 0]:
             ax.set_ylabel("precision")
         _legend(figure, [registry.system(s) for s in shown], bool(measured))
     data = pd.concat(plotted, ignore_index=True)
     columns = ["source", "system", "corpus", "direction", "metric", "k", "value", "status", "run"]
-    return Picture(figure, data[columns], _alt3(data, measured))
+    return Picture(figure, data[columns], _alt3(data, measured, len(found)))
 
 
 def _curves(frame: pd.DataFrame, corpus_id=None, direction=None, systems=None) -> pd.DataFrame:
@@ -103,9 +106,9 @@ def _curves(frame: pd.DataFrame, corpus_id=None, direction=None, systems=None) -
     return frame[keep]
 
 
-def _chance(mine: pd.DataFrame, paper: pd.DataFrame, own: str | None, slot: str, direction: str) -> pd.DataFrame:
+def _chance(mine: pd.DataFrame, paper: pd.DataFrame, place: Place, direction: str) -> pd.DataFrame:
     """The one row that says mAP@N, hence precision, of a random ranking; empty where nobody says it."""
-    for frame, corpus_id in ((mine, own), (paper, slot)):
+    for frame, corpus_id in ((mine, place.ours), (paper, place.paper)):
         rows = frame[(frame["source"] == "chance") & (frame["corpus"] == corpus_id) & (frame["metric"] == "map")]
         rows = rows[(rows["direction"] == direction) & (rows["k"] == "N")]
         if len(rows):
@@ -122,6 +125,8 @@ def _precision_recall(ax: Axes, ours: pd.DataFrame, theirs: pd.DataFrame, chance
             ax.plot(recall, rows["value"], markevery=1 if frame is ours else 2, **look)
     for value in chance["value"]:
         ax.axhline(value, **CHANCE)
+    if ours.empty and theirs.empty:
+        unavailable(ax)
     for corpus_id in theirs["corpus"].unique() if len(ours) else ():
         words = f"paper: {registry.corpus(corpus_id).name}"
         ax.text(1, 0.97, words, transform=ax.transAxes, ha="right", va="top", color=GREY, fontsize=5.5)
@@ -142,14 +147,15 @@ def _legend(figure: Figure, systems: list, measured: bool) -> None:
     figure.legend(handles=handles, loc="outside lower center", ncols=3)
 
 
-def _alt3(data: pd.DataFrame, measured: list[str]) -> str:
+def _alt3(data: pd.DataFrame, measured: list[str], n: int) -> str:
     names = ", ".join(registry.system(s).name for s in measured) or "none of ours"
     ends = [
         f"{registry.corpus(row.corpus).name} {row.direction} {row.value:.2f}"
         for row in data[data["source"] == "chance"].itertuples()
     ]
     return (
-        f"Four panels of precision against recall, two corpora in two directions. Systems: {names}; "
+        f"{in_words(2 * n).capitalize()} panels of precision against recall, {in_words(n)} corpora in two directions. "
+        f"Systems: {names}; "
         f"the paper's in grey. All fall from left to right towards chance ({'; '.join(ends) or 'not known'})."
     )
 

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from fico_utils.errors import InputError
 from fico_utils.workspace import Run, write_text
 
 UNDEFINED, UNAVAILABLE, DNF, EXTRAPOLATED = "n/a", "–", "DNF", "†"
@@ -55,11 +54,13 @@ class Column:
     header : tuple of str
     kind : str, ``percent``, ``seconds``, ``gib`` or ``text``.
     best : str, ``max``, ``min`` or "" (no best).
+    in_paper : bool, the paper has something that corresponds; without, only our lines have a cell there.
     """
 
     header: tuple[str, ...]
     kind: str
     best: str = ""
+    in_paper: bool = True
 
 
 def significant(value: float) -> str:
@@ -136,9 +137,15 @@ class Table:
         status = "extrapolated" if "extrapolated" in (ours.status, paper.status) else "ok"
         return Cell(value, status, where=f"{ours.where} | {paper.where}")
 
+    def text(self, part: str, row: tuple[str, str], column: Column) -> str:
+        """A cell of a part as it is printed; blank where the part has no such column."""
+        if part != "ours" and not column.in_paper:
+            return ""
+        return printed(self.cell(part, row, column), column.kind, part)
+
     def has(self, part: str, row: tuple[str, str]) -> bool:
         """Whether a row of a part says more than "unavailable"."""
-        return any(printed(self.cell(part, row, c), c.kind, part) != UNAVAILABLE for c in self.columns)
+        return any(self.text(part, row, c) not in ("", UNAVAILABLE) for c in self.columns)
 
     def is_best(self, part: str, row: tuple[str, str], column: Column) -> bool:
         """Whether a cell holds the best of at least two numbers of its column (ties share it)."""
@@ -160,7 +167,7 @@ class Table:
         """The paper's own table, printed, without rows and columns that the paper has not."""
         rows = [(r, "paper") for r in self.rows if self.has("paper", r) and r[0] != REFERENCE]
         frame = self._frame(rows, {}, parts=False)
-        return frame.loc[:, (frame != UNAVAILABLE).any()]
+        return frame.loc[:, ~frame.isin(("", UNAVAILABLE)).all()]
 
     @property
     def side_by_side(self) -> pd.DataFrame:
@@ -173,9 +180,9 @@ class Table:
         rows = []
         for row, part in self._stacked():
             for column in self.columns:
-                cell = self.cell(part, row, column)
-                text = printed(cell, column.kind, part)
-                rows.append((part, *row, " ".join(column.header), text, cell.value, cell.status, cell.where))
+                cell, text = self.cell(part, row, column), self.text(part, row, column)
+                if text:
+                    rows.append((part, *row, " ".join(column.header), text, cell.value, cell.status, cell.where))
         return pd.DataFrame(rows, columns=["part", "group", "row", "column", "printed", "value", "status", "where"])
 
     def _stacked(self) -> list[tuple[tuple[str, str], str]]:
@@ -194,7 +201,7 @@ class Table:
         index = [(*row, part) if parts else row for row, part in rows]
         levels = ["Group", self.row_name, "Source"] if parts else ["Group", self.row_name]
         headers = self._headers(names)
-        body = [[printed(self.cell(part, row, c), c.kind, part) for c in self.columns] for row, part in rows]
+        body = [[self.text(part, row, c) for c in self.columns] for row, part in rows]
         return pd.DataFrame(
             body,
             index=pd.MultiIndex.from_tuples(index, names=levels),
@@ -257,7 +264,7 @@ class Table:
                 r"\resizebox{\textwidth}{!}{%", body.rstrip() + "}", r"\end{table*}", "",
             ]
         )  # fmt: skip
-        for sign, command in (("–", "--"), ("†", r"\textdagger{}"), ("×", r"$\times$")):
+        for sign, command in (("–", "--"), ("†", r"\textdagger{}"), ("‡", r"\textdaggerdbl{}"), ("×", r"$\times$")):
             text = text.replace(sign, command)
         return text
 
@@ -282,22 +289,6 @@ class Table:
             paths.append(folder / f"{self.name}.{ending}")
             write_text(paths[-1], text)
         return paths
-
-
-def one_run(frame: pd.DataFrame, table: str) -> pd.DataFrame:
-    """The rows of `frame` that are not the paper's, if they are of one profile and one run.
-
-    Raises
-    ------
-    InputError
-        Results of several profiles or runs.
-    """
-    ours = frame[frame["profile"] != "paper"]
-    for column in ("profile", "run"):
-        known = sorted(ours[column].unique())
-        if len(known) > 1:
-            raise InputError(f"{table} mixes {column}s {', '.join(known)}; expected one, keep the rows of one of them")
-    return ours
 
 
 def _line(cells: Iterable[str]) -> str:

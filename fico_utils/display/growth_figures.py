@@ -15,8 +15,8 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 from fico_utils import registry
 from fico_utils.costs.pareto import front
 from fico_utils.costs.setups import setup_name
-from fico_utils.display.grid import one_run
 from fico_utils.display.picture import COLUMN, INK, MM, QUIET, Picture, style
+from fico_utils.display.rows import one_run
 from fico_utils.errors import InputError
 
 PERFECT = {"color": INK, "linestyle": (0, (1, 1.6)), "linewidth": 0.9, "label": "perfect retriever"}
@@ -64,7 +64,8 @@ def gallery(costs: pd.DataFrame, direction: str = "t2i") -> Picture:
 
     Parameters
     ----------
-    costs : DataFrame, costs.csv with rows of phase ``gallery``; of several corpora the first is shown.
+    costs : DataFrame, costs.csv with rows of phase ``gallery``; of several corpora the first is shown. One is all
+        there is: drawn scenes alone have no end and say which "errors" are true, so no other corpus grows.
     direction : ``t2i`` or ``i2t``.
 
     Raises
@@ -127,7 +128,8 @@ def pareto(costs: pd.DataFrame, size: int | None = None, recall: str = "recall_t
 
     Parameters
     ----------
-    costs : DataFrame, costs.csv with rows of phase ``deploy``; of several corpora the first is shown.
+    costs : DataFrame, costs.csv with rows of phase ``deploy``; of several corpora the first is shown, as what is
+        best to deploy is a question about one gallery.
     size : int or None, items in the gallery; None is the largest at which most setups were measured.
     recall : str, the quality on the vertical axis.
 

@@ -26,6 +26,19 @@ COLUMN = 85 * MM
 INK, QUIET = "#222222", "#767676"
 
 
+#: Numbers as a sentence says them.
+WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+
+
+def in_words(n: int) -> str:
+    """`n` as a sentence says it.
+
+    >>> in_words(6), in_words(12)
+    ('six', '12')
+    """
+    return WORDS[n] if n < len(WORDS) else str(n)
+
+
 @contextmanager
 def style() -> Iterator[None]:
     """The package's drawing style and nothing else, whatever the reader has set."""

@@ -14,11 +14,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from fico_utils import registry
-from fico_utils.display.figures import CHANCE, DIRECTION_NAMES, _look, _paper_look
-from fico_utils.display.grid import one_run
-from fico_utils.display.picture import COLUMN, INK, MM, QUIET, Picture, style
-from fico_utils.display.rows import papers_rows
-from fico_utils.display.tables import SLOTS, of_test_split
+from fico_utils.display.figures import CHANCE, DIRECTION_NAMES, _look, _paper_look, unavailable
+from fico_utils.display.picture import COLUMN, INK, MM, QUIET, Picture, in_words, style
+from fico_utils.display.rows import one_run, papers_rows
+from fico_utils.display.tables import of_test_split
 from fico_utils.results.schema import DIRECTIONS
 
 __all__ = ["chance_corrected", "ranking", "tie_gap"]
@@ -44,8 +43,8 @@ def _rows(ax: Axes, systems: Sequence[str]) -> None:
 
 
 def _unavailable(ax: Axes, n: int) -> None:
-    """Say in the panel that there is nothing to draw."""
-    ax.text(0.5, 0.5, "unavailable", transform=ax.transAxes, ha="center", va="center", color=QUIET)
+    """Say in a panel of lines, one a system, that there is nothing to draw."""
+    unavailable(ax)
     ax.set_yticks([])
     ax.set_ylim(max(n, 1) - 0.5, -0.5)
 
@@ -63,32 +62,36 @@ def chance_corrected(metrics: pd.DataFrame, corpora: Sequence[str] | None = None
     Parameters
     ----------
     metrics : DataFrame, metrics.csv.
-    corpora : sequence of str, ours to stand beside the paper's; default: those that `metrics` holds.
+    corpora : sequence of str, ours to show; default: those that `metrics` holds.
 
     Notes
     -----
     (value - chance) / (1 - chance), for the ends of the interval, too. The chance of the paper's mAP@N is where its
     curves end; for its mAP@10 nobody states one, so only its mAP@N is drawn. n/a: a reranker has no mAP@N.
+    A corpus of ours that stands beside none of the paper's has a further row, mAP@10 on the left, mAP@N on the right.
     """
-    mine, beside = of_test_split(metrics, corpora)
+    mine, found = of_test_split(metrics, corpora)
     mine, paper = (f[f["metric"] == "map"] for f in (mine, papers_rows(metrics, "metrics")))
     ours, papers = _above_chance(mine), _above_chance(paper, paper[paper["source"] == "chance"])
-    known = {*ours.loc[ours["corpus"].isin(beside.values()), "system"]} or {*papers["system"]}
+    known = {*ours.loc[ours["corpus"].isin({p.ours for p in found}), "system"]} or {*papers["system"]}
     shown = [s for s in registry.systems() if s in known]
     drawn = []
     with style():
-        figure = Figure(figsize=(COLUMN, (2 * (3.8 * len(shown) + 9) + 16) * MM))
-        axes = figure.subplots(2, 2, sharex=True, sharey=True, squeeze=False)
-        for axes_row, k in zip(axes, ("10", "N"), strict=True):
-            for ax, slot in zip(axes_row, SLOTS, strict=True):
-                own = beside.get(slot)
-                panel = pd.concat([f[(f["corpus"] == c) & (f["k"] == k)] for f, c in ((papers, slot), (ours, own))])
-                panel = panel[panel["system"].isin(shown)]
-                _shares(ax, panel, shown)
-                drawn.append(_numbers(panel))
-                grey = f", grey: {registry.corpus(slot).name}" if own and "paper" in set(panel["source"]) else ""
-                where = registry.corpus(own or slot).name + ("" if own else " (paper)")
-                ax.set_title(f"{where}\nmAP@{k}" if k == "10" else f"mAP@{k}{grey}")
+        beside, apart = ([p for p in found if bool(p.paper) == wanted] for wanted in (True, False))
+        panels = [(place, k) for k in ("10", "N") for place in beside] + [(p, k) for p in apart for k in ("10", "N")]
+        figure = Figure(figsize=(COLUMN, (len(found) * (3.8 * len(shown) + 9) + 16) * MM))
+        axes = figure.subplots(len(found), 2, sharex=True, sharey=True, squeeze=False)
+        for ax, (place, k) in zip(axes.flat, panels, strict=True):
+            parts = (papers, place.paper), (ours, place.ours)
+            panel = pd.concat([frame[(frame["corpus"] == c) & (frame["k"] == k)] for frame, c in parts])
+            panel = panel[panel["system"].isin(shown)]
+            _shares(ax, panel, shown)
+            drawn.append(_numbers(panel))
+            if k == "10" or not place.paper:
+                ax.set_title(f"{place.name}{'' if place.ours else ' (paper)'}\nmAP@{k}")
+            else:
+                both = place.ours and "paper" in {*panel["source"]}
+                ax.set_title(f"mAP@{k}, grey: {registry.corpus(place.paper).name}" if both else f"mAP@{k}")
         figure.supxlabel(
             "share of the way from chance (0) to a perfect ranking (1)\n"
             "upper mark: image-to-text, lower: text-to-image\n"
@@ -99,8 +102,9 @@ def chance_corrected(metrics: pd.DataFrame, corpora: Sequence[str] | None = None
     best = data[data["source"] == "ours"].groupby(["corpus", "k"], sort=False)["share"].max()
     said = "; ".join(f"{registry.corpus(c).name} mAP@{k} {share:.2f}" for (c, k), share in best.items())
     alt = (
-        "Four panels, two corpora and mAP@10 and mAP@N: for each system the share of the way from chance to a perfect "
-        f"ranking, in both directions, with the paper's in grey. The best of ours: {said or 'nothing was measured'}."
+        f"{in_words(2 * len(found)).capitalize()} panels, {in_words(len(found))} corpora and mAP@10 and mAP@N: for "
+        "each system the share of the way from chance to a perfect ranking, in both directions, with the paper's in "
+        f"grey. The best of ours: {said or 'nothing was measured'}."
     )
     return Picture(figure, data, alt)
 
@@ -122,6 +126,8 @@ def _above_chance(frame: pd.DataFrame, chance: pd.DataFrame | None = None) -> pd
 
 
 def _shares(ax: Axes, panel: pd.DataFrame, shown: Sequence[str]) -> None:
+    if panel.empty:
+        unavailable(ax)
     ax.axvline(0, **CHANCE)
     ax.axvline(1, color=INK, linewidth=0.6)
     for row in panel.itertuples():
@@ -157,6 +163,7 @@ def tie_gap(metrics: pd.DataFrame, corpora: Sequence[str] | None = None) -> Pict
     mine = _numbers(mine[(mine["split"] == "test") & (mine["source"] == "ours")])
     bounded = mine[mine["metric"].str.endswith(BOUNDS)]
     names = [c for c in registry.CORPORA if c in {*bounded["corpus"]} and (corpora is None or c in corpora)]
+    narrow = len(names) > 2  # then the words of a corpus' name stand below each other
     shown = [s for s in registry.systems() if s in {*bounded["system"]}]
     drawn = [bounded.head(0)]
     with style():
@@ -167,8 +174,8 @@ def tie_gap(metrics: pd.DataFrame, corpora: Sequence[str] | None = None) -> Pict
                 panel = mine[(mine["corpus"] == corpus_id) & (mine["k"] == k) & mine["system"].isin(shown)]
                 panel = panel[panel["metric"].isin((metric, *(f"{metric}_{bound}" for bound in BOUNDS)))]
                 title = f"{registry.corpus(corpus_id).name}\n" if corpus_id and ax in axes[0] else ""
-                ax.set_title(f"{title}{_named(metric, k)}, %")
-                _bars(ax, panel, metric, shown)
+                ax.set_title((title.replace(" ", "\n") if narrow else title) + f"{_named(metric, k)}, %")
+                _bars(ax, panel, metric, shown, ticks=3 if narrow else 4)
                 drawn.append(panel)
         figure.supxlabel(
             "bar: worst to best order of tied items; mark: expected value\n"
@@ -179,7 +186,7 @@ def tie_gap(metrics: pd.DataFrame, corpora: Sequence[str] | None = None) -> Pict
     return Picture(figure, data, _alt_ties(data))
 
 
-def _bars(ax: Axes, panel: pd.DataFrame, metric: str, shown: Sequence[str]) -> None:
+def _bars(ax: Axes, panel: pd.DataFrame, metric: str, shown: Sequence[str], ticks: int) -> None:
     if panel.empty:
         _unavailable(ax, len(shown))
         return
@@ -192,7 +199,7 @@ def _bars(ax: Axes, panel: pd.DataFrame, metric: str, shown: Sequence[str]) -> N
         if metric in value:
             ax.plot(value[metric], at, **{**_look(system), "linestyle": ""})
     ax.margins(x=0.12)
-    ax.xaxis.set_major_locator(MaxNLocator(4, prune="both"))
+    ax.xaxis.set_major_locator(MaxNLocator(ticks, prune="both"))
     _rows(ax, shown)
 
 
@@ -220,7 +227,7 @@ def ranking(metrics: pd.DataFrame, task: str = "instance", corpora: Sequence[str
     ----------
     metrics : DataFrame, metrics.csv, with rows of `place` and `map_place`.
     task : str, ``instance`` (by rank of the first correct item) or ``category`` (by AP@10).
-    corpora : sequence of str, at most two; default: those of ours that stand beside the paper's.
+    corpora : sequence of str, ours to show, one beside each of the paper's; default: those that `metrics` holds.
 
     Notes
     -----
@@ -231,9 +238,10 @@ def ranking(metrics: pd.DataFrame, task: str = "instance", corpora: Sequence[str
         "instance": ("place", "", "by the rank of the first correct item"),
         "category": ("map_place", "10", "by average precision at 10"),
     }[task]
-    mine, beside = of_test_split(metrics, corpora)
-    mine = _numbers(mine[(mine["metric"] == metric) & (mine["k"] == k) & mine["corpus"].isin(beside.values())])
-    names, drawn = [*beside.values()], [mine.head(0)]
+    mine, found = of_test_split(metrics, corpora)
+    names = [place.ours for place in found if place.ours]
+    mine = _numbers(mine[(mine["metric"] == metric) & (mine["k"] == k) & mine["corpus"].isin(names)])
+    drawn = [mine.head(0)]
     most = int(mine.groupby(["corpus", "direction"]).size().max()) if len(mine) else 1
     with style():
         height = max(len(names), 1) * (3.3 * max(most, 2) + 12) + 11

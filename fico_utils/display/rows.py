@@ -8,15 +8,49 @@ from collections.abc import Mapping
 import pandas as pd
 
 from fico_utils import registry
+from fico_utils.errors import InputError
 from fico_utils.results.paper_reference import SYSTEM_IDS, paper_reference, read_paper
 
 GROUPS = {"VLP": "vlp", "FG": "fg", "CG": "cg"}
 
 
+def one_run(frame: pd.DataFrame, table: str) -> pd.DataFrame:
+    """The rows of `frame` that are not the paper's, if they are of one profile and one run.
+
+    What a run measured with weights of another, ``mini-s0+standard-s0``, is its own.
+
+    Raises
+    ------
+    InputError
+        Results of several profiles or runs.
+    """
+    ours = frame[frame["profile"] != "paper"]
+    for column in ("profile", "run"):
+        known = sorted({name.partition("+")[0] for name in ours[column].unique()})
+        if len(known) > 1:
+            raise InputError(f"{table} mixes {column}s {', '.join(known)}; expected one, keep the rows of one of them")
+    return ours
+
+
 def run_name(mine: pd.DataFrame) -> str:
-    profile, run = mine["profile"].iloc[0], mine["run"].iloc[0]
+    """Profile and seed of the run that measured, in words."""
+    return _named(mine["run"].iloc[0].partition("+")[0], mine["profile"].iloc[0])
+
+
+def _named(run: str, profile: str) -> str:
     seed = re.search(r"-s(\d+)$", run)
     return f"{profile} profile, seed {seed[1]}" if seed else f"{profile} profile, run {run}"
+
+
+def as_shipped(mine: pd.DataFrame) -> dict[str, str]:
+    """System -> the run whose weights it read, in words, where that is not the run that measured.
+
+    >>> as_shipped(pd.DataFrame({"system": ["scan", "vsrn"], "run": ["mini-s0", "mini-s0+standard-s0"]}))
+    {'vsrn': 'standard profile, seed 0'}
+    """
+    pairs = mine[["system", "run"]].drop_duplicates().itertuples(index=False, name=None)
+    found = {system: run.partition("+")[2] for system, run in pairs}
+    return {system: _named(run, run.partition("-")[0]) for system, run in found.items() if run}
 
 
 def papers_rows(frame: pd.DataFrame, table: str) -> pd.DataFrame:

@@ -4,19 +4,21 @@ Each function takes a tidy table (metrics.csv or costs.csv, as `fico_utils.resul
 returns a `Table`. A system, corpus or size that was not measured is "–" (unavailable); nothing is computed
 here that is not in the tidy tables, except the difference. Row groups are those the paper's table has: it
 prints ADV 2048-bit among the fine-grained systems in Tables 2 and 4 and among the coarse-grained ones in
-Table 5.
+Table 5. A corpus of ours that stands beside none of the paper's has columns of its own behind them, where the
+lines of the paper and of the difference are blank.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import pandas as pd
 
 from fico_utils import registry
 from fico_utils.display.cost_tables import table5, table6, table7
-from fico_utils.display.grid import REFERENCE, Cell, Column, Table, one_run
-from fico_utils.display.rows import papers_rows, row_groups, run_name, table_rows
+from fico_utils.display.grid import REFERENCE, Cell, Column, Table
+from fico_utils.display.rows import as_shipped, one_run, papers_rows, row_groups, run_name, table_rows
 from fico_utils.errors import InputError
 from fico_utils.results.paper_reference import SYSTEM_IDS, read_paper
 
@@ -24,6 +26,8 @@ __all__ = ["Table", "table1", "table2", "table3", "table4", "table5", "table6", 
 
 #: The paper's corpora in the order of its columns.
 SLOTS = ("mscoco", "flickr30k")
+#: Behind the name of a system whose weights another run trained.
+SHIPPED = " ‡"
 DIRECTION_NAMES = {"i2t": "Image-to-text", "t2i": "Text-to-image"}
 
 
@@ -73,12 +77,12 @@ def table1(ours: Mapping[str, Mapping[str, str]] | None = None) -> Table:
 
 
 def table2(metrics: pd.DataFrame, corpora: Sequence[str] | None = None) -> Table:
-    """Table 2: instance-level retrieval, R@1, 5, 10 on both corpora in both directions.
+    """Table 2: instance-level retrieval, R@1, 5, 10 on each corpus in both directions.
 
     Parameters
     ----------
     metrics : DataFrame, metrics.csv.
-    corpora : sequence of str, whose numbers stand beside the paper's; default: those that `metrics` holds.
+    corpora : sequence of str, ours to show; default: those that `metrics` holds.
     """
     return _quality(
         "table2", "Instance-level retrieval: recall at k (%).", metrics, corpora, "recall", ("1", "5", "10")
@@ -86,28 +90,44 @@ def table2(metrics: pd.DataFrame, corpora: Sequence[str] | None = None) -> Table
 
 
 def table3(metrics: pd.DataFrame, corpora: Sequence[str] | None = None) -> Table:
-    """Table 3: recall of the coarse-grained systems at 50, 100, 200, on Flickr30K."""
+    """Table 3: recall of the coarse-grained systems at 50, 100, 200, on Flickr30K and what stands beside nothing."""
     title = "Coarse-grained systems further down the ranking: recall at k (%)."
     return _quality("table3", title, metrics, corpora, "recall", ("50", "100", "200"), slots=("flickr30k",))
 
 
 def table4(metrics: pd.DataFrame, corpora: Sequence[str] | None = None) -> Table:
-    """Table 4: category-level retrieval, mAP@10, 100, N on both corpora in both directions."""
+    """Table 4: category-level retrieval, mAP@10, 100, N on each corpus in both directions."""
     return _quality("table4", "Category-level retrieval: mAP at k (%).", metrics, corpora, "map", ("10", "100", "N"))
 
 
 # --------------------------------------------------------------------------------------------------- quality
 
 
-def of_test_split(metrics: pd.DataFrame, corpora: Sequence[str] | None) -> tuple[pd.DataFrame, dict[str, str]]:
-    """Our rows of the test split, and the paper's corpus -> ours that stands beside it (see `corpora_beside`)."""
+class Place(NamedTuple):
+    """A place in the tables and figures: the paper's corpus there, and ours; "" where there is none.
+
+    >>> Place("mscoco", "picto_diverse").name, Place("", "openclipart").name
+    ('PictoScenes diverse', 'Openclipart')
+    """
+
+    paper: str
+    ours: str
+
+    @property
+    def name(self) -> str:
+        """Printed name of our corpus, or of the paper's where it stands alone."""
+        return registry.corpus(self.ours or self.paper).name
+
+
+def of_test_split(metrics: pd.DataFrame, corpora: Sequence[str] | None) -> tuple[pd.DataFrame, tuple[Place, ...]]:
+    """Our rows of the test split, and the places of the paper's corpora and ours (see `places`)."""
     mine = one_run(metrics, "metrics.csv")
     mine = mine[mine["split"] == "test"]
-    return mine, corpora_beside(mine, corpora)
+    return mine, places(mine, corpora)
 
 
-def corpora_beside(metrics: pd.DataFrame, corpora: Sequence[str] | None = None) -> dict[str, str]:
-    """The paper's corpus -> the corpus of `metrics` that stands beside it.
+def places(metrics: pd.DataFrame, corpora: Sequence[str] | None = None) -> tuple[Place, ...]:
+    """The paper's corpora with ours beside them, then those of ours that stand beside nothing, as registered.
 
     Raises
     ------
@@ -116,9 +136,11 @@ def corpora_beside(metrics: pd.DataFrame, corpora: Sequence[str] | None = None) 
     """
     known = metrics.loc[metrics["source"] == "ours", "corpus"].unique() if corpora is None else corpora
     beside: dict[str, str] = {}
+    apart: set[str] = set()
     for corpus_id in known:
         slot = registry.corpus(corpus_id).beside or corpus_id
         if slot not in SLOTS:
+            apart.add(corpus_id)
             continue
         if slot in beside:
             raise InputError(
@@ -126,7 +148,10 @@ def corpora_beside(metrics: pd.DataFrame, corpora: Sequence[str] | None = None) 
                 f"say which with corpora=[...]"
             )
         beside[slot] = corpus_id
-    return {slot: beside[slot] for slot in SLOTS if slot in beside}
+    return (
+        *(Place(slot, beside.get(slot, "")) for slot in SLOTS),
+        *(Place("", corpus_id) for corpus_id in registry.CORPORA if corpus_id in apart),
+    )
 
 
 def _quality(
@@ -139,8 +164,8 @@ def _quality(
     slots: Sequence[str] = SLOTS,
 ) -> Table:
     """Tables 2, 3, 4: systems x (corpus, direction, k), with chance and the perfect retriever below."""
-    (mine, beside), paper = of_test_split(metrics, corpora), papers_rows(metrics, "metrics")
-    beside = {s: c for s, c in beside.items() if s in slots}
+    (mine, found), paper = of_test_split(metrics, corpora), papers_rows(metrics, "metrics")
+    found = [place for place in found if not place.paper or place.paper in slots]
     paper = paper[paper["run"].isin((name, "figure3"))]
     source = {
         "table2": "table2_instance_recall",
@@ -149,8 +174,8 @@ def _quality(
     }
     letter = "R" if metric == "recall" else "mAP"
     columns = {
-        Column((registry.corpus(s).name, DIRECTION_NAMES[d], f"{letter}@{k}"), "percent", "max"): (s, d, k)
-        for s in slots
+        Column((head, DIRECTION_NAMES[d], f"{letter}@{k}"), "percent", "max", bool(place.paper)): (place, d, k)
+        for head, place in zip(_heads(found), found, strict=True)
         for d in DIRECTION_NAMES
         for k in ks
     }
@@ -158,16 +183,20 @@ def _quality(
     lines = {p: {tuple(r[:4]): r for r in _plain(f)} for p, f in (("ours", mine), ("paper", paper))}
     rows = table_rows(row_groups(source[name]), mine, paper)
     rows |= {(REFERENCE, label): source for source, label in (("chance", "Chance"), ("perfect", "Perfect retriever"))}
+    shipped = as_shipped(mine)
+    rows = {(group, label + SHIPPED * (s in shipped)): s for (group, label), s in rows.items()}
     cells = {}
     for row, system_id in rows.items():
-        for column, (slot, direction, k) in columns.items():
-            for part, corpus_id in (("ours", beside.get(slot)), ("paper", slot)):
+        for column, (place, direction, k) in columns.items():
+            for part, corpus_id in (("ours", place.ours), ("paper", place.paper)):
                 line = lines[part].get((system_id, corpus_id, direction, k))
                 if line:
                     where = f"metrics.csv: {line[6]} {system_id} {corpus_id} {direction} {metric} {k} ({line[7]})"
                     cells[part, row, column.header] = Cell(line[4], line[5], where=where)
-    names = {registry.corpus(s).name: registry.corpus(c).name for s, c in beside.items()}
-    caption = f"Table {name[-1]}. {title} {stamp(mine, beside)}"
+    names = {registry.corpus(place.paper).name: place.name for place in found if place.paper and place.ours}
+    caption = f"Table {name[-1]}. {title} {stamp(mine, found)}"
+    if any(s in shipped for s in rows.values()):
+        caption += f"{SHIPPED} with weights that ship: {', '.join(sorted(set(shipped.values())))}."
     return Table(name, caption, tuple(rows), tuple(columns), cells, "difference", names)
 
 
@@ -176,14 +205,30 @@ def _plain(frame: pd.DataFrame) -> list[tuple]:
     return list(frame[columns].itertuples(index=False, name=None))
 
 
-def stamp(mine: pd.DataFrame, beside: Mapping[str, str]) -> str:
-    """Where our numbers come from, in words: profile, seed, corpora, and whether they are photographs."""
-    if mine.empty or not beside:
-        return "Nothing of ours was measured."
-    where = [
-        registry.corpus(c).name + (f" (beside {registry.corpus(s).name})" if c != s else "") for s, c in beside.items()
+def _heads(found: Sequence[Place]) -> list[str]:
+    """What stands over the columns of each place; the name of a corpus that two bear is followed by its id."""
+    names = [registry.corpus(corpus_id).name for place in found for corpus_id in {*place} - {""}]
+    return [
+        registry.corpus(p.paper).name if p.paper else p.name + (f" ({p.ours})" if names.count(p.name) > 1 else "")
+        for p in found
     ]
-    text = f"Ours: {run_name(mine)}, test split of {' and '.join(where)}."
-    if any(registry.corpus(c).kind == "drawn" for c in beside.values()):
-        text += " PictoScenes are drawn scenes: these are not results on photographs."
-    return text
+
+
+def stamp(mine: pd.DataFrame, found: Sequence[Place]) -> str:
+    """Where our numbers come from, in words: profile, seed, corpora, and whether they are photographs."""
+    ours = [place for place in found if place.ours]
+    if mine.empty or not ours:
+        return "Nothing of ours was measured."
+    where = [_where(place) for place in ours]
+    listed = " and ".join(filter(None, (", ".join(where[:-1]), where[-1])))
+    text = f"Ours: {run_name(mine)}, test split of {listed}."
+    infos = [registry.corpus(place.ours) for place in ours]
+    drawn = ["PictoScenes are drawn scenes"] if any(info.kind == "drawn" for info in infos) else []
+    drawn += [f"{info.name} holds no photographs" for info in infos if not info.photographs and info.kind != "drawn"]
+    return text + (f" {' and '.join(drawn)}: these are not results on photographs." if drawn else "")
+
+
+def _where(place: Place) -> str:
+    if not place.paper:
+        return f"{place.name} (not in the paper)"
+    return place.name + (f" (beside {registry.corpus(place.paper).name})" if place.paper != place.ours else "")

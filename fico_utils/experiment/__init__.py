@@ -24,6 +24,7 @@ from fico_utils.experiment.features import (
 from fico_utils.experiment.systems import (
     comparable,
     embeddings,
+    measured_by,
     new_model,
     provider,
     train,
@@ -46,6 +47,7 @@ __all__ = [
     "inputs",
     "label_generator",
     "labels",
+    "measured_by",
     "new_model",
     "origin",
     "provider",

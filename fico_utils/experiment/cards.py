@@ -17,6 +17,7 @@ from typing import Any
 from fico_utils import registry
 from fico_utils.errors import InputError
 from fico_utils.experiment import corpora
+from fico_utils.experiment.weights import read_log
 from fico_utils.workspace import (
     PROJECT,
     Run,
@@ -129,8 +130,7 @@ def _log(run: Run, name: str, epochs: int) -> list[dict[str, float]]:
     path = run.path("models", name, "log.csv")
     if not path.is_file():
         raise InputError(f"{path} does not exist; expected the log of {name}'s training: train it again in this run")
-    with open(path, newline="", encoding="utf-8") as file:
-        log = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+    log = read_log(path)
     if len(log) != epochs:
         raise InputError(f"{path} holds {len(log)} epochs, but {name} was trained for {epochs}; train it again")
     return log

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -113,12 +112,21 @@ def train(run: Run, system: str, name: str, live: bool = True) -> RetrievalModel
 
 
 def training_log(run: Run, system: str, name: str) -> list[dict[str, float]]:
-    """The log of a training of this run, one row an epoch: loss terms, validation score, seconds."""
-    path = run.path("models", f"{registry.system(system).trained}__{name}", "log.csv")
-    if not path.is_file():
+    """The log of the training whose weights serve, one row an epoch: loss terms, validation score, seconds.
+
+    Raises
+    ------
+    InputError
+        This run did not train the system, and no weights of it ship.
+    """
+    trained = registry.system(system).trained
+    path = run.path("models", f"{trained}__{name}", "log.csv")
+    if path.is_file():
+        return disk.read_log(path)
+    log = disk.shipped_log(provider(run, system, name).profile, f"{trained}__{name}")
+    if log is None:
         raise InputError(f"{path} does not exist; train {system} on {name} in this run first (notebooks 02 and 03)")
-    with open(path, newline="", encoding="utf-8") as file:
-        return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+    return log
 
 
 def provider(run: Run, system: str, name: str) -> Run:
@@ -223,3 +231,13 @@ def weights_origin(run: Run, system: str, name: str) -> str:
     if system in registry.CONFIGURED:
         return "pretrained"
     return disk.origin(provider(run, system, name), f"{registry.system(system).trained}__{name}")
+
+
+def measured_by(run: Run, system: str, name: str) -> str:
+    """The `run` of a system's rows in metrics.csv: this one's id, and, after a plus, whose weights it read.
+
+    ``mini-s0+standard-s0`` is measured in run mini-s0 with weights that the standard profile trained and the companion
+    ships; a run that trained the system, or took the weights of its own profile, stands alone.
+    """
+    served = provider(run, system, name)
+    return run.run_id if served.run_id == run.run_id else f"{run.run_id}+{served.run_id}"

@@ -5,6 +5,7 @@ What ships lies in ``fico_utils/weights/<profile>/``, by the profile that made i
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 import shutil
@@ -49,8 +50,17 @@ def weights(
         print(f"models/{name} was not trained in this run: using the weights that ship with the companion")
     content = key_of({n: hashlib.sha256(a.tobytes()).hexdigest() for n, a in arrays.items()})
     metadata = {"key": key, "origin": source, "content": content, "settings": settings, "run": run.run_id}
+    log = run.path("models", name, "log.csv")
+    if source == "trained" and log.is_file():
+        metadata["log"] = read_log(log)
     write_arrays(path, arrays, metadata)
     return _widened(arrays)
+
+
+def read_log(path: Path) -> list[dict[str, float]]:
+    """Rows of the log.csv of a training, one an epoch."""
+    with open(path, newline="", encoding="utf-8") as file:
+        return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
 
 
 def load(model: RetrievalModel, arrays: dict[str, np.ndarray], name: str) -> None:
@@ -79,6 +89,12 @@ def shipped(name: str, settings: dict[str, Any]) -> dict[str, np.ndarray] | None
         if read_metadata(path).get("settings") == json.loads(json.dumps(settings)):
             return read_arrays(path)
     return None
+
+
+def shipped_log(profile: str, name: str) -> list[dict[str, float]] | None:
+    """The log of the training that made shipped weights, one row an epoch; None where there is none."""
+    path = SHIPPED / profile / f"{name}.safetensors"
+    return read_metadata(path).get("log") if path.is_file() else None
 
 
 def backbone_name(run: Run, kind: str) -> str:

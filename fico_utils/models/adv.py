@@ -9,12 +9,14 @@ Scaled down: widths; a small trained embedding stands for the frozen BERT (froze
 words); both code lengths read regions, where the released short-code model reads pixels; some of a caption's rewritings
 are drawn in each step, as the original draws 10 of 30, and they are made by rules (data/rewriting.py), not translation.
 Different on purpose: tanh has a slope in units of 1 / bits on both sides, for with the original's constants codes stay
-near-linear and signs cut much of them away; cells of a grid get learned positions, which detected boxes do not need;
+near-linear and signs cut much of them away; the hinge counts every negative that violates the margin and what enters
+the layer of bits is standardised over the batch, for with the hardest negative alone all codes become one within an
+epoch of training from scratch, and stay there; cells of a grid get learned positions, which detected boxes do not need;
 the rate falls as a cosine; the terms of rewritten captions are on, as published (the release leaves them off unless
 asked); convolutions start at words only, never at padding; gradient clipping works (a slip disables it there); captions
 of one image are no negatives. No concept head: its weight is a thousandth of the rest, its targets were mined from
 files that do not exist here, and category labels are what codes are judged with. `original=True` restores slopes,
-missing positions and negatives.
+hinge and negatives, and takes positions and standardisation away.
 """
 
 from __future__ import annotations
@@ -49,7 +51,8 @@ class AdvConfig:
     decay_epochs : int, the angular weight falls to a tenth after so many epochs, and to 0 after the fourth time.
     adversary_epoch : int, first epoch in which rewritten captions count.
     n_rephrased, n_adversarial : int, rewritten captions drawn for each pair in a step.
-    original : bool, constant slopes, no positions, and same-image captions are negatives.
+    original : bool, constant slopes, the hardest negative alone, same-image captions are negatives, no positions and
+        no standardisation.
     """
 
     d_region: int
@@ -61,7 +64,7 @@ class AdvConfig:
     ffn: int = 256
     d_word: int = 64
     channels: int = 128
-    dropout: float = 0.1
+    dropout: float = 0.0
     slope: float = 1.0
     margin: float = 0.2
     adversary_margin: float = 0.5
@@ -76,6 +79,11 @@ class AdvConfig:
     original: bool = False
 
 
+def standardise(config: AdvConfig, width: int) -> nn.Module:
+    """What (N, width) passes before the layer of bits: mean 0 and variance 1 over the batch."""
+    return nn.Identity() if config.original else nn.BatchNorm1d(width, affine=False)
+
+
 class TextCnn(nn.Module):
     """Tokens (B, L) -> logits of the bits (B, bits): convolutions of widths 1, 2, 3, their maxima, a linear layer."""
 
@@ -84,6 +92,7 @@ class TextCnn(nn.Module):
         self.word = nn.Embedding(config.n_words, config.d_word, padding_idx=0)
         self.convolutions = nn.ModuleList(nn.Linear(k * config.d_word, config.channels) for k in (1, 2, 3))
         self.dropout = nn.Dropout(config.dropout)
+        self.norm = standardise(config, 3 * config.channels)
         self.bits = nn.Linear(3 * config.channels, config.bits)
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -94,7 +103,7 @@ class TextCnn(nn.Module):
         for k, convolution in enumerate(self.convolutions, 1):
             windows = torch.cat([x[:, i : i + length] for i in range(k)], -1)
             found.append((F.relu(convolution(windows)) * mask).amax(1))
-        return self.bits(self.dropout(torch.cat(found, -1)))
+        return self.bits(self.dropout(self.norm(torch.cat(found, -1))))
 
 
 class RegionEncoder(nn.Module):
@@ -107,13 +116,15 @@ class RegionEncoder(nn.Module):
         self.layer = nn.TransformerEncoderLayer(
             config.width, config.heads, config.ffn, config.dropout, activation="gelu", batch_first=True
         )
+        self.norm = standardise(config, config.width)
         self.bits = nn.Linear(config.width, config.bits)
 
     def forward(self, regions: Tensor) -> Tensor:
         x = self.project(regions)
         if self.positions is not None:
             x = x + self.positions
-        return self.bits(self.layer(x)).softmax(-1).mean(1)
+        x = self.norm(self.layer(x).flatten(0, 1)).unflatten(0, x.shape[:2])
+        return self.bits(x).softmax(-1).mean(1)
 
     def norms(self) -> Tensor:
         """Sum of the norms, not squared, of all weights but biases and gains."""
@@ -175,7 +186,8 @@ class Adv(RetrievalModel):
         image = F.normalize(near_binary(self.image_net(batch["regions"]), self.image_slope), dim=-1)
         text = self._text(batch["tokens"])
         scores = image @ text.T
-        terms = {"hinge": hardest_hinge(scores, index, c.margin)}
+        hinge = hardest_hinge if c.original else every_hinge
+        terms = {"hinge": hinge(scores, index, c.margin)}
         if self.angular_weight:
             terms["angular"] = self.angular_weight * angular(image, text, index)
         if c.norm:
@@ -194,6 +206,19 @@ class Adv(RetrievalModel):
         if not self.training:
             return rewritten[:, :n]
         return rewritten[:, torch.randperm(rewritten.shape[1], device=rewritten.device)[:n]]
+
+
+def every_hinge(scores: Tensor, image: Tensor, margin: float) -> Tensor:
+    """Hinge loss with all in-batch negatives, a tenth of each, summed over the batch.
+
+    Parameters
+    ----------
+    scores, image, margin : as in `hardest_hinge`; captions of the same image are no negatives.
+    """
+    positive = scores.diagonal()
+    no_negative = torch.eye(len(scores), dtype=torch.bool, device=scores.device) | same_image(image)
+    by_image, by_caption = margin + scores - positive[:, None], margin + scores - positive[None, :]
+    return (by_image.clamp_min(0) + by_caption.clamp_min(0)).masked_fill(no_negative, 0).sum() / 10
 
 
 def angular(image: Tensor, text: Tensor, index: Tensor | None) -> Tensor:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fico_utils.costs.gallery import Ceiling, Growing, blocks, embed, equal_bits, gallery_rows, scorer
+from fico_utils.costs.gallery import Growing, blocks, extract, gallery_rows
+from fico_utils.costs.pairwise import Again, again, equal_bits, scorer
 from fico_utils.costs.ranking import Ranking
-from fico_utils.costs.stages import CAPTIONS, Scenes, Stage
-from fico_utils.costs.truth import Truth
+from fico_utils.costs.stages import CAPTIONS, Scenes, Stage, encoder
+from fico_utils.costs.truth import Ceiling, Truth
 from fico_utils.data.pictoscenes import make_corpus, truth_matrix
 from fico_utils.errors import InputError
 from fico_utils.evaluation import evaluate
@@ -38,15 +39,11 @@ def grown(data: dict[str, np.ndarray], n_query: int, score, ends: list[int], con
     return growing
 
 
-def as_dict(rows: list[dict]) -> dict[str, float]:
-    return {r["quantity"]: r["value"] for r in rows}
-
-
 @pytest.mark.parametrize(("measure", "convert"), [("cosine", lambda x: x), ("hamming", packed)])
 def test_every_query_asking_gives_the_scores_of_evaluate(embedded, measure, convert):
     """All scenes ask, and come in one block: then the growing gallery is an ordinary test set."""
     score = scorer("beit3") if measure == "cosine" else equal_bits
-    got = as_dict(grown(embedded, N, score, [N], convert).rows())
+    got = grown(embedded, N, score, [N], convert).values()
     bits = {"bits": 16} if measure == "hamming" else {}
     table = evaluate(
         convert(embedded["img"]), convert(embedded["txt"]), labels=embedded["labels"], measure=measure,
@@ -64,8 +61,8 @@ def test_every_query_asking_gives_the_scores_of_evaluate(embedded, measure, conv
 
 @pytest.mark.parametrize(("score", "convert"), [(scorer("beit3"), lambda x: x), (equal_bits, packed)])
 def test_parts_give_what_the_whole_gives(embedded, score, convert):
-    whole = as_dict(grown(embedded, ASK, score, [N], convert).rows())
-    parts = as_dict(grown(embedded, ASK, score, [20, 21, 45, N], convert).rows())
+    whole = grown(embedded, ASK, score, [N], convert).values()
+    parts = grown(embedded, ASK, score, [20, 21, 45, N], convert).values()
     tolerance = {q: 0.15 if q.startswith("map") and "@" in q and score is equal_bits else 2e-3 for q in whole}
     assert {q: abs(parts[q] - whole[q]) <= tolerance[q] for q in whole} == dict.fromkeys(whole, True)
     recalls = [q for q in whole if q.startswith("recall")]
@@ -135,10 +132,9 @@ def test_bad_galleries_are_refused(embedded):
         Ranking(np.array([[3]])).add(np.zeros((1, 3), np.float32), np.zeros((1, 3), bool))
     with pytest.raises(InputError, match="ask for k up to that"):
         Ranking(np.array([[0]]), depth=5).mean_average_precision([6])
-    with pytest.raises(InputError, match="measure its dual encoder"):
-        scorer("xvlm")
-    with pytest.raises(InputError, match="give the model"):
-        scorer("scan")
+    for system in ("scan", "xvlm", "blip2"):
+        with pytest.raises(InputError, match="give the model"):
+            scorer(system)
 
 
 # ---------------------------------------------------------------------------------------------------- truth
@@ -171,11 +167,11 @@ def test_the_ceiling_is_that_of_the_perfect_retriever():
     ceiling = Ceiling(40, Truth("picto_people"))
     ceiling.add(0, 25)
     with pytest.raises(InputError, match="has 25 scenes and 40 ask"):
-        ceiling.rows()
+        ceiling.values()
     ceiling.add(25, 40)
-    late = as_dict(ceiling.rows())
+    late = ceiling.values()
     ceiling.add(40, 300)
-    later = as_dict(ceiling.rows())
+    later = ceiling.values()
     expected = perfect_retriever(make_corpus("picto_people", {"test": 40}))["t2i_recall_at_1"]
     assert late["recall_t2i@1"] == pytest.approx(expected)
     assert later["recall_t2i@1"] < late["recall_t2i@1"] < late["recall_t2i@5"]
@@ -234,4 +230,247 @@ def test_rows_of_a_walk_over_scenes(stages):
 def test_a_feature_that_nobody_makes_is_refused(stages):
     extractors, encoders = stages
     with pytest.raises(InputError, match="read 'read', which no extractor makes"):
-        embed(Scenes("picto_diverse")(0, 2), extractors[:1], encoders)
+        extract(Scenes("picto_diverse")(0, 2), extractors[:1], encoders)
+
+
+# ------------------------------------------------------------------------------------------------ part files
+
+
+class Stopped:
+    """Scenes that note which blocks were drawn, and stop before the one that begins at `at`."""
+
+    def __init__(self, seed: int, at: int) -> None:
+        self.scenes, self.seed, self.at, self.drawn = Scenes("picto_diverse", seed), seed, at, []
+
+    def __call__(self, start: int, stop: int) -> dict:
+        if start == self.at:
+            raise KeyboardInterrupt
+        self.drawn.append((start, stop))
+        return self.scenes(start, stop)
+
+
+def walk(stages, at: int = -1, parts=None, sizes=(10, 24), key="d", names=("ucch",), keep=True, seed=0, n_query=6):
+    """(rows, blocks drawn, what was kept) of a walk that stops before scene `at`; rows is None where it stopped."""
+    extractors, (one,) = stages
+    truth, kept = Truth("picto_diverse", seed), {}
+
+    def note(system, embedded):
+        kept.setdefault(system, []).append(embedded["img"])
+        return {"img": embedded["img"]}
+
+    source = Stopped(seed, at)
+    encoders = [Stage(name, one.sides, key) for name in names]
+    growing = {name: Growing(n_query, scorer("ucch"), truth) for name in names}
+    arguments = {"ceiling": Ceiling(n_query, truth), "block": 7, "keep": note if keep else None, "parts": parts}
+    arguments["corpus"] = "picto_diverse"
+    try:
+        rows = gallery_rows(source, [(extractors, encoders)], growing, truth, list(sizes), **arguments)
+    except KeyboardInterrupt:
+        rows = None
+    return rows, source.drawn, {name: np.concatenate(held) for name, held in kept.items()}
+
+
+def test_a_stopped_walk_goes_on_and_comes_where_it_would_have_come(stages, tmp_path):
+    whole, every, images = walk(stages)
+    assert every == [(0, 7), (7, 10), (10, 17), (17, 24)]
+    assert walk(stages, 17, tmp_path)[:2] == (None, every[:3])
+    rows, drawn, kept = walk(stages, -1, tmp_path)
+    assert drawn == every[3:]
+    assert rows == whole
+    np.testing.assert_array_equal(kept["ucch"], images["ucch"])
+    rows, drawn, kept = walk(stages, -1, tmp_path)
+    assert drawn == []
+    assert rows == whole
+    np.testing.assert_array_equal(kept["ucch"], images["ucch"])
+
+
+def test_a_walk_that_stopped_at_every_block_is_the_same_walk(stages, tmp_path):
+    whole = walk(stages)[0]
+    for at in (7, 10, 17):
+        assert walk(stages, at, tmp_path)[0] is None
+    rows, drawn, _ = walk(stages, -1, tmp_path)
+    assert (rows, drawn) == (whole, [(17, 24)])
+
+
+def test_half_a_block_is_seen_again(stages, tmp_path, monkeypatch):
+    """Stopped between the two directions of a block: what it left in memory must not reach the file."""
+    whole = walk(stages)[0]
+    add, calls = Ranking.add, []
+
+    def stop(self, *block):
+        calls.append(len(block))
+        if len(calls) == 4:  # the second block's captions as queries
+            raise KeyboardInterrupt
+        add(self, *block)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Ranking, "add", stop)
+        assert walk(stages, -1, tmp_path)[0] is None
+    assert walk(stages, -1, tmp_path)[0] == whole
+
+
+@pytest.mark.parametrize(
+    "other", [{"key": "other weights"}, {"sizes": (12, 24)}, {"n_query": 5}, {"seed": 1}, {"keep": False}]
+)
+def test_another_walk_begins_anew(stages, tmp_path, other):
+    walk(stages, 17, tmp_path)
+    assert walk(stages, -1, tmp_path, **other)[1][0] == (0, 7)
+
+
+def test_other_code_begins_anew(stages, tmp_path, monkeypatch):
+    from fico_utils.costs import gallery
+
+    walk(stages, 17, tmp_path)
+    monkeypatch.setattr(gallery, "source_key", lambda *modules: "another version")
+    assert walk(stages, -1, tmp_path)[1][0] == (0, 7)
+
+
+def test_a_system_that_joins_does_not_make_the_others_walk_again(stages, tmp_path, monkeypatch):
+    walk(stages, -1, tmp_path)
+    seen, add = [], Growing.add
+    monkeypatch.setattr(Growing, "add", lambda self, *block: (seen.append(len(block[0])), add(self, *block))[1])
+    rows = walk(stages, -1, tmp_path, names=("ucch", "dadh"))[0]
+    assert seen == [7, 3, 7, 7]  # the blocks of one system
+    assert rows == walk(stages, names=("ucch", "dadh"))[0]
+
+
+def test_what_was_kept_and_is_gone_or_broken_is_made_again(stages, tmp_path):
+    whole = walk(stages, -1, tmp_path)
+    (tmp_path / "ucch__picto_diverse" / "2.safetensors").unlink()
+    rows, drawn, kept = walk(stages, -1, tmp_path)
+    assert rows == whole[0]
+    assert len(drawn) == 4
+    np.testing.assert_array_equal(kept["ucch"], whole[2]["ucch"])
+    (tmp_path / "ucch__picto_diverse.safetensors").write_bytes(b"half a file")
+    rows, drawn, _ = walk(stages, -1, tmp_path)
+    assert rows == whole[0]
+    assert len(drawn) == 4
+
+
+# ------------------------------------------------------------------------------------------- systems that read again
+
+
+@pytest.fixture(scope="module")
+def fusion() -> dict:
+    """Two small fusion models, and scenes of random features for them: (model, features of 40 scenes)."""
+    import torch
+
+    from fico_utils.models.blip2 import Blip2, Blip2Config
+    from fico_utils.models.xvlm import Xvlm, XvlmConfig
+
+    torch.manual_seed(0)
+    sizes = {"n_patches": 4, "max_words": 8, "width": 16, "heads": 2, "d_embed": 8, "dropout": 0.0}
+    rng = np.random.default_rng(0)
+    tokens = rng.integers(4, 20, (40 * CAPTIONS, 8))
+    for line, length in zip(tokens, rng.integers(2, 9, len(tokens)), strict=True):
+        line[length:] = 0
+    return {
+        "xvlm": Xvlm(XvlmConfig(6, 20, n_text_layers=1, n_fusion_layers=1, **sizes)).eval(),
+        "blip2": Blip2(Blip2Config(6, 20, n_queries=3, **sizes)).eval(),
+        "patches": rng.standard_normal((40, 4, 6)).astype(np.float32),
+        "tokens": tokens,
+        "labels": (rng.random((40, 5)) < 0.3).astype(np.uint8),
+    }
+
+
+class Known:
+    """Labels of the fusion fixture, and a truth of which nothing else is asked."""
+
+    key = "known"
+
+    def __init__(self, labels: np.ndarray) -> None:
+        self._labels = labels
+
+    def labels(self, start: int, stop: int) -> np.ndarray:
+        return self._labels[start:stop]
+
+
+def reread(data: dict, system: str, n_query: int, depth: int, sizes: list[int], block: int, at: int = -1, parts=None):
+    """(rows, blocks drawn) of a walk of a system that reads again; stops before scene `at`."""
+    asked = []
+
+    def source(start: int, stop: int) -> dict:
+        if start == at:
+            raise KeyboardInterrupt
+        asked.append((start, stop))
+        return {"pixels": np.arange(start, stop), "captions": np.arange(CAPTIONS * start, CAPTIONS * stop)}
+
+    stages = [
+        Stage("backbone", {"image": ("pixels", lambda rows: {"patches": data["patches"][rows]})}, "b", ("patches",)),
+        Stage("tokens", {"text": ("captions", lambda rows: {"tokens": data["tokens"][rows]})}, "t", ("tokens",)),
+    ]
+    model = data[system]
+    growing = Growing(n_query, scorer(system, model), again=again(system, model, depth))
+    arguments = {"block": block, "parts": parts, "corpus": "toy"}
+    passes = [(stages, [encoder(system, model)])]
+    try:
+        rows = gallery_rows(source, passes, {system: growing}, Known(data["labels"]), sizes, **arguments)
+    except KeyboardInterrupt:
+        rows = None
+    return rows, asked
+
+
+@pytest.mark.parametrize("system", ["xvlm", "blip2"])
+def test_a_row_that_reads_again_scores_as_the_test_set_does(fusion, system):
+    """Everyone asks, and the first size is the whole first block: the tables' own rerank of the same 30 scenes."""
+    from fico_utils.models import encoding
+    from fico_utils.models.training import Inputs
+
+    rows, _ = reread(fusion, system, 30, 12, [30, 40], block=30)
+    got = {r["quantity"]: r["value"] for r in rows if r["scale_img"] == 30}
+    texts, owner = fusion["tokens"][: 30 * CAPTIONS], np.repeat(np.arange(30), CAPTIONS)
+    data = Inputs({"patches": fusion["patches"][:30]}, {"tokens": texts}, owner, "")
+    ranked = encoding.late_scores(fusion[system], **encoding.encode(fusion[system], data))
+    sims = encoding.rerank(fusion[system], data, ranked, 12, progress=False)
+    table = evaluate(
+        similarity=sims["sim_i2t"], similarity_t2i=sims["sim_t2i"], caption_image=owner, labels=fusion["labels"][:30],
+        recall_at=(1, 5, 10), map_at=(10,),
+    )  # fmt: skip
+    for r in table[table.metric.isin(["recall", "map"]) & table.k.isin([1, 5, 10])].itertuples():
+        assert got[f"{r.metric}_{r.direction}@{r.k}"] == pytest.approx(r.value, abs=1e-6)
+    by_embedding = evaluate(
+        similarity=ranked, caption_image=owner, recall_at=(1, 5, 10),
+    )  # fmt: skip
+    plain = by_embedding[(by_embedding.metric == "recall") & (by_embedding.k == 5)].value
+    assert set(plain) != {got["recall_i2t@5"], got["recall_t2i@5"]}  # the second reading changed something
+    assert {r["status"] for r in rows if r["quantity"] in ("map_i2t", "map_t2i")} == {"undefined"}
+    assert "map_t2i@100" not in got  # nothing is ranked that deep
+
+
+@pytest.mark.parametrize("system", ["xvlm", "blip2"])
+def test_reading_again_block_by_block_is_reading_the_whole_again(fusion, system, tmp_path):
+    whole, _ = reread(fusion, system, 6, 10, [40], block=40)
+    parts, drawn = reread(fusion, system, 6, 10, [40], block=9)
+    assert len(drawn) == 5
+    assert {r["quantity"]: r["value"] for r in parts} == pytest.approx(
+        {r["quantity"]: r["value"] for r in whole}, nan_ok=True
+    )
+    assert reread(fusion, system, 6, 10, [40], 9, at=27, parts=tmp_path)[0] is None
+    assert reread(fusion, system, 6, 10, [40], 9, parts=tmp_path) == (parts, [(27, 36), (36, 40)])
+    assert reread(fusion, system, 6, 11, [40], 9, parts=tmp_path)[1][0] == (0, 9)  # another depth
+
+
+def test_only_what_comes_among_the_first_is_read_again(fusion, monkeypatch):
+    pairs, match = [], Again.match
+    monkeypatch.setattr(Again, "match", lambda self, *given: (pairs.append(len(given[2])), match(self, *given))[1])
+    reread(fusion, "xvlm", 2, 3, [10, 40], block=10)
+    assert pairs[:2] == [2 * 3, 10 * 3]  # the first block: the depth of each image and of each caption
+    assert sum(pairs) < 4 * (2 + 10) * 3
+
+
+def test_reading_again_that_cannot_be_is_refused(fusion):
+    model = fusion["xvlm"]
+    assert again("beit3", model, 5) is None
+    with pytest.raises(InputError, match="first 0 of a ranking"):
+        again("xvlm", model, 0)
+    growing = Growing(2, scorer("xvlm", model), again=Again(model, 4))
+    with pytest.raises(InputError, match="expected the block's features too"):
+        growing.add(np.zeros((3, 8)), np.zeros((15, 8)), np.zeros((3, 2)))
+    reader = Ranking(np.array([[0]]), depth=2)
+    reader.add(np.float32([[3, 2, 1]]), np.ones((1, 3), bool), lambda queries, items: np.float32(items))
+    assert reader.first()[0].tolist() == [[1, 0]]
+    assert reader.recall([1, 2]) == {1: 0.0, 2: 1.0}
+    reader.add(np.float32([[4]]), np.ones((1, 1), bool), lambda queries, items: np.float32(items) + 9)
+    assert reader.first()[0].tolist() == [[3, 0]]
+    with pytest.raises(InputError, match="R@3 was asked of rankings kept to 2"):
+        reader.recall([3])

@@ -173,6 +173,46 @@ def test_every_setup_is_measured_at_every_size(rows):
     assert all(r["value"] > 0 for r in rows if r["quantity"] == "seconds_per_query")
 
 
+def test_setups_that_were_measured_are_kept(data, tmp_path, monkeypatch):
+    from fico_utils.costs import setups
+
+    calls, measured, stop = [], setups.deploy_rows, 6
+
+    def count(setup, *given, **more):
+        if len(calls) == stop:
+            raise KeyboardInterrupt
+        calls.append((setup, more["n_items"]))
+        return measured(setup, *given, **more)
+
+    def run(key="weights", items=data["items"], **changes):
+        def score(asked, ids):
+            return np.einsum("qd,qkd->qk", asked, items[ids])
+
+        options = {"depths": (10,), "settings": Settings(bits=16, n_probe=4), "parts": tmp_path, **QUICK, **changes}
+        pairs = {"scan": Pairwise(score, data["queries"][:6], N, 1000.0, key)}
+        codes = {"ucch": (data["codes"], data["asked"])}
+        return setup_rows([N], np.arange(ASK), dense={"beit3": (items, data["queries"])}, codes=codes, pairwise=pairs,
+                          **options)  # fmt: skip
+
+    monkeypatch.setattr(setups, "deploy_rows", count)
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    before, stop = calls.copy(), -1
+    first = run()
+    assert len(before) == 6
+    assert calls[6:] == [("scan", N), ("ucch+scan@10", N)]
+    assert run() == first
+    assert len(calls) == 8
+    run(key="other weights")
+    assert [setup for setup, _ in calls[8:]] == ["scan", "ucch+scan@10"]
+    run(items=data["items"] * np.float32(2))
+    assert [setup for setup, _ in calls[10:]] == [
+        "beit3+flat_ip", "beit3+hnsw_flat", "beit3+binary_flat_counting", "beit3+binary_ivf", "ucch+beit3@10",
+        "scan", "ucch+scan@10",
+    ]  # fmt: skip
+    assert len(run(ks=(1,))) < len(first)  # another question
+
+
 def test_ties_do_not_favour_the_scenes_that_ask(data):
     """All codes equal: an index that lists ids ascending would find every early scene."""
     same = np.zeros((N, 8), np.uint8)
@@ -272,6 +312,43 @@ def test_pairs_score_as_the_whole_matrix_does(inputs, system):
     assert expected.std() > 1e-4
     assert pairs.n_items == 5
     assert pairs.item_bytes > 0
+
+
+@pytest.mark.parametrize("system", ["xvlm", "blip2"])
+def test_codes_screen_for_a_fusion_model(inputs, system):
+    """The hybrid end to end: codes of 64 and 2 048 bits choose, the fusion head puts in order what they chose."""
+    import torch
+
+    torch.manual_seed(0)
+    pairs = pairwise(system, _models()[system]().eval(), inputs, 6, 30)
+    rng = np.random.default_rng(3)
+    own = np.repeat(np.arange(6), 5)
+    codes = {}
+    for name, width in (("adv_64", 8), ("adv_2048", 256)):
+        items, asked = rng.integers(0, 256, (6, width), dtype=np.uint8), []
+        while len(asked) < 30:
+            one = items[own[len(asked)]] ^ np.packbits(rng.random(8 * width) < 0.3)
+            if len(np.unique(hamming(one[None], items))) == 6:  # no ties: what the codes choose is one set
+                asked.append(one)
+        codes[name] = items, np.stack(asked)
+    vectors = rng.standard_normal((6, 8)).astype(np.float32)
+    rows = setup_rows(
+        [6], own, dense={"beit3": (vectors, vectors[own])}, codes=codes, pairwise={system: pairs}, depths=(1, 3, 6),
+        ks=(1, 3), settings=Settings(bits=16), **QUICK,
+    )  # fmt: skip
+    at = {(r["system"], r["quantity"]): r["value"] for r in rows}
+    said = pairs.score(pairs.asked, np.tile(np.arange(6), (30, 1)))
+    alone = (said.argmax(1) == own).mean()
+    assert at[system, "recall_t2i@1"] == pytest.approx(alone)
+    for name, (items, asked) in codes.items():
+        distance = hamming(asked, items)
+        for depth in (1, 3, 6):
+            setup, among = f"{name}+{system}@{depth}", distance <= np.sort(distance, axis=1)[:, depth - 1 : depth]
+            assert at[setup, "recall_t2i@1"] == pytest.approx((np.where(among, said, -np.inf).argmax(1) == own).mean())
+            assert at[setup, "seconds_per_query"] > 0
+            assert at[setup, "item_bytes"] == items.shape[1] + pairs.item_bytes
+        assert at[f"{name}+{system}@6", "recall_t2i@1"] == pytest.approx(alone)
+        assert at[f"{name}+beit3@3", "item_bytes"] == items.shape[1] + 4 * 8
 
 
 def test_pairs_that_cannot_be_scored_are_refused(inputs):

@@ -251,6 +251,44 @@ def test_a_sweep_gives_each_size_and_an_exponent_an_index():
     assert deep == [200, 400]
 
 
+def test_a_stopped_sweep_goes_on_and_what_was_measured_is_kept(tmp_path, monkeypatch):
+    from fico_utils.costs import search
+
+    built, build, indexes = [], search._build, ["flat_ip", "binary_flat"]
+    stop_at = 4
+
+    def stopping(name, dim, n_base, *rest):
+        if len(built) == stop_at - 1:
+            raise KeyboardInterrupt
+        built.append((name, n_base))
+        return build(name, dim, n_base, *rest)
+
+    def sweep(**changes):
+        options = {"dim": 32, "n_train": 200, "indexes": indexes, "beside": ("sign",), "parts": tmp_path, **QUICK}
+        return search_sweep([(5, 100), (10, 200)], **{**options, **changes})
+
+    monkeypatch.setattr(search, "_build", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        sweep()
+    assert built == [("flat_ip", 100), ("binary_flat", 100), ("flat_ip", 200)]
+    stop_at = -1
+    first = sweep()
+    assert built[3:] == [("binary_flat", 200)]
+    assert sweep() == first
+    assert len(built) == 4
+    fresh = sweep(parts=None)
+    assert len(built) == 8
+    same = [i for i, r in enumerate(fresh) if r["quantity"].startswith("recall")]
+    assert [first[i] for i in same] == [fresh[i] for i in same]
+    assert [(r["system"], r["quantity"]) for r in first] == [(r["system"], r["quantity"]) for r in fresh]
+    sweep(seed=7)  # other vectors
+    sweep(ks=(1, 10))  # other depths
+    assert len(built) == 16
+    (tmp_path / "flat_ip__10x200.json").write_text("{")
+    sweep(ks=(1, 10))
+    assert built[16:] == [("flat_ip", 200)]
+
+
 def test_what_cannot_be_searched_is_refused_before_anything_is_timed(small, codes):
     def refused(match: str, data=small, **changes):
         with pytest.raises(InputError, match=match):

@@ -14,6 +14,7 @@ import pytest
 
 from fico_utils import registry
 from fico_utils.results import store
+from fico_utils.results.schema import FRACTIONS
 from fico_utils.workspace import PROJECT, Run
 
 CHANCE = {"picto_diverse": 0.33, "picto_people": 0.887}
@@ -162,6 +163,30 @@ def write_costs(run: Run, encode: dict[str, tuple[float, int]]) -> pd.DataFrame:
     frame = pd.DataFrame(rows, columns=columns).assign(repeats=5, threads=2, spread=0.0)
     store.write_part(run, "costs", "05_complexity_analysis", frame)
     return store.merge(run, "costs")
+
+
+# ---------------------------------------------------------------------------- a corpus that the paper has not
+
+
+def with_openclipart(metrics: pd.DataFrame) -> pd.DataFrame:
+    """`metrics` and rows of Openclipart: those of PictoScenes people, bent, without a perfect retriever."""
+    rows = metrics[(metrics["corpus"] == "picto_people") & metrics["source"].isin(("ours", "chance"))]
+    rows, columns = rows.assign(corpus="openclipart"), ["value", "ci_low", "ci_high", "chance"]
+    fraction = rows["metric"].isin(FRACTIONS)
+    rows.loc[fraction, columns] = rows.loc[fraction, columns] ** 1.2  # bounds stay bounds, chance stays chance
+    return store.sort(pd.concat([metrics, rows]), "metrics")
+
+
+@pytest.fixture(scope="session")
+def openclipart():
+    """The committed metrics.csv of mini, with rows of Openclipart."""
+    return with_openclipart(store.load(PROJECT / "figures" / "mini", "metrics"))
+
+
+@pytest.fixture(scope="session")
+def openclipart_alone(openclipart):
+    """The same of a run on Openclipart and nothing else."""
+    return openclipart[(openclipart["profile"] == "paper") | (openclipart["corpus"] == "openclipart")]
 
 
 # ------------------------------------------------------------------------------------------- redrawn results

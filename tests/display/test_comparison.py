@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pandas as pd
 import pytest
 
 from fico_utils.display.comparison import check_comparable, compare, read_runs, section, write_comparison
@@ -52,6 +53,30 @@ def test_equal_runs_differ_nowhere(make):
     assert (frame["difference"] == 0).all()
     assert not frame["outside"].any()
     assert {"metrics", "costs"} == set(frame["table"])
+
+
+def test_a_corpus_beside_nothing_is_compared_too(make):
+    def more(table, rows):
+        if table != "metrics":
+            return rows
+        own = rows[(rows["corpus"] == "picto_people") & (rows["source"] != "perfect")].assign(corpus="openclipart")
+        return pd.concat([rows, own])
+
+    def worse(table, rows):
+        if table != "metrics":
+            return rows
+        rows = more(table, rows)
+        own = (rows["corpus"] == "openclipart") & (rows["metric"] == "recall")
+        rows.loc[own, ["value", "ci_low", "ci_high"]] *= 0.5
+        return rows
+
+    first = make("a", 1, change=more)
+    assert not compare(read_runs([first, make("b", 2, change=more)]))["outside"].any()
+    frame = compare(read_runs([first, make("c", 3, change=worse)]), across=True)
+    own = frame[frame["place"].str.startswith("Openclipart")]
+    assert {*own["place"]} == {"Openclipart i2t", "Openclipart t2i"}
+    assert (own.loc[own["what"] == "R@1", "difference"] < 0).all()
+    assert not frame.loc[frame["place"].str.startswith("PictoScenes"), "difference"].any()
 
 
 def test_only_what_lies_outside_is_marked(make):

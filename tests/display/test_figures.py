@@ -17,6 +17,8 @@ from fico_utils.display import figures, framework, quality_figures
 from fico_utils.display.picture import COLUMN, style
 from fico_utils.errors import InputError
 
+from .conftest import with_openclipart
+
 
 def hits(pictures: bool, n: int = 5) -> list[figures.Hit]:
     picture = np.arange(96 * 96 * 3, dtype=np.uint8).reshape(96, 96, 3)
@@ -52,8 +54,13 @@ BEYOND = {
 }
 
 
+#: Figures that have a further panel for each corpus that stands beside nothing.
+APART = {name: draw for name, draw in {"fig3": figures.fig3, **BEYOND}.items() if name != "ranking_category"}
+
+
 @pytest.fixture(scope="session")
-def pictures(metrics, costs, everyone):
+def pictures(metrics, costs, everyone, openclipart_alone):
+    apart = with_openclipart(everyone[0])
     paper = metrics[metrics["profile"] == "paper"], costs[costs["profile"] == "paper"]
     return {
         "fig1": by_caption(), "fig1_picture": by_picture(), "fig2": figures.fig2(), "fig3": figures.fig3(metrics),
@@ -61,6 +68,8 @@ def pictures(metrics, costs, everyone):
         "fig3_all": figures.fig3(everyone[0]),
         **{name: draw(metrics) for name, draw in BEYOND.items()},
         **{f"{name}_all": draw(everyone[0]) for name, draw in BEYOND.items()},
+        **{f"{name}_apart": draw(apart) for name, draw in APART.items()},
+        **{f"{name}_alone": draw(openclipart_alone) for name, draw in APART.items()},
     }  # fmt: skip
 
 
@@ -104,6 +113,44 @@ def test_chance_line_of_ours_or_of_the_paper(pictures):
     assert set(pictures["fig3_paper"].data.query("source == 'chance'")["corpus"]) == {"mscoco", "flickr30k"}
 
 
+def test_a_corpus_beside_nothing_has_a_row_without_grey(openclipart, openclipart_alone):
+    picture = figures.fig3(openclipart)
+    titles = [ax.get_title().split("\n")[0] for ax in picture.figure.axes]
+    assert titles[::2] == titles[1::2] == ["PictoScenes diverse", "PictoScenes people", "Openclipart"]
+    for ax in picture.figure.axes[4:]:
+        assert [line.get_color() for line in ax.lines if line.get_color() == figures.GREY] == []
+        assert len(ax.lines) == 4  # three systems and chance
+        assert not ax.texts
+    two = figures.fig3(openclipart[openclipart["corpus"] != "openclipart"]).data
+    others = picture.data[picture.data["corpus"] != "openclipart"].reset_index(drop=True)
+    assert others.equals(two)  # and in the order in which they were
+    assert "Six panels" in picture.alt
+    assert "three corpora" in picture.alt
+    alone = figures.fig3(openclipart_alone).figure.axes
+    titles = [ax.get_title().replace("\nimage-to-text", "") for ax in alone[::2]]
+    assert titles == ["MS-COCO (paper)", "Flickr30K (paper)", "Openclipart"]
+    assert [line.get_color() != figures.GREY for line in alone[5].lines] == [True] * 4
+
+
+def test_without_labels_or_systems_its_row_is_drawn_all_the_same(openclipart):
+    own = openclipart["corpus"] == "openclipart"
+    unlabelled = figures.fig3(openclipart[~(own & (openclipart["task"] == "category"))]).figure.axes
+    assert [t.get_text() for ax in unlabelled for t in ax.texts if "paper" not in t.get_text()] == ["unavailable"] * 2
+    fewer = openclipart[~(own & (openclipart["system"] == "scan"))]
+    drawn = {name: draw(fewer) for name, draw in APART.items()}
+    assert [len(ax.lines) for ax in drawn["fig3"].figure.axes] == [7, 7, 7, 7, 3, 3]
+    for name, picture in drawn.items():
+        systems = set(picture.data.loc[picture.data["corpus"] == "openclipart", "system"])
+        assert "scan" not in systems, name
+        assert "ucch" in systems, name
+
+
+@pytest.mark.parametrize("name", ["fig3", "chance_corrected"])
+def test_rows_in_another_order_give_the_same_bytes(openclipart, name):
+    shuffled = openclipart.sort_values("corpus", ascending=False, kind="stable")  # each curve in its order
+    assert APART[name](shuffled).render("svg") == APART[name](openclipart).render("svg")
+
+
 def test_missing_systems_and_sizes_do_not_stop_a_figure(metrics, costs):
     few = metrics[
         (metrics["corpus"] != "picto_people") & ~((metrics["system"] == "scan") & (metrics["direction"] == "t2i"))
@@ -141,6 +188,7 @@ def test_figure_2_names_every_module_once():
 NAMES = (
     *("fig1", "fig1_picture", "fig2", "fig3", "fig4", "fig3_paper", "fig4_paper", "fig3_all"),
     *(f"{name}{end}" for name in BEYOND for end in ("", "_all")),
+    *(f"{name}{end}" for name in APART for end in ("_apart", "_alone")),
 )
 
 
@@ -158,7 +206,7 @@ def drawn_texts(picture: figures.Picture) -> dict[str, tuple[float, float, float
 def test_fits_a_column_and_nothing_is_cut_off(pictures, name):
     figure = pictures[name].figure
     assert figure.get_figwidth() == pytest.approx(COLUMN)
-    assert figure.get_figheight() < 1.5 * COLUMN
+    assert figure.get_figheight() < (2.2 if name.endswith(("_apart", "_alone")) else 1.5) * COLUMN  # three corpora
     with style():
         figure.draw_without_rendering()
         ink = figure.get_tightbbox()

@@ -19,6 +19,7 @@ import pandas as pd
 import pytest
 
 from fico_utils import registry
+from fico_utils.display import figures, quality_figures, tables
 from fico_utils.display.report import write_report
 from fico_utils.results.paper_reference import CORPUS_IDS, SYSTEM_IDS, read_paper
 
@@ -70,36 +71,38 @@ def size(text: str) -> float:
 
 
 def quality_header(header: str) -> tuple[str, str, str, str, str]:
-    """Our corpus, the paper's, direction, metric, k."""
+    """Our corpus, the paper's (ours again where the paper has none), direction, metric, k."""
     found = re.fullmatch(r"(?:(.+) beside )?(.+) (Image-to-text|Text-to-image) (R|mAP)@(\w+)", header)
     ours, paper, direction, letter, k = found.groups()
     metric = "recall" if letter == "R" else "map"
     return corpora()[ours or paper], corpora()[paper], DIRECTIONS[direction], metric, k
 
 
-@pytest.mark.parametrize("name", QUALITY)
-def test_each_quality_printed_is_a_row(redrawn, name):
+def check_quality(name: str, lines: list[dict[str, str]], metrics: pd.DataFrame) -> int:
+    """Cells that hold a number; each is a row of `metrics`, a cell of the paper's file, or their difference."""
     source, column = QUALITY[name]
     paper = {
         (SYSTEM_IDS[r.system], CORPUS_IDS[r.dataset], r.direction, r.k): getattr(r, column)
         for r in read_paper(source).itertuples()
     }
-    rows = redrawn.metrics[redrawn.metrics["split"] == "test"].to_dict("records")
+    rows = metrics[metrics["split"] == "test"].to_dict("records")
     index = ("system", "corpus", "direction", "metric", "k")
     known = {tuple(r[c] for c in index): r for r in rows if r["profile"] != "paper"}
     chance = [r for r in rows if r["source"] == "chance" and r["profile"] == "paper"]
     ends = {(r["corpus"], r["direction"]): r["value"] for r in chance}
     checked = 0
-    for line in read(redrawn.root / "tables" / f"{name}.csv"):
+    for line in lines:
         system = ids()[line["System"]]
         for header in list(line)[3:]:
             ours, theirs, direction, metric, k = quality_header(header)
             row, printed = known.get((system, ours, direction, metric, k)), paper.get((system, theirs, direction, k))
-            if system == "chance" and metric == "map" and k == "N":
+            if system == "chance" and metric == "map" and k == "N" and theirs in CORPUS_IDS.values():
                 printed = f"{100 * ends[theirs, direction]:.1f}"
             value = row["value"] if row and row["status"] == "ok" else math.nan
             text = line[header]
-            if line["Source"] == "ours":
+            if line["Source"] != "ours" and theirs not in CORPUS_IDS.values():
+                assert text == ""  # nothing in the paper corresponds
+            elif line["Source"] == "ours":
                 status = row["status"] if row else "unavailable"
                 assert ABSENT.get(text, "ok") == status, (name, system, header, text)
                 assert text in ABSENT or to_printed_precision(text, 100 * value), (name, system, header, text)
@@ -113,8 +116,26 @@ def test_each_quality_printed_is_a_row(redrawn, name):
                 assert to_printed_precision(text, 100 * value - float(printed)) or system == "chance"
             else:
                 assert text == "–"
-            checked += text not in ABSENT
-    assert checked > 40
+            checked += text not in ABSENT and text != ""
+    return checked
+
+
+@pytest.mark.parametrize("name", QUALITY)
+def test_each_quality_printed_is_a_row(redrawn, name):
+    assert check_quality(name, read(redrawn.root / "tables" / f"{name}.csv"), redrawn.metrics) > 40
+
+
+@pytest.mark.parametrize("name", QUALITY)
+@pytest.mark.parametrize("which", ["openclipart", "openclipart_alone"])
+def test_so_it_is_with_a_corpus_that_the_paper_has_not(which, name, request, tmp_path):
+    metrics = request.getfixturevalue(which)
+    getattr(tables, name)(metrics).write(tmp_path)
+    lines = read(tmp_path / f"{name}.csv")
+    own = [header for header in lines[0] if header.startswith("Openclipart ")]
+    assert len(own) == 6
+    assert check_quality(name, lines, metrics) > 20
+    numbers = [line[header] for line in lines for header in own if line["Source"] == "ours"]
+    assert sum(text not in ABSENT for text in numbers) == 6 * (2 if name == "table3" else 4)  # systems and chance
 
 
 # ------------------------------------------------------------------------------------- tables 5, 6 and 7
@@ -237,6 +258,20 @@ def of_costs(data: pd.DataFrame, costs: pd.DataFrame) -> pd.DataFrame:
     return data.merge(costs.drop_duplicates(keys), on=keys, how="left", suffixes=("", " of the table"))
 
 
+@pytest.mark.parametrize("which", ["openclipart", "openclipart_alone"])
+def test_what_is_drawn_of_a_corpus_that_the_paper_has_not_is_a_row(which, request):
+    metrics, own = request.getfixturevalue(which), set()
+    for draw in (figures.fig3, quality_figures.chance_corrected, quality_figures.tie_gap, quality_figures.ranking):
+        data = draw(metrics).data
+        found = of_metrics(data, metrics)
+        assert len(found) == len(data) > 0
+        np.testing.assert_allclose(found["value"], found["value of the table"], rtol=1e-12)
+        drawn = data[data["corpus"] == "openclipart"]
+        assert {*drawn["direction"]} == {"i2t", "t2i"}
+        own |= {*drawn["metric"]}
+    assert {"precision", "map", "recall_optimistic", "place"} <= own
+
+
 def test_each_number_drawn_is_a_row(redrawn):
     seen = set()
     for path in sorted((redrawn.root / "figures").glob("*.csv")):
@@ -293,6 +328,16 @@ def test_the_report_prints_the_tables(redrawn, page):
     tables = [redrawn.root / "tables" / f"table{n}.csv" for n in range(1, 8)]
     expected = [text for path in tables for line in read(path) for text in list(line.values())[3:]]
     assert cells(section(page, "Ours against the paper&#x27;s")) == expected
+
+
+def test_the_report_prints_a_corpus_that_the_paper_has_not(openclipart, tmp_path):
+    paths = [getattr(tables, name)(openclipart).write(tmp_path / "tables")[0] for name in QUALITY]
+    figures.save(figures.fig3(openclipart), tmp_path / "figures", "fig3")
+    page = write_report(tmp_path, "mini", []).read_text(encoding="utf-8")
+    expected = [text for path in paths for line in read(path) for text in list(line.values())[3:]]
+    assert cells(section(page, "Ours against the paper&#x27;s")) == expected
+    assert page.count("Openclipart") >= 6
+    assert page.count("<figure>") == 1
 
 
 def test_the_report_prints_the_costs(redrawn, page):

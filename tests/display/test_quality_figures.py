@@ -189,6 +189,29 @@ def test_missing_directions_and_systems_do_not_stop_a_figure(metrics):
     assert tie_gap(nothing).data.empty
 
 
+def test_a_corpus_beside_nothing_has_panels_of_its_own(openclipart):
+    two = openclipart[openclipart["corpus"] != "openclipart"]
+    for draw, further in ((chance_corrected, 2), (tie_gap, 4), (ranking, 2)):
+        picture, without = draw(openclipart), draw(two)
+        assert len(picture.figure.axes) == len(without.figure.axes) + further
+        others = picture.data[picture.data["corpus"] != "openclipart"]
+        keys = [c for c in others.columns if c not in ("ci_low", "ci_high")]
+        assert others[keys].reset_index(drop=True).equals(without.data[keys])
+    titles = [ax.get_title() for ax in chance_corrected(openclipart).figure.axes]
+    assert titles[4:] == ["Openclipart\nmAP@10", "Openclipart\nmAP@N"]
+    grey = registry.PAPER_COLOUR
+    assert all(line.get_color() != grey for ax in chance_corrected(openclipart).figure.axes[4:] for line in ax.lines)
+
+
+def test_it_alone_leaves_the_papers_panels_as_they_are(openclipart_alone):
+    figure = chance_corrected(openclipart_alone).figure
+    assert [ax.get_title().split("\n")[0] for ax in figure.axes[:2]] == ["MS-COCO (paper)", "Flickr30K (paper)"]
+    assert [t.get_text() for ax in figure.axes for t in ax.texts] == ["unavailable"] * 2  # the paper's chance of mAP@10
+    assert len(ranking(openclipart_alone).figure.axes) == 2
+    assert len(tie_gap(openclipart_alone).figure.axes) == 4
+    assert len(ranking(openclipart_alone, corpora=["picto_people"]).figure.axes) == 2  # nothing, and says so
+
+
 @pytest.mark.parametrize("draw", [chance_corrected, tie_gap, ranking])
 def test_mixed_results_are_refused(metrics, draw):
     mixed = metrics.copy()

@@ -184,6 +184,94 @@ def test_mixed_profiles_runs_and_corpora_are_refused(metrics):
     assert "Flickr30K" in tables.table3(both, corpora=["flickr30k"]).caption
 
 
+@pytest.mark.parametrize("name", QUALITY)
+def test_rows_of_weights_that_another_run_trained_are_marked(metrics, name):
+    ours = (metrics["source"] == "ours") & (metrics["system"] == "ucch")
+    mixed = metrics.assign(run=metrics["run"].mask(ours, "mini-s0+standard-s0"))
+    whole, table = QUALITY[name](metrics), QUALITY[name](mixed)
+    marked = [label for _, label in table.rows if "‡" in label]
+    assert marked == ["UCCH ‡"]
+    assert table.caption == f"{whole.caption} ‡ with weights that ship: standard profile, seed 0."
+    assert [c.printed for c in table.trace.itertuples()] == [c.printed for c in whole.trace.itertuples()]
+    assert "‡" not in table.to_latex()
+    assert r"UCCH \textdaggerdbl{}" in table.to_latex()
+    with pytest.raises(InputError, match="mixes runs"):
+        QUALITY[name](metrics.assign(run=metrics["run"].mask(metrics["system"] == "ucch", "mini-s1+standard-s0")))
+
+
+@pytest.mark.parametrize("name", QUALITY)
+def test_a_corpus_the_paper_has_not_gets_its_own_columns(openclipart, name):
+    table, two = (QUALITY[name](m) for m in (openclipart, openclipart[openclipart["corpus"] != "openclipart"]))
+    assert len(table.columns) == len(two.columns) + 6
+    assert [c.header[0] for c in table.columns[-6:]] == ["Openclipart"] * 6
+    assert table.frame.iloc[:, :-6].equals(two.frame)
+    assert table.side_by_side.iloc[:, :-6].equals(two.side_by_side)  # and no line more
+    assert table.paper.equals(two.paper)
+    own = table.side_by_side["Openclipart"]
+    source = own.index.get_level_values("Source")
+    assert (own[source != "ours"] == "").all(axis=None)
+    assert (own[source == "ours"] != "").all(axis=None)
+    assert (own.loc[("CG", "UCCH", "ours")].map(number) > own.loc[("Reference", "Chance", "ours")].map(number)).all()
+    assert (own.loc[("Reference", "Perfect retriever", "ours")] == UNAVAILABLE).all()
+    bold = table._bold().iloc[:, -6:]
+    if name == "table3":
+        assert not bold.any(axis=None)  # the best of one
+    else:
+        assert (bold.sum() >= 1).all()
+    best = own[source == "ours"].iloc[:-2].replace(UNAVAILABLE, "-1").map(number)
+    assert (best.where(bold[source == "ours"].iloc[:-2].to_numpy()).max().fillna(best.max()) == best.max()).all()
+    trace = table.trace[table.trace["column"].str.startswith("Openclipart")]
+    assert set(trace["part"]) == {"ours"}
+    assert len(table.trace) - len(trace) == len(two.trace)
+    assert "Openclipart (not in the paper)" in table.caption
+    assert "PictoScenes are drawn scenes and Openclipart holds no photographs: these are not" in table.caption
+
+
+@pytest.mark.parametrize("name", QUALITY)
+def test_it_alone_stands_behind_the_papers_columns(openclipart, openclipart_alone, name):
+    table, paper = QUALITY[name](openclipart_alone), QUALITY[name](openclipart[openclipart["profile"] == "paper"])
+    assert table.paper.equals(paper.paper)
+    assert table.frame.columns.get_level_values(0).unique().tolist()[-1] == "Openclipart"
+    assert (table.frame.drop(columns="Openclipart", level=0) == UNAVAILABLE).all(axis=None)
+    assert (table.frame["Openclipart"].loc[("CG", "UCCH")] != UNAVAILABLE).all()
+    assert ("Reference", "Perfect retriever", "ours") not in table.side_by_side.index
+    assert "difference" not in table.side_by_side.index.get_level_values("Source")
+    assert table.caption.endswith(
+        "Ours: mini profile, seed 0, test split of Openclipart (not in the paper). "
+        "Openclipart holds no photographs: these are not results on photographs."
+    )
+    assert QUALITY[name](openclipart, corpora=["openclipart"]).to_csv() == table.to_csv()
+
+
+@pytest.mark.parametrize("name", QUALITY)
+def test_its_files_are_whole_and_repeat_themselves(openclipart, name, tmp_path):
+    table = QUALITY[name](openclipart)
+    files_agree(table, tmp_path)
+    again = QUALITY[name](openclipart.sample(frac=1, random_state=0))
+    for write in ("to_csv", "to_markdown", "to_html", "to_latex"):
+        assert getattr(again, write)() == getattr(table, write)()
+    lines = table.to_csv().splitlines()
+    assert {len(line.split(",")) for line in lines} == {3 + len(table.columns)}
+    rows = [line for line in table.to_markdown().splitlines() if line.startswith("|")]
+    assert {line.count("|") for line in rows} == {4 + len(table.columns)}
+    latex = table.to_latex()
+    assert rf"\begin{{tabular}}{{lll{'r' * len(table.columns)}}}" in latex
+    body = [line for line in latex.splitlines() if line.endswith(r"\\") and "multicolumn" not in line]
+    assert {line.count("&") for line in body} == {2 + len(table.columns)}
+
+
+def test_two_corpora_of_one_name_are_told_apart(openclipart, monkeypatch):
+    registry = tables.registry
+    monkeypatch.setitem(registry.CORPORA, "mine", registry.CorpusInfo("mine", "Openclipart", True))
+    monkeypatch.setitem(registry.CORPORA, "coco", registry.CorpusInfo("coco", "MS-COCO", True))
+    rows = [openclipart[openclipart["corpus"] == "openclipart"].assign(corpus=name) for name in ("mine", "coco")]
+    table = tables.table2(tables.pd.concat([openclipart, *rows]))
+    heads = list(dict.fromkeys(c.header[0] for c in table.columns))
+    assert heads == ["MS-COCO", "Flickr30K", "Openclipart (openclipart)", "Openclipart (mine)", "MS-COCO (coco)"]
+    assert len(table.columns) == 30
+    assert table.frame["MS-COCO (coco)"].equals(table.frame["Openclipart (mine)"])
+
+
 def test_a_system_the_paper_has_not_gets_its_own_row(run, metrics, monkeypatch):
     new = tables.registry.System("clip", "CLIP", (), "vlp", "Dual", "None", "cosine", 1, "p", ":")
     monkeypatch.setitem(tables.registry.SYSTEMS, "clip", new)
@@ -203,7 +291,11 @@ def test_files_are_written_and_repeat_themselves(all_tables, tmp_path, metrics):
 
 
 def test_files_hold_the_same_cells(all_tables, tmp_path):
-    table = all_tables["table4"]
+    files_agree(all_tables["table4"], tmp_path)
+
+
+def files_agree(table, tmp_path):
+    """Check that the four files of a table hold the cells of `side_by_side`, in order."""
     cells = table.side_by_side.to_numpy().ravel().tolist()
     html = re.findall(r"<td[^>]*>(.*?)</td>", table.to_html())
     assert html == cells

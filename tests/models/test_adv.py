@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from fico_utils.models import training
-from fico_utils.models.adv import Adv, AdvConfig, angular, balanced, near_binary
+from fico_utils.models.adv import Adv, AdvConfig, angular, balanced, every_hinge, near_binary
 from fico_utils.models.blocks import binarise
 from fico_utils.models.encoding import hash_codes
 
@@ -211,6 +211,30 @@ def test_the_norm_term_counts_image_weights_only():
     model = make()
     expected = sum(p.norm() for n, p in model.image_net.named_parameters() if p.ndim > 1 and not n.endswith("bias"))
     assert model.loss(batch())["norm"].item() == pytest.approx(0.01 * expected.item(), rel=1e-5)
+
+
+def test_the_hinge_counts_every_violating_negative_a_tenth():
+    g = torch.Generator().manual_seed(0)
+    scores, index = torch.randn(B, B, generator=g), [0, 0, 1, 2, 3, 4]
+    slow = 0.0
+    for i in range(B):
+        for j in (j for j in range(B) if index[i] != index[j]):
+            slow += max(0.0, 0.2 + scores[i, j] - scores[i, i]) + max(0.0, 0.2 + scores[j, i] - scores[i, i])
+    assert every_hinge(scores, torch.tensor(index), 0.2).item() == pytest.approx(float(slow) / 10, rel=1e-5)
+
+
+def test_what_enters_the_bits_is_standardised_unless_original():
+    """A feature that is the same for all says nothing, however large; the original lets it fill the code."""
+    data = batch(n=32)
+    ours, theirs = (make(original=original).train() for original in (False, True))
+    for model in (ours, theirs):
+        entered = []
+        model.image_net.bits.register_forward_pre_hook(lambda _, given, entered=entered: entered.append(given[0]))
+        with torch.no_grad():
+            model.image_net.layer.norm2.bias += 50  # the constant feature
+            model.image_net(data["regions"])
+        mean = entered[0].flatten(0, 1).mean(0).abs().max().item()
+        assert mean < 1e-4 if model is ours else mean > 40
 
 
 def slow_angular(x, y, index):

@@ -15,11 +15,11 @@ import pytest
 
 from fico_utils import registry
 from fico_utils.errors import InputError
-from fico_utils.results import paper_reference
+from fico_utils.results import paper_reference, store
 from fico_utils.results.claims import CLAIMS, COLUMNS, VERDICTS, ledger, read_claims, write_claims
 from fico_utils.results.schema import COLUMNS as TABLE_COLUMNS
 from fico_utils.results.schema import METRICS, NUMBERS, unit_of
-from fico_utils.workspace import Run
+from fico_utils.workspace import PROJECT, Run
 
 HOLDS, PART, NOT, CANNOT = VERDICTS
 CORPORA = ("picto_diverse", "picto_people")
@@ -277,6 +277,23 @@ def test_claims_about_absent_systems_cannot_be_tested():
         assert frame.loc[claim, "verdict_ours"] == CANNOT
     assert "DADH" in frame.loc["instance-dadh-near-chance", "evidence"].split("Ours")[1]
     assert "ADV 2048-bit" in frame.loc["instance-adv-length", "evidence"].split("Ours")[1]
+
+
+def test_a_corpus_that_the_paper_has_not_decides_nothing(papers):
+    committed = [store.load(PROJECT / "figures" / "mini", table) for table in ("metrics", "costs")]
+    metrics, costs = committed
+    people = metrics[(metrics["corpus"] == "picto_people") & metrics["source"].isin(("ours", "chance"))]
+    worse = people.assign(corpus="openclipart")
+    recall = worse["metric"] == "recall"
+    worse.loc[recall, ["value", "ci_low", "ci_high"]] *= 0.1
+    both = ledger(store.sort(pd.concat([metrics, worse]), "metrics"), costs)
+    assert both.equals(ledger(metrics, costs))
+    assert not both["evidence"].str.contains("Openclipart").any()
+    alone = ledger(worse, costs)
+    quality = alone[~alone["place"].str.contains("cost|time|storage|index|search|Table [567]|Figure 4", case=False)]
+    assert len(quality) > 20
+    assert set(quality["verdict_ours"]) == {CANNOT}
+    assert alone["verdict_paper"].equals(both["verdict_paper"])
 
 
 def test_ours_compare_on_one_corpus_alone():

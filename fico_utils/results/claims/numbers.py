@@ -85,7 +85,7 @@ class Side:
     ----------
     name : str, ``paper`` or ``ours``.
     metrics, costs : DataFrame, rows of that source only.
-    corpora : dict, the paper's corpus -> the corpus that stands in its columns.
+    corpora : dict, the paper's corpus -> the corpus that stands in its columns; one that stands in none -> itself.
     chance : DataFrame, the rows of a random ranking.
     """
 
@@ -108,8 +108,13 @@ class Side:
         return f"{registry.corpus(self.corpora[slot]).name} {direction}"
 
     def cells(self) -> list[tuple[str, str]]:
-        """(the paper's corpus, direction) of every panel that this side has rows for."""
+        """(the paper's corpus, direction) of every panel that this side has rows for; what the claims are about."""
         return [(slot, direction) for slot in SLOTS if slot in self.corpora for direction in schema.DIRECTIONS]
+
+    def panels(self) -> list[tuple[str, str]]:
+        """`cells`, then the same of corpora that stand beside none of the paper's."""
+        apart = [corpus_id for corpus_id in self.corpora if corpus_id not in SLOTS]
+        return [*self.cells(), *((corpus_id, direction) for corpus_id in apart for direction in schema.DIRECTIONS)]
 
     def quality(self, system: str, slot: str, direction: str, metric: str, k: str) -> Number | None:
         """A value of metrics.csv; None where it is not there or undefined."""
@@ -197,7 +202,7 @@ def sides(metrics: pd.DataFrame, costs: pd.DataFrame, corpora: Sequence[str] | N
     Parameters
     ----------
     metrics, costs : DataFrame, metrics.csv and costs.csv; the paper's rows are added where they are missing.
-    corpora : sequence of str, ours to stand beside the paper's; default: all that have a place there.
+    corpora : sequence of str, of ours; default: all that were measured.
 
     Raises
     ------
@@ -222,12 +227,11 @@ def sides(metrics: pd.DataFrame, costs: pd.DataFrame, corpora: Sequence[str] | N
     beside: dict[str, str] = {}
     for corpus_id in known:
         slot = registry.corpus(corpus_id).beside or corpus_id
-        if slot in beside:
+        if slot in beside and slot in SLOTS:
             raise InputError(
                 f"both {beside[slot]} and {corpus_id} would stand beside {slot}; say which with corpora=[...]"
             )
-        if slot in SLOTS:
-            beside[slot] = corpus_id
+        beside[slot] = corpus_id
     made = []
     for name, tables, of in (("paper", papers, {slot: slot for slot in SLOTS}), ("ours", ours, beside)):
         metric, cost = (tables[t][tables[t]["source"] == name] for t in ("metrics", "costs"))
