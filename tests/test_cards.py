@@ -16,6 +16,7 @@ from fico_utils import experiment
 from fico_utils.errors import InputError
 from fico_utils.evaluation import evaluate
 from fico_utils.experiment import cards, weights
+from fico_utils.models import ucch
 from fico_utils.results import store
 from fico_utils.workspace import PROJECT, read_arrays, read_metadata, sha256_file, write_arrays
 
@@ -90,6 +91,12 @@ def test_a_card_says_how_the_training_went(trained):
     first = next(row["epoch"] for row in log if row["score"] == best)
     assert said["validation"].startswith(f"{best:.4f} ")
     assert f"after epoch {first:.0f}, which is kept" in said["validation"]
+
+
+def test_a_card_tells_what_differs_from_the_original(trained):
+    told = cards.card(trained, FILE, "abc123").partition("differs from the original\n")[2].partition("\n## ")[0]
+    assert told.strip() == ucch.__doc__.strip()
+    assert "Scaled down" in told
 
 
 def test_a_card_gives_the_measured_rows_with_their_intervals(trained):

@@ -1,15 +1,18 @@
 """The card beside each file of weights that ships: what it is, how it was made, how good it is, how to make it again.
 
-Everything on a card is read: from the header of the file, the log of its training, the measured rows of the run's
-``metrics.csv`` and git. `SHARED` names the pieces that serve many systems; any other file is ``{system}__{corpus}``.
+Everything on a card is read: from the header of the file, the log of its training, the head of its model's file, the
+measured rows of the run's ``metrics.csv`` and git. `SHARED` names the pieces that serve many systems; any other file is
+``{system}__{corpus}``.
 """
 
 from __future__ import annotations
 
 import csv
+import inspect
 import json
 import shutil
 import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -86,6 +89,7 @@ def card(run: Run, name: str, code: str) -> str:
     lines = [f"# {title[0].upper()}{title[1:]}", "", "| | |", "| --- | --- |"]
     lines += [f"| {key} | {value} |" for key, value in _facts(run, name, path, header, log, code).items()]
     if "system" in settings:
+        lines += ["", "## What it is, and what differs from the original", "", _told(settings["system"])]
         lines += ["", "## Test split", "", *_measured(run, settings["system"], name.partition("__")[2])]
     lines += ["", "## Make it again", "", "```python", "import fico_utils", "from fico_utils import experiment", ""]
     lines += [_setup(run), made, "```", "", "## Configuration", "", "```json", json.dumps(settings, indent=1), "```"]
@@ -143,6 +147,13 @@ def _title(name: str, settings: dict[str, Any]) -> tuple[str, str]:
         return f"{registry.system(piece).name} on {corpus}", f'experiment.train(run, "{piece}", "{corpus}")'
     title, made = SHARED[piece]
     return (f"{title}, on {corpus}", f'{made[:-1]}, name="{corpus}")') if corpus else (title, made)
+
+
+def _told(system: str) -> str:
+    """What the head of a model's file says: how it works, what was scaled down, what was changed on purpose."""
+    from fico_utils.models import model_class
+
+    return inspect.getdoc(sys.modules[model_class(system).__module__]) or ""
 
 
 def _facts(run: Run, name: str, path: Path, header: dict[str, Any], log: list[dict], code: str) -> dict[str, str]:

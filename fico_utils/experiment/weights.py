@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from fico_utils.models.blocks import RetrievalModel
 
 SHIPPED = Path(__file__).parents[1] / "weights"
+#: The largest number in half precision.
+HALF = np.finfo(np.float16).max
 
 
 def weights(
@@ -30,7 +32,8 @@ def weights(
 ) -> dict[str, np.ndarray]:
     """Weights trained in this run, shipped ones, or newly trained ones, in that order; kept below ``models/``.
 
-    They are kept in half precision, as they ship: a shipped system then reads the very features it was trained on.
+    They are kept in half precision, as they ship: a shipped system then reads the very features it was trained on. An
+    array whose numbers are beyond it, as a batch norm's variances may be, stays as it is.
     """
     path, key = run.path("models", f"{name}.safetensors"), key_of(name, settings, source_key(*sources))
     if path.is_file():
@@ -42,10 +45,10 @@ def weights(
     if arrays is None:
         if not live:
             print(f"models/{name} is missing, and no shipped weights match this profile: training it now")
-        arrays = {n: a.astype(np.float16) if a.dtype == np.float32 else a for n, a in build().items()}
+        arrays = {n: _narrowed(a) for n, a in build().items()}
         strange = [n for n, a in arrays.items() if not np.isfinite(a).all()]
         if strange:
-            raise InputError(f"weights {strange[0]} of {name} do not fit half precision; train with a smaller rate")
+            raise InputError(f"weights {strange[0]} of {name} are not finite; train with a smaller rate")
     else:
         print(f"models/{name} was not trained in this run: using the weights that ship with the companion")
     content = key_of({n: hashlib.sha256(a.tobytes()).hexdigest() for n, a in arrays.items()})
@@ -77,6 +80,12 @@ def load(model: RetrievalModel, arrays: dict[str, np.ndarray], name: str) -> Non
     if wanted != {n: a.shape for n, a in arrays.items()}:
         raise InputError(f"models/{name} holds other arrays than {name} has here; delete it and run again")
     model.load_state_dict({n: torch.from_numpy(a) for n, a in arrays.items()}, strict=False)
+
+
+def _narrowed(array: np.ndarray) -> np.ndarray:
+    if array.dtype != np.float32 or (np.abs(array[np.isfinite(array)]) > HALF).any():
+        return array
+    return array.astype(np.float16)
 
 
 def _widened(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -161,10 +161,18 @@ def test_a_truncated_shipped_file_is_one_sentence(tmp_path, monkeypatch):
 
 def test_weights_that_are_not_finite_are_not_kept(tmp_path):
     run = fico_utils.setup("mini", 0, str(tmp_path))
-    large = {"a": np.array([1.0, 1e6], np.float32)}  # infinite in half precision
-    with pytest.raises(InputError, match="weights a of toy do not fit half precision"):
-        weights.weights(run, "toy", {}, ("models/ucch.py",), lambda: large, live=True)
+    with pytest.raises(InputError, match="weights a of toy are not finite"):
+        weights.weights(run, "toy", {}, ("models/ucch.py",), lambda: {"a": np.float32([1, np.inf])}, live=True)
     assert not run.path("models", "toy.safetensors").exists()
+
+
+def test_only_weights_beyond_half_precision_stay_as_they_are(tmp_path):
+    run, large = fico_utils.setup("mini", 0, str(tmp_path)), np.float32([0.1, 1e6])  # infinite in half precision
+    made = weights.weights(run, "toy", {}, ("models/ucch.py",), lambda: {"small": large[:1], "large": large}, live=True)
+    kept = read_arrays(run.path("models", "toy.safetensors"))
+    assert {n: a.dtype for n, a in kept.items()} == {"small": np.float16, "large": np.float32}
+    assert made["large"].tolist() == large.tolist()
+    assert made["small"].tolist() == [np.float16(0.1)]
 
 
 # ------------------------------------------------------------------------------------------- missing labels
