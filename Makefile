@@ -63,5 +63,5 @@ clean:  ## delete results of PROFILE and .venv; figures/ stays
 	@mkdir -p figures/$(PROFILE)
 	@for file in results/$(PROFILE)/figures/*.{svg,pdf,csv} results/$(PROFILE)/{metrics,costs,claims}.csv; do \
 	  if test -f "$$file"; then cp "$$file" figures/$(PROFILE)/; fi; done
-	@if test "$(PROFILE)" = mini; then $(PYTHON) -m fico_utils.display.readme; fi
+	@$(PYTHON) -m fico_utils.display.readme
 	@echo "Figures copied to figures/$(PROFILE)/"

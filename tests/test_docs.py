@@ -7,12 +7,13 @@ import re
 import pytest
 
 from fico_utils.batch.pipeline import STEPS
+from fico_utils.errors import InputError
 from fico_utils.workspace import PROJECT
 
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", ["README.md", "notebooks/README.md"])
+@pytest.mark.parametrize("name", ["README.md", "notebooks/README.md", "figures/README.md"])
 def test_relative_links_resolve(name):
     text = (PROJECT / name).read_text(encoding="utf-8")
     links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
@@ -37,8 +38,16 @@ def test_commands_of_the_readme_are_verbs_and_targets():
     assert [t for t in targets if not re.search(rf"^{t}:", makefile, re.M)] == []
 
 
-def test_the_results_table_is_that_of_the_committed_metrics():
+@pytest.mark.parametrize("name", ["README.md", "figures/README.md"])
+def test_the_results_tables_are_those_of_the_committed_metrics(name):
     from fico_utils.display.readme import refreshed
-    from fico_utils.results import store
 
-    assert refreshed(README, store.load(PROJECT / "figures" / "mini", "metrics")) == README
+    text = (PROJECT / name).read_text(encoding="utf-8")
+    assert refreshed(text) == text
+
+
+def test_a_readme_without_marks_is_refused():
+    from fico_utils.display.readme import refreshed
+
+    with pytest.raises(InputError, match="put them back"):
+        refreshed("# a title\n")

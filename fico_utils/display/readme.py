@@ -1,13 +1,18 @@
-"""The results table of README.md, made from the committed tables: `python -m fico_utils.display.readme`."""
+"""The results tables of the READMEs, made from the committed tables: `python -m fico_utils.display.readme`.
+
+A table stands between ``<!-- results PROFILE CORPUS ... -->`` and ``<!-- /results -->``.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from fico_utils import registry
+from fico_utils.display.rows import SHIPPED, as_shipped
 from fico_utils.errors import InputError
 from fico_utils.results import store
 from fico_utils.workspace import PROJECT, write_text
@@ -19,22 +24,29 @@ COLUMNS = {
     ("i2t", "map", "10"): "i2t mAP@10",
     ("i2t", "map", "N"): "i2t mAP@N",
 }
-MARKS = re.compile(r"(<!-- results -->\n).*?(<!-- /results -->)", re.DOTALL)
+MARKS = re.compile(r"(<!-- results (\w+)((?: \w+)+) -->\n).*?(<!-- /results -->)", re.DOTALL)
+#: Files that hold such tables.
+READMES = (PROJECT / "README.md", PROJECT / "figures" / "README.md")
 
 
-def results_table(metrics: pd.DataFrame) -> str:
-    """Our systems, chance and the perfect retriever on each corpus, as a GitHub table; percent, with 95 % intervals."""
-    mine = metrics[(metrics["source"] != "paper") & (metrics["profile"] != "paper")]
-    corpora = [c for c in registry.CORPORA if c in set(mine["corpus"])]
+def results_table(metrics: pd.DataFrame, corpora: Sequence[str]) -> str:
+    """Our systems, chance and the perfect retriever on corpora, as a GitHub table; percent, with 95 % intervals.
+
+    ‡ marks rows measured with weights of another run that ship.
+    """
+    mine = metrics[(metrics["source"] != "paper") & (metrics["profile"] != "paper") & metrics["corpus"].isin(corpora)]
     systems = [s for s in registry.systems() if s in set(mine["system"])]
     heads = [f"{registry.corpus(c).name}<br>{name}" for c in corpora for name in COLUMNS.values()]
     lines = ["| " + " | ".join(["", *heads]) + " |", "| --- |" + " ---: |" * len(heads)]
     index = ["system", "corpus", "direction", "metric", "k"]
-    rows = mine.drop_duplicates(index).set_index(index)
-    names = {s: registry.system(s).name for s in systems} | {"perfect": "*Perfect retriever*", "chance": "*Chance*"}
+    rows = mine.drop_duplicates(index).set_index(index).sort_index()
+    shipped = as_shipped(mine)
+    names = {s: registry.system(s).name + SHIPPED * (s in shipped) for s in systems}
+    names |= {"perfect": "*Perfect retriever*", "chance": "*Chance*"}
     for system, name in names.items():
-        cells = [_cell(rows, (system, corpus, *column)) for corpus in corpora for column in COLUMNS]
-        lines.append("| " + " | ".join([name, *cells]) + " |")
+        if system in set(mine["system"]):
+            cells = [_cell(rows, (system, corpus, *column)) for corpus in corpora for column in COLUMNS]
+            lines.append("| " + " | ".join([name, *cells]) + " |")
     return "\n".join(lines)
 
 
@@ -46,16 +58,28 @@ def _cell(rows: pd.DataFrame, key: tuple[str, ...]) -> str:
     return f"{100 * row['value']:.1f}" + (f" ± {half:.1f}" if pd.notna(half) else "")
 
 
-def refreshed(text: str, metrics: pd.DataFrame) -> str:
-    """The text of a README whose results table, between its two marks, is that of `metrics`."""
+def refreshed(text: str, folder: Path = PROJECT / "figures") -> str:
+    """The text of a README whose results tables, between their marks, are those of ``<folder>/<profile>/metrics.csv``.
+
+    Raises
+    ------
+    InputError
+        No marks, or a profile of which nothing is committed.
+    """
     if not MARKS.search(text):
-        raise InputError("README.md has no <!-- results --> ... <!-- /results --> marks; put them back")
-    return MARKS.sub(lambda found: found[1] + results_table(metrics) + "\n" + found[2], text)
+        raise InputError("no <!-- results PROFILE CORPUS --> ... <!-- /results --> marks in this README; put them back")
+
+    def table(found: re.Match[str]) -> str:
+        metrics = store.load(folder / found[2], "metrics")
+        return found[1] + results_table(metrics, found[3].split()) + "\n" + found[4]
+
+    return MARKS.sub(table, text)
 
 
-def main(readme: Path = PROJECT / "README.md", tables: Path = PROJECT / "figures" / "mini") -> None:
-    """Write the results table of the committed mini renditions into README.md."""
-    write_text(readme, refreshed(readme.read_text(encoding="utf-8"), store.load(tables, "metrics")))
+def main() -> None:
+    """Write the results tables of the committed renditions into the READMEs."""
+    for readme in READMES:
+        write_text(readme, refreshed(readme.read_text(encoding="utf-8")))
 
 
 if __name__ == "__main__":

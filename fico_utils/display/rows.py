@@ -11,6 +11,8 @@ from fico_utils import registry
 from fico_utils.errors import InputError
 from fico_utils.results.paper_reference import SYSTEM_IDS, paper_reference, read_paper
 
+#: Behind the name of a system whose weights another run trained.
+SHIPPED = " ‡"
 GROUPS = {"VLP": "vlp", "FG": "fg", "CG": "cg"}
 
 

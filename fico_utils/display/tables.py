@@ -18,7 +18,7 @@ import pandas as pd
 from fico_utils import registry
 from fico_utils.display.cost_tables import table5, table6, table7
 from fico_utils.display.grid import REFERENCE, Cell, Column, Table
-from fico_utils.display.rows import as_shipped, one_run, papers_rows, row_groups, run_name, table_rows
+from fico_utils.display.rows import SHIPPED, as_shipped, one_run, papers_rows, row_groups, run_name, table_rows
 from fico_utils.errors import InputError
 from fico_utils.results.paper_reference import SYSTEM_IDS, read_paper
 
@@ -26,8 +26,6 @@ __all__ = ["Table", "table1", "table2", "table3", "table4", "table5", "table6", 
 
 #: The paper's corpora in the order of its columns.
 SLOTS = ("mscoco", "flickr30k")
-#: Behind the name of a system whose weights another run trained.
-SHIPPED = " ‡"
 DIRECTION_NAMES = {"i2t": "Image-to-text", "t2i": "Text-to-image"}
 
 
