@@ -158,8 +158,18 @@ def test_what_was_not_measured_is_said(tmp_path):
 
 def test_cards_are_written_beside_the_weights(trained, tmp_path):
     paths = cards.write(trained, ["backbone", FILE], tmp_path)
-    assert [p.name for p in paths] == ["backbone.md", f"{FILE}.md"]
+    assert [p.name for p in paths] == ["backbone.md", f"{FILE}.md", "README.md"]
     assert paths[1].read_text(encoding="utf-8") == cards.card(trained, FILE, cards.commit())
+
+
+def test_the_list_of_weights_sums_up_the_trainings(trained):
+    log = experiment.training_log(trained, "ucch", NAME)
+    lines = cards.contents(trained, ["backbone", FILE]).splitlines()
+    rows = {line.split("]")[0][3:]: line.split(" | ")[1:] for line in lines if line.startswith("| [")}
+    size = trained.path("models", f"{FILE}.safetensors").stat().st_size / 2**20
+    best, minutes = max(row["score"] for row in log), sum(row["seconds"] for row in log) / 60
+    assert rows[f"UCCH on {NAME}"] == [f"{size:.2f}", "3", f"{minutes:.1f}", f"{best:.3f} |"]
+    assert rows[cards.SHARED["backbone"][0]][1:] == ["–", "–", "– |"]
 
 
 def test_other_settings_than_those_of_the_training_are_refused(trained, tmp_path):

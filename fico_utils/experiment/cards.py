@@ -51,7 +51,7 @@ SHOWN = (("recall", "1"), ("recall", "10"), ("map", "10"), ("map", "N"))
 
 
 def write(run: Run, names: Sequence[str], folder: Path) -> list[Path]:
-    """Paths of the cards of weights trained in a run, ``<folder>/<name>.md``.
+    """Paths of the cards of weights trained in a run, ``<folder>/<name>.md``, and of their list, ``README.md``.
 
     Raises
     ------
@@ -60,6 +60,7 @@ def write(run: Run, names: Sequence[str], folder: Path) -> list[Path]:
     """
     code = commit()
     cards = {folder / f"{name}.md": card(run, name, code) for name in names}
+    cards[folder / "README.md"] = contents(run, names)
     for path, text in cards.items():
         write_text(path, text)
     return list(cards)
@@ -94,6 +95,35 @@ def card(run: Run, name: str, code: str) -> str:
     lines += ["", "## Make it again", "", "```python", "import fico_utils", "from fico_utils import experiment", ""]
     lines += [_setup(run), made, "```", "", "## Configuration", "", "```json", json.dumps(settings, indent=1), "```"]
     return "\n".join(lines) + "\n"
+
+
+def contents(run: Run, names: Sequence[str]) -> str:
+    """The list of all weights trained in a run, as markdown: how large, how long trained, how good on validation."""
+    head = ["weights", "MiB", "epochs", "minutes", "validation"]
+    lines = [f"| {' | '.join(head)} |", f"| --- |{' ---: |' * (len(head) - 1)}"]
+    spent = 0.0
+    for name in names:
+        path = run.path("models", f"{name}.safetensors")
+        settings, size = read_metadata(path)["settings"], path.stat().st_size / 2**20
+        cells = ["–"] * 3
+        if "model" in settings:
+            log = _log(run, name, settings["epochs"])
+            seconds = sum(row["seconds"] for row in log)
+            cells = [f"{len(log)}", f"{seconds / 60:.1f}", f"{max(row['score'] for row in log):.3f}"]
+            spent += seconds
+        lines.append(f"| [{_title(name, settings)[0]}]({name}.md) | {size:.2f} | {' | '.join(cells)} |")
+    return "\n".join(
+        [
+            f"# Weights trained by profile {run.profile}, seed {run.seed}",
+            "",
+            f"Minutes are of one training with its validation, on {run['threads']} CPU threads; all that are listed "
+            f"took {spent / 3600:.1f} hours. Validation is the mean of R@1, R@5 and R@10 of both directions, of "
+            f"Query2Label the micro F1 of its labels. A card says the rest.",
+            "",
+            *lines,
+            "",
+        ]
+    )
 
 
 def commit() -> str:
