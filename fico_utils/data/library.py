@@ -59,8 +59,15 @@ def problems(folder: Path) -> list[tuple[str, str]]:
 
 
 def read_corpus(
-    info: CorpusInfo, data_dir: str | Path, *, size: int, labels: str = "", label_ids: str = "", whole: bool = False,
-) -> Corpus:  # fmt: skip
+    info: CorpusInfo,
+    data_dir: str | Path,
+    *,
+    size: int,
+    labels: str = "",
+    label_ids: str = "",
+    whole: bool = False,
+    in_full: bool = True,
+) -> Corpus:
     """A published corpus or a folder corpus; pictures are read when asked for.
 
     Parameters
@@ -70,6 +77,7 @@ def read_corpus(
     size : int, height and width that pictures are brought to.
     labels, label_ids : paths below `data_dir`, the labels of a corpus that has none of its own, see `read_labels`.
     whole : bool, keep the images whose file is missing or listed as a problem, to look at their files one by one.
+    in_full : bool, refuse a published corpus with other counts than the published ones; False reads a part of it.
 
     Raises
     ------
@@ -84,7 +92,9 @@ def read_corpus(
             raise _absent(info, path)
         given = {"instances": _instances(folder)} if info.id == "mscoco" and not labels else _paths(data_dir, labels)
         given |= {"label_ids": data_dir / label_ids} if labels and label_ids else {}
-        return read_published(info.id, path, folder / "images", size=size, leave_out=gone, **given)
+        return read_published(
+            info.id, path, folder / "images", size=size, leave_out=gone, complete=in_full, **given
+        )
     if not (folder / "captions.csv").is_file():
         raise _absent(info, folder / "captions.csv")
     return read_folder(folder, info.id, size=size, leave_out=gone)

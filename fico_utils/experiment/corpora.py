@@ -72,19 +72,26 @@ def from_files(run: Run, info: registry.CorpusInfo) -> tuple[Corpus, dict[str, n
     given = run["flickr30k_labels"], run["flickr30k_label_ids"]
     given = given if info.id == "flickr30k" else ("", "")
     stamps = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files_of(info, data_dir)]
-    return _read(info, data_dir, run["image_size"], given, source == "scan_arrays", tuple(stamps))
+    whole = run["published_in_full"]
+    return _read(info, data_dir, run["image_size"], given, source == "scan_arrays", whole, tuple(stamps))
 
 
 @lru_cache(maxsize=8)
 def _read(
-    info: registry.CorpusInfo, data_dir: Path, size: int, labels: tuple[str, str], scan: bool, _stamps: tuple
+    info: registry.CorpusInfo,
+    data_dir: Path,
+    size: int,
+    labels: tuple[str, str],
+    scan: bool,
+    in_full: bool,
+    _stamps: tuple,
 ) -> tuple[Corpus, dict[str, np.ndarray] | None]:
     from fico_utils.data.library import read_corpus, read_regions
 
     if scan:
         found = read_regions(info, data_dir, *labels)
         return found.corpus, found.regions
-    return read_corpus(info, data_dir, size=size, labels=labels[0], label_ids=labels[1]), None
+    return read_corpus(info, data_dir, size=size, labels=labels[0], label_ids=labels[1], in_full=in_full), None
 
 
 def regions_of(run: Run, name: str) -> dict[str, np.ndarray] | None:

@@ -120,7 +120,8 @@ def backbone_name(run: Run, kind: str) -> str:
 def ship(run: Run) -> list[Path]:
     """Copy the weights trained in a run to the package, a card beside each, to serve notebooks that stand alone; paths.
 
-    What a run trains is what its profile gives epochs, and its live backbones.
+    What a run trains is what its profile gives epochs, and its live backbones. What it learned from a corpus that has to
+    be fetched stays in the run: whoever has that corpus trains in minutes.
 
     Raises
     ------
@@ -130,13 +131,12 @@ def ship(run: Run) -> list[Path]:
     from fico_utils.experiment import cards
 
     trained = dict.fromkeys(registry.system(s).trained for s in run["systems"])
-    # people's own words need a Doc2Vec of their own
-    own = [c for c in run["corpora"] if registry.corpus(c).kind != "drawn"]
+    drawn = [c for c in run["corpora"] if registry.corpus(c).kind == "drawn"]
     names = [
         *dict.fromkeys(backbone_name(run, kind) for kind in run["live_backbones"]),
-        *("doc2vec", *(f"doc2vec__{c}" for c in own)),
+        "doc2vec",
         *(["query2label"] if "query2label" in run["epochs"] else []),
-        *(f"{s}__{c}" for s in trained if s in run["epochs"] for c in run["corpora"]),
+        *(f"{s}__{c}" for s in trained if s in run["epochs"] for c in drawn),
     ]
     for name in names:
         path = run.path("models", f"{name}.safetensors")

@@ -96,7 +96,7 @@ class Beit3(RetrievalModel):
     """Patches (B, R, d_patch) and tokens (B, L) -> unit vectors (B, width); cosine; one symmetric matrix."""
 
     image_input, text_input = "patches", "tokens"
-    recipe = Recipe(batch_size=128, lr=1e-3, weight_decay=0.05, warmup=0.1, schedule="cosine", clip=1.0)
+    recipe = Recipe(batch_size=128, lr=5e-4, weight_decay=0.05, warmup=0.1, schedule="cosine", clip=1.0)
     Config = Beit3Config
 
     def __init__(self, config: Beit3Config) -> None:

@@ -15,7 +15,8 @@ Scaled down: widths, depths (of two layers the first has cross-attention), epoch
 training from scratch, and gradients are clipped. The vision tower is the hybrid of our X-VLM, trained with the
 rest, where the original has a pre-trained ViT-g; its last norm is the LayerNorm before the Q-Former. Different on
 purpose: the logarithm of the temperature is learnt, as in our X-VLM, and clamped to [0.001, 0.5] (`original=True`: not
-clamped).
+clamped); the matching head learns when the embeddings have learned to find each other (`fusion_epoch`), which the
+original's first stage of pre-training does in one.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ from fico_utils.models.blocks import (
     trim,
     word_mask,
 )
-from fico_utils.models.xvlm import PatchViT, spread
+from fico_utils.models.xvlm import PatchViT, listen, spread
 
 SMOOTHING = 0.1  # of the contrastive and of the captioning targets
 
@@ -58,6 +59,7 @@ class Blip2Config:
     n_queries : int, embeddings of a picture.
     d_embed : int, width of an embedding; 256 originally.
     dropout : float
+    fusion_epoch : int, first epoch in which the matching head learns, as in our X-VLM.
     original : bool, the temperature is free.
     """
 
@@ -72,6 +74,7 @@ class Blip2Config:
     n_queries: int = 32
     d_embed: int = 128
     dropout: float = 0.1
+    fusion_epoch: int = 0
     original: bool = False
 
 
@@ -80,7 +83,7 @@ class Blip2(FusionModel):
 
     image_input, text_input = "patches", "tokens"
     adds_cosine = True
-    recipe = Recipe(batch_size=64, lr=1e-3, weight_decay=0.05, warmup=0.1, schedule="cosine", clip=1.0)
+    recipe = Recipe(batch_size=128, lr=1e-3, weight_decay=0.05, warmup=0.1, schedule="cosine", clip=1.0)
     Config = Blip2Config
 
     def __init__(self, config: Blip2Config) -> None:
@@ -114,6 +117,11 @@ class Blip2(FusionModel):
         for layer in self.qformer.encoder.layer:  # the queries' feed-forward layers start as copies of the text's
             layer.intermediate_query.load_state_dict(layer.intermediate.state_dict())
             layer.output_query.load_state_dict(layer.output.state_dict())
+        listen(self.qformer)
+        self.start_epoch(0)
+
+    def start_epoch(self, epoch: int) -> None:
+        self.fusing = epoch >= self.config.fusion_epoch
 
     @property
     def temperature(self) -> Tensor:
@@ -205,6 +213,8 @@ class Blip2(FusionModel):
         embedded = F.normalize(self.image_projection(queries), dim=-1)
         logits = self.similarity(embedded, self.embed_text(tokens)) / self.temperature
         itc = soft_contrastive(logits, batch["image"], SMOOTHING)
+        if not self.fusing:
+            return {"loss": itc + lm, "itc": itc, "itm": torch.zeros(()), "lm": lm}
         captions, pictures = hard_negatives(logits, batch["image"])
         own = torch.arange(len(logits), device=logits.device)
         pictures, captions = torch.cat([own, pictures, own]), torch.cat([own, own, captions])

@@ -13,7 +13,9 @@ convolutional backbone, where the original has a Swin-B at 384 pixels; the mean 
 Different on purpose: gradients are clipped, the rate falls as a cosine (theirs linearly), and attention has no dropout;
 the learning rate is that of training from scratch, 30 times the one of fine-tuning, which would
 move the temperature by a seventieth a step, so its logarithm is learnt; it is clamped to [0.001, 0.5] as in the
-original's pre-training (`original=True` leaves it free, as its fine-tuning does).
+original's pre-training (`original=True` leaves it free, as its fine-tuning does). Fine-tuning begins with encoders that
+know each other; here they learn alone first (`fusion_epoch`), for a head that reads states without meaning learns
+nothing from its negatives.
 """
 
 from __future__ import annotations
@@ -51,6 +53,7 @@ class XvlmConfig:
     n_vision_layers, n_text_layers, n_fusion_layers : int; Swin-B, 6 and 6 originally.
     d_embed : int, width of the embeddings; 256 originally.
     dropout : float
+    fusion_epoch : int, first epoch in which the fusion layers learn; the two encoders learn alone before it.
     original : bool, the temperature is free.
     """
 
@@ -65,6 +68,7 @@ class XvlmConfig:
     n_fusion_layers: int = 2
     d_embed: int = 128
     dropout: float = 0.1
+    fusion_epoch: int = 0
     original: bool = False
 
 
@@ -74,6 +78,19 @@ def spread(width: int) -> float:
     With 0.02 a narrow layer adds next to nothing to what it is given, and the matching loss stays at chance for long.
     """
     return 0.02 * math.sqrt(768 / width)
+
+
+@torch.no_grad()
+def listen(stack: nn.Module, gain: float = 2.5) -> None:
+    """Let what attention gathers count from the start: values and outputs of a stack's attention begin `gain` as wide.
+
+    A layer whose norm comes last keeps what stands in a position and adds what it gathered, at these widths a tenth of
+    it. The first position, which speaks for a caption, then begins as nearly one vector for all captions, and stays so
+    for epochs: two passes of contrastive training reach a mean validation recall of 0.39 without this and of 0.53 with it.
+    """
+    for name, weight in stack.named_parameters():
+        if name.endswith(("value.weight", "attention.output.dense.weight")):
+            weight.mul_(gain)
 
 
 class PatchViT(nn.Module):
@@ -118,7 +135,7 @@ class Xvlm(FusionModel):
 
     image_input, text_input = "patches", "tokens"
     recipe = Recipe(
-        batch_size=64, lr=1e-3, weight_decay=0.01, betas=(0.9, 0.98), warmup=0.1, schedule="cosine", clip=1.0
+        batch_size=128, lr=1e-3, weight_decay=0.01, betas=(0.9, 0.98), warmup=0.1, schedule="cosine", clip=1.0
     )
     Config = XvlmConfig
 
@@ -140,12 +157,18 @@ class Xvlm(FusionModel):
         self.text = BertModel(BertConfig(num_hidden_layers=c.n_text_layers, **bert), add_pooling_layer=False)
         crossed = BertConfig(num_hidden_layers=c.n_fusion_layers, is_decoder=True, add_cross_attention=True, **bert)
         self.fusion = BertModel(crossed, add_pooling_layer=False).encoder  # it goes on from the states of `text`
+        listen(self.text)
+        listen(self.fusion)
         self.image_projection = nn.Linear(c.width, c.d_embed)
         self.text_projection = nn.Linear(c.width, c.d_embed)
         self.itm = nn.Sequential(
             nn.Linear(c.width, 2 * c.width), nn.LayerNorm(2 * c.width), nn.GELU(), nn.Linear(2 * c.width, 2)
         )
         self.log_temperature = nn.Parameter(torch.tensor(math.log(0.07)))
+        self.start_epoch(0)
+
+    def start_epoch(self, epoch: int) -> None:
+        self.fusing = epoch >= self.config.fusion_epoch
 
     @property
     def temperature(self) -> Tensor:
@@ -204,6 +227,8 @@ class Xvlm(FusionModel):
         image, text = self.image_context(batch["patches"]), self.text_context(trim(batch["tokens"]))
         logits = self.similarity(self.embed_image(image), self.embed_text(text)) / self.temperature
         itc = soft_contrastive(logits, batch["image"])
+        if not self.fusing:
+            return {"loss": itc, "itc": itc, "itm": torch.zeros(())}
         captions, pictures = hard_negatives(logits, batch["image"], floor=1e-5)
         own = torch.arange(len(logits), device=logits.device)
         pictures, captions = torch.cat([own, pictures, own]), torch.cat([own, own, captions])
