@@ -133,7 +133,8 @@ def test_a_corpus_without_sizes_and_a_size_without_meaning_are_refused(tmp_path)
         experiment.new_model(setup(tmp_path, sizes={"scan": {"depth": 2}}), "scan", NAME)
 
 
-def test_training_log_of_an_untrained_system_says_what_to_run(tmp_path):
+def test_training_log_of_an_untrained_system_says_what_to_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(weights, "SHIPPED", tmp_path / "nothing")
     with pytest.raises(InputError, match="train scan on picto_diverse in this run first"):
         experiment.training_log(setup(tmp_path), "scan", NAME)
 
@@ -142,4 +143,7 @@ def test_what_ships_fits_the_mini_profile(tmp_path):
     run = fico_utils.setup("mini", 0, str(tmp_path))
     for system in run["systems"]:
         for name in run["corpora"]:
-            assert weights.shipped(*systems.spec(run, system, name)[:2]) is not None, (system, name)
+            provider = experiment.provider(run, system, name)  # the run itself, or the standard one
+            assert weights.shipped(*systems.spec(provider, system, name)[:2]) is not None, (system, name)
+            live = registry.system(system).trained in run["epochs"]
+            assert provider.profile == ("mini" if live else "standard"), (system, name)

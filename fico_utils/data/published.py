@@ -135,8 +135,8 @@ def _check_counts(name: str, path: str | Path, split: np.ndarray, index: np.ndar
         if found != expected:
             raise InputError(
                 f"{path} has {found[0]} images and {found[1]} captions in {part}, expected the published {expected[0]} "
-                f"and {expected[1]}: get it again, or say that it is a part of {name} (published_in_full=false in a run, "
-                "complete=False in Python)"
+                f"and {expected[1]}: get it again, or say that it is a part of {name} (published_in_full=false in a "
+                "run, complete=False in Python)"
             )
 
 

@@ -24,6 +24,9 @@ PERFECT = {"color": INK, "linestyle": (0, (1, 1.6)), "linewidth": 0.9, "label": 
 INDEX_WORDS = {
     "flat_ip": "", "hnsw_flat": "HNSW", "binary_flat": "ITQ", "binary_flat_counting": "ITQ", "binary_ivf": "ITQ, IVF",
 }  # fmt: skip
+#: Screens that a legend holds beside the systems; ways to search from which on only those on the front have a word.
+FEW, CROWD = 4, 20
+OTHER_SCREENS = {"color": QUIET, "marker": ".", "markersize": 2.5, "alpha": 0.6, "linestyle": "none", "zorder": 1}
 COLUMNS = ["source", "system", "corpus", "phase", "scale_img", "quantity", "unit", "value", "status", "run"]
 DIRECTION_WORDS = {"i2t": "image to text", "t2i": "text to image"}
 
@@ -42,6 +45,14 @@ def _look(system: registry.System) -> dict:
         "color": system.colour, "linestyle": system.line, "marker": system.marker,
         "markerfacecolor": "white" if system.hollow else system.colour, "label": system.name,
     }  # fmt: skip
+
+
+def _legend(figure: Figure, handles: list[Line2D], ncols: int) -> None:
+    """A legend below the panels, which keep their size: the figure grows by the rows beyond the second."""
+    rows = -(-len(handles) // ncols)
+    width, height = figure.get_size_inches()
+    figure.set_size_inches(width, height + max(0, rows - 2) * 3.6 * MM)
+    figure.legend(handles=handles, loc="outside lower center", ncols=ncols)
 
 
 def _count(x: float, _: object = None) -> str:
@@ -99,7 +110,7 @@ def gallery(costs: pd.DataFrame, direction: str = "t2i") -> Picture:
         shown = list(dict.fromkeys(parts["recall"]["system"]))
         handles = [Line2D([], [], **_look(registry.system(s))) for s in shown if s != "perfect"]
         handles += [Line2D([], [], **PERFECT)] if "perfect" in shown else []
-        figure.legend(handles=handles, loc="outside lower center", ncols=4)
+        _legend(figure, handles, ncols=3)
     data = pd.concat(parts.values(), ignore_index=True)[COLUMNS]
     return Picture(figure, data, _gallery_words(parts))
 
@@ -141,7 +152,8 @@ def pareto(costs: pd.DataFrame, size: int | None = None, recall: str = "recall_t
     Notes
     -----
     The front is of three numbers (recall, seconds, bytes): a point on it may lie below another in one panel, as it is
-    smaller in the other. It is drawn with a ring.
+    smaller in the other. It is drawn with a ring. Of more screens than fit a legend, those with a point on the front
+    have their look and their depths; the others are grey dots.
     """
     mine = _measured(costs, "deploy", "measure with costs.setup_rows first")
     sizes = mine.groupby("scale_img")["system"].nunique()
@@ -164,7 +176,7 @@ def pareto(costs: pd.DataFrame, size: int | None = None, recall: str = "recall_t
         top.set_xlabel("s a query (log scale)")
         bottom.set_title(f"(b) {_count(size)} items: bytes an item")
         bottom.set_xlabel("B an item (log scale)")
-        figure.legend(handles=_setup_handles(points.index), loc="outside lower center", ncols=3)
+        _legend(figure, _setup_handles(points.index, _named(points.index, best)), ncols=2)
     order = {name: i for i, name in enumerate(points.index)}
     shown = rows[rows["system"].isin(order)]
     data = shown.sort_values(["system", "quantity"], key=lambda c: c.map(order) if c.name == "system" else c)
@@ -181,7 +193,18 @@ def _parts(setup: str) -> tuple[registry.System, str, registry.System | None, in
     return registry.system(first), "", registry.system(second), int(depth)
 
 
+def _named(setups, best) -> set[tuple[str, str]]:
+    """Screens (who searches, who reads again) that are named: all, or of many those with a point on the front."""
+    parts = [(_parts(setup), on_front) for setup, on_front in zip(setups, best, strict=True)]
+    screens = {(p[0].id, p[2].id): False for p, _ in parts if p[2] is not None}
+    for (first, _, second, _), on_front in parts:
+        if second is not None and on_front:
+            screens[first.id, second.id] = True
+    return {pair for pair, on_front in screens.items() if on_front or len(screens) <= FEW}
+
+
 def _setups(ax: Axes, points: pd.DataFrame, quantity: str, recall: str, best) -> None:
+    named, crowded = _named(points.index, best), len(points) > CROWD
     screens: dict[tuple[str, str], list] = {}
     for (setup, point), on_front in zip(points.iterrows(), best, strict=True):
         first, index, second, depth = _parts(setup)
@@ -189,12 +212,15 @@ def _setups(ax: Axes, points: pd.DataFrame, quantity: str, recall: str, best) ->
         if on_front:
             ax.plot(x, y, marker="o", markersize=8, markerfacecolor="none", markeredgecolor=QUIET, linestyle="none")
         if second is not None:
-            screens.setdefault((first.id, second.id), []).append((depth, x, y))
+            if (first.id, second.id) in named:
+                screens.setdefault((first.id, second.id), []).append((depth, x, y))
+            else:
+                ax.plot(x, y, **OTHER_SCREENS)
             continue
         plain = INDEX_WORDS.get(index, "") if not first.bits else ""
-        face = "white" if plain else first.colour
+        face = "white" if plain or first.hollow else first.colour
         ax.plot(x, y, marker=first.marker, color=first.colour, markerfacecolor=face, linestyle="none")
-        if plain:
+        if plain and (on_front or not crowded):
             _word(ax, plain, x, y, first.colour, {"ITQ": (-4, 0), "ITQ, IVF": (4, 0)}.get(plain, (0, 4.5)))
     for (first_id, second_id), found in screens.items():
         first, second = registry.system(first_id), registry.system(second_id)
@@ -218,19 +244,25 @@ def _word(ax: Axes, text: str, x: float, y: float, colour: str, away: tuple[floa
     )  # fmt: skip
 
 
-def _setup_handles(setups) -> list[Line2D]:
+def _setup_handles(setups, named: set[tuple[str, str]]) -> list[Line2D]:
+    others: list[Line2D] = []
     handles: dict[str, Line2D] = {}
     for setup in setups:
         first, _, second, _ = _parts(setup)
         if second is None:
             handles[first.id] = Line2D([], [], **{**_look(first), "linestyle": "none"})
+        elif (first.id, second.id) not in named:
+            others = [Line2D([], [], label="other screens", **OTHER_SCREENS)]
         else:
             handles[f"{first.id}+{second.id}"] = Line2D(
                 [], [], color=first.colour, linestyle=first.line, linewidth=0.7, marker=second.marker,
                 markerfacecolor=second.colour, markeredgecolor=first.colour, label=f"{first.name}, then {second.name}",
             )  # fmt: skip
     ring = {"marker": "o", "markersize": 6, "markerfacecolor": "none", "markeredgecolor": QUIET, "linestyle": "none"}
-    return [*handles.values(), Line2D([], [], label="on the Pareto front", **ring)]
+    order = list(registry.systems())
+    singles = [handles[s] for s in order if s in handles]
+    screens = [handle for name, handle in handles.items() if "+" in name]
+    return [*singles, *screens, *others, Line2D([], [], label="on the Pareto front", **ring)]
 
 
 def _pareto_words(points: pd.DataFrame, best, size: int, recall: str) -> str:

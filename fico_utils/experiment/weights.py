@@ -120,8 +120,8 @@ def backbone_name(run: Run, kind: str) -> str:
 def ship(run: Run) -> list[Path]:
     """Copy the weights trained in a run to the package, a card beside each, to serve notebooks that stand alone; paths.
 
-    What a run trains is what its profile gives epochs, and its live backbones. What it learned from a corpus that has to
-    be fetched stays in the run: whoever has that corpus trains in minutes.
+    What a run trains is what its profile gives epochs, and its live backbones. What it learned from a corpus that has
+    to be fetched stays in the run: whoever has that corpus trains in minutes.
 
     Raises
     ------

@@ -60,6 +60,17 @@ def test_loss_falls_and_gradients_reach_every_parameter():
     assert set(terms) == {"loss", "itc", "itm", "lm"}
 
 
+def test_matching_waits_for_the_embeddings():
+    model, data = make(fusion_epoch=1), batch()
+    for epoch, learns in ((0, False), (1, True)):
+        model.start_epoch(epoch)
+        model.zero_grad(set_to_none=True)
+        terms = model.loss(data)
+        terms["loss"].backward()
+        assert (model.itm.weight.grad is not None) == learns == (terms["itm"] > 0)
+        assert terms["loss"].item() == pytest.approx(sum(terms[n].item() for n in ("itc", "itm", "lm")), rel=1e-5)
+
+
 def test_matching_fuses_each_pair_and_two_negatives_of_other_images(model, monkeypatch):
     data, fused = batch(), []
     fuse = model._fuse

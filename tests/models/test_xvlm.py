@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from fico_utils.errors import InputError
 from fico_utils.models.blocks import hard_negatives, soft_contrastive
-from fico_utils.models.xvlm import PatchViT, Xvlm, XvlmConfig
+from fico_utils.models.xvlm import PatchViT, Xvlm, XvlmConfig, listen
 
 B, R, D, L, WORDS = 6, 9, 12, 8, 30
 IMAGE = torch.tensor([0, 0, 1, 2, 3, 4])  # pairs 0 and 1 show one image
@@ -52,6 +52,33 @@ def test_loss_falls_and_gradients_reach_every_parameter():
         losses.append(terms["loss"].item())
     assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
     assert set(terms) == {"loss", "itc", "itm"}
+
+
+def test_fusion_waits_for_the_encoders():
+    model, data = make(fusion_epoch=2), batch()
+    head = [n for n, _ in model.named_parameters() if n.startswith(("fusion.", "itm."))]
+    for epoch, learns in ((0, False), (1, False), (2, True)):
+        model.start_epoch(epoch)
+        model.zero_grad(set_to_none=True)
+        terms = model.loss(data)
+        terms["loss"].backward()
+        moved = {n for n, p in model.named_parameters() if p.grad is not None}
+        assert moved.issuperset(head) if learns else moved.isdisjoint(head)
+        assert terms["loss"].item() == pytest.approx((terms["itc"] + terms["itm"]).item())
+        assert (terms["itm"] > 0) == learns
+
+
+def test_captions_differ_from_the_start_where_attention_counts():
+    model, data = make(width=64, d_embed=32), batch()
+
+    def alike():
+        with torch.no_grad():
+            vectors = model.encode_text(data["tokens"])
+        return (vectors @ vectors.T)[~torch.eye(B, dtype=torch.bool)].mean()
+
+    heard = alike()
+    listen(model.text, 1 / 2.5)  # as these layers begin by themselves
+    assert heard < alike()
 
 
 def test_matching_fuses_each_pair_and_two_negatives_of_other_images(model, monkeypatch):

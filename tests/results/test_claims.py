@@ -438,6 +438,8 @@ def test_bad_tables_are_one_sentence():
         ledger(other, make_costs({("scan", "encode", "seconds", 1000): 1.0}))
     with pytest.raises(InputError, match="runs mini-s0, mini-s1"):
         ledger(pd.concat([rows, rows.assign(run="mini-s1")]), NOTHING["costs"])
+    served = make_metrics({("beit3", "picto_people", "i2t", "recall", "1"): 0.5}).assign(run="mini-s0+standard-s0")
+    assert len(ledger(pd.concat([rows, served]), NOTHING["costs"])) == len(CLAIMS)  # weights that ship are no other run
     with pytest.raises(InputError, match="column value"):
         ledger(rows.assign(value=1.5), NOTHING["costs"])
     with pytest.raises(InputError, match="column system"):

@@ -218,7 +218,8 @@ def sides(metrics: pd.DataFrame, costs: pd.DataFrame, corpora: Sequence[str] | N
         if papers[table].empty:
             papers[table] = paper_reference(table)
     for column in ("profile", "run"):
-        known = sorted({value for frame in ours.values() for value in frame[column]})
+        # behind a plus stands whose weights were read, see `experiment.measured_by`: the run is what stands before it
+        known = sorted({value.partition("+")[0] for frame in ours.values() for value in frame[column]})
         if len(known) > 1:
             raise InputError(
                 f"metrics.csv and costs.csv mix {column}s {', '.join(known)}; expected one, keep the rows of one"
