@@ -191,8 +191,8 @@ def openclipart_alone(openclipart):
 
 # ------------------------------------------------------------------------------------------- redrawn results
 
-#: Folders of figures/ with their tables: mini always, others as they are committed.
-COMMITTED = sorted(path.parent for path in (PROJECT / "figures").glob("*/metrics.csv"))
+#: Folders of figures/ with both tables: mini always, others as they are committed.
+COMMITTED = sorted(path.parent for path in (PROJECT / "figures").glob("*/costs.csv"))
 #: Runs the code cells of notebook 06 where no model can be loaded; a profile's parameters take the place of its own.
 REDRAW = """
 import json, sys
