@@ -210,10 +210,17 @@ def test_the_commit_is_that_of_the_checkout(tmp_path, monkeypatch):
     assert cards.commit() == "unknown"
 
 
-def test_a_folder_of_shipped_weights_with_cards_has_one_for_each_and_every_system_measured():
-    for folder in (f for f in weights.SHIPPED.iterdir() if f.is_dir() and list(f.glob("*.md"))):
-        assert {p.stem for p in folder.glob("*.md")} == {p.stem for p in folder.glob("*.safetensors")}
-        for path in folder.glob("*.safetensors"):
-            text = path.with_suffix(".md").read_text(encoding="utf-8")
-            assert sha256_file(path) in text, path.name
-            assert "Not measured" not in text
+#: Those that nobody has scored yet, as tests/results/test_pattern.py says.
+UNMEASURED = {"imram__picto_diverse", "scan__picto_diverse"}
+
+
+@pytest.mark.parametrize("profile", ["mini", "standard"])
+def test_a_folder_of_shipped_weights_has_a_card_for_each_and_every_system_measured(profile):
+    folder = weights.SHIPPED / profile
+    assert {p.stem for p in folder.glob("*.md")} == {"README", *(p.stem for p in folder.glob("*.safetensors"))}
+    silent = set()
+    for path in folder.glob("*.safetensors"):
+        text = path.with_suffix(".md").read_text(encoding="utf-8")
+        assert sha256_file(path) in text, path.name
+        silent |= {path.stem} if "Not measured" in text else set()
+    assert silent == (UNMEASURED if profile == "standard" else set())

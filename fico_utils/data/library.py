@@ -92,9 +92,7 @@ def read_corpus(
             raise _absent(info, path)
         given = {"instances": _instances(folder)} if info.id == "mscoco" and not labels else _paths(data_dir, labels)
         given |= {"label_ids": data_dir / label_ids} if labels and label_ids else {}
-        return read_published(
-            info.id, path, folder / "images", size=size, leave_out=gone, complete=in_full, **given
-        )
+        return read_published(info.id, path, folder / "images", size=size, leave_out=gone, complete=in_full, **given)
     if not (folder / "captions.csv").is_file():
         raise _absent(info, folder / "captions.csv")
     return read_folder(folder, info.id, size=size, leave_out=gone)

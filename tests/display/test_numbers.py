@@ -92,7 +92,7 @@ def check_quality(name: str, lines: list[dict[str, str]], metrics: pd.DataFrame)
     ends = {(r["corpus"], r["direction"]): r["value"] for r in chance}
     checked = 0
     for line in lines:
-        system = ids()[line["System"]]
+        system = ids()[line["System"].removesuffix(" ‡")]
         for header in list(line)[3:]:
             ours, theirs, direction, metric, k = quality_header(header)
             row, printed = known.get((system, ours, direction, metric, k)), paper.get((system, theirs, direction, k))
