@@ -1,7 +1,7 @@
 """The paper's pattern, on the committed measurements of the standard profile: who leads whom, at which task.
 
 An order of two systems is refuted where the second is ahead and their 95 % intervals do not overlap. What does not
-hold is marked with the reason that was found; the mark is strict, so a pattern that comes back is noticed.
+hold is marked with what is known of it, or what is guessed; the mark is strict: a pattern that comes back is noticed.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ CG = ("adv_2048", "adv_64", "ucch", "dadh")
 
 #: Rows that nobody has scored yet: 125 million pairs of 36 regions and a dozen words, 10 and 25 minutes of two cores.
 UNMEASURED = {("imram", "picto_diverse"), ("scan", "picto_diverse")}
-#: What keeps a row from where the paper has it, as its training log says.
+#: What the training logs say of rows that are not where the paper has them; a guess is called one.
 HEAD = "the fusion head has seen the corpus four or five times and its loss still falls, or has hardly left chance"
 FEW = "six passes where the original takes thirty, and the captioning loss weighs most"
-TOWERS = "seven to twelve passes from nothing, where the originals are pre-trained; the contrastive loss still falls"
-FRAGMENTS = "SCAN and IMRAM, whose fragments meet one by one, need few scenes to come near the perfect retriever"
+TOWERS = "seven to twelve passes from nothing, where the originals are pre-trained; a guess: too few passes"
+FRAGMENTS = "behind SCAN and IMRAM; not explained, a guess: fragments that meet one by one need fewer scenes"
 LEAD_CG = {"vsrn": FEW}
 LEAD_FG = dict.fromkeys((("blip2_nf", "picto_people"), ("xvlm_nf", "picto_people")), FRAGMENTS)
 FUSION = dict.fromkeys(("blip2", ("xvlm", "picto_people"), ("xvlm", "picto_diverse", "t2i")), HEAD)
