@@ -56,7 +56,7 @@ def _cut_average(drawn, size, hits, above, hits_above, total, harmonic):
             else:
                 weight *= h * (rest + h) / ((hits - h + 1.0) * (drawn - h + 1.0)) if h > 0 else 0.0
                 h -= 1
-    return mean / mass
+    return min(mean / mass, 1.0)  # rounding may lift a perfect ranking above 1
 
 
 @njit(nogil=True, cache=True)

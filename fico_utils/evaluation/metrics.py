@@ -71,10 +71,10 @@ def _instance(seen: Observations, direction: str, recall_at: tuple[int, ...]) ->
     depth = int(counts["ranked"].min())
     # every query with as many correct items has the same chance
     kinds, times = np.unique(counts["correct"], return_counts=True)
-    blind, share = random_counts(m, kinds), times / times.sum()
+    blind = random_counts(m, kinds)
     for k in recall_at:
         defined = depth == m or k <= depth
-        chance = hit_probability(blind, min(k, m), "expected") @ share
+        chance = _mean(hit_probability(blind, min(k, m), "expected"), times)
         values = seen.hit_probability(direction, k)
         yield Metric("instance", direction, "recall", str(k), values, chance, "ok" if defined else "undefined")
     ranks = seen.first_hit_rank(direction)
@@ -84,7 +84,7 @@ def _instance(seen: Observations, direction: str, recall_at: tuple[int, ...]) ->
     chance = expected_median(random_counts(m, counts["correct"]), "expected")
     yield Metric("instance", direction, "median_rank", "", None, chance, "ok" if known else "undefined")
     known = np.isfinite(ranks).all()
-    chance = hit_rank(blind, "expected") @ share
+    chance = _mean(hit_rank(blind, "expected"), times)
     yield Metric("instance", direction, "mean_rank", "", ranks, chance, "ok" if known else "undefined")
 
 
@@ -96,22 +96,27 @@ def _category(
     counts, m = seen.directions[direction], seen.n_item(direction)
     depth = int(counts["ranked"].min())
     kinds, times = np.unique(counts["relevant"], return_counts=True)
-    share, harmonic = times / times.sum(), harmonic_numbers(m)
+    harmonic = harmonic_numbers(m)
 
     def status(k: K) -> str:
         return "ok" if depth == m or (k != "N" and k <= depth) else "undefined"
 
     for k in map_at:
         top = m if k == "N" else min(k, m)
-        chance = random_average_precision(kinds.astype(np.int64), m, top, harmonic) @ share
+        chance = _mean(random_average_precision(kinds.astype(np.int64), m, top, harmonic), times)
         values = counts["ap"][:, seen.map_at.index(k)]
         yield Metric("category", direction, "map", str(k), values, chance, status(k))
     for k in precision_at:
         values = counts["found"][:, seen.map_at.index(k)] / (m if k == "N" else min(k, m))
-        yield Metric("category", direction, "precision", str(k), values, kinds @ share / m, status(k))
+        yield Metric("category", direction, "precision", str(k), values, _mean(kinds, times) / m, status(k))
     # in random order the expected precision is the same at every rank
     for level, values in zip(LEVELS, counts["curve"].T, strict=False):
-        yield Metric("category", direction, "precision", level, values, kinds @ share / m, status("N"))
+        yield Metric("category", direction, "precision", level, values, _mean(kinds, times) / m, status("N"))
+
+
+def _mean(values: np.ndarray, times: np.ndarray) -> float:
+    """Mean of `values` that occur so many `times`; divided last, so that numbers up to 1 have no mean above it."""
+    return values @ times / times.sum()
 
 
 def summarise(

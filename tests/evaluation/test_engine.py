@@ -132,6 +132,16 @@ def test_k_beyond_the_gallery_is_all_of_it():
     assert value["i2t", "map", "1000000000"] == value["i2t", "map", "N"]
 
 
+def test_no_average_precision_is_above_one_by_rounding():
+    # all items relevant, the cut between two that tie: 1.0000000000000009 below 116 others before it was held at 1
+    ap, found, none = np.empty(1), np.empty(1), np.empty(0)
+    for above in range(1, 200):
+        groups = np.array([[0, above], [above, 2], [above, 2]])
+        flags = (0, harmonic_numbers(above + 2), np.empty(2), ap, found, none)
+        measure_groups(*groups, 2, above + 2, np.array([above + 1]), *flags)
+        assert 1 - 1e-12 < ap[0] <= 1
+
+
 def test_observations_give_new_numbers_without_scoring():
     images, texts, index, labels = inputs("hamming")
     flags = {"measure": "hamming", "caption_image": index, "labels": labels, "map_at": (10, "N"), "curve": True}
