@@ -110,7 +110,9 @@ def _check(source, extractors, encoders, sizes, block, limits, extrapolate_to, r
         raise InputError(f"block={block} and repeats={repeats} were given; expected at least 1 of each")
     missing = [e.name for e in encoders if e.name not in limits]
     if missing:
-        raise InputError(f"limits of {', '.join(limits)} were given; expected one for {missing[0]}, too, or one for all")
+        raise InputError(
+            f"limits of {', '.join(limits)} were given; expected one for {missing[0]}, too, or one for all"
+        )
     for what, value in (*(("limit", limits[e.name]) for e in encoders), ("budget", budget_s)):
         if value is not None and not value > 0:
             raise InputError(f"a {what} of {value} s was given; expected more than 0, or None for no limit")

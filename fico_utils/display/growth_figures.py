@@ -152,8 +152,8 @@ def pareto(costs: pd.DataFrame, size: int | None = None, recall: str = "recall_t
     Notes
     -----
     The front is of three numbers (recall, seconds, bytes): a point on it may lie below another in one panel, as it is
-    smaller in the other. It is drawn with a ring. Of more screens than fit a legend, those with a point on the front
-    have their look and their depths; the others are grey dots.
+    smaller in the other. It is drawn with a ring. The markers of a screen grow with its depth. Of more screens than fit
+    a legend, those with a point on the front have their look; the others are grey dots.
     """
     mine = _measured(costs, "deploy", "measure with costs.setup_rows first")
     sizes = mine.groupby("scale_img")["system"].nunique()
@@ -204,7 +204,7 @@ def _named(setups, best) -> set[tuple[str, str]]:
 
 
 def _setups(ax: Axes, points: pd.DataFrame, quantity: str, recall: str, best) -> None:
-    named, crowded = _named(points.index, best), len(points) > CROWD
+    named, crowded, depths = _named(points.index, best), len(points) > CROWD, _depths(points.index)
     screens: dict[tuple[str, str], list] = {}
     for (setup, point), on_front in zip(points.iterrows(), best, strict=True):
         first, index, second, depth = _parts(setup)
@@ -226,12 +226,23 @@ def _setups(ax: Axes, points: pd.DataFrame, quantity: str, recall: str, best) ->
         first, second = registry.system(first_id), registry.system(second_id)
         found.sort()
         ax.plot(
-            [x for _, x, _ in found], [y for _, _, y in found], color=first.colour, linestyle=first.line,
-            linewidth=0.7, marker=second.marker, markerfacecolor=second.colour, markeredgecolor=first.colour,
-        )  # fmt: skip
-        if quantity == "seconds_per_query":  # in bytes, screens of every depth stand in one place
-            for depth, x, y in found:
-                _word(ax, f"{depth}", x, y, first.colour, (0, -4.5))
+            [x for _, x, _ in found], [y for _, _, y in found], color=first.colour, linestyle=first.line, linewidth=0.7
+        )
+        for depth, x, y in found:
+            ax.plot(
+                x, y, marker=second.marker, markersize=_marker(depth, depths), markerfacecolor=second.colour,
+                markeredgecolor=first.colour, markeredgewidth=0.7, linestyle="none",
+            )  # fmt: skip
+
+
+def _depths(setups) -> list[int]:
+    """Every depth that a screen hands on, ascending."""
+    return sorted({depth for *_, depth in map(_parts, setups) if depth})
+
+
+def _marker(depth: int, depths: list[int]) -> float:
+    """Size of a screen's marker, pt: it grows with the depth, as numbers beside crowded points hide each other."""
+    return 2.5 + 2.5 * depths.index(depth) / max(1, len(depths) - 1)
 
 
 def _word(ax: Axes, text: str, x: float, y: float, colour: str, away: tuple[float, float]) -> None:
@@ -262,6 +273,9 @@ def _setup_handles(setups, named: set[tuple[str, str]]) -> list[Line2D]:
     order = list(registry.systems())
     singles = [handles[s] for s in order if s in handles]
     screens = [handle for name, handle in handles.items() if "+" in name]
+    if screens:
+        depths = ", ".join(map(str, _depths(setups)))
+        screens.append(Line2D([], [], label=f"(growing with k: {depths})", linestyle="none"))
     return [*singles, *screens, *others, Line2D([], [], label="on the Pareto front", **ring)]
 
 
