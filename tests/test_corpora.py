@@ -16,7 +16,7 @@ from fico_utils.data.pictoscenes import make_corpus
 from fico_utils.errors import InputError
 from fico_utils.evaluation import evaluate
 from fico_utils.experiment import features
-from fico_utils.workspace import CONFIGS
+from fico_utils.workspace import CONFIGS, profile_settings
 
 DRAWN = "picto_diverse"
 TOY = {
@@ -66,6 +66,17 @@ def test_a_folder_is_trained_on_and_scored_like_any_corpus(data_dir, system):
     assert experiment.weights_origin(run, system, "mine") == "trained"
     again = experiment.embeddings(run, system, "mine")
     assert all(np.array_equal(again[name], array) for name, array in stored.items())
+
+
+def test_a_row_that_ships_for_drawn_scenes_alone_is_trained_as_standard_does(data_dir):
+    run = setup(data_dir)
+    assert "adv_64" not in run["epochs"]
+    served = experiment.provider(run, "adv_64", "mine")
+    assert served.root == run.root
+    assert served["epochs"]["adv_64"] == profile_settings("standard")["epochs"]["adv_64"]
+    assert set(experiment.embeddings(run, "adv_64", "mine")) == {"img", "txt"}
+    assert experiment.weights_origin(run, "adv_64", "mine") == "trained"
+    assert len(experiment.training_log(run, "adv_64", "mine")) == served["epochs"]["adv_64"]
 
 
 def test_peoples_words_get_a_doc2vec_of_their_own(data_dir):

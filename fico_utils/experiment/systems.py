@@ -134,7 +134,8 @@ def provider(run: Run, system: str, name: str) -> Run:
 
     A run that trained a backbone of its own, but not the system, takes both as they ship, side by side below
     ``shipped/``: the features of one backbone mean nothing to a system trained on another's. Weights of its own profile
-    come first, then those of `standard`. Failing both, it trains.
+    come first, then those of `standard`. Failing both, it trains; for as long as `standard` does, in the same size,
+    where its profile gives no epochs, as nothing ships for a corpus of one's own.
     """
     if system in registry.CONFIGURED:
         return run
@@ -153,7 +154,11 @@ def provider(run: Run, system: str, name: str) -> Run:
             )
             if disk.shipped(*spec(shipped, system, name)[:2]) is not None:
                 return shipped
-    return run
+    if trained in run["epochs"]:
+        return run
+    defaults = profile_settings("standard")
+    added = {k: run[k] | {trained: defaults[k][trained]} for k in ("epochs", "sizes")}
+    return replace(run, settings=run.settings | added)
 
 
 def embeddings(run: Run, system: str, name: str, split: str = "test") -> dict[str, np.ndarray]:
