@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -196,3 +197,10 @@ def test_nothing_large_or_local_is_committed() -> None:
     large = [f.name for f in files if f.is_file() and f.stat().st_size > 10 * 2**20]
     assert large == []
     assert [f for f in files if f.suffix in (".pkl", ".pt", ".pth")] == []
+
+
+def test_no_folder_of_tests_or_doctests_is_passed_over() -> None:
+    options = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["pytest"]["ini_options"]
+    folders = {path.parent for top in options["testpaths"] for path in (PROJECT / top).rglob("*.py")}
+    passed_over = [f for f in folders if any(fnmatch(f.name, pattern) for pattern in options["norecursedirs"])]
+    assert passed_over == []
