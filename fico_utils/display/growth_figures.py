@@ -164,11 +164,12 @@ def pareto(costs: pd.DataFrame, size: int | None = None, recall: str = "recall_t
         measured = ", ".join(str(int(s)) for s in sizes.index)
         raise InputError(f"no setup has {recall} at {size} items; expected one of the sizes {measured}")
     best = front(points[[recall, "seconds_per_query", "item_bytes"]].to_numpy(), ("max", "min", "min"))
+    named = _named(points.index, best)
     with style():
         figure = Figure(figsize=(COLUMN, 98 * MM))
         top, bottom = figure.subplots(2, 1, sharey=True)
         for ax, quantity in ((top, "seconds_per_query"), (bottom, "item_bytes")):
-            _setups(ax, points, quantity, recall, best)
+            _setups(ax, points, quantity, recall, best, named)
             ax.set_xscale("log")
             ax.set_ylabel(f"R@{recall.split('@')[1]}")
             ax.margins(x=0.12, y=0.12)
@@ -176,7 +177,7 @@ def pareto(costs: pd.DataFrame, size: int | None = None, recall: str = "recall_t
         top.set_xlabel("s a query (log scale)")
         bottom.set_title(f"(b) {_count(size)} items: bytes an item")
         bottom.set_xlabel("B an item (log scale)")
-        _legend(figure, _setup_handles(points.index, _named(points.index, best)), ncols=2)
+        _legend(figure, _setup_handles(points.index, named), ncols=2)
     order = {name: i for i, name in enumerate(points.index)}
     shown = rows[rows["system"].isin(order)]
     data = shown.sort_values(["system", "quantity"], key=lambda c: c.map(order) if c.name == "system" else c)
@@ -203,8 +204,8 @@ def _named(setups, best) -> set[tuple[str, str]]:
     return {pair for pair, on_front in screens.items() if on_front or len(screens) <= FEW}
 
 
-def _setups(ax: Axes, points: pd.DataFrame, quantity: str, recall: str, best) -> None:
-    named, crowded, depths = _named(points.index, best), len(points) > CROWD, _depths(points.index)
+def _setups(ax: Axes, points: pd.DataFrame, quantity: str, recall: str, best, named: set[tuple[str, str]]) -> None:
+    crowded, depths = len(points) > CROWD, _depths(points.index)
     screens: dict[tuple[str, str], list] = {}
     for (setup, point), on_front in zip(points.iterrows(), best, strict=True):
         first, index, second, depth = _parts(setup)

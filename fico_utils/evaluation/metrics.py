@@ -97,6 +97,7 @@ def _category(
     depth = int(counts["ranked"].min())
     kinds, times = np.unique(counts["relevant"], return_counts=True)
     harmonic = harmonic_numbers(m)
+    precision = _mean(kinds, times) / m  # in random order the same at every rank
 
     def status(k: K) -> str:
         return "ok" if depth == m or (k != "N" and k <= depth) else "undefined"
@@ -108,10 +109,9 @@ def _category(
         yield Metric("category", direction, "map", str(k), values, chance, status(k))
     for k in precision_at:
         values = counts["found"][:, seen.map_at.index(k)] / (m if k == "N" else min(k, m))
-        yield Metric("category", direction, "precision", str(k), values, _mean(kinds, times) / m, status(k))
-    # in random order the expected precision is the same at every rank
+        yield Metric("category", direction, "precision", str(k), values, precision, status(k))
     for level, values in zip(LEVELS, counts["curve"].T, strict=False):
-        yield Metric("category", direction, "precision", level, values, _mean(kinds, times) / m, status("N"))
+        yield Metric("category", direction, "precision", level, values, precision, status("N"))
 
 
 def _mean(values: np.ndarray, times: np.ndarray) -> float:
