@@ -59,6 +59,17 @@ def weighted_medians(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return (values[np.minimum(lower, last)] + values[np.minimum(upper, last)]) / 2
 
 
+def middle_95(statistics: np.ndarray) -> tuple[float, float]:
+    """The 2.5 and 97.5 percentiles; of statistics themselves where some are infinite, as medians of ranks may be.
+
+    >>> middle_95(np.array([1.0, 2.0, np.inf, np.inf]))
+    (1.0, inf)
+    """
+    method = "linear" if np.isfinite(statistics).all() else "inverted_cdf"  # nothing lies between two infinities
+    low, high = np.percentile(statistics, (2.5, 97.5), method=method)
+    return float(low), float(high)
+
+
 class Bootstrap:
     """Repeated draws of the images, the same for every metric of one set of observations."""
 
@@ -87,8 +98,7 @@ class Bootstrap:
 
     def interval(self, direction: str, values: np.ndarray | None) -> tuple[float, float]:
         """The 2.5 and 97.5 percentiles."""
-        low, high = np.percentile(self.statistics(direction, values), (2.5, 97.5))
-        return float(low), float(high)
+        return middle_95(self.statistics(direction, values))
 
 
 def compare(
@@ -142,10 +152,12 @@ def compare(
             first, second = value_of(a, metric), value_of(b, other)
             pair = zip(draws, (metric, other), strict=True)
             x, y = (draw.statistics(metric.direction, m.values) for draw, m in pair)
-            low, high = np.percentile(x - y, (2.5, 97.5))
+            if not (np.isfinite(x).all() and np.isfinite(y).all()):
+                continue  # in some draw a median falls among the items that were not ranked
+            low, high = middle_95(x - y)
             p = _permutation_p(a, b, metric.direction, metric.values, other.values, repeats, seed)
             row |= {"value_a": first, "value_b": second, "difference": first - second, "status": "ok"}
-            row |= {"ci_low": float(low), "ci_high": float(high), "p": p}
+            row |= {"ci_low": low, "ci_high": high, "p": p}
             p_values.append((p, row))
     for (_, row), adjusted in zip(p_values, holm([p for p, _ in p_values]), strict=True):
         row["p_holm"] = float(adjusted)

@@ -107,3 +107,21 @@ def test_holm():
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([0.9, 0.8]).tolist() == [1, 1]
     assert holm([]).size == 0
+
+
+def test_interval_of_a_median_among_unranked_items():
+    """Reranked rows rank only their top k: a draw's median may lie below it, and says so without a warning."""
+    images, texts, index, _ = corpus(n_img=80, uneven=True, noise=1.5)
+    scores = images @ texts.T
+    ranks = np.argsort(np.argsort(-scores, axis=0), axis=0)
+    hits = np.sort(ranks[index, np.arange(index.size)])
+    depth = int(hits[index.size // 2] + 1)  # just enough for the median itself
+    seen = observe(
+        similarity=np.where(np.argsort(np.argsort(-scores, axis=1), axis=1) < depth, scores, -np.inf),
+        similarity_t2i=np.where(ranks < depth, scores, -np.inf).T,
+        caption_image=index,
+    )
+    low, high = Bootstrap(seen).interval("t2i", None)
+    assert 1 <= low <= depth and high == np.inf
+    row = next(r for r in compare(seen, seen) if r["metric"] == "median_rank" and r["direction"] == "t2i")
+    assert row["status"] == "undefined" and np.isnan(row["p"])
