@@ -253,7 +253,7 @@ def _claims(root: Path) -> str:
     counts = verdict_counts(claims)
     said = ", ".join(f"{verdict} {n}" for verdict, n in counts["on ours"].items() if n)
     title = f"{len(claims)} claims; on our numbers: {said}"
-    return f"<details><summary>{escape(title)}</summary>{claims_table(claims)}</details>"
+    return f'<details class="printed"><summary>{escape(title)}</summary>{claims_table(claims)}</details>'
 
 
 def _costs(root: Path) -> str:
