@@ -120,7 +120,7 @@ def _attention(model: Any, img: np.ndarray, txt: np.ndarray) -> Score:
 
     def score(asked: np.ndarray, ids: np.ndarray) -> np.ndarray:
         if ids.ndim == 1:
-            return encoding.score(model, img[ids].astype(np.float32), txt[asked], progress=False).T
+            return encoding.score(model, img[ids].astype(np.float32, copy=False), txt[asked], progress=False).T
         return np.concatenate([score(asked[q : q + 1], own) for q, own in enumerate(ids)])
 
     return score

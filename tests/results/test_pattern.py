@@ -36,7 +36,7 @@ SHORT = dict.fromkeys(("blip2", "blip2_nf", "xvlm", "xvlm_nf", ("beit3", "picto_
 
 
 def cases(systems, places, late):
-    """List of system x place; those that `late` gives a reason for are expected to fail, and a row that comes good is noticed.
+    """System x place; those that `late` gives a reason for are expected to fail, and a row that comes good is noticed.
 
     Parameters
     ----------
