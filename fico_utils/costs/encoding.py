@@ -8,7 +8,7 @@ One pass over unique scenes serves all systems: a block of scenes is drawn (outs
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ def encoding_rows(
     sizes: Sequence[int],
     *,
     block: int = 1000,
-    limit_s: float | None = None,
+    limit_s: float | Mapping[str, float | None] | None = None,
     extrapolate_to: Sequence[int] = (),
     repeats: int = 5,
     budget_s: float | None = None,
@@ -61,8 +61,8 @@ def encoding_rows(
     extractors, encoders : lists of `Stage`; an extractor that no encoder reads does not run.
     sizes : numbers of images; with each go five captions an image.
     block : int, images held at once.
-    limit_s : float or None, s; from two measured sizes on, a size whose fitted ``seconds`` exceed it is not run for
-        that system and has status ``extrapolated``.
+    limit_s : float or None, s, or a mapping from the encoders' names to it; from two measured sizes on, a size whose
+        fitted ``seconds`` exceed it is not run for that system and has status ``extrapolated``.
     extrapolate_to : sizes that are only extrapolated.
     repeats, budget_s : every block is encoded again, at most `repeats` times, as often as the whole size then fits
         into `budget_s` seconds a stage and side; once in any case.
@@ -77,11 +77,12 @@ def encoding_rows(
         Sizes, blocks, repeats, budgets or limits below what makes sense, a size beyond the source or the disk, fewer
         than two sizes to extrapolate from, or features that nobody makes.
     """
-    _check(source, extractors, encoders, sizes, block, limit_s, extrapolate_to, repeats, budget_s)
+    limits = limit_s if isinstance(limit_s, Mapping) else {e.name: limit_s for e in encoders}
+    _check(source, extractors, encoders, sizes, block, limits, extrapolate_to, repeats, budget_s)
     protocol = {"block": block, "repeats": repeats, "budget_s": budget_s, "device": device}
     cells: dict[str, list[Cell]] = {s.name: [] for s in (*extractors, *encoders)}
     for n in sorted(set(sizes)):
-        running = [e for e in encoders if not _beyond(cells[e.name], n, limit_s)]
+        running = [e for e in encoders if not _beyond(cells[e.name], n, limits[e.name])]
         read = {reads for e in running for reads, _ in e.sides.values()}
         stages = [*(x for x in extractors if read & set(x.makes)), *running]
         records = [_Record(s, n, parts, corpus, source, codes, protocol) for s in stages]
@@ -96,7 +97,7 @@ def encoding_rows(
     return [r for s in (*extractors, *encoders) for r in _rows(s, cells[s.name], columns)]
 
 
-def _check(source, extractors, encoders, sizes, block, limit_s, extrapolate_to, repeats, budget_s) -> None:
+def _check(source, extractors, encoders, sizes, block, limits, extrapolate_to, repeats, budget_s) -> None:
     """Return if everything asked for can be done, before anything runs."""
     if not sizes or min((*sizes, *extrapolate_to)) < 1:
         raise InputError(f"sizes {[*sizes, *extrapolate_to]} were given; expected images, at least 1 each")
@@ -107,7 +108,10 @@ def _check(source, extractors, encoders, sizes, block, limit_s, extrapolate_to, 
         raise InputError(f"one size ({sizes[0]}) was given to extrapolate from; expected at least two different sizes")
     if block < 1 or repeats < 1:
         raise InputError(f"block={block} and repeats={repeats} were given; expected at least 1 of each")
-    for what, value in (("limit", limit_s), ("budget", budget_s)):
+    missing = [e.name for e in encoders if e.name not in limits]
+    if missing:
+        raise InputError(f"limits of {', '.join(limits)} were given; expected one for {missing[0]}, too, or one for all")
+    for what, value in (*(("limit", limits[e.name]) for e in encoders), ("budget", budget_s)):
         if value is not None and not value > 0:
             raise InputError(f"a {what} of {value} s was given; expected more than 0, or None for no limit")
     made = {"pixels", "captions"} | {name for x in extractors for name in x.makes}

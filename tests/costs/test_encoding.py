@@ -171,6 +171,16 @@ def test_a_size_over_the_limit_is_extrapolated_for_that_system_alone():
     assert max(fast.seen["image"]) == 100
 
 
+def test_each_system_may_have_a_limit_of_its_own():
+    extract, encode = Log(2e-4).stages()
+    second = Log(2e-4).stages("ucch")[1][0]
+    rows = encoding_rows(
+        Numbers(), extract, [*encode, second], [10, 20, 200], block=100, limit_s={"scan": 0.1, "ucch": None}
+    )
+    assert of(rows, "seconds", system="scan")[200][1] == "extrapolated"
+    assert of(rows, "seconds", system="ucch")[200][1] == "ok"
+
+
 def test_a_stage_out_of_memory_did_not_finish_and_the_others_do():
     def full(features):
         raise MemoryError
@@ -337,6 +347,8 @@ def test_codes_that_cannot_fit_say_what_they_need(tmp_path):
         ({"repeats": 0}, "repeats=0"),
         ({"budget_s": 0}, "a budget of 0 s"),
         ({"limit_s": 0}, "a limit of 0 s"),
+        ({"limit_s": {"scan": -1}}, "a limit of -1 s"),
+        ({"limit_s": {"ucch": 1}}, "limits of ucch were given; expected one for scan"),
         ({"extractors": []}, "scan reads 'regions', which nobody makes"),
     ],
 )
