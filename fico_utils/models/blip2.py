@@ -12,16 +12,15 @@ The original caches the keys and values of the queries for the captioning pass. 
 which queries do not see text and text sees what is before it, gives both: the same numbers.
 
 Scaled down: widths, depths (of two layers the first has cross-attention), epochs, batch; the learning rate is that of
-training from scratch, and gradients are clipped. The vision tower is the hybrid of our X-VLM, trained with the
-rest, where the original has a pre-trained ViT-g; its last norm is the LayerNorm before the Q-Former. Different on
-purpose: the logarithm of the temperature is learnt, as in our X-VLM, and clamped to [0.001, 0.5] (`original=True`: not
+training from scratch, and gradients are clipped. The vision tower is the hybrid of our X-VLM, trained with the rest,
+where the original has a pre-trained ViT-g; its last norm is the LayerNorm before the Q-Former. Different on purpose:
+the temperature learns faster than the rest (`Temperature`) and is clamped to [0.001, 0.5] (`original=True`: not
 clamped); the matching head learns when the embeddings have learned to find each other (`fusion_epoch`), which the
 original's first stage of pre-training does in one.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import reduce
 
@@ -41,6 +40,7 @@ from fico_utils.models.blocks import (
     trim,
     word_mask,
 )
+from fico_utils.models.temperature import Temperature
 from fico_utils.models.xvlm import PatchViT, listen, spread
 
 SMOOTHING = 0.1  # of the contrastive and of the captioning targets
@@ -111,7 +111,7 @@ class Blip2(FusionModel):
         self.itm = nn.Linear(c.width, 2)
         self.tell = nn.Sequential(nn.Linear(c.width, c.width), nn.GELU(), nn.LayerNorm(c.width))
         self.word_bias = nn.Parameter(torch.zeros(c.n_words + 1))
-        self.log_temperature = nn.Parameter(torch.tensor(math.log(0.07)))
+        self.temperature = Temperature() if c.original else Temperature(0.001, 0.5)
         for table in (self.embeddings.word_embeddings, self.embeddings.position_embeddings):
             nn.init.normal_(table.weight, std=spread(c.width))
         for layer in self.qformer.encoder.layer:  # the queries' feed-forward layers start as copies of the text's
@@ -122,12 +122,6 @@ class Blip2(FusionModel):
 
     def start_epoch(self, epoch: int) -> None:
         self.fusing = epoch >= self.config.fusion_epoch
-
-    @property
-    def temperature(self) -> Tensor:
-        """What cosines are divided by, scalar."""
-        temperature = self.log_temperature.exp()
-        return temperature if self.config.original else temperature.clamp(0.001, 0.5)
 
     def image_context(self, features: Tensor) -> Tensor:
         """Vision tokens (B, 1 + R, width) of patches, after the last norm, the CLS first."""
@@ -211,7 +205,7 @@ class Blip2(FusionModel):
         image, tokens = self.image_context(batch["patches"]), trim(batch["tokens"])
         queries, lm = self._tell(image, tokens)
         embedded = F.normalize(self.image_projection(queries), dim=-1)
-        logits = self.similarity(embedded, self.embed_text(tokens)) / self.temperature
+        logits = self.similarity(embedded, self.embed_text(tokens)) / self.temperature()
         itc = soft_contrastive(logits, batch["image"], SMOOTHING)
         if not self.fusing:
             return {"loss": itc + lm, "itc": itc, "itm": torch.zeros(()), "lm": lm}

@@ -97,7 +97,7 @@ def test_matching_fuses_each_pair_and_two_negatives_of_other_images(model, monke
 def test_contrastive_targets_are_soft_and_smoothed(model):
     data = batch()
     logits = model.similarity(model.encode_image(data["patches"]), model.encode_text(data["tokens"]))
-    logits = logits / model.temperature
+    logits = logits / model.temperature()
     same = (IMAGE[:, None] == IMAGE).float()
     targets = 0.9 * same / same.sum(1, keepdim=True) + 0.1 / B
     expected = -(targets * logits.log_softmax(1)).sum() / B - (targets * logits.log_softmax(0)).sum() / B
@@ -107,11 +107,11 @@ def test_contrastive_targets_are_soft_and_smoothed(model):
 def test_temperature_is_clamped_unless_original():
     for original, limits in ((False, (0.001, 0.5)), (True, (math.exp(-20), math.exp(5)))):
         model = make(original=original)
-        assert model.temperature.item() == pytest.approx(0.07)
+        assert model.temperature().item() == pytest.approx(0.07)
         with torch.no_grad():
             for value, limit in zip((-20.0, 5.0), limits, strict=True):
-                model.log_temperature.fill_(value)
-                assert model.temperature.item() == pytest.approx(limit)
+                model.temperature.log.fill_(value / model.temperature.SPEED)
+                assert model.temperature().item() == pytest.approx(limit)
 
 
 def test_feed_forward_layers_of_the_queries_start_as_copies():

@@ -114,11 +114,11 @@ def test_contrastive_term_is_soft_contrastive_of_the_cosines(model):
 def test_temperature_is_clamped_unless_original():
     for original, limits in ((False, (0.001, 0.5)), (True, (math.exp(-20), math.exp(5)))):
         model = make(original=original)
-        assert model.temperature.item() == pytest.approx(0.07)
+        assert model.temperature().item() == pytest.approx(0.07)
         with torch.no_grad():
             for value, limit in zip((-20.0, 5.0), limits, strict=True):
-                model.log_temperature.fill_(value)
-                assert model.temperature.item() == pytest.approx(limit)
+                model.temperature.log.fill_(value / model.temperature.SPEED)
+                assert model.temperature().item() == pytest.approx(limit)
 
 
 # -------------------------------------------------------------------------------------------- dual encoder
