@@ -11,7 +11,7 @@ from fico_utils.costs.attention import attends, attention_rows, query_time
 from fico_utils.costs.clock import measure, row
 from fico_utils.costs.encoding import encoding_rows
 from fico_utils.costs.gallery import Growing, gallery_rows
-from fico_utils.costs.pairwise import Pairwise, again, pairwise, scorer
+from fico_utils.costs.pairwise import Pairwise, again, attending, pairwise, scorer
 from fico_utils.costs.pareto import deploy, front
 from fico_utils.costs.screen import Screen
 from fico_utils.costs.search import growing, search_rows, search_sweep
@@ -28,6 +28,7 @@ __all__ = [
     "Screen",
     "Truth",
     "again",
+    "attending",
     "attends",
     "attention_rows",
     "deploy",

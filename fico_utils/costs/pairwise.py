@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fico_utils import registry
-from fico_utils.costs.stages import CAPTIONS, model_key
+from fico_utils.costs.stages import CAPTIONS, digest, model_key
 from fico_utils.errors import InputError
 from fico_utils.workspace import key_of
 
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from fico_utils.models.blocks import RetrievalModel
     from fico_utils.models.training import Inputs
 
-#: ``score(asked, ids)``: rows of queries (n, ...) and the ids of their candidates (n, k) -> scores (n, k).
+#: ``score(asked, ids)``: rows of queries (n, ...) and the ids of their candidates (n, k), or (k,), the same for all ->
+#: scores (n, k).
 Score = Callable[[Any, np.ndarray], np.ndarray]
 #: Scores of images (n_img, ...) against texts (n_txt, ...): (n_img, n_txt), larger is closer.
 Scorer = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -83,17 +84,46 @@ def pairwise(system: str, model: RetrievalModel, inputs: Inputs, n_items: int, n
         encoding.encode_side(e, x) for e, x in ((model.encode_image, images), (model.encode_text, texts))
     )  # fmt: skip
     if measure == "attention":
-
-        def score(asked: np.ndarray, ids: np.ndarray) -> np.ndarray:
-            pairs = zip(asked, ids, strict=True)
-            return np.stack([encoding.score(model, img[i], txt[q : q + 1], progress=False)[:, 0] for q, i in pairs])
-
-        return Pairwise(score, np.arange(n_query), n_items, img[0].nbytes, key)
+        return Pairwise(_attention(model, img, txt), np.arange(n_query), n_items, img[0].nbytes, key)
     seen, read = (
         encoding.encode_side(e, x) for e, x in ((model.image_context, images), (model.text_context, texts))
     )  # fmt: skip
     fused = _fusion(model, img, txt, seen, read)
     return Pairwise(fused, np.arange(n_query), n_items, img[0].nbytes + seen[0].nbytes, key)
+
+
+def attending(system: str, model: RetrievalModel, images: np.ndarray, texts: np.ndarray) -> Pairwise:
+    """A system with cross attention as a `Pairwise` over fragments that were stored before.
+
+    Parameters
+    ----------
+    system : str, id of a row whose measure is ``attention``.
+    model : RetrievalModel
+    images : (n_items, R, d) float32 or float16, fragments of the gallery's images, in its order.
+    texts : (n_query, L, d) float32, of the captions that ask.
+
+    Raises
+    ------
+    InputError
+        A system without cross attention.
+    """
+    if registry.system(system).measure != "attention":
+        raise InputError(f"{system} attends to no fragments that it stored; expected a system with cross attention")
+    key = key_of(model_key(system, model), digest({"img": images, "txt": texts}))
+    score = _attention(model.eval(), images, texts)
+    return Pairwise(score, np.arange(len(texts)), len(images), images[0].nbytes, key)
+
+
+def _attention(model: Any, img: np.ndarray, txt: np.ndarray) -> Score:
+    """Scores of pairs by cross attention, from the fragments of both sides."""
+    from fico_utils.models import encoding
+
+    def score(asked: np.ndarray, ids: np.ndarray) -> np.ndarray:
+        if ids.ndim == 1:
+            return encoding.score(model, img[ids].astype(np.float32), txt[asked], progress=False).T
+        return np.concatenate([score(asked[q : q + 1], own) for q, own in enumerate(ids)])
+
+    return score
 
 
 def _fusion(model: Any, img: np.ndarray, txt: np.ndarray, seen: np.ndarray, read: np.ndarray) -> Score:
@@ -108,7 +138,11 @@ def _fusion(model: Any, img: np.ndarray, txt: np.ndarray, seen: np.ndarray, read
         scores = model.match(torch.from_numpy(seen[ids]), words).numpy()
         return scores + late_scores(model, img[ids], txt[query : query + 1])[:, 0] if model.adds_cosine else scores
 
-    return lambda asked, ids: np.stack([one(int(q), i) for q, i in zip(asked, ids, strict=True)])
+    def score(asked: np.ndarray, ids: np.ndarray) -> np.ndarray:
+        each = np.broadcast_to(ids, (len(asked), ids.shape[-1]))
+        return np.stack([one(int(q), i) for q, i in zip(asked, each, strict=True)])
+
+    return score
 
 
 # ------------------------------------------------------------------------------------------------ all with all

@@ -7,7 +7,6 @@ order it holds them, and the scenes asked about were the first.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -23,11 +22,15 @@ from fico_utils.costs.kept import Kept
 from fico_utils.costs.nearest import recall_of_nearest
 from fico_utils.costs.pairwise import Pairwise
 from fico_utils.costs.screen import Screen
+from fico_utils.costs.stages import digest
 from fico_utils.errors import InputError
 from fico_utils.workspace import key_of, source_key
 
 #: Whose code the part files depend on.
 MADE_BY = tuple(f"costs/{name}.py" for name in ("clock", "indexes", "nearest", "pairwise", "screen", "setups"))
+#: Items that a system which scores pairs reads at once when it reads all; bounds the memory.
+BLOCK = 1 << 12
+SIDES = ("items", "asked")
 #: What answers the queries of a setup, and the bytes an item takes in it.
 Search = tuple[Callable[[], np.ndarray], float]
 
@@ -156,10 +159,10 @@ def setup_rows(
     if not depths or min(depths) < 1 or max(depths) > max(sizes):
         raise InputError(f"depths {list(depths)} were given for galleries of {list(sizes)}; expected 1 to {max(sizes)}")
     rows, run = [], options.get("run")
-    keys = {s: _digest(*arrays) for s, arrays in (*dense.items(), *codes.items())}
+    keys = {s: digest(dict(zip(SIDES, arrays, strict=True))) for s, arrays in (*dense.items(), *codes.items())}
     keys |= {s: pairs.key for s, pairs in pairwise.items()}
     about = key_of(
-        _digest(own), list(ks), asdict(settings), seed, {**options, "run": run and run.stamp}, source_key(*MADE_BY)
+        digest({"own": own}), list(ks), asdict(settings), seed, {**options, "run": run and run.stamp}, source_key(*MADE_BY)
     )
     for n in sorted(set(sizes)):
         order = np.random.default_rng(seed).permutation(n)
@@ -175,10 +178,6 @@ def setup_rows(
             if n <= pairs.n_items:
                 rows += gallery.of_pairs(system, pairs, codes)
     return rows
-
-
-def _digest(*arrays: np.ndarray) -> str:
-    return key_of([hashlib.sha256(np.ascontiguousarray(a)).hexdigest() for a in arrays])
 
 
 @dataclass(frozen=True)
@@ -269,9 +268,8 @@ class _Gallery:
             return pairs.score(asked, self.order[ids])
 
         def exhaustive() -> np.ndarray:
-            every, depth = np.arange(n)[None], min(max(self.ks), n)
-            scores = np.concatenate([score(pairs.asked[q : q + 1], every) for q in range(n_query)])
-            return np.argsort(-scores, axis=1, kind="stable")[:, :depth]
+            parts = [score(pairs.asked, np.arange(i, min(i + BLOCK, n))) for i in range(0, n, BLOCK)]
+            return np.argsort(-np.concatenate(parts, 1), axis=1, kind="stable")[:, : min(max(self.ks), n)]
 
         yield from self.rows(system, [system], lambda: (exhaustive, pairs.item_bytes), n_query)
         for first, (items, asked) in codes.items():

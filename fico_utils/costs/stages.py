@@ -82,7 +82,7 @@ class Stage:
         return "features" if self.makes else "encode"
 
 
-def _digest(arrays: Mapping[str, Any]) -> str:
+def digest(arrays: Mapping[str, Any]) -> str:
     """SHA-256 of named arrays or tensors."""
     total = hashlib.sha256()
     for name, array in sorted(arrays.items()):
@@ -113,7 +113,7 @@ def extractors(
         Stage(
             "backbone",
             {"image": ("pixels", see)},
-            key_of("backbone", _digest(backbone.state_dict())),
+            key_of("backbone", digest(backbone.state_dict())),
             ("regions", "global", "patches"),
         ),
         Stage(
@@ -129,7 +129,7 @@ def extractors(
         def infer(captions: list[str]) -> dict[str, np.ndarray]:
             return {"doc2vec": text.doc2vec(weights, captions, seed=seed, epochs=epochs)}
 
-        key = key_of("doc2vec", _digest(weights), seed, epochs)
+        key = key_of("doc2vec", digest(weights), seed, epochs)
         stages.append(Stage("doc2vec", {"text": ("captions", infer)}, key, ("doc2vec",)))
     return stages
 
@@ -177,4 +177,4 @@ def encoder(system: str, model: RetrievalModel, batch: int = 256, keep: bool = T
 
 def model_key(system: str, model: RetrievalModel) -> str:
     """Key of a system's settings and weights."""
-    return key_of(system, model.settings, _digest(model.weights()))
+    return key_of(system, model.settings, digest(model.weights()))

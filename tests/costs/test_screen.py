@@ -7,7 +7,7 @@ import pytest
 
 from fico_utils.costs import memory
 from fico_utils.costs.indexes import Settings
-from fico_utils.costs.pairwise import Pairwise, pairwise
+from fico_utils.costs.pairwise import Pairwise, attending, pairwise
 from fico_utils.costs.screen import Screen
 from fico_utils.costs.setups import deploy_rows, setup_name, setup_rows
 from fico_utils.errors import InputError
@@ -55,7 +55,7 @@ def test_a_function_reranks_as_the_embeddings_do(data, monkeypatch):
 
     def score(asked, ids):
         calls.append(len(asked))
-        return np.einsum("qd,qkd->qk", asked, data["items"][ids])
+        return (asked[:, None] * data["items"][ids]).sum(-1)
 
     monkeypatch.setattr(module, "PAIRS", 60)
     queries = data["asked"], data["queries"]
@@ -140,7 +140,7 @@ QUICK = {"repeats": 1, "threads": 1, "corpus": "picto_diverse"}
 @pytest.fixture(scope="module")
 def rows(data) -> list[dict]:
     def score(asked, ids):
-        return np.einsum("qd,qkd->qk", asked, data["items"][ids])
+        return (asked[:, None] * data["items"][ids]).sum(-1)
 
     return setup_rows(
         [100, N], np.arange(ASK), dense={"beit3": (data["items"], data["queries"])},
@@ -186,7 +186,7 @@ def test_setups_that_were_measured_are_kept(data, tmp_path, monkeypatch):
 
     def run(key="weights", items=data["items"], **changes):
         def score(asked, ids):
-            return np.einsum("qd,qkd->qk", asked, items[ids])
+            return (asked[:, None] * items[ids]).sum(-1)
 
         options = {"depths": (10,), "settings": Settings(bits=16, n_probe=4), "parts": tmp_path, **QUICK, **changes}
         pairs = {"scan": Pairwise(score, data["queries"][:6], N, 1000.0, key)}
@@ -309,6 +309,7 @@ def test_pairs_score_as_the_whole_matrix_does(inputs, system):
     ids = np.array([[4, 0, 2]] * 12)
     expected = whole[rows[:, None], ids]
     np.testing.assert_allclose(pairs.score(pairs.asked, ids), expected, atol=2e-4)
+    np.testing.assert_allclose(pairs.score(pairs.asked, ids[0]), expected, atol=2e-4)
     assert expected.std() > 1e-4
     assert pairs.n_items == 5
     assert pairs.item_bytes > 0
@@ -351,8 +352,22 @@ def test_codes_screen_for_a_fusion_model(inputs, system):
         assert at[f"{name}+beit3@3", "item_bytes"] == items.shape[1] + 4 * 8
 
 
+def test_stored_fragments_score_as_those_of_a_split(inputs):
+    """What a walk keeps in half precision is searched as the split itself is."""
+    from fico_utils.models import encoding
+
+    model = _models()["scan"]().eval()
+    whole, stored = pairwise("scan", model, inputs, 6, 5), encoding.encode(model, inputs)
+    half = attending("scan", model, stored["img"].astype(np.float16), stored["txt"][:5])
+    ids = np.arange(6)
+    np.testing.assert_allclose(half.score(half.asked, ids), whole.score(whole.asked, ids), atol=5e-3)
+    assert (half.n_items, half.item_bytes) == (6, whole.item_bytes / 2)
+
+
 def test_pairs_that_cannot_be_scored_are_refused(inputs):
     model = _models()["scan"]()
+    with pytest.raises(InputError, match="expected a system with cross attention"):
+        attending("xvlm", model, inputs.image["regions"], inputs.image["regions"])
     with pytest.raises(InputError, match="search its embeddings in an index"):
         pairwise("beit3", model, inputs, 5, 5)
     for n_items, n_query in ((7, 5), (2, 15), (5, 0)):
