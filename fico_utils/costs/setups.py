@@ -30,7 +30,6 @@ from fico_utils.workspace import key_of, source_key
 MADE_BY = tuple(f"costs/{name}.py" for name in ("clock", "indexes", "nearest", "pairwise", "screen", "setups"))
 #: Items that a system which scores pairs reads at once when it reads all; bounds the memory.
 BLOCK = 1 << 12
-SIDES = ("items", "asked")
 #: What answers the queries of a setup, and the bytes an item takes in it.
 Search = tuple[Callable[[], np.ndarray], float]
 
@@ -159,10 +158,15 @@ def setup_rows(
     if not depths or min(depths) < 1 or max(depths) > max(sizes):
         raise InputError(f"depths {list(depths)} were given for galleries of {list(sizes)}; expected 1 to {max(sizes)}")
     rows, run = [], options.get("run")
-    keys = {s: digest(dict(zip(SIDES, arrays, strict=True))) for s, arrays in (*dense.items(), *codes.items())}
+    keys = {s: digest({"items": items, "asked": asked}) for s, (items, asked) in (*dense.items(), *codes.items())}
     keys |= {s: pairs.key for s, pairs in pairwise.items()}
     about = key_of(
-        digest({"own": own}), list(ks), asdict(settings), seed, {**options, "run": run and run.stamp}, source_key(*MADE_BY)
+        digest({"own": own}),
+        list(ks),
+        asdict(settings),
+        seed,
+        {**options, "run": run and run.stamp},
+        source_key(*MADE_BY),
     )
     for n in sorted(set(sizes)):
         order = np.random.default_rng(seed).permutation(n)
