@@ -16,7 +16,8 @@ training from scratch, and gradients are clipped. The vision tower is the hybrid
 where the original has a pre-trained ViT-g; its last norm is the LayerNorm before the Q-Former. Different on purpose:
 the temperature learns faster than the rest (`Temperature`) and is clamped to [0.001, 0.5] (`original=True`: not
 clamped); the matching head learns when the embeddings have learned to find each other (`fusion_epoch`), which the
-original's first stage of pre-training does in one.
+original's first stage of pre-training does in one, and for one pass it learns alone: beside the other two losses, whose
+gradients are larger in the layers they share, it stays at chance, and once it has left chance it goes on beside them.
 """
 
 from __future__ import annotations
@@ -59,7 +60,8 @@ class Blip2Config:
     n_queries : int, embeddings of a picture.
     d_embed : int, width of an embedding; 256 originally.
     dropout : float
-    fusion_epoch : int, first epoch in which the matching head learns, as in our X-VLM.
+    fusion_epoch : int, first epoch in which the matching head learns, as in our X-VLM; alone, unless it is the first
+        of all.
     original : bool, the temperature is free.
     """
 
@@ -122,6 +124,7 @@ class Blip2(FusionModel):
 
     def start_epoch(self, epoch: int) -> None:
         self.fusing = epoch >= self.config.fusion_epoch
+        self.alone = 0 < epoch == self.config.fusion_epoch
 
     def image_context(self, features: Tensor) -> Tensor:
         """Vision tokens (B, 1 + R, width) of patches, after the last norm, the CLS first."""
@@ -203,14 +206,18 @@ class Blip2(FusionModel):
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         image, tokens = self.image_context(batch["patches"]), trim(batch["tokens"])
-        queries, lm = self._tell(image, tokens)
-        embedded = F.normalize(self.image_projection(queries), dim=-1)
-        logits = self.similarity(embedded, self.embed_text(tokens)) / self.temperature()
-        itc = soft_contrastive(logits, batch["image"], SMOOTHING)
-        if not self.fusing:
-            return {"loss": itc + lm, "itc": itc, "itm": torch.zeros(()), "lm": lm}
-        captions, pictures = hard_negatives(logits, batch["image"])
-        own = torch.arange(len(logits), device=logits.device)
-        pictures, captions = torch.cat([own, pictures, own]), torch.cat([own, own, captions])
-        itm = F.cross_entropy(self._fuse(image[pictures], tokens[captions]), (pictures == captions).long())
+        itc = itm = lm = torch.zeros((), device=image.device)
+        if self.alone:
+            with torch.no_grad():
+                logits = self.similarity(self.embed_image(image), self.embed_text(tokens)) / self.temperature()
+        else:
+            queries, lm = self._tell(image, tokens)
+            embedded = F.normalize(self.image_projection(queries), dim=-1)
+            logits = self.similarity(embedded, self.embed_text(tokens)) / self.temperature()
+            itc = soft_contrastive(logits, batch["image"], SMOOTHING)
+        if self.fusing:
+            captions, pictures = hard_negatives(logits, batch["image"])
+            own = torch.arange(len(logits), device=logits.device)
+            pictures, captions = torch.cat([own, pictures, own]), torch.cat([own, own, captions])
+            itm = F.cross_entropy(self._fuse(image[pictures], tokens[captions]), (pictures == captions).long())
         return {"loss": itc + itm + lm, "itc": itc, "itm": itm, "lm": lm}
