@@ -60,14 +60,17 @@ def test_loss_falls_and_gradients_reach_every_parameter():
     assert set(terms) == {"loss", "itc", "itm", "lm"}
 
 
-def test_matching_waits_for_the_embeddings():
+def test_matching_waits_for_the_embeddings_and_then_begins_alone():
     model, data = make(fusion_epoch=1), batch()
-    for epoch, learns in ((0, False), (1, True)):
+    for epoch, learns in enumerate(({"itc", "lm"}, {"itm"}, {"itc", "itm", "lm"}, {"itc", "itm", "lm"})):
         model.start_epoch(epoch)
         model.zero_grad(set_to_none=True)
         terms = model.loss(data)
         terms["loss"].backward()
-        assert (model.itm.weight.grad is not None) == learns == (terms["itm"] > 0)
+        assert {n for n in ("itc", "itm", "lm") if terms[n] > 0} == learns
+        assert (model.itm.weight.grad is not None) == ("itm" in learns)
+        assert (model.text_projection.weight.grad is not None) == ("itc" in learns)
+        assert (model.word_bias.grad is not None) == ("lm" in learns)
         assert terms["loss"].item() == pytest.approx(sum(terms[n].item() for n in ("itc", "itm", "lm")), rel=1e-5)
 
 
