@@ -93,8 +93,8 @@ def remember(gru: nn.GRU, steps: float) -> None:
     """Let a GRU begin with a memory of so many steps: its update gate starts where a state loses 1/e of itself in them.
 
     As it is made it keeps half of its state at each step, so the last of 36 regions speaks for the picture and the rest
-    have to be learnt to be kept. Two passes of training reached a mean validation recall of 0.22 without this, 0.31
-    with it for the regions alone, 0.41 with it for the words, too (one seed).
+    have to be learnt to be kept. On picto_diverse, profile standard, seed 0, six passes of training reached a mean
+    validation recall of 0.47 without this and 0.68 with it.
     """
     hidden = gru.hidden_size
     gru.bias_ih_l0[hidden : 2 * hidden] += math.log(max(steps - 1.0, 1.0))
