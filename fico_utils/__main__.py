@@ -61,6 +61,9 @@ def parser(verb: str | None = None) -> argparse.ArgumentParser:
     report = add("report", parents=[common], help="write the report of what is there, or compare runs")
     report.add_argument("runs", nargs="*", metavar="RUN", help="two or more results folders to show side by side")
     report.add_argument("--across", action="store_true", help="compare although profiles or test splits differ")
+    seeds = add("seeds", help="how far the seed moves each number: put runs of one profile together")
+    seeds.add_argument("runs", nargs="+", metavar="RUN", help="two or more results folders, each of another seed")
+    seeds.add_argument("--to", metavar="FILE", help="CSV to write (default: seeds.csv in the first folder)")
     add("check", parents=[common], help="test the installation")
     fetch = add("fetch", parents=[common, changes], help="say what corpora need, get what may be downloaded, check all")
     fetch.add_argument(
@@ -192,6 +195,13 @@ def _report(options: argparse.Namespace) -> int:
     return 0
 
 
+def _seeds(options: argparse.Namespace) -> int:
+    from fico_utils.results.seeds import write_seeds
+
+    print(write_seeds(options.runs, options.to or options.runs[0]))
+    return 0
+
+
 def _write_report(batch: object) -> str:
     from fico_utils.batch import pipeline, runner
     from fico_utils.display.report import write_report
@@ -241,6 +251,7 @@ COMMANDS = {
     "step": _step,
     "status": _status,
     "report": _report,
+    "seeds": _seeds,
     "check": _check,
     "fetch": _fetch,
     "clean": _clean,

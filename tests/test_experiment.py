@@ -78,7 +78,9 @@ def test_a_fusion_system_is_chosen_by_what_it_reranked_once_its_head_learns(trai
     fused = encoding.rerank(model, data, sim, 3, progress=False)
     for epoch, matrices in enumerate(({"sim_i2t": sim}, fused)):
         model.start_epoch(epoch)
-        found = evaluate(**experiment.comparable("xvlm", matrices), caption_image=data.caption_image, recall_at=(1, 5, 10))
+        found = evaluate(
+            **experiment.comparable("xvlm", matrices), caption_image=data.caption_image, recall_at=(1, 5, 10)
+        )
         scores.append(score(model))
         # a depth of 3 leaves R@5 and R@10 open: they count as not found
         assert scores[-1] == pytest.approx(found.value[found.metric == "recall"].mean())

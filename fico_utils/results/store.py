@@ -6,6 +6,7 @@ same bytes: rows have one order (that of the registry) and numbers one format.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -159,6 +160,14 @@ def results_or_committed(run: Run, table: str) -> pd.DataFrame:
 
 def sort(frame: pd.DataFrame, table: str) -> pd.DataFrame:
     """`frame` in the table's one order, that of the registry and the vocabularies; index from 0."""
+    by = list(schema.KEYS[table])
+    if table == "costs":  # reads as the paper's tables do: phase first
+        by.insert(2, by.pop(by.index("phase")))
+    return in_order(frame, by)[list(schema.COLUMNS[table])]
+
+
+def in_order(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """`frame` sorted by columns of the tidy tables, each in the order of the registry and the vocabularies."""
     orders = {
         "source": schema.SOURCES,
         "task": schema.TASKS,
@@ -179,10 +188,7 @@ def sort(frame: pd.DataFrame, table: str) -> pd.DataFrame:
         places = {value: i for i, value in enumerate(dict.fromkeys((*known, *sorted({*column}))))}  # setups come last
         return column.map(places)
 
-    by = list(schema.KEYS[table])
-    if table == "costs":  # reads as the paper's tables do: phase first
-        by.insert(2, by.pop(by.index("phase")))
-    return frame.sort_values(by, key=rank, kind="stable", ignore_index=True)[list(schema.COLUMNS[table])]
+    return frame.sort_values(list(by), key=rank, kind="stable", ignore_index=True)
 
 
 def _write(rows: pd.DataFrame, table: str, path: Path) -> None:

@@ -1,0 +1,86 @@
+"""How far the seed moves a number: runs of one profile that differ in nothing but their seed, put together.
+
+The intervals of metrics.csv say how far another test split might move it; this says how far another start of the
+weights, another order of the pairs and other backbones do. Test splits are the same: corpora do not depend on the seed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fico_utils.errors import InputError
+from fico_utils.results import store
+from fico_utils.results.store import in_order
+from fico_utils.workspace import write_text
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: What is put together; metrics.csv has more of each run.
+QUALITIES = (("recall", "1"), ("recall", "5"), ("recall", "10"), ("map", "10"), ("map", "N"))
+COLUMNS = (
+    "profile", "system", "corpus", "task", "direction", "metric", "k", "seeds", "mean", "sd", "low", "high",
+)  # fmt: skip
+FILE = "seeds.csv"
+
+
+def over_seeds(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Each quality of each system over the runs that measured it.
+
+    Parameters
+    ----------
+    tables : sequence of DataFrame, metrics.csv of two or more runs.
+
+    Returns
+    -------
+    DataFrame, columns `COLUMNS`: `seeds` are those that measured it, such as "0 1 2"; `mean`, `sd` (of the sample, over
+    seeds), `low` and `high` (the least and the largest) are fractions. A number that one run alone has is left out.
+
+    Raises
+    ------
+    InputError
+        Fewer than two runs, two profiles, a seed that is given twice, a table of several runs, or test splits that
+        differ (their chance levels do).
+    """
+    import pandas as pd
+
+    if len(tables) < 2:
+        raise InputError(f"{len(tables)} run was given to compare seeds; expected two or more of one profile")
+    parts, seen, chance = [], {}, {}
+    for table in tables:
+        mine = table[(table["source"] == "ours") & (table["split"] == "test") & (table["status"] == "ok")]
+        run = {name.split("+")[0] for name in mine["run"]}
+        if len(run) != 1:
+            raise InputError(f"a table holds the runs {sorted(run)}; expected metrics.csv of one run and its seed")
+        profile, _, seed = run.pop().rpartition("-s")
+        if seed in seen or (seen and profile not in seen.values()):
+            raise InputError(
+                f"seed {seed} of profile {profile} was given beside "
+                f"{', '.join(f'seed {s} of {p}' for s, p in seen.items())}; expected one profile and different seeds"
+            )
+        seen[seed] = profile
+        quality = pd.Series(list(zip(mine["metric"], mine["k"], strict=True)), index=mine.index).isin(QUALITIES)
+        parts.append(mine[quality].assign(seed=int(seed)))
+        for row in mine[quality].itertuples():
+            place = (row.corpus, row.direction, row.metric, row.k)
+            if abs(chance.setdefault(place, row.chance) - row.chance) > 1e-6:
+                raise InputError(
+                    f"{row.corpus} has chance level {row.chance:.6f} at seed {seed} and {chance[place]:.6f} at another; "
+                    "expected the same test split in all runs"
+                )
+    names = list(COLUMNS[:7])
+    groups = pd.concat(parts).sort_values("seed", kind="stable").groupby(names, sort=False)
+    found = groups["value"].agg(mean="mean", sd="std", low="min", high="max", n="count")
+    found["seeds"] = groups["seed"].agg(lambda column: " ".join(map(str, column)))
+    found = found[found["n"] > 1].reset_index()
+    return in_order(found, names)[list(COLUMNS)]
+
+
+def write_seeds(roots: Sequence[str | Path], out: str | Path) -> Path:
+    """Path of the file just written: `over_seeds` of the runs in some results folders."""
+    frame, path = over_seeds([store.load(root, "metrics") for root in roots]), Path(out)
+    path = path / FILE if path.suffix != ".csv" else path
+    write_text(path, frame.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+    return path
