@@ -217,6 +217,30 @@ def test_a_pair_that_is_left_over_alone_takes_no_step(system, monkeypatch):
     assert finite(model)
 
 
+# ---------------------------------------------------------------------------------------------- another loss
+
+
+class Changing(Ucch):
+    """UCCH that says at one epoch that its loss became another."""
+
+    recipe = Recipe(batch_size=4, lr=1e-3)
+    changes = 99
+
+    def start_epoch(self, epoch: int) -> bool:
+        super().start_epoch(epoch)
+        return epoch == self.changes
+
+
+@pytest.mark.parametrize(("changes", "counted"), [(99, 3), (2, 1), (1, 2)])
+def test_moments_start_anew_where_the_loss_becomes_another(tmp_path, changes, counted):
+    torch.manual_seed(0)
+    model = Changing(UcchConfig(D, D, n_images=N_IMG, bits=8, hidden=10, n_keys=6))
+    model.changes = changes
+    training.fit(model, vectors(), seed=0, epochs=3, validate=lambda _: 0.0, folder=tmp_path)
+    steps = {float(a) for n, a in read_arrays(tmp_path / "last.safetensors").items() if n.endswith(".step")}
+    assert steps == {counted * -(-N_IMG // 4)}
+
+
 # ------------------------------------------------------------------------------------------- a loss of NaN
 
 
