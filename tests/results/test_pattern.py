@@ -36,12 +36,13 @@ SHORT = dict.fromkeys(("blip2", "blip2_nf", "xvlm", "xvlm_nf", ("beit3", "picto_
 
 
 def cases(systems, places, late):
-    """System x place; those that `late` gives a reason for are expected to fail, and a row that comes good is noticed.
+    """List of system x place; those that `late` gives a reason for are expected to fail, and a row that comes good is noticed.
 
     Parameters
     ----------
     late : dict, system, or system and corpus, or system, corpus and direction -> reason.
     """
+    found = []
     for system, place in itertools.product(systems, places):
         place = (place,) if isinstance(place, str) else place
         case = (system, *place)
@@ -49,7 +50,8 @@ def cases(systems, places, late):
             continue
         reason = next((late[key] for key in (case, case[:2], system) if key in late), None)
         marks = [pytest.mark.xfail(reason=reason, strict=True)] if reason else []
-        yield pytest.param(*case, marks=marks)
+        found.append(pytest.param(*case, marks=marks))
+    return found
 
 
 def measured(systems, corpus):
