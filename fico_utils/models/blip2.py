@@ -85,7 +85,9 @@ class Blip2(FusionModel):
 
     image_input, text_input = "patches", "tokens"
     adds_cosine = True
-    recipe = Recipe(batch_size=128, lr=1e-3, weight_decay=0.05, warmup=0.1, schedule="cosine", clip=1.0)
+    recipe = Recipe(
+        batch_size=128, lr=1e-3, weight_decay=0.05, betas=(0.9, 0.98), warmup=0.1, schedule="cosine", clip=1.0
+    )
     Config = Blip2Config
 
     def __init__(self, config: Blip2Config) -> None:
