@@ -16,8 +16,8 @@ training from scratch, and gradients are clipped. The vision tower is the hybrid
 where the original has a pre-trained ViT-g; its last norm is the LayerNorm before the Q-Former. Different on purpose:
 the temperature learns faster than the rest (`Temperature`) and is clamped to [0.001, 0.5] (`original=True`: not
 clamped); the matching head learns when the embeddings have learned to find each other (`fusion_epoch`), which the
-original's first stage of pre-training does in one, and for one pass it learns alone: beside the other two losses, whose
-gradients are larger in the layers they share, it stays at chance, and once it has left chance it goes on beside them.
+original's first stage of pre-training does in one, and for one pass it learns alone, with moments of its own: beside
+the other two losses, whose gradients are larger in the layers they share, it stays at chance.
 """
 
 from __future__ import annotations
@@ -124,9 +124,10 @@ class Blip2(FusionModel):
         listen(self.qformer)
         self.start_epoch(0)
 
-    def start_epoch(self, epoch: int) -> None:
-        self.fusing = epoch >= self.config.fusion_epoch
-        self.alone = 0 < epoch == self.config.fusion_epoch
+    def start_epoch(self, epoch: int) -> bool:
+        since = epoch - self.config.fusion_epoch
+        self.fusing, self.alone = since >= 0, epoch > 0 == since
+        return epoch > 0 and since in (0, 1)
 
     def image_context(self, features: Tensor) -> Tensor:
         """Vision tokens (B, 1 + R, width) of patches, after the last norm, the CLS first."""

@@ -89,8 +89,9 @@ class RetrievalModel(nn.Module):
         """What encoding needs: the parameters and buffers, without the state that only training reads."""
         return self.state_dict()
 
-    def start_epoch(self, epoch: int) -> None:
-        """Called before each epoch, for schedules inside a loss."""
+    def start_epoch(self, epoch: int) -> bool | None:
+        """Called before each epoch, for schedules inside a loss; true where it is so different that the moments of
+        the optimisers, which still hold the gradients of what was learnt before, start anew."""
 
     def end_epoch(self) -> None:
         """Called after each epoch, before validation, for what is solved over the whole training split."""

@@ -197,7 +197,9 @@ def _epoch(
     torch.manual_seed(int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0]))
     recipe, sums = model.recipe, {}
     steps = batches(train.caption_image, recipe, seed, epoch)
-    model.train().start_epoch(epoch)
+    if model.train().start_epoch(epoch):
+        for optimiser in optimisers:
+            optimiser.state.clear()
     optimiser, *adversary = optimisers
     for number, chosen in enumerate(steps):
         if number and len(np.unique(train.caption_image[chosen])) == 1:
