@@ -13,9 +13,11 @@ convolutional backbone, where the original has a Swin-B at 384 pixels; the mean 
 Different on purpose: gradients are clipped, the rate falls as a cosine (theirs linearly), and attention has no dropout;
 the learning rate is that of training from scratch, and the temperature learns faster still (`Temperature`); it is
 clamped to [0.001, 0.5] as in the original's pre-training (`original=True` leaves it free, as its fine-tuning does).
-Each step pairs an image, encoded once, with three of its captions. Fine-tuning begins with encoders that know each
-other; here they learn alone first (`fusion_epoch`), for a head that reads states without meaning learns nothing from
-its negatives.
+Each step pairs an image, encoded once, with three of its captions, which are no negatives of each other. The original
+asks of an image to be as near to each of its captions (`original=True`): where some say much and some hardly anything,
+as here, those that say nothing then come first in every picture's ranking. Fine-tuning begins with encoders that know
+each other; here they learn alone first (`fusion_epoch`), for a head that reads states without meaning learns nothing
+from its negatives.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ from fico_utils.models.blocks import (
     FusionModel,
     Recipe,
     by_length,
+    contrastive,
     each_image,
     hard_negatives,
     soft_contrastive,
@@ -56,7 +59,7 @@ class XvlmConfig:
     d_embed : int, width of the embeddings; 256 originally.
     dropout : float
     fusion_epoch : int, first epoch in which the fusion layers learn; the two encoders learn alone before it.
-    original : bool, the temperature is free.
+    original : bool, the temperature is free, and contrastive targets are shared by the captions of an image.
     """
 
     d_patch: int
@@ -231,7 +234,7 @@ class Xvlm(FusionModel):
         first, place = each_image(batch["image"])
         image, text = self.image_context(batch["patches"][first])[place], self.text_context(trim(batch["tokens"]))
         logits = self.similarity(self.embed_image(image), self.embed_text(text)) / self.temperature()
-        itc = soft_contrastive(logits, batch["image"])
+        itc = (soft_contrastive if self.config.original else contrastive)(logits, batch["image"])
         if not self.fusing:
             return {"loss": itc, "itc": itc, "itm": torch.zeros(())}
         captions, pictures = hard_negatives(logits, batch["image"], floor=1e-5)
