@@ -86,10 +86,9 @@ def random_inputs(run, system: str):
 
 def batches(model, inputs) -> tuple[list, float]:
     """The tensors of every batch that `fit` draws in its first epoch, and the seconds it took to make them."""
-    from fico_utils.models.training import draw_pairs
+    from fico_utils.models import training
 
-    captions, size = draw_pairs(inputs.caption_image, np.random.default_rng([0, 0])), model.recipe.batch_size
-    chosen = [captions[i : i + size] for i in range(0, len(captions), size)]
+    chosen = training.batches(inputs.caption_image, model.recipe, seed=0, epoch=0)
     started = time.perf_counter()
     made = [inputs.batch(model, c) for c in chosen]
     return made, time.perf_counter() - started

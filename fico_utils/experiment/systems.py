@@ -216,15 +216,16 @@ def comparable(system: str, stored: dict[str, np.ndarray]) -> dict[str, Any]:
 def validation(run: Run, system: str, name: str) -> Callable[[RetrievalModel], float]:
     """The score that chooses a checkpoint: mean of R@1, R@5 and R@10 in both directions on the validation split.
 
-    A system that reranks is chosen by its dual encoder, whose ranking the fusion head only refines.
+    A system that reranks is chosen by what it reranked, once its fusion head learns; before, by its dual encoder.
     """
     from fico_utils.evaluation import evaluate
 
     data, measure = inputs(run, system, name, "val"), registry.system(system).measure
-    measure = "late" if measure == "rerank" else measure
 
     def score(model: RetrievalModel) -> float:
-        arguments = comparable(system, _stored(measure, model, data, 0))
+        first_step = measure == "rerank" and not model.fusing
+        stored = _stored("late" if first_step else measure, model, data, run["rerank_depth"])
+        arguments = comparable(system, stored)
         table = evaluate(**arguments, caption_image=data.caption_image, recall_at=(1, 5, 10))
         return float(table.loc[table.metric == "recall", "value"].mean())
 

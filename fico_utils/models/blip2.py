@@ -12,16 +12,16 @@ The original caches the keys and values of the queries for the captioning pass. 
 which queries do not see text and text sees what is before it, gives both: the same numbers.
 
 Scaled down: widths, depths (of two layers the first has cross-attention), epochs, batch; the learning rate is that of
-training from scratch, and gradients are clipped. The vision tower is the hybrid of our X-VLM, trained with the
-rest, where the original has a pre-trained ViT-g; its last norm is the LayerNorm before the Q-Former. Different on
-purpose: the logarithm of the temperature is learnt, as in our X-VLM, and clamped to [0.001, 0.5] (`original=True`: not
+training from scratch, and gradients are clipped. The vision tower is the hybrid of our X-VLM, trained with the rest,
+where the original has a pre-trained ViT-g; its last norm is the LayerNorm before the Q-Former. Different on purpose:
+the temperature learns faster than the rest (`Temperature`) and is clamped to [0.001, 0.5] (`original=True`: not
 clamped); the matching head learns when the embeddings have learned to find each other (`fusion_epoch`), which the
-original's first stage of pre-training does in one.
+original's first stage of pre-training does in one, and for one pass it learns alone, with moments of its own: beside
+the other two losses, whose gradients are larger in the layers they share, it stays at chance.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import reduce
 
@@ -41,6 +41,7 @@ from fico_utils.models.blocks import (
     trim,
     word_mask,
 )
+from fico_utils.models.temperature import Temperature
 from fico_utils.models.xvlm import PatchViT, listen, spread
 
 SMOOTHING = 0.1  # of the contrastive and of the captioning targets
@@ -59,7 +60,8 @@ class Blip2Config:
     n_queries : int, embeddings of a picture.
     d_embed : int, width of an embedding; 256 originally.
     dropout : float
-    fusion_epoch : int, first epoch in which the matching head learns, as in our X-VLM.
+    fusion_epoch : int, first epoch in which the matching head learns, as in our X-VLM; alone, unless it is the first
+        of all.
     original : bool, the temperature is free.
     """
 
@@ -83,7 +85,9 @@ class Blip2(FusionModel):
 
     image_input, text_input = "patches", "tokens"
     adds_cosine = True
-    recipe = Recipe(batch_size=128, lr=1e-3, weight_decay=0.05, warmup=0.1, schedule="cosine", clip=1.0)
+    recipe = Recipe(
+        batch_size=128, lr=1e-3, weight_decay=0.05, betas=(0.9, 0.98), warmup=0.1, schedule="cosine", clip=1.0
+    )
     Config = Blip2Config
 
     def __init__(self, config: Blip2Config) -> None:
@@ -111,7 +115,7 @@ class Blip2(FusionModel):
         self.itm = nn.Linear(c.width, 2)
         self.tell = nn.Sequential(nn.Linear(c.width, c.width), nn.GELU(), nn.LayerNorm(c.width))
         self.word_bias = nn.Parameter(torch.zeros(c.n_words + 1))
-        self.log_temperature = nn.Parameter(torch.tensor(math.log(0.07)))
+        self.temperature = Temperature() if c.original else Temperature(0.001, 0.5)
         for table in (self.embeddings.word_embeddings, self.embeddings.position_embeddings):
             nn.init.normal_(table.weight, std=spread(c.width))
         for layer in self.qformer.encoder.layer:  # the queries' feed-forward layers start as copies of the text's
@@ -120,14 +124,10 @@ class Blip2(FusionModel):
         listen(self.qformer)
         self.start_epoch(0)
 
-    def start_epoch(self, epoch: int) -> None:
-        self.fusing = epoch >= self.config.fusion_epoch
-
-    @property
-    def temperature(self) -> Tensor:
-        """What cosines are divided by, scalar."""
-        temperature = self.log_temperature.exp()
-        return temperature if self.config.original else temperature.clamp(0.001, 0.5)
+    def start_epoch(self, epoch: int) -> bool:
+        since = epoch - self.config.fusion_epoch
+        self.fusing, self.alone = since >= 0, epoch > 0 == since
+        return epoch > 0 and since in (0, 1)
 
     def image_context(self, features: Tensor) -> Tensor:
         """Vision tokens (B, 1 + R, width) of patches, after the last norm, the CLS first."""
@@ -209,14 +209,18 @@ class Blip2(FusionModel):
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         image, tokens = self.image_context(batch["patches"]), trim(batch["tokens"])
-        queries, lm = self._tell(image, tokens)
-        embedded = F.normalize(self.image_projection(queries), dim=-1)
-        logits = self.similarity(embedded, self.embed_text(tokens)) / self.temperature
-        itc = soft_contrastive(logits, batch["image"], SMOOTHING)
-        if not self.fusing:
-            return {"loss": itc + lm, "itc": itc, "itm": torch.zeros(()), "lm": lm}
-        captions, pictures = hard_negatives(logits, batch["image"])
-        own = torch.arange(len(logits), device=logits.device)
-        pictures, captions = torch.cat([own, pictures, own]), torch.cat([own, own, captions])
-        itm = F.cross_entropy(self._fuse(image[pictures], tokens[captions]), (pictures == captions).long())
+        itc = itm = lm = torch.zeros((), device=image.device)
+        if self.alone:
+            with torch.no_grad():
+                logits = self.similarity(self.embed_image(image), self.embed_text(tokens)) / self.temperature()
+        else:
+            queries, lm = self._tell(image, tokens)
+            embedded = F.normalize(self.image_projection(queries), dim=-1)
+            logits = self.similarity(embedded, self.embed_text(tokens)) / self.temperature()
+            itc = soft_contrastive(logits, batch["image"], SMOOTHING)
+        if self.fusing:
+            captions, pictures = hard_negatives(logits, batch["image"])
+            own = torch.arange(len(logits), device=logits.device)
+            pictures, captions = torch.cat([own, pictures, own]), torch.cat([own, own, captions])
+            itm = F.cross_entropy(self._fuse(image[pictures], tokens[captions]), (pictures == captions).long())
         return {"loss": itc + itm + lm, "itc": itc, "itm": itm, "lm": lm}

@@ -25,7 +25,8 @@ class Recipe:
 
     Attributes
     ----------
-    batch_size : int, pairs a step.
+    batch_size : int, images a step.
+    captions : int, of each image in a step, drawn anew in every epoch.
     lr, weight_decay : float, Adam (AdamW where the decay is not 0).
     betas : tuple of float.
     warmup : float, share of all steps over which the rate rises linearly.
@@ -40,6 +41,7 @@ class Recipe:
     warmup: float = 0.0
     schedule: str = "constant"
     clip: float = 0.0
+    captions: int = 1
 
 
 @dataclass(frozen=True)
@@ -87,8 +89,9 @@ class RetrievalModel(nn.Module):
         """What encoding needs: the parameters and buffers, without the state that only training reads."""
         return self.state_dict()
 
-    def start_epoch(self, epoch: int) -> None:
-        """Called before each epoch, for schedules inside a loss."""
+    def start_epoch(self, epoch: int) -> bool | None:
+        """Called before each epoch, for schedules inside a loss; true where it is so different that the moments of
+        the optimisers, which still hold the gradients of what was learnt before, start anew."""
 
     def end_epoch(self) -> None:
         """Called after each epoch, before validation, for what is solved over the whole training split."""
@@ -146,6 +149,20 @@ class FusionModel(RetrievalModel):
 
 
 # ------------------------------------------------------------------------------------------------ losses
+
+
+def each_image(image: Tensor) -> tuple[Tensor, Tensor]:
+    """Pairs that show an image for the first time, and each pair's place among them: an image is encoded once.
+
+    Parameters
+    ----------
+    image : Tensor (B,), image of each pair; pairs of one image stand side by side, or count as several.
+
+    >>> each_image(torch.tensor([7, 7, 3]))
+    (tensor([0, 2]), tensor([0, 0, 1]))
+    """
+    new = torch.cat([image.new_ones(1, dtype=torch.bool), image[1:] != image[:-1]])
+    return new.nonzero()[:, 0], new.cumsum(0) - 1
 
 
 def same_image(image: Tensor) -> Tensor:

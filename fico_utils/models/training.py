@@ -1,8 +1,8 @@
 """One `fit` for every system; it knows none of them by name.
 
-An epoch shows every image once, with one of its captions drawn at random; five of ours are one of the originals', which
-go over all pairs. So two captions of one image never meet in a batch here; that they are no negatives of each other
-matters to whoever trains on batches of their own. Each epoch is a function of the weights, the optimiser and (seed,
+An epoch shows every image once, with one or a few of its captions drawn at random; the originals' go over all pairs. A
+picture is dearer to encode than a caption, so the recipes of some systems pair it with several (`Recipe.captions`);
+captions of one image are no negatives of each other. Each epoch is a function of the weights, the optimiser and (seed,
 epoch), so a run that was killed goes on where it stopped and ends with the same weights.
 """
 
@@ -88,11 +88,29 @@ def as_tensor(array: np.ndarray) -> Tensor:
     return made.float() if made.is_floating_point() else made.long()
 
 
-def draw_pairs(caption_image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """One caption of every image, in random order: (n_img,) int64 caption indices."""
+def draw_pairs(caption_image: np.ndarray, rng: np.random.Generator, captions: int = 1) -> np.ndarray:
+    """Some captions of every image: (n_pairs,) int64 caption indices, images in random order, theirs side by side.
+
+    Parameters
+    ----------
+    caption_image : ndarray (n_txt,) int64
+    rng : Generator
+    captions : int, drawn of each image; all of them where it has fewer.
+    """
     order = rng.permutation(len(caption_image))
-    _, first = np.unique(caption_image[order], return_index=True)
-    return rng.permutation(order[first])
+    order = order[np.argsort(caption_image[order], kind="stable")]
+    _, first, image = np.unique(caption_image[order], return_index=True, return_inverse=True)
+    kept = np.arange(len(order)) - first[image] < captions
+    place = np.argsort(rng.permutation(len(first)))
+    return order[kept][np.argsort(place[image[kept]], kind="stable")]
+
+
+def batches(caption_image: np.ndarray, recipe: Recipe, seed: int, epoch: int) -> list[np.ndarray]:
+    """The captions of each step of an epoch: those of `recipe.batch_size` images, the last step's of what is left."""
+    rng = np.random.default_rng([seed, epoch])
+    drawn = draw_pairs(caption_image, rng, recipe.captions)
+    starts = np.flatnonzero(np.diff(caption_image[drawn], prepend=-1))
+    return np.split(drawn, starts[:: recipe.batch_size][1:])
 
 
 # --------------------------------------------------------------------------------------------------- fit
@@ -177,17 +195,17 @@ def _epoch(
 ) -> dict[str, float]:
     """Mean loss terms of one pass over the images."""
     torch.manual_seed(int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0]))
-    captions = draw_pairs(train.caption_image, np.random.default_rng([seed, epoch]))
     recipe, sums = model.recipe, {}
-    model.train().start_epoch(epoch)
-    starts = range(0, len(captions), recipe.batch_size)
+    steps = batches(train.caption_image, recipe, seed, epoch)
+    if model.train().start_epoch(epoch):
+        for optimiser in optimisers:
+            optimiser.state.clear()
     optimiser, *adversary = optimisers
-    for number, start in enumerate(starts):
-        chosen = captions[start : start + recipe.batch_size]
-        if len(chosen) == 1 and number:
+    for number, chosen in enumerate(steps):
+        if number and len(np.unique(train.caption_image[chosen])) == 1:
             bar.update()
-            continue  # one pair alone has no negative, and no variance for a batch norm
-        factor = schedule(recipe, epoch * len(starts) + number, total)
+            continue  # one image alone has no negative, and no variance for a batch norm
+        factor = schedule(recipe, epoch * len(steps) + number, total)
         for group in (g for o in optimisers for g in o.param_groups):
             group["lr"] = group["base_lr"] * factor
         outputs = model(train.batch(model, chosen))
@@ -200,7 +218,7 @@ def _epoch(
         if not torch.isfinite(terms["loss"]):
             raise FloatingPointError(
                 f"the loss of {type(model).__name__} is {terms['loss'].item()} in epoch {epoch + 1}, "
-                f"batch {number + 1} (step {epoch * len(starts) + number + 1}); the last checkpoint is kept; "
+                f"batch {number + 1} (step {epoch * len(steps) + number + 1}); the last checkpoint is kept; "
                 "try a smaller learning rate"
             )
         optimiser.zero_grad(set_to_none=True)
@@ -212,7 +230,7 @@ def _epoch(
             sums[name] = sums.get(name, 0.0) + value.item()
         bar.update()
     model.end_epoch()
-    return {name: value / len(starts) for name, value in sums.items()}
+    return {name: value / len(steps) for name, value in sums.items()}
 
 
 def schedule(recipe: Recipe, step: int, total: int) -> float:

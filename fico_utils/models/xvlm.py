@@ -11,11 +11,13 @@ self-attention kept bidirectional.
 Scaled down: widths, depths, epochs, batch. The vision tower is a hybrid: a shallow ViT on the cells of a trained
 convolutional backbone, where the original has a Swin-B at 384 pixels; the mean of its tokens stands first, as there.
 Different on purpose: gradients are clipped, the rate falls as a cosine (theirs linearly), and attention has no dropout;
-the learning rate is that of training from scratch, 30 times the one of fine-tuning, which would
-move the temperature by a seventieth a step, so its logarithm is learnt; it is clamped to [0.001, 0.5] as in the
-original's pre-training (`original=True` leaves it free, as its fine-tuning does). Fine-tuning begins with encoders that
-know each other; here they learn alone first (`fusion_epoch`), for a head that reads states without meaning learns
-nothing from its negatives.
+the learning rate is that of training from scratch, and the temperature learns faster still (`Temperature`); it is
+clamped to [0.001, 0.5] as in the original's pre-training (`original=True` leaves it free, as its fine-tuning does).
+Each step pairs an image, encoded once, with three of its captions, which are no negatives of each other. The original
+asks of an image to be as near to each of its captions (`original=True`): where some say much and some hardly anything,
+as here, those that say nothing then come first in every picture's ranking. Fine-tuning begins with encoders that know
+each other; here they learn alone first (`fusion_epoch`), for a head that reads states without meaning learns nothing
+from its negatives.
 """
 
 from __future__ import annotations
@@ -34,11 +36,14 @@ from fico_utils.models.blocks import (
     FusionModel,
     Recipe,
     by_length,
+    contrastive,
+    each_image,
     hard_negatives,
     soft_contrastive,
     trim,
     word_mask,
 )
+from fico_utils.models.temperature import Temperature
 
 
 @dataclass(frozen=True)
@@ -54,7 +59,7 @@ class XvlmConfig:
     d_embed : int, width of the embeddings; 256 originally.
     dropout : float
     fusion_epoch : int, first epoch in which the fusion layers learn; the two encoders learn alone before it.
-    original : bool, the temperature is free.
+    original : bool, the temperature is free, and contrastive targets are shared by the captions of an image.
     """
 
     d_patch: int
@@ -136,7 +141,14 @@ class Xvlm(FusionModel):
 
     image_input, text_input = "patches", "tokens"
     recipe = Recipe(
-        batch_size=128, lr=1e-3, weight_decay=0.01, betas=(0.9, 0.98), warmup=0.1, schedule="cosine", clip=1.0
+        batch_size=64,
+        lr=1e-3,
+        weight_decay=0.01,
+        betas=(0.9, 0.98),
+        warmup=0.1,
+        schedule="cosine",
+        clip=1.0,
+        captions=3,
     )
     Config = XvlmConfig
 
@@ -165,17 +177,11 @@ class Xvlm(FusionModel):
         self.itm = nn.Sequential(
             nn.Linear(c.width, 2 * c.width), nn.LayerNorm(2 * c.width), nn.GELU(), nn.Linear(2 * c.width, 2)
         )
-        self.log_temperature = nn.Parameter(torch.tensor(math.log(0.07)))
+        self.temperature = Temperature() if c.original else Temperature(0.001, 0.5)
         self.start_epoch(0)
 
     def start_epoch(self, epoch: int) -> None:
         self.fusing = epoch >= self.config.fusion_epoch
-
-    @property
-    def temperature(self) -> Tensor:
-        """What cosines are divided by, scalar."""
-        temperature = self.log_temperature.exp()
-        return temperature if self.config.original else temperature.clamp(0.001, 0.5)
 
     def image_context(self, features: Tensor) -> Tensor:
         """Vision tokens (B, 1 + R, width) of patches, their mean first."""
@@ -225,9 +231,10 @@ class Xvlm(FusionModel):
         return self.itm(torch.cat(first)[back])
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        image, text = self.image_context(batch["patches"]), self.text_context(trim(batch["tokens"]))
-        logits = self.similarity(self.embed_image(image), self.embed_text(text)) / self.temperature
-        itc = soft_contrastive(logits, batch["image"])
+        first, place = each_image(batch["image"])
+        image, text = self.image_context(batch["patches"][first])[place], self.text_context(trim(batch["tokens"]))
+        logits = self.similarity(self.embed_image(image), self.embed_text(text)) / self.temperature()
+        itc = (soft_contrastive if self.config.original else contrastive)(logits, batch["image"])
         if not self.fusing:
             return {"loss": itc, "itc": itc, "itm": torch.zeros(())}
         captions, pictures = hard_negatives(logits, batch["image"], floor=1e-5)

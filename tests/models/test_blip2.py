@@ -60,14 +60,17 @@ def test_loss_falls_and_gradients_reach_every_parameter():
     assert set(terms) == {"loss", "itc", "itm", "lm"}
 
 
-def test_matching_waits_for_the_embeddings():
+def test_matching_waits_for_the_embeddings_and_then_begins_alone():
     model, data = make(fusion_epoch=1), batch()
-    for epoch, learns in ((0, False), (1, True)):
+    for epoch, learns in enumerate(({"itc", "lm"}, {"itm"}, {"itc", "itm", "lm"}, {"itc", "itm", "lm"})):
         model.start_epoch(epoch)
         model.zero_grad(set_to_none=True)
         terms = model.loss(data)
         terms["loss"].backward()
-        assert (model.itm.weight.grad is not None) == learns == (terms["itm"] > 0)
+        assert {n for n in ("itc", "itm", "lm") if terms[n] > 0} == learns
+        assert (model.itm.weight.grad is not None) == ("itm" in learns)
+        assert (model.text_projection.weight.grad is not None) == ("itc" in learns)
+        assert (model.word_bias.grad is not None) == ("lm" in learns)
         assert terms["loss"].item() == pytest.approx(sum(terms[n].item() for n in ("itc", "itm", "lm")), rel=1e-5)
 
 
@@ -97,7 +100,7 @@ def test_matching_fuses_each_pair_and_two_negatives_of_other_images(model, monke
 def test_contrastive_targets_are_soft_and_smoothed(model):
     data = batch()
     logits = model.similarity(model.encode_image(data["patches"]), model.encode_text(data["tokens"]))
-    logits = logits / model.temperature
+    logits = logits / model.temperature()
     same = (IMAGE[:, None] == IMAGE).float()
     targets = 0.9 * same / same.sum(1, keepdim=True) + 0.1 / B
     expected = -(targets * logits.log_softmax(1)).sum() / B - (targets * logits.log_softmax(0)).sum() / B
@@ -107,11 +110,11 @@ def test_contrastive_targets_are_soft_and_smoothed(model):
 def test_temperature_is_clamped_unless_original():
     for original, limits in ((False, (0.001, 0.5)), (True, (math.exp(-20), math.exp(5)))):
         model = make(original=original)
-        assert model.temperature.item() == pytest.approx(0.07)
+        assert model.temperature().item() == pytest.approx(0.07)
         with torch.no_grad():
             for value, limit in zip((-20.0, 5.0), limits, strict=True):
-                model.log_temperature.fill_(value)
-                assert model.temperature.item() == pytest.approx(limit)
+                model.temperature.log.fill_(value / model.temperature.SPEED)
+                assert model.temperature().item() == pytest.approx(limit)
 
 
 def test_feed_forward_layers_of_the_queries_start_as_copies():

@@ -203,8 +203,8 @@ def test_fusion_with_one_image_only_is_refused(system):
 
 
 @pytest.mark.parametrize("system", list(SYSTEMS))
-def test_a_pair_that_is_left_over_alone_takes_no_step(system, monkeypatch):
-    """With 5 images in batches of 4 the last batch holds one pair: no negative, and no variance for a batch norm."""
+def test_an_image_that_is_left_over_alone_takes_no_step(system, monkeypatch):
+    """With 5 images in batches of 4 the last batch holds one: no negative, and no variance for a batch norm."""
     model = made(system)
     monkeypatch.setattr(type(model), "recipe", dataclasses.replace(model.recipe, batch_size=4))
     sizes, batch = [], training.Inputs.batch
@@ -212,9 +212,33 @@ def test_a_pair_that_is_left_over_alone_takes_no_step(system, monkeypatch):
         training.Inputs, "batch", lambda self, m, captions: sizes.append(len(captions)) or batch(self, m, captions)
     )
     log = training.fit(model, cells(5), seed=0, epochs=2, validate=lambda _: 0.0)
-    assert sizes == [4, 4]
+    assert sizes == 2 * [4 * min(model.recipe.captions, 2)]  # an image has two captions
     assert all(np.isfinite(list(row.values())).all() for row in log)
     assert finite(model)
+
+
+# ---------------------------------------------------------------------------------------------- another loss
+
+
+class Changing(Ucch):
+    """UCCH that says at one epoch that its loss became another."""
+
+    recipe = Recipe(batch_size=4, lr=1e-3)
+    changes = 99
+
+    def start_epoch(self, epoch: int) -> bool:
+        super().start_epoch(epoch)
+        return epoch == self.changes
+
+
+@pytest.mark.parametrize(("changes", "counted"), [(99, 3), (2, 1), (1, 2)])
+def test_moments_start_anew_where_the_loss_becomes_another(tmp_path, changes, counted):
+    torch.manual_seed(0)
+    model = Changing(UcchConfig(D, D, n_images=N_IMG, bits=8, hidden=10, n_keys=6))
+    model.changes = changes
+    training.fit(model, vectors(), seed=0, epochs=3, validate=lambda _: 0.0, folder=tmp_path)
+    steps = {float(a) for n, a in read_arrays(tmp_path / "last.safetensors").items() if n.endswith(".step")}
+    assert steps == {counted * -(-N_IMG // 4)}
 
 
 # ------------------------------------------------------------------------------------------- a loss of NaN

@@ -137,9 +137,9 @@ def test_beit3_temperature_is_clamped_unless_original():
     for original, same in ((False, True), (True, False)):
         model = make("beit3", original=original).eval()
         with torch.no_grad():
-            model.logit_scale.fill_(math.log(100))
+            model.temperature.log.fill_(math.log(1 / 100) / model.temperature.SPEED)
             at_limit = model.loss(data)["loss"]
-            model.logit_scale.fill_(math.log(500))
+            model.temperature.log.fill_(math.log(1 / 500) / model.temperature.SPEED)
             assert torch.allclose(model.loss(data)["loss"], at_limit) is same
 
 

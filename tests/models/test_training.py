@@ -40,6 +40,20 @@ def test_every_image_is_drawn_once_an_epoch():
     assert not np.array_equal(drawn, training.draw_pairs(data.caption_image, np.random.default_rng(2)))
 
 
+def test_some_captions_of_every_image_are_drawn_side_by_side():
+    caption_image = np.repeat(np.arange(40), np.tile([1, 2, 5, 7], 10))
+    drawn = training.draw_pairs(caption_image, np.random.default_rng(0), 3)
+    images = caption_image[drawn]
+    assert len(np.unique(drawn)) == len(drawn)
+    assert np.array_equal(np.bincount(images), np.tile([1, 2, 3, 3], 10))
+    assert (np.diff(images) != 0).sum() == 39
+    assert not np.array_equal(images[np.sort(np.unique(images, return_index=True)[1])], np.arange(40))
+    recipe = Recipe(batch_size=16, lr=1e-3, captions=3)
+    steps = training.batches(caption_image, recipe, 0, 0)
+    assert [len(np.unique(caption_image[s])) for s in steps] == [16, 16, 8]
+    assert sorted(np.concatenate(steps)) == sorted(training.draw_pairs(caption_image, np.random.default_rng([0, 0]), 3))
+
+
 def test_a_killed_training_goes_on_and_ends_the_same(tmp_path):
     whole, resumed = model(), model()
     log = training.fit(whole, pairs(), seed=3, epochs=4, validate=first_weight)

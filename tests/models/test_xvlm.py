@@ -104,21 +104,31 @@ def test_matching_fuses_each_pair_and_two_negatives_of_other_images(model, monke
     assert itm.item() == pytest.approx(F.cross_entropy(logits, labels).item(), rel=1e-5)
 
 
-def test_contrastive_term_is_soft_contrastive_of_the_cosines(model):
-    data = batch()
+@pytest.mark.parametrize("original", [False, True])
+def test_contrastive_term_leaves_out_captions_of_one_image_or_shares_the_target_among_them(original):
+    model, data = make(original=original), batch()
     cosines = model.similarity(model.encode_image(data["patches"]), model.encode_text(data["tokens"]))
-    expected = slow_soft_contrastive(cosines / 0.07, IMAGE, 0.0)
+    if original:
+        expected = slow_soft_contrastive(cosines / 0.07, IMAGE, 0.0)
+    else:
+        others = [[j for j in range(B) if j == i or IMAGE[j] != IMAGE[i]] for i in range(B)]
+        sides = [
+            (x[i, own].logsumexp(0) - x[i, i])
+            for x in (cosines / 0.07, cosines.T / 0.07)
+            for i, own in enumerate(others)
+        ]
+        expected = sum(sides).item() / (2 * B)
     assert model.loss(data)["itc"].item() == pytest.approx(expected, rel=1e-4)
 
 
 def test_temperature_is_clamped_unless_original():
     for original, limits in ((False, (0.001, 0.5)), (True, (math.exp(-20), math.exp(5)))):
         model = make(original=original)
-        assert model.temperature.item() == pytest.approx(0.07)
+        assert model.temperature().item() == pytest.approx(0.07)
         with torch.no_grad():
             for value, limit in zip((-20.0, 5.0), limits, strict=True):
-                model.log_temperature.fill_(value)
-                assert model.temperature.item() == pytest.approx(limit)
+                model.temperature.log.fill_(value / model.temperature.SPEED)
+                assert model.temperature().item() == pytest.approx(limit)
 
 
 # -------------------------------------------------------------------------------------------- dual encoder
