@@ -116,14 +116,18 @@ def contents(run: Run, names: Sequence[str]) -> str:
         [
             f"# Weights trained by profile {run.profile}, seed {run.seed}",
             "",
-            f"Minutes are of one training with its validation, on {run['threads']} CPU threads; all that are listed "
-            f"took {spent / 3600:.1f} hours. Validation is the mean of R@1, R@5 and R@10 of both directions, of "
+            f"Minutes are of one training with its validation, on {_threads(run)}; together "
+            f"{spent / 60:.0f}. Validation is the mean of R@1, R@5 and R@10 of both directions, of "
             f"Query2Label the micro F1 of its labels. A card says the rest.",
             "",
             *lines,
             "",
         ]
     )
+
+
+def _threads(run: Run) -> str:
+    return "1 CPU thread" if run["threads"] == 1 else f"{run['threads']} CPU threads"
 
 
 def commit() -> str:
@@ -204,7 +208,7 @@ def _facts(run: Run, name: str, path: Path, header: dict[str, Any], log: list[di
         best = max(log, key=lambda row: row["score"])  # the first of equals, as training keeps it
         minutes = sum(row["seconds"] for row in log) / 60
         facts["training"] = (
-            f"{len(log)} epochs, {minutes:.1f} minutes with validation, {run['threads']} CPU threads; "
+            f"{len(log)} epochs, {minutes:.1f} minutes with validation, {_threads(run)}; "
             f"loss {log[0]['loss']:.4g} in the first epoch, {log[-1]['loss']:.4g} in the last"
         )
         measure = "mean of R@1, R@5 and R@10, both directions" if "system" in settings else "micro F1 of the labels"

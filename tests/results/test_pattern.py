@@ -22,17 +22,18 @@ DUAL, CROSSED = ("blip2_nf", "beit3", "xvlm_nf"), ("blip2", "xvlm")
 FG = ("imram", "vsrn", "scan")
 CG = ("adv_2048", "adv_64", "ucch", "dadh")
 
-#: Rows that nobody has scored yet: 125 million pairs of 36 regions and a dozen words, 10 and 25 minutes of two cores.
-UNMEASURED = {("imram", "picto_diverse"), ("scan", "picto_diverse")}
-#: What the training logs say of rows that are not where the paper has them; a guess is called one.
-HEAD = "the fusion head has seen the corpus four or five times and its loss still falls, or has hardly left chance"
-FEW = "six passes where the original takes thirty, and the captioning loss weighs most"
-TOWERS = "seven to twelve passes from nothing, where the originals are pre-trained; a guess: too few passes"
-FRAGMENTS = "behind SCAN and IMRAM; not explained, a guess: fragments that meet one by one need fewer scenes"
-LEAD_CG = {"vsrn": FEW}
-LEAD_FG = dict.fromkeys((("blip2_nf", "picto_people"), ("xvlm_nf", "picto_people")), FRAGMENTS)
-FUSION = dict.fromkeys(("blip2", ("xvlm", "picto_people"), ("xvlm", "picto_diverse", "t2i")), HEAD)
-SHORT = dict.fromkeys(("blip2", "blip2_nf", "xvlm", "xvlm_nf", ("beit3", "picto_diverse")), TOWERS) | {"vsrn": FEW}
+#: What is known of rows that are not where the paper has them, from their logs and from trials; a guess is called one.
+HEAD = "the fusion head has seen too few pairs: behind its towers on training pictures too, and its loss still falls"
+FEW = "ten passes where the original takes thirty; a guess: too few"
+TOWERS = "twelve to sixteen passes from nothing, where the originals are pre-trained; a guess: too few passes"
+NARROW = "an eighth of the original's width and ten passes from nothing, where the original is pre-trained"
+LEAD_FG = {("blip2_nf", "picto_people"): NARROW, ("blip2_nf", "picto_diverse", "i2t"): NARROW}
+FUSION = {("blip2", "picto_people"): HEAD, ("xvlm", "picto_people"): HEAD} | {
+    (s, "picto_diverse", "t2i"): HEAD for s in CROSSED
+}
+SHORT = {"blip2_nf": NARROW, "blip2": HEAD, ("vsrn", "picto_diverse"): FEW} | {
+    (s, "picto_diverse"): TOWERS for s in ("beit3", "xvlm", "xvlm_nf")
+}
 
 
 def cases(systems, places, late):
@@ -46,17 +47,10 @@ def cases(systems, places, late):
     for system, place in itertools.product(systems, places):
         place = (place,) if isinstance(place, str) else place
         case = (system, *place)
-        if case[:2] in UNMEASURED:
-            continue
         reason = next((late[key] for key in (case, case[:2], system) if key in late), None)
         marks = [pytest.mark.xfail(reason=reason, strict=True)] if reason else []
         found.append(pytest.param(*case, marks=marks))
     return found
-
-
-def measured(systems, corpus):
-    """The systems that were scored on a corpus."""
-    return [s for s in systems if (s, corpus) not in UNMEASURED]
 
 
 class Score(NamedTuple):
@@ -84,17 +78,13 @@ def ahead(first: Score, second: Score) -> bool:
     return first.value > second.value or first.high >= second.low
 
 
-def test_all_rows_are_measured_but_those_that_are_named(score):
-    for corpus, direction in PLACES:
-        for system in registry.SYSTEMS:
-            if (system, corpus) in UNMEASURED:
-                with pytest.raises(KeyError):
-                    score(system, corpus, direction)
-            else:
-                assert 0 <= score(system, corpus, direction).value <= 1
+@pytest.mark.parametrize(("corpus", "direction"), PLACES)
+def test_all_rows_are_measured(score, corpus, direction):
+    for system in registry.SYSTEMS:
+        assert 0 <= score(system, corpus, direction).value <= 1
 
 
-@pytest.mark.parametrize(("system", "corpus", "direction"), cases((*DUAL, *CROSSED, *FG), PLACES, LEAD_CG))
+@pytest.mark.parametrize(("system", "corpus", "direction"), cases((*DUAL, *CROSSED, *FG), PLACES, {}))
 def test_fine_grained_systems_lead_coarse_grained_ones_at_the_first_rank(score, system, corpus, direction):
     for coarse in CG:
         assert ahead(score(system, corpus, direction), score(coarse, corpus, direction)), coarse
@@ -102,7 +92,7 @@ def test_fine_grained_systems_lead_coarse_grained_ones_at_the_first_rank(score, 
 
 @pytest.mark.parametrize(("system", "corpus", "direction"), cases(DUAL, PLACES, LEAD_FG))
 def test_pre_trained_dual_encoders_lead_traditional_fine_grained_systems(score, system, corpus, direction):
-    for traditional in measured(FG, corpus):
+    for traditional in FG:
         assert ahead(score(system, corpus, direction), score(traditional, corpus, direction)), traditional
 
 
@@ -113,9 +103,9 @@ def test_fusion_adds_to_its_dual_encoder_and_not_without_limit(score, system, co
     assert fused.value - dual.value < 0.25
 
 
-@pytest.mark.parametrize("direction", DIRECTIONS)
-def test_iterated_matching_is_not_behind_one_step_of_attention(score, direction):
-    assert ahead(score("imram", "picto_people", direction), score("scan", "picto_people", direction))
+@pytest.mark.parametrize(("corpus", "direction"), PLACES)
+def test_iterated_matching_is_not_behind_one_step_of_attention(score, corpus, direction):
+    assert ahead(score("imram", corpus, direction), score("scan", corpus, direction))
 
 
 @pytest.mark.parametrize(("corpus", "direction"), PLACES)
@@ -132,12 +122,16 @@ def test_label_codes_find_no_single_item_and_the_right_kind(score, corpus, direc
     assert all(ahead(of_kind["dadh"], other) for other in of_kind.values())
 
 
-@pytest.mark.parametrize("direction", DIRECTIONS)
-def test_coarse_grained_systems_lead_whole_rankings_and_pre_trained_ones_the_first_ten(score, direction):
-    rows = measured(registry.SYSTEMS, "picto_diverse")
-    whole = {s: score(s, "picto_diverse", direction, "map", "N").value for s in rows if s not in CROSSED}
-    ten = {s: score(s, "picto_diverse", direction, "map", "10").value for s in rows}
+def test_a_coarse_grained_system_leads_whole_rankings_of_captions(score):
+    """From pictures only: from captions BEiT-3 leads, in the paper (60.7 against UCCH's 60.2 on MS-COCO) and here."""
+    ranked = [s for s in registry.SYSTEMS if s not in CROSSED]
+    whole = {s: score(s, "picto_diverse", "i2t", "map", "N").value for s in ranked}
     assert max(whole, key=whole.get) in CG
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_a_pre_trained_system_leads_the_first_ten(score, direction):
+    ten = {s: score(s, "picto_diverse", direction, "map", "10").value for s in registry.SYSTEMS}
     assert max(ten, key=ten.get) in (*DUAL, *CROSSED)
 
 
