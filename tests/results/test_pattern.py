@@ -27,6 +27,7 @@ HEAD = "the fusion head has seen too few pairs: behind its towers on training pi
 FEW = "ten passes where the original takes thirty; a guess: too few"
 TOWERS = "twelve to sixteen passes from nothing, where the originals are pre-trained; a guess: too few passes"
 NARROW = "an eighth of the original's width and ten passes from nothing, where the original is pre-trained"
+CAPTIONS = "BEiT-3 leads from captions, as in the paper (60.7, UCCH 60.2); untried: choosing DADH's checkpoint by mAP"
 LEAD_FG = {("blip2_nf", "picto_people"): NARROW, ("blip2_nf", "picto_diverse", "i2t"): NARROW}
 FUSION = {("blip2", "picto_people"): HEAD, ("xvlm", "picto_people"): HEAD} | {
     (s, "picto_diverse", "t2i"): HEAD for s in CROSSED
@@ -122,10 +123,13 @@ def test_label_codes_find_no_single_item_and_the_right_kind(score, corpus, direc
     assert all(ahead(of_kind["dadh"], other) for other in of_kind.values())
 
 
-def test_a_coarse_grained_system_leads_whole_rankings_of_captions(score):
-    """From pictures only: from captions BEiT-3 leads, in the paper (60.7 against UCCH's 60.2 on MS-COCO) and here."""
+@pytest.mark.parametrize(
+    "direction",
+    ["i2t", pytest.param("t2i", marks=pytest.mark.xfail(reason=CAPTIONS, strict=True))],
+)
+def test_a_coarse_grained_system_leads_whole_rankings(score, direction):
     ranked = [s for s in registry.SYSTEMS if s not in CROSSED]
-    whole = {s: score(s, "picto_diverse", "i2t", "map", "N").value for s in ranked}
+    whole = {s: score(s, "picto_diverse", direction, "map", "N").value for s in ranked}
     assert max(whole, key=whole.get) in CG
 
 
