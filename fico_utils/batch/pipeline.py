@@ -41,7 +41,7 @@ def _of(folder: str, *families: str) -> tuple[str, ...]:
 
 _PREPARED = ("features/*", "models/backbone*", "models/patch_backbone*", "models/doc2vec*", "models/query2label*")
 #: What notebook 06 draws, the paper's figures and ours.
-_DRAWN = ("fig3", "fig4", "chance_corrected", "tie_gap", "ranking_*", "gallery", "pareto")
+_DRAWN = ("fig3", "fig4", "chance_corrected", "tie_gap", "ranking_*", "gallery", "pareto*")
 _FINE = _of("models", "vlp", "fg") + _of("embeddings", "vlp", "fg")
 _HASHED = _of("models", "cg") + _of("embeddings", "cg")
 

@@ -12,7 +12,7 @@ from fico_utils.costs.clock import measure, row
 from fico_utils.costs.encoding import encoding_rows
 from fico_utils.costs.gallery import Growing, gallery_rows
 from fico_utils.costs.pairwise import Pairwise, again, attending, pairwise, scorer
-from fico_utils.costs.pareto import deploy, front
+from fico_utils.costs.pareto import deploy, front, screens
 from fico_utils.costs.screen import Screen
 from fico_utils.costs.search import growing, search_rows, search_sweep
 from fico_utils.costs.setups import setup_rows
@@ -44,6 +44,7 @@ __all__ = [
     "query_time",
     "row",
     "scorer",
+    "screens",
     "search_rows",
     "search_sweep",
     "setup_rows",

@@ -97,6 +97,46 @@ class Answer:
         return self.text
 
 
+@dataclass(frozen=True)
+class Screened:
+    """A screen beside its second step alone.
+
+    Attributes
+    ----------
+    setup, first, second : str, ids: the screen, what chooses candidates, what reads them again.
+    k : int, candidates handed on.
+    kept : float, the screen's recall over that of the second step alone; NaN where that finds nothing.
+    faster : float, how many times as fast the screen is.
+    """
+
+    setup: str
+    first: str
+    second: str
+    k: int
+    kept: float
+    faster: float
+
+
+def screens(rows: Iterable[Mapping[str, Any]], n_items: int, recall: str = "recall_t2i@1") -> list[Screened]:
+    """What every screen keeps and saves among `n_items`, where its second step was also measured alone, exhaustively.
+
+    Parameters
+    ----------
+    rows, recall : of `deploy`.
+    n_items : int, a size that was measured.
+    """
+    at = {setup: sizes[n_items] for setup, sizes in _measured(rows, recall).items() if n_items in sizes}
+    found = []
+    for setup, (seconds, _, hits) in at.items():
+        first, _, rest = setup.partition("+")
+        second, _, k = rest.partition("@")
+        alone = at.get(second) or at.get(f"{second}+flat_ip")
+        if k and alone:
+            kept = hits / alone[2] if alone[2] else float("nan")
+            found.append(Screened(setup, first, second, int(k), kept, alone[0] / seconds))
+    return found
+
+
 def deploy(
     rows: Iterable[Mapping[str, Any]],
     n_items: int,

@@ -1,6 +1,7 @@
-"""The results tables of the READMEs, made from the committed tables: `python -m fico_utils.display.readme`.
+"""The tables of the READMEs, made from the committed ones: `python -m fico_utils.display.readme`.
 
-A table stands between ``<!-- results PROFILE CORPUS ... -->`` and ``<!-- /results -->``.
+What was found stands between ``<!-- results PROFILE CORPUS ... -->`` and ``<!-- /results -->``, what it costs between
+``<!-- costs PROFILE CORPUS -->`` and ``<!-- /costs -->``.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from pathlib import Path
 import pandas as pd
 
 from fico_utils import registry
+from fico_utils.costs.pareto import screens
+from fico_utils.costs.setups import setup_name
 from fico_utils.display.rows import SHIPPED, as_shipped
 from fico_utils.errors import InputError
 from fico_utils.results import store
@@ -24,7 +27,9 @@ COLUMNS = {
     ("i2t", "map", "10"): "i2t mAP@10",
     ("i2t", "map", "N"): "i2t mAP@N",
 }
-MARKS = re.compile(r"(<!-- results (\w+)((?: \w+)+) -->\n).*?(<!-- /results -->)", re.DOTALL)
+MARKS = re.compile(r"(<!-- (results|costs) (\w+)((?: \w+)+) -->\n).*?(<!-- /\2 -->)", re.DOTALL)
+#: Images and captions that Table 5 counts, and how an extrapolated value begins.
+MILLION, ABOUT = (1_000_000, 5_000_000), "≈ "
 #: Files that hold such tables.
 READMES = (PROJECT / "README.md", PROJECT / "figures" / "README.md")
 
@@ -58,8 +63,60 @@ def _cell(rows: pd.DataFrame, key: tuple[str, ...]) -> str:
     return f"{100 * row['value']:.1f}" + (f" ± {half:.1f}" if pd.notna(half) else "")
 
 
+def costs_table(costs: pd.DataFrame, corpus: str) -> str:
+    """What our systems cost, and what they find for it among the most scenes that were searched, as a GitHub table.
+
+    Below the systems, the fastest screen that keeps 99 % of its second step's R@1 in a fifth of the time, if any does.
+    """
+    mine = costs[(costs["source"] != "paper") & (costs["corpus"] == corpus)]
+    grown = mine[(mine["phase"] == "gallery") & (mine["quantity"] == "recall_t2i@1")]
+    small, large = (int(n) for n in (grown["scale_img"].min(), grown["scale_img"].max()))
+    heads = [
+        "encoding 1M images<br>and 5M captions, s", "their size<br>on disk, GiB",
+        f"a query among<br>{large:,} images, ms", *(f"t2i R@1<br>among {n:,}" for n in (small, large)),
+    ]  # fmt: skip
+    index = ["phase", "quantity", "system", "scale_img"]
+    rows = mine.drop_duplicates(index).set_index(index).sort_index()
+
+    def cell(places: Sequence[tuple[str, str, str, int]], factor: float, digits: int) -> str:
+        """The first of some cells that has a value."""
+        for place in places:
+            if place in rows.index and pd.notna(rows.loc[place, "value"]):
+                row = rows.loc[place]
+                about = ABOUT if row["status"] == "extrapolated" and place[0] != "store" else ""
+                value = factor * row["value"]
+                return f"{about}{value:,.{digits if value < 100 else 0}f}"
+        return "–"
+
+    def line(name: str, system: str, alone: Sequence[str]) -> str:
+        sizes = [f"{kind}_bytes" for kind in ("packed", "embedding", "feature")]
+        stored = [rows["value"].get(("store", kind, system, MILLION[0])) for kind in sizes]
+        packed, *whole = (0.0 if v is None or pd.isna(v) else v for v in stored)
+        size = packed or sum(whole)
+        waits = [("deploy", "seconds_per_query", setup, large) for setup in alone]
+        waits.append(("attention", "seconds_per_query", system, large))
+        found = [cell([("gallery", "recall_t2i@1", system, n)], 100, 1) for n in (small, large)]
+        encoding = cell([("encode", "seconds", system, MILLION[0])], 1, 0)
+        return "| " + " | ".join([name, encoding, f"{size / 2**30:,.2f}", cell(waits, 1e3, 2), *found]) + " |"
+
+    lines = ["| " + " | ".join(["", *heads]) + " |", "| --- |" + " ---: |" * len(heads)]
+    for s in registry.systems():
+        if s in set(mine["system"]):
+            lines.append(line(registry.system(s).name, s, (s, f"{s}+flat_ip", f"{s}+binary_flat_counting")))
+    good = [c for c in screens(mine.to_dict("records"), large) if c.kept >= 0.99 and c.faster >= 5]
+    if good:
+        best = max(good, key=lambda c: c.faster).setup
+        found = [cell([("deploy", "recall_t2i@1", best, n)], 100, 1) for n in (small, large)]
+        waits = cell([("deploy", "seconds_per_query", best, large)], 1e3, 2)
+        lines.append("| " + " | ".join([f"*{setup_name(best)}*", "both", "both", waits, *found]) + " |")
+    if "perfect" in set(grown["system"]):
+        found = [cell([("gallery", "recall_t2i@1", "perfect", n)], 100, 1) for n in (small, large)]
+        lines.append("| " + " | ".join(["*Perfect retriever*", "", "", "", *found]) + " |")
+    return "\n".join(lines)
+
+
 def refreshed(text: str, folder: Path = PROJECT / "figures") -> str:
-    """The text of a README whose results tables, between their marks, are those of ``<folder>/<profile>/metrics.csv``.
+    """The text of a README whose tables, between their marks, are those of ``<folder>/<profile>/``.
 
     Raises
     ------
@@ -70,14 +127,18 @@ def refreshed(text: str, folder: Path = PROJECT / "figures") -> str:
         raise InputError("no <!-- results PROFILE CORPUS --> ... <!-- /results --> marks in this README; put them back")
 
     def table(found: re.Match[str]) -> str:
-        metrics = store.load(folder / found[2], "metrics")
-        return found[1] + results_table(metrics, found[3].split()) + "\n" + found[4]
+        start, kind, profile, corpora, end = found.groups()
+        if kind == "costs":
+            made = costs_table(store.load(folder / profile, "costs"), corpora.split()[0])
+        else:
+            made = results_table(store.load(folder / profile, "metrics"), corpora.split())
+        return f"{start}{made}\n{end}"
 
     return MARKS.sub(table, text)
 
 
 def main() -> None:
-    """Write the results tables of the committed renditions into the READMEs."""
+    """Write the tables of the committed renditions into the READMEs."""
     for readme in READMES:
         write_text(readme, refreshed(readme.read_text(encoding="utf-8")))
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fico_utils.costs.clock import row
-from fico_utils.costs.pareto import deploy, front
+from fico_utils.costs.pareto import deploy, front, screens
 from fico_utils.errors import InputError
 
 
@@ -130,3 +130,21 @@ def test_every_pair_of_choices_is_in_order():
     choices = deploy(ROWS, 10_000, memory_bytes=1e7).choices
     for a, b in itertools.pairwise(choices):
         assert (a.fits, a.recall) >= (b.fits, b.recall)
+
+
+# -------------------------------------------------------------------------------------------------- screens
+
+
+def test_a_screen_stands_beside_its_second_step_alone():
+    (one,) = screens(ROWS, 2000)
+    assert (one.setup, one.first, one.second, one.k) == ("ucch+beit3@100", "ucch", "beit3", 100)
+    assert one.kept == pytest.approx(0.43 / 0.48)
+    assert one.faster == pytest.approx((1e-5 + 2e-4) / (2e-5 + 2e-5))
+
+
+def test_cross_attention_alone_is_the_system_itself_and_what_was_not_measured_alone_is_left_out():
+    scan = measured("scan", [1000], [1.0], 9000, [0.0]) + measured("ucch+scan@10", [1000], [0.1], 9008, [0.1])
+    (one,) = screens([*scan, *measured("ucch+imram@10", [1000], [0.1], 9008, [0.1])], 1000)
+    assert (one.second, one.faster) == ("scan", pytest.approx(10))
+    assert np.isnan(one.kept)
+    assert screens(ROWS, 3000) == []

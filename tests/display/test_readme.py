@@ -1,0 +1,69 @@
+"""The costs table of the README on rows made by hand."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from fico_utils.costs.clock import row
+from fico_utils.display.readme import costs_table, refreshed
+
+LARGE = 100_000
+
+
+def rows(kept: float, faster: float) -> pd.DataFrame:
+    """Costs of two systems and of a screen that keeps and saves as much as is said."""
+    place, million = {"corpus": "picto_diverse"}, {"scale_img": 1_000_000, "scale_txt": 5_000_000}
+    made = [
+        row("encode", "seconds", 21.4, system="ucch", **million, **place),
+        row("encode", "seconds", 451.0, status="extrapolated", system="scan", **million, **place),
+        row("store", "packed_bytes", 2**30 / 4, unit="B", system="ucch", **million, **place),
+        row("store", "embedding_bytes", 2**30 / 2, unit="B", system="ucch", **million, **place),
+        row("store", "embedding_bytes", 0.0, unit="B", system="scan", **million, **place),
+        row("store", "feature_bytes", 105 * 2.0**30, unit="B", system="scan", **million, **place),
+    ]
+    for n, found in ((1000, 0.6), (LARGE, 0.2)):
+        at = {"scale_img": n, "scale_txt": 200, **place}
+        for system, share in (("scan", 1.0), ("ucch", 0.1), ("perfect", 0.9)):
+            source = "perfect" if system == "perfect" else "ours"
+            made.append(row("gallery", "recall_t2i@1", share * found, unit="", system=system, source=source, **at))
+        for setup, share, seconds in (
+            ("scan", 1.0, 0.4),
+            ("ucch+binary_flat_counting", 0.1, 5e-5),
+            ("ucch+scan@10", kept, 0.4 / faster),
+        ):
+            made += [
+                row("deploy", "recall_t2i@1", share * found, unit="", system=setup, **at),
+                row("deploy", "seconds_per_query", seconds, system=setup, **at),
+                row("deploy", "item_bytes", 8.0, unit="B", system=setup, **at),
+            ]
+    return pd.DataFrame(made)
+
+
+def test_a_system_stands_with_its_time_size_wait_and_recall():
+    lines = costs_table(rows(1.0, 10.0), "picto_diverse").splitlines()
+    assert "among 1,000" in lines[0]
+    assert f"among {LARGE:,}" in lines[0]
+    assert "| SCAN | ≈ 451 | 105.00 | 400 | 60.0 | 20.0 |" in lines
+    assert "| UCCH | 21 | 0.25 | 0.05 | 6.0 | 2.0 |" in lines
+    assert "| *UCCH, then SCAN for 10* | both | both | 40.00 | 60.0 | 20.0 |" in lines
+    assert "| *Perfect retriever* |  |  |  | 54.0 | 18.0 |" in lines
+    assert len({line.count("|") for line in lines}) == 1
+
+
+@pytest.mark.parametrize(("kept", "faster"), [(0.98, 10.0), (1.0, 4.9)])
+def test_a_screen_that_loses_too_much_or_saves_too_little_is_not_shown(kept, faster):
+    assert "then" not in costs_table(rows(kept, faster), "picto_diverse")
+
+
+def test_the_table_comes_between_its_marks(tmp_path):
+    text = "a\n<!-- costs standard picto_diverse -->\nold\n<!-- /costs -->\nb\n"
+    (tmp_path / "standard").mkdir()
+    rows(1.0, 10.0).assign(profile="standard", run="standard-s0").to_csv(
+        tmp_path / "standard" / "costs.csv", index=False
+    )
+    new = refreshed(text, tmp_path)
+    assert "old" not in new
+    assert "| SCAN |" in new
+    assert new.startswith("a\n<!-- costs standard picto_diverse -->\n|")
+    assert new.endswith("|\n<!-- /costs -->\nb\n")
