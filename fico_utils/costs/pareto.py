@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from fico_utils import registry
 from fico_utils.costs.growth import fit
 from fico_utils.costs.setups import setup_name
 from fico_utils.errors import InputError
@@ -97,6 +98,19 @@ class Answer:
         return self.text
 
 
+def parts(setup: str) -> tuple[str, str, str, int]:
+    """Ids of the system that searches first, its index and the system that reads again, and how many it reads.
+
+    >>> parts("ucch+beit3@100"), parts("beit3+hnsw_flat"), parts("scan")
+    (('ucch', '', 'beit3', 100), ('beit3', 'hnsw_flat', '', 0), ('scan', '', '', 0))
+    """
+    first, _, rest = setup.partition("+")
+    if not rest or rest in registry.INDEXES:
+        return first, rest, "", 0
+    second, _, depth = rest.partition("@")
+    return first, "", second, int(depth)
+
+
 @dataclass(frozen=True)
 class Screened:
     """A screen beside its second step alone.
@@ -128,12 +142,11 @@ def screens(rows: Iterable[Mapping[str, Any]], n_items: int, recall: str = "reca
     at = {setup: sizes[n_items] for setup, sizes in _measured(rows, recall).items() if n_items in sizes}
     found = []
     for setup, (seconds, _, hits) in at.items():
-        first, _, rest = setup.partition("+")
-        second, _, k = rest.partition("@")
+        first, _, second, k = parts(setup)
         alone = at.get(second) or at.get(f"{second}+flat_ip")
-        if k and alone:
+        if alone:
             kept = hits / alone[2] if alone[2] else float("nan")
-            found.append(Screened(setup, first, second, int(k), kept, alone[0] / seconds))
+            found.append(Screened(setup, first, second, k, kept, alone[0] / seconds))
     return found
 
 

@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from fico_utils import registry
-from fico_utils.costs.pareto import front
+from fico_utils.costs.pareto import front, parts
 from fico_utils.costs.setups import setup_name
 from fico_utils.display.picture import COLUMN, INK, MM, QUIET, Picture, style
 from fico_utils.display.rows import one_run
@@ -187,11 +187,8 @@ def pareto(costs: pd.DataFrame, size: int | None = None, recall: str = "recall_t
 
 def _parts(setup: str) -> tuple[registry.System, str, registry.System | None, int]:
     """The system that searches first, its index, the system that reads again, and how deep."""
-    first, _, rest = setup.partition("+")
-    if rest in registry.INDEXES or not rest:
-        return registry.system(first), rest, None, 0
-    second, _, depth = rest.partition("@")
-    return registry.system(first), "", registry.system(second), int(depth)
+    first, index, second, depth = parts(setup)
+    return registry.system(first), index, registry.system(second) if second else None, depth
 
 
 def _named(setups, best) -> set[tuple[str, str]]:

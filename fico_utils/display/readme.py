@@ -15,6 +15,7 @@ import pandas as pd
 from fico_utils import registry
 from fico_utils.costs.pareto import screens
 from fico_utils.costs.setups import setup_name
+from fico_utils.display.cost_tables import MILLION
 from fico_utils.display.rows import SHIPPED, as_shipped
 from fico_utils.errors import InputError
 from fico_utils.results import store
@@ -28,8 +29,8 @@ COLUMNS = {
     ("i2t", "map", "N"): "i2t mAP@N",
 }
 MARKS = re.compile(r"(<!-- (results|costs) (\w+)((?: \w+)+) -->\n).*?(<!-- /\2 -->)", re.DOTALL)
-#: Images and captions that Table 5 counts, and how an extrapolated value begins.
-MILLION, ABOUT = (1_000_000, 5_000_000), "≈ "
+#: How an extrapolated value begins.
+ABOUT = "≈ "
 #: Files that hold such tables.
 READMES = (PROJECT / "README.md", PROJECT / "figures" / "README.md")
 
@@ -42,7 +43,7 @@ def results_table(metrics: pd.DataFrame, corpora: Sequence[str]) -> str:
     mine = metrics[(metrics["source"] != "paper") & (metrics["profile"] != "paper") & metrics["corpus"].isin(corpora)]
     systems = [s for s in registry.systems() if s in set(mine["system"])]
     heads = [f"{registry.corpus(c).name}<br>{name}" for c in corpora for name in COLUMNS.values()]
-    lines = ["| " + " | ".join(["", *heads]) + " |", "| --- |" + " ---: |" * len(heads)]
+    lines = _head(heads)
     index = ["system", "corpus", "direction", "metric", "k"]
     rows = mine.drop_duplicates(index).set_index(index).sort_index()
     shipped = as_shipped(mine)
@@ -51,8 +52,16 @@ def results_table(metrics: pd.DataFrame, corpora: Sequence[str]) -> str:
     for system, name in names.items():
         if system in set(mine["system"]):
             cells = [_cell(rows, (system, corpus, *column)) for corpus in corpora for column in COLUMNS]
-            lines.append("| " + " | ".join([name, *cells]) + " |")
+            lines.append(_line([name, *cells]))
     return "\n".join(lines)
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _head(heads: Sequence[str]) -> list[str]:
+    return [_line(["", *heads]), "| --- |" + " ---: |" * len(heads)]
 
 
 def _cell(rows: pd.DataFrame, key: tuple[str, ...]) -> str:
@@ -88,30 +97,31 @@ def costs_table(costs: pd.DataFrame, corpus: str) -> str:
                 return f"{about}{value:,.{digits if value < 100 else 0}f}"
         return "–"
 
-    def line(name: str, system: str, alone: Sequence[str]) -> str:
-        sizes = [f"{kind}_bytes" for kind in ("packed", "embedding", "feature")]
-        stored = [rows["value"].get(("store", kind, system, MILLION[0])) for kind in sizes]
-        packed, *whole = (0.0 if v is None or pd.isna(v) else v for v in stored)
-        size = packed or sum(whole)
-        waits = [("deploy", "seconds_per_query", setup, large) for setup in alone]
-        waits.append(("attention", "seconds_per_query", system, large))
-        found = [cell([("gallery", "recall_t2i@1", system, n)], 100, 1) for n in (small, large)]
-        encoding = cell([("encode", "seconds", system, MILLION[0])], 1, 0)
-        return "| " + " | ".join([name, encoding, f"{size / 2**30:,.2f}", cell(waits, 1e3, 2), *found]) + " |"
+    def recalls(phase: str, system: str) -> list[str]:
+        return [cell([(phase, "recall_t2i@1", system, n)], 100, 1) for n in (small, large)]
 
-    lines = ["| " + " | ".join(["", *heads]) + " |", "| --- |" + " ---: |" * len(heads)]
+    def stored(system: str) -> float:
+        """Bytes: packed where a system can be, else embeddings and what else it reads."""
+        places = [("store", f"{kind}_bytes", system, MILLION[0]) for kind in ("packed", "embedding", "feature")]
+        packed, *whole = (0.0 if pd.isna(value) else value for value in map(rows["value"].get, places))
+        return packed or sum(whole)
+
+    lines = _head(heads)
     for s in registry.systems():
         if s in set(mine["system"]):
-            lines.append(line(registry.system(s).name, s, (s, f"{s}+flat_ip", f"{s}+binary_flat_counting")))
+            encoding = cell([("encode", "seconds", s, MILLION[0])], 1, 0)
+            alone = (s, f"{s}+flat_ip", f"{s}+binary_flat_counting")
+            waits = [("deploy", "seconds_per_query", setup, large) for setup in alone]
+            waits.append(("attention", "seconds_per_query", s, large))
+            size = f"{stored(s) / 2**30:,.2f}"
+            lines.append(_line([registry.system(s).name, encoding, size, cell(waits, 1e3, 2), *recalls("gallery", s)]))
     good = [c for c in screens(mine.to_dict("records"), large) if c.kept >= 0.99 and c.faster >= 5]
     if good:
         best = max(good, key=lambda c: c.faster).setup
-        found = [cell([("deploy", "recall_t2i@1", best, n)], 100, 1) for n in (small, large)]
         waits = cell([("deploy", "seconds_per_query", best, large)], 1e3, 2)
-        lines.append("| " + " | ".join([f"*{setup_name(best)}*", "both", "both", waits, *found]) + " |")
+        lines.append(_line([f"*{setup_name(best)}*", "both", "both", waits, *recalls("deploy", best)]))
     if "perfect" in set(grown["system"]):
-        found = [cell([("gallery", "recall_t2i@1", "perfect", n)], 100, 1) for n in (small, large)]
-        lines.append("| " + " | ".join(["*Perfect retriever*", "", "", "", *found]) + " |")
+        lines.append(_line(["*Perfect retriever*", "", "", "", *recalls("gallery", "perfect")]))
     return "\n".join(lines)
 
 

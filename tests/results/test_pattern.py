@@ -27,7 +27,7 @@ HEAD = "the fusion head has seen too few pairs: behind its towers on training pi
 FEW = "ten passes where the original takes thirty; a guess: too few"
 TOWERS = "twelve to sixteen passes from nothing, where the originals are pre-trained; a guess: too few passes"
 NARROW = "an eighth of the original's width and ten passes from nothing, where the original is pre-trained"
-CAPTIONS = "BEiT-3 leads from captions, as in the paper (60.7, UCCH 60.2); untried: choosing DADH's checkpoint by mAP"
+CAPTIONS = "BEiT-3 leads from captions, as in the paper (60.7, UCCH 60.2); DADH's best epoch by mAP does not change it"
 LEAD_FG = {("blip2_nf", "picto_people"): NARROW, ("blip2_nf", "picto_diverse", "i2t"): NARROW}
 FUSION = {("blip2", "picto_people"): HEAD, ("xvlm", "picto_people"): HEAD} | {
     (s, "picto_diverse", "t2i"): HEAD for s in CROSSED
