@@ -7,8 +7,9 @@ projection), which no class of transformers has, hence the 20 lines below.
 
 Scaled down: width, depth, epochs, learning rate. Different on purpose, each restored by `original=True` where it can
 be: captions of the same image are not negatives of each other; the temperature is clamped at 1 / 100 as in CLIP. It is
-learnt faster than the rest (`Temperature`), and word vectors are scaled by the root of the width, an option of the
-original's library that its models leave off: both learn from nothing here in a hundredth of the steps. Each step pairs
+learnt faster than the rest (`Temperature`), word vectors are scaled by the root of the width, an option of the
+original's library that its models leave off, and linear maps learn by Muon: all learn from nothing here in a hundredth
+of the steps. Each step pairs
 an image, encoded once, with three of its captions. Image tokens are the patch features of a pre-trained backbone, which
 stands in for the pre-training nobody can repeat on a laptop. The sub-norm gains of the original initialisation are left
 at 1: its wrapper overwrites them.
@@ -23,7 +24,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fico_utils.models.blocks import Batch, Recipe, RetrievalModel, by_length, contrastive, each_image, trim, word_mask
+from fico_utils.models.blocks import Batch, RetrievalModel, by_length, contrastive, each_image, trim, word_mask
+from fico_utils.models.muon import MuonRecipe
 from fico_utils.models.temperature import Temperature
 
 
@@ -100,7 +102,7 @@ class Beit3(RetrievalModel):
     """Patches (B, R, d_patch) and tokens (B, L) -> unit vectors (B, width); cosine; one symmetric matrix."""
 
     image_input, text_input = "patches", "tokens"
-    recipe = Recipe(batch_size=64, lr=5e-4, weight_decay=0.05, warmup=0.1, schedule="cosine", clip=1.0, captions=3)
+    recipe = MuonRecipe(batch_size=64, lr=5e-4, weight_decay=0.05, warmup=0.1, schedule="cosine", clip=1.0, captions=3)
     Config = Beit3Config
 
     def __init__(self, config: Beit3Config) -> None:

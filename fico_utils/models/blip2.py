@@ -14,10 +14,11 @@ which queries do not see text and text sees what is before it, gives both: the s
 Scaled down: widths, depths (of two layers the first has cross-attention), epochs, batch; the learning rate is that of
 training from scratch, and gradients are clipped. The vision tower is the hybrid of our X-VLM, trained with the rest,
 where the original has a pre-trained ViT-g; its last norm is the LayerNorm before the Q-Former. Different on purpose:
-the temperature learns faster than the rest (`Temperature`) and is clamped to [0.001, 0.5] (`original=True`: not
-clamped); the matching head learns when the embeddings have learned to find each other (`fusion_epoch`), which the
-original's first stage of pre-training does in one, and for one pass it learns alone, with moments of its own: beside
-the other two losses, whose gradients are larger in the layers they share, it stays at chance.
+linear maps learn by Muon; the temperature learns faster than the rest (`Temperature`) and is clamped to [0.001, 0.5]
+(`original=True`: not clamped); the matching head learns when the embeddings have learned to find each other
+(`fusion_epoch`), which the original's first stage of pre-training does in one, and for one pass it learns alone, with
+moments of its own: beside the other two losses, whose gradients are larger in the layers they share, it stays at
+chance.
 """
 
 from __future__ import annotations
@@ -34,13 +35,13 @@ from transformers.models.blip_2.modeling_blip_2 import Blip2TextEmbeddings
 from fico_utils.models.blocks import (
     Batch,
     FusionModel,
-    Recipe,
     by_length,
     hard_negatives,
     soft_contrastive,
     trim,
     word_mask,
 )
+from fico_utils.models.muon import MuonRecipe
 from fico_utils.models.temperature import Temperature
 from fico_utils.models.xvlm import PatchViT, listen, spread
 
@@ -85,7 +86,7 @@ class Blip2(FusionModel):
 
     image_input, text_input = "patches", "tokens"
     adds_cosine = True
-    recipe = Recipe(
+    recipe = MuonRecipe(
         batch_size=128, lr=1e-3, weight_decay=0.05, betas=(0.9, 0.98), warmup=0.1, schedule="cosine", clip=1.0
     )
     Config = Blip2Config

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from fico_utils.errors import InputError
 from fico_utils.models.blocks import Batch, Recipe, RetrievalModel
+from fico_utils.models.muon import Muon, MuonRecipe, linear_maps
 from fico_utils.workspace import key_of, read_arrays, read_metadata, write_arrays, write_text
 
 
@@ -163,14 +164,14 @@ def fit(
         raise InputError(f"{label} was given captions of one image only; expected at least two images")
     recipe = model.recipe
     steps = math.ceil(n_images / recipe.batch_size)
-    optimisers = _optimisers(model)
+    own, beside = _optimisers(model)
     key = key_of(type(model).__name__, model.settings, train.key, seed, epochs)
-    log, best = _resume(folder, model, optimisers, key) if folder else ([], None)
+    log, best = _resume(folder, model, [*own, *beside], key) if folder else ([], None)
 
     bar = tqdm(total=epochs * steps, initial=len(log) * steps, desc=label, unit="step", leave=True)
     for epoch in range(len(log), epochs):
         started = time.perf_counter()
-        terms = _epoch(model, train, optimisers, seed, epoch, epochs * steps, bar)
+        terms = _epoch(model, train, own, beside, seed, epoch, epochs * steps, bar)
         score = float(validate(model.eval()))
         row = {"epoch": epoch + 1, **terms, "score": score, "seconds": time.perf_counter() - started}
         log.append(row)
@@ -178,7 +179,7 @@ def fit(
             best = _state(model)
         bar.set_postfix(loss=f"{terms['loss']:.3f}", val=f"{score:.3f}")
         if folder:
-            _save(folder, model, optimisers, best, log, key)
+            _save(folder, model, [*own, *beside], best, log, key)
     bar.close()
     model.load_state_dict(best)
     return log
@@ -187,7 +188,8 @@ def fit(
 def _epoch(
     model: RetrievalModel,
     train: Inputs,
-    optimisers: list[torch.optim.Optimizer],
+    own: list[torch.optim.Optimizer],
+    beside: list[torch.optim.Optimizer],
     seed: int,
     epoch: int,
     total: int,
@@ -198,22 +200,21 @@ def _epoch(
     recipe, sums = model.recipe, {}
     steps = batches(train.caption_image, recipe, seed, epoch)
     if model.train().start_epoch(epoch):
-        for optimiser in optimisers:
+        for optimiser in (*own, *beside):
             optimiser.state.clear()
-    optimiser, *adversary = optimisers
     for number, chosen in enumerate(steps):
         if number and len(np.unique(train.caption_image[chosen])) == 1:
             bar.update()
             continue  # one image alone has no negative, and no variance for a batch norm
         factor = schedule(recipe, epoch * len(steps) + number, total)
-        for group in (g for o in optimisers for g in o.param_groups):
+        for group in (g for o in (*own, *beside) for g in o.param_groups):
             group["lr"] = group["base_lr"] * factor
         outputs = model(train.batch(model, chosen))
-        if adversary:
+        for optimiser in beside:
             loss = model.adversary_loss(outputs)
-            adversary[0].zero_grad(set_to_none=True)
+            optimiser.zero_grad(set_to_none=True)
             loss.backward()
-            adversary[0].step()
+            optimiser.step()
         terms = model.loss(outputs)
         if not torch.isfinite(terms["loss"]):
             raise FloatingPointError(
@@ -221,11 +222,13 @@ def _epoch(
                 f"batch {number + 1} (step {epoch * len(steps) + number + 1}); the last checkpoint is kept; "
                 "try a smaller learning rate"
             )
-        optimiser.zero_grad(set_to_none=True)
+        for optimiser in own:
+            optimiser.zero_grad(set_to_none=True)
         terms["loss"].backward()
         if recipe.clip:
             torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
-        optimiser.step()
+        for optimiser in own:
+            optimiser.step()
         for name, value in terms.items():
             sums[name] = sums.get(name, 0.0) + value.item()
         bar.update()
@@ -244,8 +247,11 @@ def schedule(recipe: Recipe, step: int, total: int) -> float:
     return 0.1 if recipe.schedule == "step" and share >= 0.5 else 1.0
 
 
-def _optimisers(model: RetrievalModel) -> list[torch.optim.Optimizer]:
-    """AdamW of the system and, where it has one, of its adversary; biases, norms and scalars do not decay."""
+def _optimisers(model: RetrievalModel) -> tuple[list[torch.optim.Optimizer], list[torch.optim.Optimizer]]:
+    """Those of the system and, where it has one, that of its adversary.
+
+    AdamW, without decay of biases, norms and scalars; Muon for the linear maps where the recipe says so.
+    """
     recipe, adversary = model.recipe, {id(p) for p in model.adversary()}
 
     def adam(parameters: list[nn.Parameter], lr: float, betas: tuple[float, float], decay: float) -> torch.optim.AdamW:
@@ -255,13 +261,19 @@ def _optimisers(model: RetrievalModel) -> list[torch.optim.Optimizer]:
         ]
         return torch.optim.AdamW(groups, lr=lr, betas=betas, fused=True)
 
-    own = [p for p in model.parameters() if p.requires_grad and id(p) not in adversary]
-    optimisers = [adam(own, recipe.lr, recipe.betas, recipe.weight_decay)]
+    own, beside = [], []
+    taken = set(adversary)
+    if isinstance(recipe, MuonRecipe):
+        maps = linear_maps(model)
+        own.append(Muon([{"params": maps, "base_lr": recipe.muon_lr}], recipe.muon_lr, recipe.weight_decay))
+        taken |= {id(p) for p in maps}
+    rest = [p for p in model.parameters() if p.requires_grad and id(p) not in taken]
+    own.append(adam(rest, recipe.lr, recipe.betas, recipe.weight_decay))
     if adversary:
-        optimisers.append(
+        beside.append(
             adam(list(model.adversary()), recipe.adversary_lr, recipe.adversary_betas, recipe.adversary_decay)
         )
-    return optimisers
+    return own, beside
 
 
 # ------------------------------------------------------------------------------------------- checkpoints
@@ -277,7 +289,7 @@ def _save(folder: Path, model, optimisers: list, best: dict[str, Tensor], log: l
     weights |= {f"best.{n}": t.numpy() for n, t in best.items()}
     for number, optimiser in enumerate(optimisers):
         for index, moments in optimiser.state_dict()["state"].items():
-            weights |= {f"adam{number}.{index}.{name}": np.asarray(value) for name, value in moments.items()}
+            weights |= {f"optimiser{number}.{index}.{name}": np.asarray(value) for name, value in moments.items()}
     write_log(folder / "log.csv", log)
     write_arrays(folder / "last.safetensors", weights, {"key": key, "log": log})
 
@@ -295,7 +307,7 @@ def _resume(folder: Path, model, optimisers: list, key: str) -> tuple[list[dict]
     model.load_state_dict(part("model."))
     for number, optimiser in enumerate(optimisers):
         state: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in part(f"adam{number}.").items():
+        for name, tensor in part(f"optimiser{number}.").items():
             index, moment = name.split(".")
             state.setdefault(int(index), {})[moment] = tensor
         optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})

@@ -11,13 +11,13 @@ self-attention kept bidirectional.
 Scaled down: widths, depths, epochs, batch. The vision tower is a hybrid: a shallow ViT on the cells of a trained
 convolutional backbone, where the original has a Swin-B at 384 pixels; the mean of its tokens stands first, as there.
 Different on purpose: gradients are clipped, the rate falls as a cosine (theirs linearly), and attention has no dropout;
-the learning rate is that of training from scratch, and the temperature learns faster still (`Temperature`); it is
-clamped to [0.001, 0.5] as in the original's pre-training (`original=True` leaves it free, as its fine-tuning does).
-Each step pairs an image, encoded once, with three of its captions, which are no negatives of each other. The original
-asks of an image to be as near to each of its captions (`original=True`): where some say much and some hardly anything,
-as here, those that say nothing then come first in every picture's ranking. Fine-tuning begins with encoders that know
-each other; here they learn alone first (`fusion_epoch`), for a head that reads states without meaning learns nothing
-from its negatives.
+the learning rate is that of training from scratch, linear maps learn by Muon, and the temperature learns faster than
+the rest (`Temperature`); it is clamped to [0.001, 0.5] as in the original's pre-training (`original=True` leaves it
+free, as its fine-tuning does). Each step pairs an image, encoded once, with three of its captions, which are no
+negatives of each other. The original asks of an image to be as near to each of its captions (`original=True`): where
+some say much and some hardly anything, as here, those that say nothing then come first in every picture's ranking.
+Fine-tuning begins with encoders that know each other; here they learn alone first (`fusion_epoch`), for a head that
+reads states without meaning learns nothing from its negatives.
 """
 
 from __future__ import annotations
@@ -34,7 +34,6 @@ from fico_utils.errors import InputError
 from fico_utils.models.blocks import (
     Batch,
     FusionModel,
-    Recipe,
     by_length,
     contrastive,
     each_image,
@@ -43,6 +42,7 @@ from fico_utils.models.blocks import (
     trim,
     word_mask,
 )
+from fico_utils.models.muon import MuonRecipe
 from fico_utils.models.temperature import Temperature
 
 
@@ -140,7 +140,7 @@ class Xvlm(FusionModel):
     """Patches (B, R, d_patch) and tokens (B, L) -> unit vectors (B, d_embed); cosine, then the match of the best."""
 
     image_input, text_input = "patches", "tokens"
-    recipe = Recipe(
+    recipe = MuonRecipe(
         batch_size=64,
         lr=1e-3,
         weight_decay=0.01,
