@@ -100,25 +100,27 @@ def bare(model, prepared: list, steps: int) -> float:
 
     from fico_utils.models.training import _optimisers, schedule
 
-    recipe, (optimiser, *adversary) = model.recipe, _optimisers(model)
+    recipe, (own, beside) = model.recipe, _optimisers(model)
     torch.manual_seed(int(np.random.SeedSequence([0, 0]).generate_state(1)[0]))
     model.train().start_epoch(0)
     parameters = list(model.parameters())
     started = time.perf_counter()
     for number, batch in enumerate(prepared):
-        for group in (g for o in (optimiser, *adversary) for g in o.param_groups):
+        for group in (g for o in (*own, *beside) for g in o.param_groups):
             group["lr"] = group["base_lr"] * schedule(recipe, number, steps)
         outputs = model(batch)
-        for other in adversary:
+        for other in beside:
             other.zero_grad(set_to_none=True)
             model.adversary_loss(outputs).backward()
             other.step()
         loss = model.loss(outputs)["loss"]
-        optimiser.zero_grad(set_to_none=True)
+        for optimiser in own:
+            optimiser.zero_grad(set_to_none=True)
         loss.backward()
         if recipe.clip:
             torch.nn.utils.clip_grad_norm_(parameters, recipe.clip)
-        optimiser.step()
+        for optimiser in own:
+            optimiser.step()
     model.end_epoch()
     return time.perf_counter() - started
 

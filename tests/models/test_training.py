@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ import torch
 from fico_utils.errors import InputError
 from fico_utils.models import encoding, model_class, training
 from fico_utils.models.blocks import Recipe
+from fico_utils.models.muon import MuonRecipe
 from fico_utils.models.scan import Scan, ScanConfig
 from fico_utils.models.ucch import Ucch, UcchConfig
 from fico_utils.workspace import read_arrays, write_arrays
@@ -54,8 +57,12 @@ def test_some_captions_of_every_image_are_drawn_side_by_side():
     assert sorted(np.concatenate(steps)) == sorted(training.draw_pairs(caption_image, np.random.default_rng([0, 0]), 3))
 
 
-def test_a_killed_training_goes_on_and_ends_the_same(tmp_path):
-    whole, resumed = model(), model()
+@pytest.mark.parametrize("by_muon", [False, True])
+def test_a_killed_training_goes_on_and_ends_the_same(tmp_path, by_muon):
+    whole, resumed, again = model(), model(), model()
+    if by_muon:
+        for m in (whole, resumed, again):
+            m.recipe = MuonRecipe(**asdict(m.recipe), muon_lr=0.01)
     log = training.fit(whole, pairs(), seed=3, epochs=4, validate=first_weight)
 
     calls = []
@@ -68,7 +75,6 @@ def test_a_killed_training_goes_on_and_ends_the_same(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         training.fit(resumed, pairs(), seed=3, epochs=4, validate=interrupted, folder=tmp_path)
-    again = model()
     log_again = training.fit(again, pairs(), seed=3, epochs=4, validate=first_weight, folder=tmp_path)
     assert [r["loss"] for r in log_again] == pytest.approx([r["loss"] for r in log])
     for a, b in zip(whole.state_dict().values(), again.state_dict().values(), strict=True):
