@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fico_utils.costs.clock import row
-from fico_utils.costs.pareto import deploy, front, screens
+from fico_utils.costs.pareto import Screened, deploy, front, screens
 from fico_utils.errors import InputError
 
 
@@ -140,6 +140,14 @@ def test_a_screen_stands_beside_its_second_step_alone():
     assert (one.setup, one.first, one.second, one.k) == ("ucch+beit3@100", "ucch", "beit3", 100)
     assert one.kept == pytest.approx(0.43 / 0.48)
     assert one.faster == pytest.approx((1e-5 + 2e-4) / (2e-5 + 2e-5))
+
+
+@pytest.mark.parametrize(
+    ("kept", "faster", "pays"),
+    [(0.99, 5.0, True), (1.01, 80.0, True), (0.98, 80.0, False), (1.0, 4.9, False), (float("nan"), 9.0, False)],
+)
+def test_a_screen_pays_where_it_keeps_nearly_all_in_a_fraction_of_the_time(kept, faster, pays):
+    assert Screened("ucch+scan@10", "ucch", "scan", 10, kept, faster).pays == pays
 
 
 def test_cross_attention_alone_is_the_system_itself_and_what_was_not_measured_alone_is_left_out():
