@@ -9,10 +9,9 @@ Scaled down: width, depth, epochs, learning rate. Different on purpose, each res
 be: captions of the same image are not negatives of each other; the temperature is clamped at 1 / 100 as in CLIP. It is
 learnt faster than the rest (`Temperature`), word vectors are scaled by the root of the width, an option of the
 original's library that its models leave off, and linear maps learn by Muon: all learn from nothing here in a hundredth
-of the steps. Each step pairs
-an image, encoded once, with three of its captions. Image tokens are the patch features of a pre-trained backbone, which
-stands in for the pre-training nobody can repeat on a laptop. The sub-norm gains of the original initialisation are left
-at 1: its wrapper overwrites them.
+of the steps. Each step pairs an image, encoded once, with three of its captions. Image tokens are the patch features of
+a pre-trained backbone, which stands in for the pre-training nobody can repeat on a laptop. The sub-norm gains of the
+original initialisation are left at 1: its wrapper overwrites them.
 """
 
 from __future__ import annotations

@@ -264,7 +264,7 @@ def _optimisers(model: RetrievalModel) -> tuple[list[torch.optim.Optimizer], lis
     own, beside = [], []
     taken = set(adversary)
     if isinstance(recipe, MuonRecipe):
-        maps = linear_maps(model)
+        maps = [p for p in linear_maps(model) if id(p) not in taken]
         own.append(Muon([{"params": maps, "base_lr": recipe.muon_lr}], recipe.muon_lr, recipe.weight_decay))
         taken |= {id(p) for p in maps}
     rest = [p for p in model.parameters() if p.requires_grad and id(p) not in taken]
