@@ -23,19 +23,21 @@ FG = ("imram", "vsrn", "scan")
 CG = ("adv_2048", "adv_64", "ucch", "dadh")
 
 #: What is known of rows that are not where the paper has them, from their logs and from trials; a guess is called one.
-HEAD = "the fusion head has seen too few pairs: behind its towers on training pictures too, and its loss still falls"
+TOWERS = (
+    "twelve to twenty passes from nothing, where the originals are pre-trained; more is learnt from more: five passes "
+    "of BEiT-3 reach 0.693 of t2i R@1 on validation with five captions a picture, 0.670 with three"
+)
 FEW = "ten passes where the original takes thirty; a guess: too few"
-TOWERS = "twelve to sixteen passes from nothing, where the originals are pre-trained; a guess: too few passes"
-NARROW = "an eighth of the original's width and ten passes from nothing, where the original is pre-trained"
+NO_GAIN = "0.8 points of R@1, within noise; a guess: its head needs more pairs, on picto_diverse it saw twice as many"
+WEAK_NF = (
+    "26 points, for BLIP-2 NF is weak from pictures: among 1 000 it finds 0.82 where BEiT-3 finds 0.91, and from captions "
+    "both find 0.72; a guess: the largest of 32 cosines rewards a caption that tells one part well"
+)
 CAPTIONS = "BEiT-3 leads from captions, as in the paper (60.7, UCCH 60.2); DADH's best epoch by mAP does not change it"
-LEAD_FG = {("blip2_nf", "picto_people"): NARROW, ("blip2_nf", "picto_diverse", "i2t"): NARROW}
-FUSION = {("blip2", "picto_people"): HEAD, ("xvlm", "picto_people"): HEAD} | {
-    (s, "picto_diverse", "t2i"): HEAD for s in CROSSED
+FUSION = {("blip2", "picto_people", "t2i"): NO_GAIN, ("blip2", "picto_diverse", "i2t"): WEAK_NF}
+SHORT = {("vsrn", "picto_diverse"): FEW} | {
+    (s, "picto_diverse"): TOWERS for s in ("blip2_nf", "beit3", "xvlm", "xvlm_nf")
 }
-SHORT = {"blip2_nf": NARROW, "blip2": HEAD, ("vsrn", "picto_diverse"): FEW} | {
-    (s, "picto_diverse"): TOWERS for s in ("beit3", "xvlm", "xvlm_nf")
-}
-
 
 def cases(systems, places, late):
     """System x place; those that `late` gives a reason for are expected to fail, and a row that comes good is noticed.
@@ -91,7 +93,7 @@ def test_fine_grained_systems_lead_coarse_grained_ones_at_the_first_rank(score, 
         assert ahead(score(system, corpus, direction), score(coarse, corpus, direction)), coarse
 
 
-@pytest.mark.parametrize(("system", "corpus", "direction"), cases(DUAL, PLACES, LEAD_FG))
+@pytest.mark.parametrize(("system", "corpus", "direction"), cases(DUAL, PLACES, {}))
 def test_pre_trained_dual_encoders_lead_traditional_fine_grained_systems(score, system, corpus, direction):
     for traditional in FG:
         assert ahead(score(system, corpus, direction), score(traditional, corpus, direction)), traditional
