@@ -67,8 +67,8 @@ def over_seeds(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
             place = (row.corpus, row.direction, row.metric, row.k)
             if abs(chance.setdefault(place, row.chance) - row.chance) > 1e-6:
                 raise InputError(
-                    f"{row.corpus} has chance level {row.chance:.6f} at seed {seed} and {chance[place]:.6f} at another; "
-                    "expected the same test split in all runs"
+                    f"{row.corpus} has chance level {row.chance:.6f} at seed {seed} and {chance[place]:.6f} at another"
+                    "; expected the same test split in all runs"
                 )
     names = list(COLUMNS[:7])
     groups = pd.concat(parts).sort_values("seed", kind="stable").groupby(names, sort=False)
