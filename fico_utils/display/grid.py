@@ -1,11 +1,12 @@
 """A table as cells: how a number or its absence is printed, which is best, and the files it becomes.
 
-`Table` holds every cell of ours, of the paper and of the difference under the same row and column names, so
-that `frame`, `paper` and `side_by_side` are views of one thing, and `trace` says where each cell came from.
+`Table` holds every cell of ours, of its interval, of the paper and of the difference under the same row and column
+names, so that `frame`, `paper` and `side_by_side` are views of one thing, and `trace` says where each cell came from.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Iterable
@@ -19,9 +20,12 @@ from fico_utils.workspace import Run, write_text
 UNDEFINED, UNAVAILABLE, DNF, EXTRAPOLATED = "n/a", "–", "DNF", "†"
 MARKS = (
     f"{UNDEFINED}: undefined for this system; {UNAVAILABLE}: unavailable; {DNF}: did not finish; "
-    f"{EXTRAPOLATED}: extrapolated. Bold: best of its column, ours and the paper's each."
+    f"{EXTRAPOLATED}: extrapolated; ±: half a 95 % interval over images. "
+    "Bold: best of its column, ours and the paper's each."
 )
+LATEX = {"–": "--", "†": r"\textdagger{}", "‡": r"\textdaggerdbl{}", "×": r"$\times$", "±": r"$\pm$"}
 GIB = 2**30
+INTERVAL = "± 95 %"  # the part that holds half the width of the interval of ours
 REFERENCE = "Reference"  # the row group of chance and the perfect retriever
 
 
@@ -76,7 +80,7 @@ def significant(value: float) -> str:
 
 
 def printed(cell: Cell, kind: str, part: str) -> str:
-    """A cell as it is printed in `part` (ours, paper, difference, ratio).
+    """A cell as it is printed in `part` (ours, `INTERVAL`, paper, difference, ratio).
 
     >>> printed(Cell(0.667, "ok"), "percent", "ours"), printed(Cell(status="dnf"), "seconds", "paper")
     ('66.7', 'DNF')
@@ -86,6 +90,8 @@ def printed(cell: Cell, kind: str, part: str) -> str:
     if cell.status not in ("ok", "extrapolated"):
         return {"undefined": UNDEFINED, "dnf": DNF}.get(cell.status, UNAVAILABLE)
     mark = EXTRAPOLATED if cell.status == "extrapolated" else ""
+    if part == INTERVAL:
+        return f"±{100 * cell.value:.1f}"
     if part == "difference":
         return f"{round(100 * cell.value, 1) or 0.0:+.1f}{mark}"  # never -0.0
     if part == "ratio":
@@ -109,7 +115,7 @@ class Table:
     caption : str, what it shows, then profile, seed and corpora of our numbers.
     rows : tuple of (group, label), in order.
     columns : tuple of Column, in order; headers are unique and name the paper's corpora.
-    cells : dict, (part, row, header) -> Cell; part is ``ours`` or ``paper``; a missing cell is unavailable.
+    cells : dict, (part, row, header) -> Cell; part is ``ours``, ``paper`` or `INTERVAL`; a missing cell is unavailable.
     comparison : str, ``difference`` (ours - paper) or ``ratio`` (ours / paper); "" where the cells are words.
     names : dict, the paper's corpus name -> that of the corpus whose numbers stand beside it.
     row_name : str, heading of the labels.
@@ -128,7 +134,7 @@ class Table:
 
     def cell(self, part: str, row: tuple[str, str], column: Column) -> Cell:
         """The cell of a part; that of the comparison is made of the other two."""
-        if part in ("ours", "paper"):
+        if part != self.comparison:
             return self.cells.get((part, row, column.header), Cell())
         ours, paper = self.cell("ours", row, column), self.cell("paper", row, column)
         if math.isnan(ours.value) or math.isnan(paper.value) or (part == "ratio" and paper.value == 0):
@@ -139,7 +145,9 @@ class Table:
 
     def text(self, part: str, row: tuple[str, str], column: Column) -> str:
         """A cell of a part as it is printed; blank where the part has no such column."""
-        if part != "ours" and not column.in_paper:
+        if part in ("paper", self.comparison) and not column.in_paper:
+            return ""
+        if part == INTERVAL and (part, row, column.header) not in self.cells:
             return ""
         return printed(self.cell(part, row, column), column.kind, part)
 
@@ -171,7 +179,7 @@ class Table:
 
     @property
     def side_by_side(self) -> pd.DataFrame:
-        """Every row three times, printed: ours, the paper's, and how they differ (where there are both)."""
+        """Every row up to four times, printed: ours, its interval, the paper's, and how they differ."""
         return self._frame(self._stacked(), self._both_names(), parts=True)
 
     @property
@@ -187,8 +195,9 @@ class Table:
 
     def _stacked(self) -> list[tuple[tuple[str, str], str]]:
         """(row, part) as in `side_by_side`: a system always has ours, the rest where it says something."""
-        parts = ("ours", "paper", self.comparison) if self.comparison else ("ours", "paper")
-        return [(r, p) for r in self.rows for p in parts if (p == "ours" and r[0] != REFERENCE) or self.has(p, r)]
+        parts = filter(None, ("ours", INTERVAL, "paper", self.comparison))
+        pairs = itertools.product(self.rows, parts)
+        return [(r, p) for r, p in pairs if (p == "ours" and r[0] != REFERENCE) or self.has(p, r)]
 
     def _both_names(self) -> dict[str, str]:
         return {paper: f"{ours} beside {paper}" for paper, ours in self.names.items() if ours != paper}
@@ -264,7 +273,7 @@ class Table:
                 r"\resizebox{\textwidth}{!}{%", body.rstrip() + "}", r"\end{table*}", "",
             ]
         )  # fmt: skip
-        for sign, command in (("–", "--"), ("†", r"\textdagger{}"), ("‡", r"\textdaggerdbl{}"), ("×", r"$\times$")):
+        for sign, command in LATEX.items():
             text = text.replace(sign, command)
         return text
 

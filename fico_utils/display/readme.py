@@ -1,6 +1,7 @@
 """The tables of the READMEs, made from the committed ones: `python -m fico_utils.display.readme`.
 
-What was found stands between ``<!-- results PROFILE CORPUS ... -->`` and ``<!-- /results -->``, what it costs between
+What was found stands between ``<!-- results PROFILE CORPUS ... -->`` and ``<!-- /results -->``, how far the seed moves
+it between ``<!-- seeds PROFILE CORPUS -->`` and ``<!-- /seeds -->``, what it costs between
 ``<!-- costs PROFILE CORPUS -->`` and ``<!-- /costs -->``.
 """
 
@@ -18,7 +19,7 @@ from fico_utils.costs.setups import setup_name
 from fico_utils.display.cost_tables import MILLION
 from fico_utils.display.rows import SHIPPED, as_shipped
 from fico_utils.errors import InputError
-from fico_utils.results import store
+from fico_utils.results import seeds, store
 from fico_utils.workspace import PROJECT, write_text
 
 #: (direction, metric, k) and how the column is headed.
@@ -28,7 +29,7 @@ COLUMNS = {
     ("i2t", "map", "10"): "i2t mAP@10",
     ("i2t", "map", "N"): "i2t mAP@N",
 }
-MARKS = re.compile(r"(<!-- (results|costs) (\w+)((?: \w+)+) -->\n).*?(<!-- /\2 -->)", re.DOTALL)
+MARKS = re.compile(r"(<!-- (results|costs|seeds) (\w+)((?: \w+)+) -->\n).*?(<!-- /\2 -->)", re.DOTALL)
 #: How an extrapolated value begins.
 ABOUT = "≈ "
 #: Files that hold such tables.
@@ -125,6 +126,23 @@ def costs_table(costs: pd.DataFrame, corpus: str) -> str:
     return "\n".join(lines)
 
 
+def seeds_table(spread: pd.DataFrame, corpus: str) -> str:
+    """Mean, least and largest of our systems over seeds on a corpus, as a GitHub table, in percent."""
+    mine = spread[spread["corpus"] == corpus].set_index(["system", "direction", "metric", "k"]).sort_index()
+
+    def cell(place: tuple[str, ...]) -> str:
+        if place not in mine.index:
+            return "–"
+        row = 100 * mine.loc[place, ["mean", "low", "high"]].astype(float)
+        return f"{row['mean']:.1f} ({row['low']:.1f} to {row['high']:.1f})"
+
+    lines = _head([f"{registry.corpus(corpus).name}<br>{name}" for name in COLUMNS.values()])
+    for s in registry.systems():
+        if s in set(mine.index.get_level_values("system")):
+            lines.append(_line([registry.system(s).name, *(cell((s, *column)) for column in COLUMNS)]))
+    return "\n".join(lines)
+
+
 def refreshed(text: str, folder: Path = PROJECT / "figures") -> str:
     """The text of a README whose tables, between their marks, are those of ``<folder>/<profile>/``.
 
@@ -138,7 +156,9 @@ def refreshed(text: str, folder: Path = PROJECT / "figures") -> str:
 
     def table(found: re.Match[str]) -> str:
         start, kind, profile, corpora, end = found.groups()
-        if kind == "costs":
+        if kind == "seeds":
+            made = seeds_table(seeds.read_seeds(folder / profile / seeds.FILE), corpora.split()[0])
+        elif kind == "costs":
             made = costs_table(store.load(folder / profile, "costs"), corpora.split()[0])
         else:
             made = results_table(store.load(folder / profile, "metrics"), corpora.split())

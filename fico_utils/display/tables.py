@@ -10,6 +10,7 @@ lines of the paper and of the difference are blank.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -17,7 +18,7 @@ import pandas as pd
 
 from fico_utils import registry
 from fico_utils.display.cost_tables import table5, table6, table7
-from fico_utils.display.grid import REFERENCE, Cell, Column, Table
+from fico_utils.display.grid import INTERVAL, REFERENCE, Cell, Column, Table
 from fico_utils.display.rows import SHIPPED, as_shipped, one_run, papers_rows, row_groups, run_name, table_rows
 from fico_utils.errors import InputError
 from fico_utils.results.paper_reference import SYSTEM_IDS, read_paper
@@ -191,6 +192,9 @@ def _quality(
                 if line:
                     where = f"metrics.csv: {line[6]} {system_id} {corpus_id} {direction} {metric} {k} ({line[7]})"
                     cells[part, row, column.header] = Cell(line[4], line[5], where=where)
+                    half = (line[9] - line[8]) / 2
+                    if part == "ours" and not math.isnan(half):
+                        cells[INTERVAL, row, column.header] = Cell(half, line[5], where=f"{where}, half its interval")
     names = {registry.corpus(place.paper).name: place.name for place in found if place.paper and place.ours}
     caption = f"Table {name[-1]}. {title} {stamp(mine, found)}"
     if any(s in shipped for s in rows.values()):
@@ -199,7 +203,7 @@ def _quality(
 
 
 def _plain(frame: pd.DataFrame) -> list[tuple]:
-    columns = ["system", "corpus", "direction", "k", "value", "status", "source", "run"]
+    columns = ["system", "corpus", "direction", "k", "value", "status", "source", "run", "ci_low", "ci_high"]
     return list(frame[columns].itertuples(index=False, name=None))
 
 

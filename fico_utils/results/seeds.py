@@ -2,6 +2,7 @@
 
 The intervals of metrics.csv say how far another test split might move it; this says how far another start of the
 weights, another order of the pairs and other backbones do. Test splits are the same: corpora do not depend on the seed.
+Where a label generator wrote the categories, that too was trained with another seed: the spread holds what it changes.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fico_utils import registry
 from fico_utils.errors import InputError
 from fico_utils.results import store
 from fico_utils.results.store import in_order
@@ -42,13 +44,14 @@ def over_seeds(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     ------
     InputError
         Fewer than two runs, two profiles, a seed that is given twice, a table of several runs, or test splits that
-        differ (their chance levels do).
+        differ (their chance levels do; categories that a run's own label generator wrote may).
     """
     import pandas as pd
 
     if len(tables) < 2:
         raise InputError(f"{len(tables)} run was given to compare seeds; expected two or more of one profile")
     parts, seen, chance = [], {}, {}
+    written = {c for c, info in registry.CORPORA.items() if info.generated}
     for table in tables:
         mine = table[(table["source"] == "ours") & (table["split"] == "test") & (table["status"] == "ok")]
         run = {name.split("+")[0] for name in mine["run"]}
@@ -64,6 +67,8 @@ def over_seeds(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
         quality = pd.Series(list(zip(mine["metric"], mine["k"], strict=True)), index=mine.index).isin(QUALITIES)
         parts.append(mine[quality].assign(seed=int(seed)))
         for row in mine[quality].itertuples():
+            if row.task == "category" and row.corpus in written:
+                continue
             place = (row.corpus, row.direction, row.metric, row.k)
             if abs(chance.setdefault(place, row.chance) - row.chance) > 1e-6:
                 raise InputError(
@@ -84,3 +89,24 @@ def write_seeds(roots: Sequence[str | Path], out: str | Path) -> Path:
     path = path / FILE if path.suffix != ".csv" else path
     write_text(path, frame.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
     return path
+
+
+def read_seeds(path: str | Path) -> pd.DataFrame:
+    """What `write_seeds` wrote, from its file.
+
+    Raises
+    ------
+    InputError
+        No such file, or one with other columns.
+    """
+    import pandas as pd
+
+    try:
+        frame = pd.read_csv(path, dtype={"k": str, "seeds": str}, encoding="utf-8")
+    except FileNotFoundError as error:
+        raise InputError(f"{path} does not exist; `python -m fico_utils seeds RUN RUN` writes it") from error
+    except (ValueError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not readable as CSV ({error}); write it again with `seeds`") from error
+    if tuple(frame.columns) != COLUMNS:
+        raise InputError(f"{path} has the columns {', '.join(frame.columns)}; expected {', '.join(COLUMNS)}")
+    return frame

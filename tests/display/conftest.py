@@ -114,6 +114,20 @@ def everyone(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def of_three_seeds(everyone):
+    """metrics.csv of all systems at three seeds: values move by system and seed, intervals are two points wide."""
+    rng, tables = np.random.default_rng(0), []
+    for seed in range(3):
+        table = everyone[0].copy()
+        mine = table["source"] == "ours"
+        table.loc[mine, "value"] = (table["value"] + 0.01 * rng.standard_normal(len(table))).clip(0, 1)[mine]
+        table.loc[mine, "run"] = f"standard-s{seed}"
+        table.loc[mine, "ci_low"], table.loc[mine, "ci_high"] = table["value"] - 0.01, table["value"] + 0.01
+        tables.append(table)
+    return tables
+
+
+@pytest.fixture(scope="session")
 def costs(run):
     """costs.csv of a run of three systems."""
     return write_costs(run, ENCODE)

@@ -16,6 +16,7 @@ from fico_utils import registry
 from fico_utils.display import figures, framework, quality_figures
 from fico_utils.display.picture import COLUMN, style
 from fico_utils.errors import InputError
+from fico_utils.results.seeds import over_seeds
 
 from .conftest import with_openclipart
 
@@ -59,13 +60,14 @@ APART = {name: draw for name, draw in {"fig3": figures.fig3, **BEYOND}.items() i
 
 
 @pytest.fixture(scope="session")
-def pictures(metrics, costs, everyone, openclipart_alone):
+def pictures(metrics, costs, everyone, openclipart_alone, of_three_seeds):
     apart = with_openclipart(everyone[0])
     paper = metrics[metrics["profile"] == "paper"], costs[costs["profile"] == "paper"]
     return {
         "fig1": by_caption(), "fig1_picture": by_picture(), "fig2": figures.fig2(), "fig3": figures.fig3(metrics),
         "fig4": figures.fig4(costs), "fig3_paper": figures.fig3(paper[0]), "fig4_paper": figures.fig4(paper[1]),
         "fig3_all": figures.fig3(everyone[0]),
+        "seeds": quality_figures.seed_spread(over_seeds(of_three_seeds), of_three_seeds[0]),
         **{name: draw(metrics) for name, draw in BEYOND.items()},
         **{f"{name}_all": draw(everyone[0]) for name, draw in BEYOND.items()},
         **{f"{name}_apart": draw(apart) for name, draw in APART.items()},
@@ -186,7 +188,7 @@ def test_figure_2_names_every_module_once():
 
 
 NAMES = (
-    *("fig1", "fig1_picture", "fig2", "fig3", "fig4", "fig3_paper", "fig4_paper", "fig3_all"),
+    *("fig1", "fig1_picture", "fig2", "fig3", "fig4", "fig3_paper", "fig4_paper", "fig3_all", "seeds"),
     *(f"{name}{end}" for name in BEYOND for end in ("", "_all")),
     *(f"{name}{end}" for name in APART for end in ("_apart", "_alone")),
 )

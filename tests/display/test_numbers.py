@@ -57,7 +57,7 @@ def read(path) -> list[dict[str, str]]:
 
 def to_printed_precision(text: str, value: float) -> bool:
     """Whether `text` is `value`, rounded to the decimals that it shows."""
-    text = text.strip("×†+")
+    text = text.strip("×†+±")
     decimals = len(text.partition(".")[2])
     return abs(float(text) - value) <= 0.5 * 10.0**-decimals * (1 + 1e-6) + 1e-12 * abs(value)
 
@@ -79,7 +79,7 @@ def quality_header(header: str) -> tuple[str, str, str, str, str]:
 
 
 def check_quality(name: str, lines: list[dict[str, str]], metrics: pd.DataFrame) -> int:
-    """Cells that hold a number; each is a row of `metrics`, a cell of the paper's file, or their difference."""
+    """Cells that hold a number; each is a row of `metrics`, its interval, a paper's cell, or a difference."""
     source, column = QUALITY[name]
     paper = {
         (SYSTEM_IDS[r.system], CORPUS_IDS[r.dataset], r.direction, r.k): getattr(r, column)
@@ -100,7 +100,11 @@ def check_quality(name: str, lines: list[dict[str, str]], metrics: pd.DataFrame)
                 printed = f"{100 * ends[theirs, direction]:.1f}"
             value = row["value"] if row and row["status"] == "ok" else math.nan
             text = line[header]
-            if line["Source"] != "ours" and theirs not in CORPUS_IDS.values():
+            if line["Source"] == "± 95 %":
+                half = math.nan if math.isnan(value) else (row["ci_high"] - row["ci_low"]) / 2
+                assert (text == "") == math.isnan(half), (name, system, header, text)
+                assert text == "" or to_printed_precision(text, 100 * half), (name, system, header, text)
+            elif line["Source"] != "ours" and theirs not in CORPUS_IDS.values():
                 assert text == ""  # nothing in the paper corresponds
             elif line["Source"] == "ours":
                 status = row["status"] if row else "unavailable"

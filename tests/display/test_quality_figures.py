@@ -9,8 +9,9 @@ import pytest
 
 from fico_utils import registry
 from fico_utils.display import quality_figures
-from fico_utils.display.quality_figures import chance_corrected, joined, ranking, tie_gap
+from fico_utils.display.quality_figures import chance_corrected, joined, ranking, seed_spread, tie_gap
 from fico_utils.errors import InputError
+from fico_utils.results.seeds import over_seeds
 
 KEYS = ["source", "system", "corpus", "direction", "metric", "k", "value", "status"]
 BOUNDS = ("_optimistic", "_pessimistic")
@@ -222,3 +223,28 @@ def test_mixed_results_are_refused(metrics, draw):
 
 def test_every_public_figure_is_tested():
     assert set(quality_figures.__all__) == {"chance_corrected", "ranking", "tie_gap"}
+
+
+# ---------------------------------------------------------------------------------------------- seeds
+
+
+def test_seeds_are_drawn_about_their_mean_with_the_interval_behind(of_three_seeds):
+    picture = seed_spread(over_seeds(of_three_seeds), of_three_seeds[0])
+    place = ["system", "corpus", "direction", "metric", "k"]
+    both = pd.concat(of_three_seeds)
+    values = both[both["source"] == "ours"].groupby(place)["value"].agg(["mean", "min", "max"])
+    data = picture.data.set_index(place)
+    assert set(zip(picture.data["metric"], picture.data["k"], strict=True)) == {("recall", "1"), ("map", "10")}
+    assert len(data) == 12 * 2 * 2 * 2  # systems, corpora, directions, qualities
+    expected = {
+        (round(100 * (row["min"] - row["mean"]), 6), round(100 * (row["max"] - row["mean"]), 6))
+        for _, row in values.loc[data.index].iterrows()
+    }
+    assert set(bars(picture.figure, 0.9)) == expected
+    assert set(bars(picture.figure, 3.2)) == {(-1.0, 1.0)}
+    assert f"{100 * (data['high'] - data['low']).max():.1f} points" in picture.alt
+
+
+def test_runs_of_two_seeds_have_no_interval_in_common(of_three_seeds):
+    with pytest.raises(InputError, match="mixes runs"):
+        seed_spread(over_seeds(of_three_seeds), pd.concat(of_three_seeds))

@@ -1,4 +1,4 @@
-"""The costs table of the README on rows made by hand."""
+"""The tables of costs and of seeds in the README, on rows made by hand."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 
 from fico_utils.costs.clock import row
-from fico_utils.display.readme import costs_table, refreshed
+from fico_utils.display.readme import costs_table, refreshed, seeds_table
+from fico_utils.results.seeds import COLUMNS
 
 LARGE = 100_000
 
@@ -67,3 +68,24 @@ def test_the_table_comes_between_its_marks(tmp_path):
     assert "| SCAN |" in new
     assert new.startswith("a\n<!-- costs standard picto_diverse -->\n|")
     assert new.endswith("|\n<!-- /costs -->\nb\n")
+
+
+def test_a_row_over_seeds_has_its_mean_and_its_range():
+    place = {"profile": "standard", "corpus": "picto_people", "direction": "i2t", "seeds": "0 1 2", "sd": 0.01}
+    spread = pd.DataFrame(
+        [
+            {**place, "system": system, "metric": metric, "k": k, "mean": mean, "low": low, "high": high}
+            for system, metric, k, mean, low, high in (
+                ("scan", "recall", "1", 0.5, 0.49, 0.52),
+                ("scan", "map", "N", 0.891, 0.89, 0.893),
+                ("xvlm", "recall", "1", 0.9, 0.88, 0.91),
+            )
+        ],
+        columns=COLUMNS,
+    )
+    lines = seeds_table(spread, "picto_people").splitlines()
+    assert lines[2:] == [
+        "| X-VLM | 90.0 (88.0 to 91.0) | – | – | – |",
+        "| SCAN | 50.0 (49.0 to 52.0) | – | – | 89.1 (89.0 to 89.3) |",
+    ]
+    assert len({line.count("|") for line in lines}) == 1

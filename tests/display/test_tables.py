@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shutil
 import subprocess
 
+import pandas as pd
 import pytest
 
 from fico_utils.display import tables
-from fico_utils.display.grid import DNF, EXTRAPOLATED, GIB, UNAVAILABLE, UNDEFINED, Cell, printed, significant
+from fico_utils.display.grid import DNF, EXTRAPOLATED, GIB, INTERVAL, UNAVAILABLE, UNDEFINED, Cell, printed, significant
 from fico_utils.errors import InputError
 from fico_utils.results import paper_reference, store
 from fico_utils.results.paper_reference import CORPUS_IDS, SYSTEM_IDS, read_paper
@@ -39,6 +41,21 @@ def test_every_quality_printed_is_in_the_tidy_table(all_tables, metrics, name):
         assert number(cell.printed) == pytest.approx(100 * cell.value, abs=0.05001)
         assert round(100 * cell.value, 1) in rounded
         assert cell.where.startswith("metrics.csv: ")
+
+
+def test_an_interval_stands_below_the_number_it_belongs_to(metrics):
+    place = {"source": "ours", "system": "scan", "corpus": "picto_people", "direction": "t2i", "metric": "recall"}
+    place["k"] = "1"
+    mine = metrics.assign(ci_low=math.nan, ci_high=math.nan)
+    chosen = (mine[list(place)] == pd.Series(place)).all(axis=1)
+    assert chosen.sum() == 1
+    mine.loc[chosen, ["value", "ci_low", "ci_high"]] = 0.5, 0.488, 0.514
+    table = tables.table2(mine)
+    lines = table.side_by_side.sort_index().loc[("FG", "SCAN")]
+    assert set(lines.index) == {"ours", INTERVAL, "paper", "difference"}
+    assert [text for text in lines.loc[INTERVAL] if text] == ["±1.3"]
+    assert lines.loc["ours"][lines.loc[INTERVAL] != ""].tolist() == ["50.0"]
+    assert (table.side_by_side.index.get_level_values("Source") == INTERVAL).sum() == 1  # none where nothing is known
 
 
 @pytest.mark.parametrize("name", COSTS)
@@ -205,11 +222,12 @@ def test_a_corpus_the_paper_has_not_gets_its_own_columns(openclipart, name):
     assert len(table.columns) == len(two.columns) + 6
     assert [c.header[0] for c in table.columns[-6:]] == ["Openclipart"] * 6
     assert table.frame.iloc[:, :-6].equals(two.frame)
-    assert table.side_by_side.iloc[:, :-6].equals(two.side_by_side)  # and no line more
+    sides = [t.side_by_side.drop(INTERVAL, level="Source", errors="ignore") for t in (table, two)]
+    assert sides[0].iloc[:, :-6].equals(sides[1])  # and no line more
     assert table.paper.equals(two.paper)
     own = table.side_by_side["Openclipart"]
     source = own.index.get_level_values("Source")
-    assert (own[source != "ours"] == "").all(axis=None)
+    assert (own[~source.isin(("ours", INTERVAL))] == "").all(axis=None)
     assert (own[source == "ours"] != "").all(axis=None)
     assert (own.loc[("CG", "UCCH", "ours")].map(number) > own.loc[("Reference", "Chance", "ours")].map(number)).all()
     assert (own.loc[("Reference", "Perfect retriever", "ours")] == UNAVAILABLE).all()
@@ -221,7 +239,7 @@ def test_a_corpus_the_paper_has_not_gets_its_own_columns(openclipart, name):
     best = own[source == "ours"].iloc[:-2].replace(UNAVAILABLE, "-1").map(number)
     assert (best.where(bold[source == "ours"].iloc[:-2].to_numpy()).max().fillna(best.max()) == best.max()).all()
     trace = table.trace[table.trace["column"].str.startswith("Openclipart")]
-    assert set(trace["part"]) == {"ours"}
+    assert set(trace["part"]) == {"ours", INTERVAL}
     assert len(table.trace) - len(trace) == len(two.trace)
     assert "Openclipart (not in the paper)" in table.caption
     assert "PictoScenes are drawn scenes and Openclipart holds no photographs: these are not" in table.caption
@@ -301,7 +319,10 @@ def files_agree(table, tmp_path):
     assert html == cells
     body = table.to_latex().split(r"\midrule", 1)[1].split(r"\bottomrule")[0]
     latex = [c.strip() for line in body.split(r"\\") if "&" in line for c in line.split("&")[3:]]
-    assert [c.replace(r"\bfseries ", "").replace("--", "–") for c in latex] == cells
+    signs = {r"\bfseries ": "", "--": "–", r"$\pm$": "±"}
+    for command, sign in signs.items():
+        latex = [c.replace(command, sign) for c in latex]
+    assert latex == cells
     markdown = [line for line in table.to_markdown().splitlines() if line.startswith("| ")][2:]
     assert [c.strip(" *") for line in markdown for c in line.split("|")[4:-1]] == cells
     csv = tables.pd.read_csv(table.write(tmp_path)[0], dtype=str, keep_default_na=False)

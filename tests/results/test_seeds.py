@@ -9,7 +9,7 @@ import pytest
 from fico_utils.__main__ import main
 from fico_utils.errors import InputError
 from fico_utils.results import schema
-from fico_utils.results.seeds import COLUMNS, over_seeds
+from fico_utils.results.seeds import COLUMNS, over_seeds, read_seeds
 
 
 def run(seed: int, values: dict[tuple[str, str], float], profile: str = "standard", chance: float = 0.001):
@@ -63,6 +63,25 @@ def test_runs_that_differ_in_more_than_the_seed_are_refused(runs, said):
         over_seeds(runs)
 
 
+def test_categories_that_each_run_wrote_itself_may_differ_in_chance():
+    runs = [run(seed, {("scan", "i2t"): 0.5 + seed / 10}, chance=0.8 + seed / 100) for seed in (0, 1)]
+    runs = [frame[frame["metric"] == "recall"].assign(task="category", metric="map", k="N") for frame in runs]
+    assert over_seeds(runs)["mean"].tolist() == pytest.approx([0.55])
+    with pytest.raises(InputError, match="expected the same test split"):
+        over_seeds([frame.assign(corpus="picto_diverse") for frame in runs])  # its labels are given, and the same
+
+
+@pytest.mark.parametrize(
+    ("text", "said"), [(None, "does not exist"), ("a,b\n1,2\n", "has the columns a, b; expected profile, system")]
+)
+def test_a_file_that_is_no_spread_is_refused(tmp_path, text, said):
+    path = tmp_path / "seeds.csv"
+    if text:
+        path.write_text(text)
+    with pytest.raises(InputError, match=said):
+        read_seeds(path)
+
+
 def test_the_command_writes_a_file(tmp_path, capsys):
     for seed in (0, 1):
         frame = run(seed, {("scan", "i2t"): 0.5 + 0.1 * seed}).query("source == 'ours' and metric == 'recall'")
@@ -71,7 +90,8 @@ def test_the_command_writes_a_file(tmp_path, capsys):
         frame.to_csv(tmp_path / f"s{seed}" / "metrics.csv", index=False)
     roots = [str(tmp_path / f"s{seed}") for seed in (0, 1)]
     assert main(["seeds", *roots, "--to", str(tmp_path / "out.csv")]) == 0
-    found = pd.read_csv(capsys.readouterr().out.strip())
+    found = read_seeds(capsys.readouterr().out.strip())
+    assert found["k"].tolist() == ["1"]
     assert found[["seeds", "mean", "low", "high"]].to_numpy().tolist() == [["0 1", 0.55, 0.5, 0.6]]
     assert main(["seeds", roots[0]]) == 2
     assert "1 run was given" in capsys.readouterr().err
