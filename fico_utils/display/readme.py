@@ -136,9 +136,10 @@ def seeds_table(spread: pd.DataFrame, corpus: str) -> str:
         row = 100 * mine.loc[place, ["mean", "low", "high"]].astype(float)
         return f"{row['mean']:.1f} ({row['low']:.1f} to {row['high']:.1f})"
 
+    known = set(mine.index.get_level_values("system"))
     lines = _head([f"{registry.corpus(corpus).name}<br>{name}" for name in COLUMNS.values()])
     for s in registry.systems():
-        if s in set(mine.index.get_level_values("system")):
+        if s in known:
             lines.append(_line([registry.system(s).name, *(cell((s, *column)) for column in COLUMNS)]))
     return "\n".join(lines)
 

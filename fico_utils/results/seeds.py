@@ -25,6 +25,7 @@ QUALITIES = (("recall", "1"), ("recall", "5"), ("recall", "10"), ("map", "10"), 
 COLUMNS = (
     "profile", "system", "corpus", "task", "direction", "metric", "k", "seeds", "mean", "sd", "low", "high",
 )  # fmt: skip
+NUMBERS = ("mean", "sd", "low", "high")
 FILE = "seeds.csv"
 
 
@@ -97,16 +98,7 @@ def read_seeds(path: str | Path) -> pd.DataFrame:
     Raises
     ------
     InputError
-        No such file, or one with other columns.
+        No such file, not a CSV file, a word where a number belongs, or other columns.
     """
-    import pandas as pd
-
-    try:
-        frame = pd.read_csv(path, dtype={"k": str, "seeds": str}, encoding="utf-8")
-    except FileNotFoundError as error:
-        raise InputError(f"{path} does not exist; `python -m fico_utils seeds RUN RUN` writes it") from error
-    except (ValueError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not readable as CSV ({error}); write it again with `seeds`") from error
-    if tuple(frame.columns) != COLUMNS:
-        raise InputError(f"{path} has the columns {', '.join(frame.columns)}; expected {', '.join(COLUMNS)}")
-    return frame
+    make = "run `python -m fico_utils seeds RUN RUN`"
+    return store.read_csv(Path(path), "seeds", make, make, COLUMNS, NUMBERS)

@@ -130,24 +130,48 @@ def load(place: str | Path | Run, table: str) -> pd.DataFrame:
     InputError
         No such file, not a CSV file, or a row that does not belong.
     """
-    import pandas as pd
-
     _known(table)
     path = place.root if isinstance(place, Run) else Path(place)
     path = path / f"{table}.csv" if path.is_dir() else path
+    frame = read_csv(path, table, "run the steps that write it", "run the step again", numbers=schema.NUMBERS[table])
+    return schema.validate(frame, table)
+
+
+def read_csv(
+    path: Path, table: str, first: str, again: str, columns: Sequence[str] = (), numbers: Sequence[str] = ()
+) -> pd.DataFrame:
+    """A file of one of our tables as it stands: text, and float where a column holds numbers.
+
+    Parameters
+    ----------
+    path : Path
+    table : str, what the file should hold.
+    first, again : str, what to try where there is no file, and where it cannot be read.
+    columns : sequence of str, all that the file should have, in order; none given, none are asked for.
+    numbers : sequence of str, those of numbers; one that the file lacks is left to the caller.
+
+    Raises
+    ------
+    InputError
+        No such file, not a CSV file, other columns, or a word where a number belongs.
+    """
+    import pandas as pd
+
     try:
         frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
     except FileNotFoundError as error:
-        raise InputError(f"{path} does not exist; expected a {table} table, run the steps that write it") from error
+        raise InputError(f"{path} does not exist; expected a {table} table, {first}") from error
     except (ValueError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not readable as CSV ({error}); delete it and run the step again") from error
-    for column in schema.NUMBERS[table]:
+        raise InputError(f"{path} is not readable as CSV ({error}); delete it and {again}") from error
+    if columns and list(frame.columns) != list(columns):
+        raise InputError(f"{path} has the columns {', '.join(frame.columns)}; expected {', '.join(columns)}")
+    for column in numbers:
         if column in frame:
             try:
                 frame[column] = frame[column].replace("", "nan").astype(float)
             except ValueError as error:
                 raise InputError(f"{path}, column {column}: {error}; expected numbers") from error
-    return schema.validate(frame, table)
+    return frame
 
 
 def results_or_committed(run: Run, table: str) -> pd.DataFrame:

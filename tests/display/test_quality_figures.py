@@ -221,10 +221,6 @@ def test_mixed_results_are_refused(metrics, draw):
         draw(mixed)
 
 
-def test_every_public_figure_is_tested():
-    assert set(quality_figures.__all__) == {"chance_corrected", "ranking", "tie_gap"}
-
-
 # ---------------------------------------------------------------------------------------------- seeds
 
 
@@ -248,3 +244,7 @@ def test_seeds_are_drawn_about_their_mean_with_the_interval_behind(of_three_seed
 def test_runs_of_two_seeds_have_no_interval_in_common(of_three_seeds):
     with pytest.raises(InputError, match="mixes runs"):
         seed_spread(over_seeds(of_three_seeds), pd.concat(of_three_seeds))
+
+
+def test_every_public_figure_is_tested():
+    assert set(quality_figures.__all__) == {"chance_corrected", "ranking", "seed_spread", "tie_gap"}

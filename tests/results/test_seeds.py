@@ -72,7 +72,12 @@ def test_categories_that_each_run_wrote_itself_may_differ_in_chance():
 
 
 @pytest.mark.parametrize(
-    ("text", "said"), [(None, "does not exist"), ("a,b\n1,2\n", "has the columns a, b; expected profile, system")]
+    ("text", "said"),
+    [
+        (None, "does not exist"),
+        ("a,b\n1,2\n", "has the columns a, b; expected profile, system"),
+        (f"{','.join(COLUMNS)}\n{','.join(['word'] * len(COLUMNS))}\n", "column mean: .*; expected numbers"),
+    ],
 )
 def test_a_file_that_is_no_spread_is_refused(tmp_path, text, said):
     path = tmp_path / "seeds.csv"

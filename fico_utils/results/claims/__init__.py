@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fico_utils.errors import InputError
+from fico_utils.results import store
 from fico_utils.results.claims import category, costs, instance, search
 from fico_utils.results.claims.checks import VERDICTS, Claim, judge
 from fico_utils.results.claims.numbers import sides
@@ -66,14 +66,4 @@ def write_claims(run: Run, frame: pd.DataFrame) -> Path:
 
 def read_claims(path: str | Path) -> pd.DataFrame:
     """The ledger of a file written by `write_claims`; InputError where it is missing or another table."""
-    import pandas as pd
-
-    try:
-        frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
-    except FileNotFoundError as error:
-        raise InputError(f"{path} does not exist; expected a claims table, run notebook 06") from error
-    except (ValueError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not readable as CSV ({error}); delete it and run notebook 06 again") from error
-    if tuple(frame.columns) != COLUMNS:
-        raise InputError(f"{path} has the columns {', '.join(frame.columns)}; expected {', '.join(COLUMNS)}")
-    return frame
+    return store.read_csv(Path(path), "claims", "run notebook 06", "run notebook 06 again", COLUMNS)
