@@ -69,7 +69,8 @@ def test_every_parameter_learns_once_and_linear_maps_by_muon(model):
     assert groups[0].isdisjoint(groups[1])
     assert not beside
     assert groups[0] | groups[1] == {id(p) for p in model.parameters()}
-    gates = {id(p) for m in model.modules() if isinstance(m, (nn.GRU, nn.GRUCell)) for p in m.parameters() if p.ndim > 1}
+    recurrent = [m for m in model.modules() if isinstance(m, (nn.GRU, nn.GRUCell))]
+    gates = {id(p) for m in recurrent for p in m.parameters() if p.ndim > 1}
     assert gates <= groups[0]
     embeddings = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
     assert embeddings <= groups[1]
