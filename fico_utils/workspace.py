@@ -12,6 +12,8 @@ import json
 import os
 import random
 import resource
+import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -62,6 +64,22 @@ def check_parameter(name: str, value: Any, default: Any) -> Any:
     if isinstance(value, list) and default and any(type(v) is not type(default[0]) for v in value):
         raise InputError(f"parameter {name} was given {value!r}; expected a list of {type(default[0]).__name__}")
     return value
+
+
+def commit() -> str:
+    """The commit of this checkout, and whether its code was changed since; ``unknown`` where there is no git."""
+    if shutil.which("git") is None:
+        return "unknown"
+
+    def git(*words: str) -> str | None:
+        done = subprocess.run(["git", *words], cwd=PROJECT, capture_output=True, text=True, check=False)
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    head = git("rev-parse", "HEAD")
+    if head is None:
+        return "unknown"
+    changed = git("status", "--porcelain", "--", "fico_utils/*.py", "configs")
+    return f"{head} with uncommitted changes" if changed else head
 
 
 # ------------------------------------------------------------------------------------------------ files

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import fico_utils
-from fico_utils import experiment
+from fico_utils import experiment, workspace
 from fico_utils.errors import InputError
 from fico_utils.evaluation import evaluate
 from fico_utils.experiment import cards, weights
@@ -67,7 +67,7 @@ def blocks(text: str) -> dict[str, str]:
 
 
 def test_a_card_says_what_the_file_holds(trained):
-    text = cards.card(trained, FILE, "abc123")
+    text = cards.card(trained, FILE)
     path = trained.path("models", f"{FILE}.safetensors")
     arrays, header, said = read_arrays(path), read_metadata(path), facts(text)
     assert text.startswith(f"# UCCH on {NAME}\n")
@@ -79,12 +79,12 @@ def test_a_card_says_what_the_file_holds(trained):
     assert said["corpus"].startswith(f"{NAME}: 40 train, 10 val, 20 test images")
     assert all(key in said["corpus"] for key in header["settings"]["train"])
     assert said["profile, seed"] == "mini, 0"
-    assert said["code"] == "commit abc123"
+    assert said["code"] == f"commit {workspace.commit()}"
     assert json.loads(blocks(text)["json"]) == header["settings"]
 
 
 def test_a_card_says_how_the_training_went(trained):
-    said, log = facts(cards.card(trained, FILE, "abc123")), experiment.training_log(trained, "ucch", NAME)
+    said, log = facts(cards.card(trained, FILE)), experiment.training_log(trained, "ucch", NAME)
     minutes = sum(row["seconds"] for row in log) / 60
     assert said["training"].startswith(f"3 epochs, {minutes:.1f} minutes with validation, 1 CPU thread;")
     best = max(row["score"] for row in log)
@@ -94,13 +94,13 @@ def test_a_card_says_how_the_training_went(trained):
 
 
 def test_a_card_tells_what_differs_from_the_original(trained):
-    told = cards.card(trained, FILE, "abc123").partition("differs from the original\n")[2].partition("\n## ")[0]
+    told = cards.card(trained, FILE).partition("differs from the original\n")[2].partition("\n## ")[0]
     assert told.strip() == ucch.__doc__.strip()
     assert "Scaled down" in told
 
 
 def test_a_card_gives_the_measured_rows_with_their_intervals(trained):
-    text = cards.card(trained, FILE, "abc123")
+    text = cards.card(trained, FILE)
     row = next(line for line in text.splitlines() if line.startswith("| UCCH |")).split(" | ")[1:]
     with open(trained.path("metrics.csv"), newline="", encoding="utf-8") as file:
         found = {(r["direction"], r["metric"], r["k"]): r for r in csv.DictReader(file) if r["source"] == "ours"}
@@ -112,7 +112,7 @@ def test_a_card_gives_the_measured_rows_with_their_intervals(trained):
 
 
 def test_the_recipe_of_a_card_gives_the_same_weights(trained, tmp_path):
-    recipe = blocks(cards.card(trained, FILE, "abc123"))["python"].replace('"again"', repr(str(tmp_path)))
+    recipe = blocks(cards.card(trained, FILE))["python"].replace('"again"', repr(str(tmp_path)))
     done = subprocess.run([sys.executable, "-c", recipe], cwd=PROJECT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     first, second = (read_arrays(p) for p in (trained.path("models", f"{FILE}.safetensors"),
@@ -122,7 +122,7 @@ def test_the_recipe_of_a_card_gives_the_same_weights(trained, tmp_path):
 
 
 def test_shared_pieces_have_cards_without_a_test_table(trained):
-    text = cards.card(trained, "backbone", "abc123")
+    text = cards.card(trained, "backbone")
     assert "experiment.backbone(run, live=True)" in blocks(text)["python"]
     assert "Test split" not in text
     assert json.loads(blocks(text)["json"]) == read_metadata(trained.path("models", "backbone.safetensors"))["settings"]
@@ -159,7 +159,7 @@ def test_what_was_not_measured_is_said(tmp_path):
 def test_cards_are_written_beside_the_weights(trained, tmp_path):
     paths = cards.write(trained, ["backbone", FILE], tmp_path)
     assert [p.name for p in paths] == ["backbone.md", f"{FILE}.md", "README.md"]
-    assert paths[1].read_text(encoding="utf-8") == cards.card(trained, FILE, cards.commit())
+    assert paths[1].read_text(encoding="utf-8") == cards.card(trained, FILE)
 
 
 def test_the_list_of_weights_sums_up_the_trainings(trained):
@@ -185,7 +185,7 @@ def test_weights_that_the_run_did_not_train_are_refused(tmp_path, origin):
     header = {"key": "k", "settings": {"seed": 0}} | ({"origin": origin} if origin else {})
     write_arrays(run.path("models", "backbone.safetensors"), {"a": np.zeros(3, np.float16)}, header)
     with pytest.raises(InputError, match="was not trained in this run"):
-        cards.card(run, "backbone", "abc123")
+        cards.card(run, "backbone")
 
 
 def test_a_missing_or_foreign_log_is_refused(trained):
@@ -194,10 +194,10 @@ def test_a_missing_or_foreign_log_is_refused(trained):
     try:
         path.write_text("\n".join(kept.splitlines()[:-1]) + "\n")
         with pytest.raises(InputError, match="holds 2 epochs, but ucch__picto_diverse was trained for 3"):
-            cards.card(trained, FILE, "abc123")
+            cards.card(trained, FILE)
         path.unlink()
         with pytest.raises(InputError, match="does not exist; expected the log"):
-            cards.card(trained, FILE, "abc123")
+            cards.card(trained, FILE)
     finally:
         path.write_text(kept)
 
@@ -205,9 +205,9 @@ def test_a_missing_or_foreign_log_is_refused(trained):
 def test_the_commit_is_that_of_the_checkout(tmp_path, monkeypatch):
     done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=PROJECT, capture_output=True, text=True, check=False)
     if done.returncode == 0:
-        assert cards.commit().split()[0] == done.stdout.strip()
-    monkeypatch.setattr(cards, "PROJECT", tmp_path)
-    assert cards.commit() == "unknown"
+        assert workspace.commit().split()[0] == done.stdout.strip()
+    monkeypatch.setattr(workspace, "PROJECT", tmp_path)
+    assert workspace.commit() == "unknown"
 
 
 @pytest.mark.parametrize("profile", ["mini", "standard"])

@@ -56,6 +56,35 @@ def no_training(*_, **__):
     raise AssertionError("nothing should be trained here")
 
 
+def test_a_profile_gives_vision_language_systems_more_scenes(trained, tmp_path, monkeypatch):
+    run = replace(trained, root=tmp_path, settings=trained.settings | {"n_train_vlp": {NAME: 150}})
+    assert [len(systems.inputs(run, s, NAME, "train").caption_image) for s in ("beit3", "scan")] == [750, 300]
+    few = systems.inputs(trained, "beit3", NAME, "train")
+    more = systems.inputs(run, "beit3", NAME, "train")
+    assert np.array_equal(more.image["patches"][:60], few.image["patches"])
+    length = few.text["tokens"].shape[1]
+    assert np.array_equal(more.text["tokens"][:300, :length], few.text["tokens"]), "one vocabulary, of the corpus"
+    assert systems.spec(run, "scan", NAME) == systems.spec(trained, "scan", NAME)
+    assert systems.spec(run, "beit3", NAME)[1] != systems.spec(trained, "beit3", NAME)[1]
+    shown = []
+    monkeypatch.setattr(training, "fit", lambda model, data, **given: shown.append(given["images"]))
+    experiment.train(run, "beit3", NAME)
+    assert shown == [60], "an epoch is as long as that of the others"
+
+
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        ({NAME: 59}, "n_train_vlp was given 59 scenes of picto_diverse; expected at least the 60 of n_train"),
+        ({"openclipart": 500}, "n_train_vlp was given 500 scenes of openclipart; expected a drawn corpus"),
+    ],
+)
+def test_more_scenes_are_those_of_a_drawn_corpus(trained, more, sentence):
+    run = replace(trained, settings=trained.settings | {"n_train_vlp": more})
+    with pytest.raises(InputError, match=sentence):
+        systems.inputs(run, "beit3", next(iter(more)), "train")
+
+
 @pytest.mark.parametrize("system", TOY["systems"])
 def test_embeddings_can_be_scored_as_they_are_stored(trained, system):
     stored = experiment.embeddings(trained, system, NAME)

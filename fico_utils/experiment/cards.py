@@ -10,8 +10,6 @@ from __future__ import annotations
 import csv
 import inspect
 import json
-import shutil
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +20,6 @@ from fico_utils.errors import InputError
 from fico_utils.experiment import corpora
 from fico_utils.experiment.weights import read_log
 from fico_utils.workspace import (
-    PROJECT,
     Run,
     key_of,
     profile_settings,
@@ -58,20 +55,15 @@ def write(run: Run, names: Sequence[str], folder: Path) -> list[Path]:
     InputError
         As `card`. No card is written then.
     """
-    code = commit()
-    cards = {folder / f"{name}.md": card(run, name, code) for name in names}
+    cards = {folder / f"{name}.md": card(run, name) for name in names}
     cards[folder / "README.md"] = contents(run, names)
     for path, text in cards.items():
         write_text(path, text)
     return list(cards)
 
 
-def card(run: Run, name: str, code: str) -> str:
+def card(run: Run, name: str) -> str:
     """The card of ``models/{name}.safetensors`` as markdown.
-
-    Parameters
-    ----------
-    code : str, the commit that trained it, as `commit` names it.
 
     Raises
     ------
@@ -88,7 +80,7 @@ def card(run: Run, name: str, code: str) -> str:
     log = _log(run, name, settings.get("epochs")) if "model" in settings else []
     title, made = _title(name, settings)
     lines = [f"# {title[0].upper()}{title[1:]}", "", "| | |", "| --- | --- |"]
-    lines += [f"| {key} | {value} |" for key, value in _facts(run, name, path, header, log, code).items()]
+    lines += [f"| {key} | {value} |" for key, value in _facts(run, name, path, header, log).items()]
     if "system" in settings:
         lines += ["", "## What it is, and what differs from the original", "", _told(settings["system"])]
         lines += ["", "## Test split", "", *_measured(run, settings["system"], name.partition("__")[2])]
@@ -101,22 +93,24 @@ def contents(run: Run, names: Sequence[str]) -> str:
     """The list of all weights trained in a run, as markdown: how large, how long trained, how good on validation."""
     head = ["weights", "MiB", "epochs", "minutes", "validation"]
     lines = [f"| {' | '.join(head)} |", f"| --- |{' ---: |' * (len(head) - 1)}"]
-    spent = 0.0
+    spent, threads = 0.0, set()
     for name in names:
         path = run.path("models", f"{name}.safetensors")
-        settings, size = read_metadata(path)["settings"], path.stat().st_size / 2**20
+        header, size = read_metadata(path), path.stat().st_size / 2**20
+        settings = header["settings"]
         cells = ["–"] * 3
         if "model" in settings:
             log = _log(run, name, settings["epochs"])
             seconds = sum(row["seconds"] for row in log)
             cells = [f"{len(log)}", f"{seconds / 60:.1f}", f"{max(row['score'] for row in log):.3f}"]
             spent += seconds
+            threads.add(header["threads"])
         lines.append(f"| [{_title(name, settings)[0]}]({name}.md) | {size:.2f} | {' | '.join(cells)} |")
     return "\n".join(
         [
             f"# Weights trained by profile {run.profile}, seed {run.seed}",
             "",
-            f"Minutes are of one training with its validation, on {_threads(run)}; together "
+            f"Minutes are of one training with its validation, on {_threads(*sorted(threads))}; together "
             f"{spent / 60:.0f}. Validation is the mean of R@1, R@5 and R@10 of both directions, of "
             f"Query2Label the micro F1 of its labels. A card says the rest.",
             "",
@@ -126,24 +120,8 @@ def contents(run: Run, names: Sequence[str]) -> str:
     )
 
 
-def _threads(run: Run) -> str:
-    return "1 CPU thread" if run["threads"] == 1 else f"{run['threads']} CPU threads"
-
-
-def commit() -> str:
-    """The commit of this checkout, and whether its code was changed since; ``unknown`` where there is no git."""
-    if shutil.which("git") is None:
-        return "unknown"
-
-    def git(*words: str) -> str | None:
-        done = subprocess.run(["git", *words], cwd=PROJECT, capture_output=True, text=True, check=False)
-        return done.stdout.strip() if done.returncode == 0 else None
-
-    head = git("rev-parse", "HEAD")
-    if head is None:
-        return "unknown"
-    changed = git("status", "--porcelain", "--", "fico_utils/*.py", "configs")
-    return f"{head} with uncommitted changes" if changed else head
+def _threads(*counts: int) -> str:
+    return "1 CPU thread" if counts == (1,) else f"{' or '.join(map(str, counts))} CPU threads"
 
 
 # ------------------------------------------------------------------------------------------- parts of a card
@@ -190,7 +168,7 @@ def _told(system: str) -> str:
     return inspect.getdoc(sys.modules[model_class(system).__module__]) or ""
 
 
-def _facts(run: Run, name: str, path: Path, header: dict[str, Any], log: list[dict], code: str) -> dict[str, str]:
+def _facts(run: Run, name: str, path: Path, header: dict[str, Any], log: list[dict]) -> dict[str, str]:
     settings, arrays = header["settings"], read_arrays(path)
     corpus, size = name.partition("__")[2], sum(a.nbytes for a in arrays.values())
     numbers = sum(a.size for a in arrays.values())
@@ -200,20 +178,20 @@ def _facts(run: Run, name: str, path: Path, header: dict[str, Any], log: list[di
     if "system" in settings:
         rows = [s.name for s in registry.SYSTEMS.values() if s.trained == settings["system"]]
         facts["serves"] = ", ".join(rows)
-        splits = list(corpora.corpus(run, corpus).split)
-        counts = [f"{splits.count(split)} {split}" for split in corpora.SPLITS]
+        used = (corpora.training_split(run, settings["system"], corpus), "val", "test")
+        counts = [f"{corpora.size(run, corpus, split)} {split}" for split in used]
         facts["corpus"] = f"{corpus}: {', '.join(counts)} images; keys of the training data `{settings['train']}`"
     facts["profile, seed"] = f"{run.profile}, {settings.get('seed', run.seed)}"
     if log:
         best = max(log, key=lambda row: row["score"])  # the first of equals, as training keeps it
         minutes = sum(row["seconds"] for row in log) / 60
         facts["training"] = (
-            f"{len(log)} epochs, {minutes:.1f} minutes with validation, {_threads(run)}; "
+            f"{len(log)} epochs, {minutes:.1f} minutes with validation, {_threads(header['threads'])}; "
             f"loss {log[0]['loss']:.4g} in the first epoch, {log[-1]['loss']:.4g} in the last"
         )
         measure = "mean of R@1, R@5 and R@10, both directions" if "system" in settings else "micro F1 of the labels"
         facts["validation"] = f"{best['score']:.4f} ({measure}) after epoch {best['epoch']:.0f}, which is kept"
-    facts["code"] = f"commit {code}"
+    facts["code"] = f"commit {header['commit']}"
     facts["key"] = f"`{header['key']}`"
     return facts
 

@@ -48,6 +48,44 @@ def _corpus(name: str, sizes: tuple[tuple[str, int], ...]) -> Corpus:
     return make_corpus(name, dict(sizes))
 
 
+def training_split(run: Run, system: str, name: str) -> str:
+    """Which split a system learns from: ``train``, or the longer ``train_vlp``.
+
+    The vision-language systems of the paper have read millions of pairs before they see the corpus. A profile may give
+    ours more of the scenes of a drawn corpus than the others read (``n_train_vlp``); an epoch is as long for both.
+
+    Raises
+    ------
+    InputError
+        More scenes are asked of a corpus that is not drawn, or they are fewer than ``n_train``.
+    """
+    if registry.system(system).family != "vlp" or name not in run["n_train_vlp"]:
+        return "train"
+    given, least = run["n_train_vlp"][name], run["n_train"].get(name)
+    if least is None or given < least:
+        expected = "a drawn corpus" if least is None else f"at least the {least} of n_train"
+        raise InputError(f"n_train_vlp was given {given} scenes of {name}; expected {expected}, or leave it out")
+    return "train_vlp"
+
+
+def part(run: Run, name: str, split: str) -> Corpus:
+    """One split of a corpus, ``train_vlp`` among them: the training scenes and those that follow them."""
+    return first_scenes(name, run["n_train_vlp"][name]) if split == "train_vlp" else corpus(run, name).subset(split)
+
+
+def size(run: Run, name: str, split: str) -> int:
+    """Images of a split; of a longer one without drawing it."""
+    return run["n_train_vlp"][name] if split == "train_vlp" else int((corpus(run, name).split == split).sum())
+
+
+@lru_cache(maxsize=2)
+def first_scenes(name: str, n: int) -> Corpus:
+    """The first `n` training scenes of a drawn corpus."""
+    from fico_utils.data.pictoscenes import make_corpus
+
+    return make_corpus(name, {"train": n}).subset("train")
+
+
 def info_of(run: Run, name: str) -> registry.CorpusInfo:
     """What is known of a corpus; a folder corpus becomes known here."""
     data_dir, path = PROJECT / run["data_dir"], Path(name)

@@ -12,12 +12,11 @@ from fico_utils import registry
 from fico_utils.data.pictures import file_images
 from fico_utils.data.text import Vocabulary
 from fico_utils.errors import InputError
-from fico_utils.experiment.corpora import corpus, info_of, regions_of
+from fico_utils.experiment.corpora import corpus, first_scenes, info_of, part, regions_of, training_split
 from fico_utils.experiment.weights import backbone_name, content, load, weights
 from fico_utils.workspace import Run, key_of, source_key
 
 if TYPE_CHECKING:
-    from fico_utils.data.corpus import Corpus
     from fico_utils.data.features import Backbone
     from fico_utils.models.query2label import Query2Label
     from fico_utils.models.training import Inputs
@@ -47,7 +46,7 @@ def backbone(run: Run, live: bool = False, kind: str = "regions") -> Backbone:
     name = backbone_name(run, kind)
 
     def build() -> dict[str, np.ndarray]:
-        source = _pictures(n_scenes)
+        source = first_scenes(PRETRAINING, n_scenes)
         model, log = train_backbone(source.images, scene_targets(source.scenes), CLASSES, seed=run.seed, epochs=epochs)
         print(f"{name}: loss {log[0]['loss']:.2f} after the first epoch, {log[-1]['loss']:.2f} after the last")
         return {n: t.numpy() for n, t in model.state_dict().items()}
@@ -59,14 +58,6 @@ def backbone(run: Run, live: bool = False, kind: str = "regions") -> Backbone:
     model = Backbone(CLASSES)
     model.load_state_dict({n: torch.from_numpy(a) for n, a in arrays.items()})
     return model.eval()
-
-
-@lru_cache(maxsize=2)
-def _pictures(n: int) -> Corpus:
-    """The first training scenes of the corpus that teaches the backbones."""
-    from fico_utils.data.pictoscenes import make_corpus
-
-    return make_corpus(PRETRAINING, {"train": n}).subset("train")
 
 
 def visual(run: Run, name: str, split: str, kind: str = "regions") -> dict[str, np.ndarray]:
@@ -90,9 +81,9 @@ def visual(run: Run, name: str, split: str, kind: str = "regions") -> dict[str, 
     if kind == "patches" and (arrays is not None or made == backbone_name(run, "regions")):
         return {"patches": visual(run, name, split)["regions"]}
     path = run.path("features", f"{name}__{split}__{'visual' if kind == 'regions' else kind}.safetensors")
-    part, key = whole.subset(split), visual_keys(run, name, kind)
+    own, key = part(run, name, split), visual_keys(run, name, kind)
     if arrays is not None:
-        found = run.cached(path, key_of(part.key, *key), lambda: {"global": global_of(arrays[split])})
+        found = run.cached(path, key_of(own.key, *key), lambda: {"global": global_of(arrays[split])})
         return {"regions": arrays[split], **found}
     if whole.images.shape[1:3] != (SIDE, SIDE):
         raise InputError(
@@ -102,10 +93,10 @@ def visual(run: Run, name: str, split: str, kind: str = "regions") -> dict[str, 
     model = backbone(run, kind=kind)
 
     def extract() -> dict[str, np.ndarray]:
-        found = visual_features(model, part.images)
+        found = visual_features(model, own.images)
         return found if kind == "regions" else {"patches": found["regions"]}
 
-    return run.cached(path, key_of(part.key, *key), extract)
+    return run.cached(path, key_of(own.key, *key), extract)
 
 
 def _kind(image_input: str) -> str:
@@ -183,17 +174,19 @@ def doc2vec(run: Run, name: str, split: str) -> np.ndarray:
     """Doc2Vec vectors (n_txt, 300) float32 of a split's captions."""
     from fico_utils.data.text import doc2vec as infer
 
-    part = corpus(run, name).subset(split)
+    own = part(run, name, split)
     trained, epochs = doc2vec_weights(run, name=name), run["doc2vec_epochs"]
     return run.cached(
         run.path("features", f"{name}__{split}__doc2vec.safetensors"),
-        key_of(part.key, content(run, doc2vec_file(run, name)), epochs),
-        lambda: {"doc2vec": infer(trained, part.captions, seed=run.seed, epochs=epochs, workers=run["threads"])},
+        key_of(own.key, content(run, doc2vec_file(run, name)), epochs),
+        lambda: {"doc2vec": infer(trained, own.captions, seed=run.seed, epochs=epochs, workers=run["threads"])},
     )["doc2vec"]
 
 
 def inputs(run: Run, system: str, name: str, split: str) -> Inputs:
     """What a system reads of a split: its image and text features and, of the training split, what only training reads.
+
+    Its training split is that of `training_split`.
 
     Raises
     ------
@@ -208,19 +201,20 @@ def inputs(run: Run, system: str, name: str, split: str) -> Inputs:
     from fico_utils.models import model_class
     from fico_utils.models.training import Inputs
 
-    model, part = model_class(system), corpus(run, name).subset(split)
+    used = training_split(run, system, name) if split == "train" else split
+    model, own = model_class(system), part(run, name, used)
     words = vocabulary(run, name)
-    text = {"tokens": words.encode(part.captions)} if model.text_input == "tokens" else {}
+    text = {"tokens": words.encode(own.captions)} if model.text_input == "tokens" else {}
     if model.text_input == "doc2vec":
         text["doc2vec"] = doc2vec(run, name, split)
-    image = {model.image_input: visual(run, name, split, _kind(model.image_input))[model.image_input]}
+    image = {model.image_input: visual(run, name, used, _kind(model.image_input))[model.image_input]}
     if split == "train":
         for extra in model.text_extra:
-            text[extra] = _rewritten(extra, part.captions, words, run.seed)
+            text[extra] = _rewritten(extra, own.captions, words, run.seed)
         for _ in model.image_extra:
             image["labels"] = labels(run, name, split)
-    key = key_of(part.key, feature_keys(run, system, name))
-    return Inputs(image, text, part.caption_image, key)
+    key = key_of(own.key, feature_keys(run, system, name))
+    return Inputs(image, text, own.caption_image, key)
 
 
 def _rewritten(kind: str, captions: list[str], words: Vocabulary, seed: int) -> np.ndarray:
@@ -249,20 +243,20 @@ def labels(run: Run, name: str, split: str, required: bool = True) -> np.ndarray
     """
     from fico_utils.models.query2label import written
 
-    part = corpus(run, name).subset(split)
-    if part.labels is None and not required:
+    own = part(run, name, split)
+    if own.labels is None and not required:
         return None
-    if part.labels is None:
+    if own.labels is None:
         raise InputError(
             f"corpus {name!r} has no labels; a supervised system needs them, and so does the category level: add "
             "labels.csv to its folder (of flickr30k: set flickr30k_labels), or leave it out"
         )
     if not registry.corpus(name).generated:
-        return part.labels
+        return own.labels
     model, threshold = label_generator(run)
     return run.cached(
         run.path("features", f"{name}__{split}__labels.safetensors"),
-        key_of(part.key, content(run, backbone_name(run, "patches")), content(run, "query2label"), threshold),
+        key_of(own.key, content(run, backbone_name(run, "patches")), content(run, "query2label"), threshold),
         lambda: {"labels": written(_label_scores(run, model, name, split), threshold)},
     )["labels"]
 

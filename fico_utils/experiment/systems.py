@@ -12,7 +12,7 @@ import numpy as np
 from fico_utils import registry
 from fico_utils.errors import InputError
 from fico_utils.experiment import weights as disk
-from fico_utils.experiment.corpora import corpus
+from fico_utils.experiment.corpora import corpus, size, training_split
 from fico_utils.experiment.features import feature_keys, inputs, vocabulary, widths
 from fico_utils.workspace import Run, key_of, profile_settings, read_metadata, source_key
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from fico_utils.models.training import Inputs
 
 #: The parameters of a profile by which its weights differ from another's.
-TRAINING = ("n_train", "backbones", "doc2vec_epochs", "epochs", "sizes")
+TRAINING = ("n_train", "n_train_vlp", "backbones", "doc2vec_epochs", "epochs", "sizes")
 
 
 def new_model(run: Run, system: str, name: str) -> RetrievalModel:
@@ -38,7 +38,7 @@ def new_model(run: Run, system: str, name: str) -> RetrievalModel:
         "d_global": d_global,
         "d_text": 300,
         "n_words": len(vocabulary(run, name)),
-        "n_images": int((corpus(run, name).split == "train").sum()),
+        "n_images": size(run, name, training_split(run, system, name)),
         "n_labels": len(corpus(run, name).label_names),
         "bits": registry.system(system).bits,
     }
@@ -64,9 +64,16 @@ def spec(run: Run, system: str, name: str) -> tuple[str, dict[str, Any], tuple[s
         "model": model.settings,
         "epochs": run["epochs"][system],
         "seed": run.seed,
-        "train": [corpus(run, name).subset("train").key, *feature_keys(run, system, name)],
+        "train": [_read(run, system, name), *feature_keys(run, system, name)],
     }
     return f"{system}__{name}", settings, ("models/training.py", *_sources(model_class(system)))
+
+
+def _read(run: Run, system: str, name: str) -> str:
+    """The training split by its key; the longer one by name, as drawing it to say which it is would take a minute."""
+    if training_split(run, system, name) == "train":
+        return corpus(run, name).subset("train").key
+    return f"{name}, the first {run['n_train_vlp'][name]} training scenes, {run['n_train'][name]} an epoch"
 
 
 def _sources(cls: type) -> list[str]:
@@ -101,6 +108,7 @@ def train(run: Run, system: str, name: str, live: bool = True) -> RetrievalModel
             seed=run.seed,
             epochs=run["epochs"][system],
             validate=validation(run, system, name),
+            images=run["n_train"].get(name),
             folder=run.path("models", f"{system}__{name}"),
             label=f"{registry.system(system).name} on {name}",
         )

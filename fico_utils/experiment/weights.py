@@ -17,7 +17,7 @@ import numpy as np
 
 from fico_utils import registry
 from fico_utils.errors import InputError
-from fico_utils.workspace import Run, atomic_path, key_of, read_arrays, read_metadata, source_key, write_arrays
+from fico_utils.workspace import Run, atomic_path, commit, key_of, read_arrays, read_metadata, source_key, write_arrays
 
 if TYPE_CHECKING:
     from fico_utils.models.blocks import RetrievalModel
@@ -54,8 +54,9 @@ def weights(
     content = key_of({n: hashlib.sha256(a.tobytes()).hexdigest() for n, a in arrays.items()})
     metadata = {"key": key, "origin": source, "content": content, "settings": settings, "run": run.run_id}
     log = run.path("models", name, "log.csv")
-    if source == "trained" and log.is_file():
-        metadata["log"] = read_log(log)
+    if source == "trained":
+        metadata |= {"commit": commit(), "threads": run["threads"]}
+        metadata |= {"log": read_log(log)} if log.is_file() else {}
     write_arrays(path, arrays, metadata)
     return _widened(arrays)
 

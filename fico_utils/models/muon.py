@@ -38,8 +38,18 @@ class MuonRecipe(Recipe):
 
 
 def linear_maps(model: nn.Module) -> list[nn.Parameter]:
-    """The matrices that Muon is for: weights of the linear layers, in the order of the model."""
-    return [m.weight for m in model.modules() if isinstance(m, nn.Linear) and m.weight.requires_grad]
+    """The matrices that Muon is for, in the order of the model: weights of linear layers, and those of recurrent ones.
+
+    The gates of a recurrent layer are one matrix, as the three maps of attention are.
+    """
+    recurrent = (nn.RNNBase, nn.RNNCellBase)
+    found = []
+    for module in model.modules():
+        if isinstance(module, nn.Linear):
+            found.append(module.weight)
+        elif isinstance(module, recurrent):
+            found += [p for name, p in module.named_parameters() if name.startswith("weight")]
+    return [p for p in found if p.requires_grad]
 
 
 def orthogonalised(matrix: Tensor) -> Tensor:

@@ -2,8 +2,11 @@
 
 An epoch shows every image once, with one or a few of its captions drawn at random; the originals' go over all pairs. A
 picture is dearer to encode than a caption, so the recipes of some systems pair it with several (`Recipe.captions`);
-captions of one image are no negatives of each other. Each epoch is a function of the weights, the optimiser and (seed,
-epoch), so a run that was killed goes on where it stopped and ends with the same weights.
+captions of one image are no negatives of each other. Of a training split that is larger than a system has time for, an
+epoch shows a part, and each image again when all were shown.
+
+Each epoch is a function of the weights, the optimiser and (seed, epoch), so a run that was killed goes on where it
+stopped and ends with the same weights.
 """
 
 from __future__ import annotations
@@ -106,10 +109,25 @@ def draw_pairs(caption_image: np.ndarray, rng: np.random.Generator, captions: in
     return order[kept][np.argsort(place[image[kept]], kind="stable")]
 
 
-def batches(caption_image: np.ndarray, recipe: Recipe, seed: int, epoch: int) -> list[np.ndarray]:
-    """The captions of each step of an epoch: those of `recipe.batch_size` images, the last step's of what is left."""
+def batches(
+    caption_image: np.ndarray, recipe: Recipe, seed: int, epoch: int, images: int | None = None
+) -> list[np.ndarray]:
+    """The captions of each step of an epoch: those of `recipe.batch_size` images, the last step's of what is left.
+
+    Parameters
+    ----------
+    images : int or None, how many images the epoch shows: the next so many in a random order, drawn anew when fewer
+        are left. None, or as many as there are, shows all.
+    """
     rng = np.random.default_rng([seed, epoch])
-    drawn = draw_pairs(caption_image, rng, recipe.captions)
+    known = np.unique(caption_image)
+    if images is None or images >= len(known):
+        drawn = draw_pairs(caption_image, rng, recipe.captions)
+    else:
+        turn, part = divmod(epoch, len(known) // images)
+        order = np.random.default_rng([seed, turn, len(known)]).permutation(known)
+        captions = np.flatnonzero(np.isin(caption_image, order[part * images : (part + 1) * images]))
+        drawn = captions[draw_pairs(caption_image[captions], rng, recipe.captions)]
     starts = np.flatnonzero(np.diff(caption_image[drawn], prepend=-1))
     return np.split(drawn, starts[:: recipe.batch_size][1:])
 
@@ -124,6 +142,7 @@ def fit(
     seed: int,
     epochs: int,
     validate: Callable[[RetrievalModel], float],
+    images: int | None = None,
     folder: Path | None = None,
     label: str = "training",
 ) -> list[dict[str, float]]:
@@ -136,6 +155,7 @@ def fit(
     seed : int, orders the pairs and seeds dropout.
     epochs : int, passes over the images.
     validate : callable, model -> score on the validation split, larger is better.
+    images : int or None, how many images an epoch shows, where not all of them; see `batches`.
     folder : Path or None, where `last` (to resume), `best` and `log.csv` are kept; None keeps nothing.
     label : str, what the progress bar says.
 
@@ -159,19 +179,20 @@ def fit(
     wanted += [n for n in (model.text_input, *model.text_extra) if n and n not in train.text]
     if wanted:
         raise InputError(f"{label} needs {wanted[0]!r}, which the inputs lack; expected those of the training split")
-    n_images = len(np.unique(train.caption_image))
+    n_images = min(len(np.unique(train.caption_image)), images or train.caption_image.size)
     if n_images < 2:
         raise InputError(f"{label} was given captions of one image only; expected at least two images")
     recipe = model.recipe
     steps = math.ceil(n_images / recipe.batch_size)
     own, beside = _optimisers(model)
-    key = key_of(type(model).__name__, model.settings, train.key, seed, epochs)
+    key = key_of(type(model).__name__, model.settings, train.key, seed, epochs, n_images)
     log, best = _resume(folder, model, [*own, *beside], key) if folder else ([], None)
 
     bar = tqdm(total=epochs * steps, initial=len(log) * steps, desc=label, unit="step", leave=True)
     for epoch in range(len(log), epochs):
         started = time.perf_counter()
-        terms = _epoch(model, train, own, beside, seed, epoch, epochs * steps, bar)
+        chosen = batches(train.caption_image, recipe, seed, epoch, images)
+        terms = _epoch(model, train, chosen, own, beside, seed, epoch, epochs * steps, bar)
         score = float(validate(model.eval()))
         row = {"epoch": epoch + 1, **terms, "score": score, "seconds": time.perf_counter() - started}
         log.append(row)
@@ -188,6 +209,7 @@ def fit(
 def _epoch(
     model: RetrievalModel,
     train: Inputs,
+    steps: list[np.ndarray],
     own: list[torch.optim.Optimizer],
     beside: list[torch.optim.Optimizer],
     seed: int,
@@ -195,10 +217,9 @@ def _epoch(
     total: int,
     bar,
 ) -> dict[str, float]:
-    """Mean loss terms of one pass over the images."""
+    """Mean loss terms of one pass over the steps of `batches`."""
     torch.manual_seed(int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0]))
     recipe, sums = model.recipe, {}
-    steps = batches(train.caption_image, recipe, seed, epoch)
     if model.train().start_epoch(epoch):
         for optimiser in (*own, *beside):
             optimiser.state.clear()

@@ -10,7 +10,8 @@ axis for a third-order tensor; `axis=-1` is the usual norm, here and with `norma
 the batch and the captions' likelihood a mean over it, so their balance moves with the batch size; the captioner is
 trained on one position past the last word, where it must say padding.
 
-Scaled down: widths (2048, words 300, captioner 512), epochs, batch, and a learning rate for training from scratch.
+Scaled down: widths (2048, words 300, captioner 512), epochs, batch, and a learning rate for training from scratch, by
+Muon for the linear and the recurrent maps.
 Different on purpose: the hinge takes the mean over the negatives that violate the margin, since the hardest alone
 collapses here, and captions of the same image are no negatives (`original=True` restores both); captions weigh a
 quarter (`captioning=1` is theirs); both GRUs begin with a memory as long as what they read (`remember`); no batch norm
@@ -29,7 +30,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from fico_utils.models.blocks import Batch, Recipe, RetrievalModel, hardest_hinge, trim, word_mask
+from fico_utils.models.blocks import Batch, RetrievalModel, hardest_hinge, trim, word_mask
+from fico_utils.models.muon import MuonRecipe
 
 #: Steps that the memories begin with: the regions of a picture, and the words of most captions.
 N_REGIONS, WORDS = 36, 12
@@ -157,7 +159,7 @@ class Vsrn(RetrievalModel):
     """Regions (B, R, d_region) and tokens (B, L) -> unit vectors (B, d); the order of the regions counts."""
 
     image_input, text_input = "regions", "tokens"
-    recipe = Recipe(batch_size=32, lr=1e-3, warmup=0.1, schedule="cosine", clip=2.0)
+    recipe = MuonRecipe(batch_size=64, lr=1e-3, warmup=0.1, schedule="cosine", clip=2.0)
     Config = VsrnConfig
 
     def __init__(self, config: VsrnConfig) -> None:

@@ -183,7 +183,7 @@ def test_a_supervised_system_on_a_corpus_without_labels_is_refused(tmp_path, mon
 
     whole = make_corpus("picto_diverse", {"train": 6, "val": 3, "test": 3})
     bare = dataclasses.replace(whole, labels=None, label_names=())
-    monkeypatch.setattr(features, "corpus", lambda run, name: bare)
+    monkeypatch.setattr(features, "part", lambda run, name, split: bare.subset(split))
     run = fico_utils.setup("mini", 0, str(tmp_path))
     with pytest.raises(InputError, match=r"'picto_diverse' has no labels; a supervised system needs them"):
         features.labels(run, "picto_diverse", "train")

@@ -7,6 +7,7 @@ from torch import nn
 from fico_utils.models.beit3 import Beit3, Beit3Config
 from fico_utils.models.muon import Muon, linear_maps, orthogonalised
 from fico_utils.models.training import _optimisers
+from fico_utils.models.vsrn import Vsrn, VsrnConfig
 from fico_utils.models.xvlm import Xvlm, XvlmConfig
 
 SHAPES = [(16, 16), (16, 48), (48, 16)]
@@ -56,8 +57,9 @@ def test_steps_are_those_of_torch_up_to_its_rounding(weight_decay):
     [
         Beit3(Beit3Config(d_patch=8, n_words=20, width=16, heads=2)),
         Xvlm(XvlmConfig(d_patch=8, n_words=20, width=16, heads=2, d_embed=8)),
+        Vsrn(VsrnConfig(d_region=8, n_words=20, d=8, d_word=6, d_caption=4)),
     ],
-    ids=["beit3", "xvlm"],
+    ids=["beit3", "xvlm", "vsrn"],
 )
 def test_every_parameter_learns_once_and_linear_maps_by_muon(model):
     own, beside = _optimisers(model)
@@ -67,6 +69,9 @@ def test_every_parameter_learns_once_and_linear_maps_by_muon(model):
     assert groups[0].isdisjoint(groups[1])
     assert not beside
     assert groups[0] | groups[1] == {id(p) for p in model.parameters()}
+    recurrent = [m for m in model.modules() if isinstance(m, (nn.GRU, nn.GRUCell))]
+    gates = {id(p) for m in recurrent for p in m.parameters() if p.ndim > 1}
+    assert gates <= groups[0]
     embeddings = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
     assert embeddings <= groups[1]
     rates = {group["base_lr"] for group in adam.param_groups}, {group["base_lr"] for group in muon.param_groups}

@@ -57,6 +57,40 @@ def test_some_captions_of_every_image_are_drawn_side_by_side():
     assert sorted(np.concatenate(steps)) == sorted(training.draw_pairs(caption_image, np.random.default_rng([0, 0]), 3))
 
 
+def test_an_epoch_of_a_part_shows_every_image_before_any_again():
+    caption_image, recipe = np.repeat(np.arange(40), 5), Recipe(batch_size=4, lr=1e-3, captions=3)
+    shown = []
+    for epoch in range(6):
+        steps = training.batches(caption_image, recipe, 0, epoch, images=10)
+        assert [len(np.unique(caption_image[s])) for s in steps] == [4, 4, 2]
+        captions = np.concatenate(steps)
+        assert len(np.unique(captions)) == 30
+        shown.append(set(caption_image[captions].tolist()))
+    assert set.union(*shown[:4]) == set(range(40))
+    assert shown[4:] != shown[:2], "the next turn has an order of its own"
+    assert not shown[4] & shown[5]
+    uneven = [training.batches(caption_image, recipe, 0, epoch, images=15) for epoch in range(2)]
+    first, second = (set(caption_image[np.concatenate(steps)].tolist()) for steps in uneven)
+    assert len(first) == len(second) == 15
+    assert not first & second
+    for images in (None, 40, 99):
+        for mine, whole in zip(
+            training.batches(caption_image, recipe, 0, 3, images),
+            training.batches(caption_image, recipe, 0, 3),
+            strict=True,
+        ):
+            assert np.array_equal(mine, whole)
+
+
+def test_fit_counts_the_steps_of_the_images_it_shows(monkeypatch):
+    shares = []
+    monkeypatch.setattr(training, "schedule", lambda recipe, step, total: shares.append((step, total)) or 1.0)
+    small = model()
+    small.recipe = Recipe(batch_size=2, lr=1e-3)
+    training.fit(small, pairs(), seed=0, epochs=3, validate=first_weight, images=4)
+    assert shares == [(step, 6) for step in range(6)]
+
+
 @pytest.mark.parametrize("by_muon", [False, True])
 def test_a_killed_training_goes_on_and_ends_the_same(tmp_path, by_muon):
     whole, resumed, again = model(), model(), model()
