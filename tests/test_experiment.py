@@ -155,6 +155,15 @@ def test_a_backbone_of_ones_own_never_meets_a_shipped_system(trained, shipped, t
     assert np.allclose(here, there, atol=1e-5)
 
 
+def test_what_other_weights_stored_goes_when_a_system_is_trained(trained, shipped, tmp_path):
+    run = setup(tmp_path)
+    for system in ("ucch", "beit3"):
+        experiment.embeddings(run, system, NAME)
+    assert [f.name.split("__")[0] for f in sorted(run.path("embeddings").iterdir())] == ["beit3", "ucch"]
+    experiment.train(run, "beit3", NAME)
+    assert [f.name.split("__")[0] for f in run.path("embeddings").iterdir()] == ["ucch"]
+
+
 def test_other_settings_are_not_served_by_what_ships(shipped, tmp_path):
     run = setup(tmp_path, epochs={**TOY["epochs"], "ucch": 1})
     experiment.embeddings(run, "ucch", NAME)

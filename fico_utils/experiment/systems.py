@@ -112,6 +112,10 @@ def train(run: Run, system: str, name: str, live: bool = True) -> RetrievalModel
             folder=run.path("models", f"{system}__{name}"),
             label=f"{registry.system(system).name} on {name}",
         )
+        for row in registry.SYSTEMS.values():  # what other weights stored is no step's input any more
+            if row.trained == system:
+                for stale in run.path("embeddings").glob(f"{row.id}__{name}__*.safetensors"):
+                    stale.unlink()
         return {n: t.numpy() for n, t in model.weights().items()}
 
     arrays = disk.weights(run, *described, build, live)
