@@ -24,20 +24,18 @@ CG = ("adv_2048", "adv_64", "ucch", "dadh")
 
 #: What is known of rows that are not where the paper has them, from their logs and from trials; a guess is called one.
 TOWERS = (
-    "twelve to twenty passes from nothing, where the originals are pre-trained; a guess: too few. Five passes of "
-    "BEiT-3 reach 0.693 of t2i R@1 on validation with five captions a picture, 0.670 with three in a quarter less time"
+    "twelve to twenty epochs from nothing, where the originals are pre-trained; a guess: too few steps. With 160 000 "
+    "scenes to read and as many steps they reach 0.72 and 0.68 of the perfect retriever, with 20 000 0.67 and 0.62"
 )
-FEW = "ten passes where the original takes thirty; a guess: too few"
+FEW = (
+    "0.43: sixteen passes in batches of 64 where the original takes thirty of 128, and a sixteenth of its width; its "
+    "training loss was still falling. Ten passes of AdamW in place of Muon reached 0.34"
+)
 NO_GAIN = "0.8 points of R@1, within noise; a guess: its head needs more pairs, on picto_diverse it saw twice as many"
-WEAK_NF = (
-    "26 points, for BLIP-2 NF is weak from pictures: among 1 000 it finds 0.82 where BEiT-3 finds 0.91, and from "
-    "captions both find 0.72; a guess: the largest of 32 cosines rewards a caption that tells one part well"
-)
+BEST = "0.79, BLIP-2, after twenty epochs from nothing; the paper's best rows have read millions of pairs"
 CAPTIONS = "BEiT-3 leads from captions, as in the paper (60.7, UCCH 60.2); DADH's best epoch by mAP does not change it"
-FUSION = {("blip2", "picto_people", "t2i"): NO_GAIN, ("blip2", "picto_diverse", "i2t"): WEAK_NF}
-SHORT = {("vsrn", "picto_diverse"): FEW} | {
-    (s, "picto_diverse"): TOWERS for s in ("blip2_nf", "beit3", "xvlm", "xvlm_nf")
-}
+FUSION = {("blip2", "picto_people", "t2i"): NO_GAIN}
+SHORT = {("vsrn", "picto_diverse"): FEW} | {(s, "picto_diverse"): TOWERS for s in ("blip2_nf", "xvlm_nf")}
 
 
 def cases(systems, places, late):
@@ -156,3 +154,11 @@ WANTED = dict.fromkeys((*DUAL, *CROSSED), 0.75) | dict.fromkeys(FG, 0.45)
 def test_systems_come_near_the_perfect_retriever(score, system, corpus):
     reached = score(system, corpus, "t2i").value / score("perfect", corpus, "t2i").value
     assert reached >= WANTED[system]
+
+
+@pytest.mark.parametrize(
+    "corpus", [pytest.param("picto_diverse", marks=pytest.mark.xfail(reason=BEST, strict=True)), "picto_people"]
+)
+def test_the_best_system_comes_nearer_still(score, corpus):
+    best = max(score(s, corpus, "t2i").value for s in registry.SYSTEMS)
+    assert best / score("perfect", corpus, "t2i").value >= 0.85
