@@ -33,7 +33,7 @@ FEW = (
 )
 NO_GAIN = "0.8 points of R@1, within noise; a guess: its head needs more pairs, on picto_diverse it saw twice as many"
 BEST = "0.79, BLIP-2, after twenty epochs from nothing; the paper's best rows have read millions of pairs"
-CAPTIONS = "BEiT-3 leads from captions, as in the paper (60.7, UCCH 60.2); DADH's best epoch by mAP does not change it"
+CAPTIONS = "BEiT-3 leads from captions, as in the paper (60.3, UCCH 60.2); DADH's best epoch by mAP does not change it"
 FUSION = {("blip2", "picto_people", "t2i"): NO_GAIN}
 SHORT = {("vsrn", "picto_diverse"): FEW} | {(s, "picto_diverse"): TOWERS for s in ("blip2_nf", "xvlm_nf")}
 
