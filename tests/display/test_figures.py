@@ -199,7 +199,16 @@ def drawn_texts(picture: figures.Picture) -> dict[str, tuple[float, float, float
     figure = picture.figure
     with style():
         figure.draw_without_rendering()
+    unseen = {  # a locator may place ticks beyond the view, which are not drawn
+        label
+        for ax in figure.axes
+        for axis in (ax.xaxis, ax.yaxis)
+        for tick in axis.get_major_ticks()
+        if not min(axis.get_view_interval()) - 1e-9 <= tick.get_loc() <= max(axis.get_view_interval()) + 1e-9
+        for label in (tick.label1, tick.label2)
+    }
     texts = [t for t in figure.findobj(matplotlib.text.Text) if t.get_text().strip() and t.get_visible()]
+    texts = [t for t in texts if t not in unseen]
     boxes = [(t.get_text(), t.get_window_extent().transformed(figure.dpi_scale_trans.inverted())) for t in texts]
     return {f"{i} {text}": (b.x0, b.x1, b.y0, b.y1) for i, (text, b) in enumerate(boxes)}
 
