@@ -66,19 +66,20 @@ def check_parameter(name: str, value: Any, default: Any) -> Any:
     return value
 
 
+def said_by(*command: str) -> str | None:
+    """What a program prints when it runs in this checkout; None where it is missing or fails."""
+    if shutil.which(command[0]) is None:
+        return None
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
 def commit() -> str:
     """The commit of this checkout, and whether its code was changed since; ``unknown`` where there is no git."""
-    if shutil.which("git") is None:
-        return "unknown"
-
-    def git(*words: str) -> str | None:
-        done = subprocess.run(["git", *words], cwd=PROJECT, capture_output=True, text=True, check=False)
-        return done.stdout.strip() if done.returncode == 0 else None
-
-    head = git("rev-parse", "HEAD")
+    head = said_by("git", "rev-parse", "HEAD")
     if head is None:
         return "unknown"
-    changed = git("status", "--porcelain", "--", "fico_utils/*.py", "configs")
+    changed = said_by("git", "status", "--porcelain", "--", "fico_utils/*.py", "configs")
     return f"{head} with uncommitted changes" if changed else head
 
 

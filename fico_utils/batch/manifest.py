@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import shutil
-import subprocess
 from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -14,7 +12,7 @@ from typing import Any
 
 from fico_utils.batch.parameters import tags
 from fico_utils.batch.worker import headings
-from fico_utils.workspace import PROJECT
+from fico_utils.workspace import said_by
 
 PACKAGES = (
     *("numpy", "scipy", "pandas", "numba", "torch", "transformers", "faiss-cpu", "gensim", "safetensors"),
@@ -36,7 +34,7 @@ def environment() -> dict[str, Any]:
         "cpu": _cpu(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "memory_bytes": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
-        "gpu": _output("nvidia-smi", "--query-gpu=name", "--format=csv,noheader"),
+        "gpu": said_by("nvidia-smi", "--query-gpu=name", "--format=csv,noheader"),
         "packages": {name: _version(name) for name in PACKAGES},
     }
 
@@ -44,8 +42,8 @@ def environment() -> dict[str, Any]:
 @cache
 def git() -> dict[str, Any]:
     """Commit of the checkout and whether it has uncommitted changes; None where there is no git."""
-    status = _output("git", "status", "--porcelain")
-    return {"commit": _output("git", "rev-parse", "HEAD"), "dirty": None if status is None else bool(status)}
+    status = said_by("git", "status", "--porcelain")
+    return {"commit": said_by("git", "rev-parse", "HEAD"), "dirty": None if status is None else bool(status)}
 
 
 def _cpu() -> str:
@@ -54,13 +52,6 @@ def _cpu() -> str:
         return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()
-
-
-def _output(*command: str) -> str | None:
-    if shutil.which(command[0]) is None:
-        return None
-    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
-    return done.stdout.strip() if done.returncode == 0 else None
 
 
 def _version(name: str) -> str | None:
