@@ -43,7 +43,7 @@ def new_model(run: Run, system: str, name: str) -> RetrievalModel:
         "bits": registry.system(system).bits,
     }
     torch.manual_seed(run.seed)
-    own, fields = _own(run, "sizes", registry.system(system).trained, name, {}), cls.Config.__dataclass_fields__
+    own, fields = run["sizes"].get(registry.system(system).trained, {}), cls.Config.__dataclass_fields__
     unknown = sorted(set(own) - set(fields))
     if unknown:
         raise InputError(f"sizes of {system} name {unknown[0]!r}; expected any of {', '.join(fields)}")
@@ -55,38 +55,18 @@ def spec(run: Run, system: str, name: str) -> tuple[str, dict[str, Any], tuple[s
     from fico_utils.models import model_class
 
     model, system = new_model(run, system, name), registry.system(system).trained
-    epochs = _own(run, "epochs", system, name)
-    if epochs is None:
+    if system not in run["epochs"]:
         raise InputError(
             f"profile {run.profile} gives no epochs for {system!r}, and no weights of it ship; add it to epochs"
         )
     settings = {
         "system": system,
         "model": model.settings,
-        "epochs": epochs,
+        "epochs": run["epochs"][system],
         "seed": run.seed,
         "train": [_read(run, system, name), *feature_keys(run, system, name)],
     }
     return f"{system}__{name}", settings, ("models/training.py", *_sources(model_class(system)))
-
-
-def _own(run: Run, parameter: str, system: str, name: str, default: Any = None) -> Any:
-    """What a parameter gives a system: for this corpus, under the name of its weights (`xvlm__picto_diverse`), or all.
-
-    Raises
-    ------
-    InputError
-        The parameter names a corpus or a system that there is not.
-    """
-    given, trained = run[parameter], {row.trained for row in registry.SYSTEMS.values()} | {"query2label"}
-    for known in given:
-        of, _, on = known.partition("__")
-        if of not in trained or (on and on not in registry.CORPORA):
-            raise InputError(
-                f"{parameter} names {known!r}; expected a system, such as {system}, or its weights on a corpus, "
-                f"such as {system}__{name}"
-            )
-    return given.get(f"{system}__{name}", given.get(system, default))
 
 
 def _read(run: Run, system: str, name: str) -> str:
@@ -126,7 +106,7 @@ def train(run: Run, system: str, name: str, live: bool = True) -> RetrievalModel
             model,
             replace(data, key=key_of(data.key, source_key(*described[2]))),  # other code starts over
             seed=run.seed,
-            epochs=described[1]["epochs"],
+            epochs=run["epochs"][system],
             validate=validation(run, system, name),
             images=run["n_train"].get(name),
             folder=run.path("models", f"{system}__{name}"),

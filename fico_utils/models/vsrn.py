@@ -13,7 +13,7 @@ trained on one position past the last word, where it must say padding.
 Scaled down: widths (2048, words 300, captioner 512), epochs, batch, and a learning rate for training from scratch, by
 Muon for the linear and the recurrent maps.
 Different on purpose: the hinge takes the mean over the negatives that violate the margin, since the hardest alone
-collapses here; a step pairs an image, encoded once, with three of its captions, which are no negatives of each other,
+collapses here; a step pairs an image, encoded once, with five of its captions, which are no negatives of each other,
 and the captioner says the first (`original=True` restores the hardest negative, and one caption an image); captions
 weigh a quarter (`captioning=1` is theirs); both GRUs begin with a memory as long as what they read (`remember`); no
 batch norm after the GRU (`batch_norm`, theirs on Flickr30K) and no norm before the graph (`normalise_regions`, theirs
@@ -160,7 +160,7 @@ class Vsrn(RetrievalModel):
     """Regions (B, R, d_region) and tokens (B, L) -> unit vectors (B, d); the order of the regions counts."""
 
     image_input, text_input = "regions", "tokens"
-    recipe = MuonRecipe(batch_size=64, lr=1e-3, warmup=0.1, schedule="cosine", clip=2.0, captions=3)
+    recipe = MuonRecipe(batch_size=64, lr=1e-3, warmup=0.1, schedule="cosine", clip=2.0, captions=5)
     Config = VsrnConfig
 
     def __init__(self, config: VsrnConfig) -> None:
