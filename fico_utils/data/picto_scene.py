@@ -162,11 +162,11 @@ def make_scene(corpus: str, index: int, seed: int = 0) -> Scene:
     draw = stream(corpus, seed, index, 0).random
     background = int(draw() * len(BACKGROUNDS))
     things: list[Thing] = []
+    free = list(range(GRID * GRID))
     for category in _categories(corpus, draw):
         colours = (FACE_COLOURS if category < N_FACES else VISIBLE)[background]
         size = int(draw() * 3)
         half = SIZE_PIXELS[size] // 2 + 1
-        free = [cell for cell in range(GRID * GRID) if all(cell != other.cell for other in things)]
         best = None
         for _ in range(TRIES):
             cell = free[int(draw() * len(free))]
@@ -181,6 +181,7 @@ def make_scene(corpus: str, index: int, seed: int = 0) -> Scene:
             if room >= 0:
                 break
         _, cell, x, y = best
+        free.remove(cell)
         things.append(
             Thing(
                 category,
