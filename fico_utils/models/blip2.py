@@ -109,7 +109,7 @@ class Blip2(FusionModel):
     image_input, text_input = "patches", "tokens"
     adds_cosine = True
     recipe = MuonRecipe(
-        batch_size=128,
+        batch_size=64,
         lr=1e-3,
         weight_decay=0.05,
         betas=(0.9, 0.98),
