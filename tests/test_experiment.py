@@ -202,6 +202,7 @@ def test_what_ships_fits_the_mini_profile(tmp_path):
     for system in run["systems"]:
         for name in run["corpora"]:
             provider = experiment.provider(run, system, name)  # the run itself, or the standard one
-            assert weights.shipped(*systems.spec(provider, system, name)[:2]) is not None, (system, name)
+            described = systems.spec(provider, system, name)[:2]
+            assert weights.shipped(*described, provider.profile) is not None, (system, name)
             live = registry.system(system).trained in run["epochs"]
             assert provider.profile == ("mini" if live else "standard"), (system, name)

@@ -155,7 +155,8 @@ def provider(run: Run, system: str, name: str) -> Run:
     if trained in run["epochs"]:
         own = spec(run, system, name)
         path, key = run.path("models", f"{own[0]}.safetensors"), key_of(own[0], own[1], source_key(*own[2]))
-        if (path.is_file() and read_metadata(path).get("key") == key) or disk.shipped(*own[:2]) is not None:
+        here = path.is_file() and read_metadata(path).get("key") == key
+        if here or disk.shipped(*own[:2], run.profile) is not None:
             return run
     for profile in dict.fromkeys((run.profile, "standard")):
         if (disk.SHIPPED / profile / f"{trained}__{name}.safetensors").is_file():
@@ -164,7 +165,7 @@ def provider(run: Run, system: str, name: str) -> Run:
             shipped = replace(
                 run, profile=profile, root=run.path("shipped", profile), settings=settings, seed=settings["seed"]
             )
-            if disk.shipped(*spec(shipped, system, name)[:2]) is not None:
+            if disk.shipped(*spec(shipped, system, name)[:2], profile) is not None:
                 return shipped
     if trained in run["epochs"]:
         return run

@@ -40,7 +40,7 @@ def weights(
         found = read_metadata(path)
         if found.get("key") == key and (found.get("origin") == "trained" or not live):
             return _widened(read_arrays(path))
-    arrays = None if live else shipped(name, settings)
+    arrays = None if live else shipped(name, settings, run.profile)
     source = "trained" if arrays is None else "shipped"
     if arrays is None:
         if not live:
@@ -93,9 +93,13 @@ def _widened(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {n: a.astype(np.float32) if a.dtype == np.float16 else a for n, a in arrays.items()}
 
 
-def shipped(name: str, settings: dict[str, Any]) -> dict[str, np.ndarray] | None:
-    """Shipped weights of a name, as they ship, where some were made with these settings; else None."""
-    for path in sorted(SHIPPED.glob(f"*/{name}.safetensors")):
+def shipped(name: str, settings: dict[str, Any], profile: str) -> dict[str, np.ndarray] | None:
+    """Shipped weights of a name, as they ship, where some were made with these settings; else None.
+
+    Those of the profile come first: two profiles may train one thing alike, on other threads and so to other bits, and
+    what was trained on top of the one does not read the other.
+    """
+    for path in sorted(SHIPPED.glob(f"*/{name}.safetensors"), key=lambda p: (p.parent.name != profile, p)):
         if read_metadata(path).get("settings") == json.loads(json.dumps(settings)):
             return read_arrays(path)
     return None

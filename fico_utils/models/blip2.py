@@ -15,10 +15,11 @@ Scaled down: widths, depths (of two layers the first has cross-attention), epoch
 training from scratch, and gradients are clipped. The vision tower is the hybrid of our X-VLM, trained with the rest,
 where the original has a pre-trained ViT-g; its last norm is the LayerNorm before the Q-Former. Different on purpose:
 linear maps learn by Muon; the temperature learns faster than the rest (`Temperature`) and is clamped to [0.001, 0.5]
-(`original=True`: not clamped); the matching head learns when the embeddings have learned to find each other
-(`fusion_epoch`), which the original's first stage of pre-training does in one, and for one pass it learns alone, with
-moments of its own: beside the other two losses, whose gradients are larger in the layers they share, it stays at
-chance.
+(`original=True`: not clamped); a step pairs an image, encoded once, with three of its captions, which are no negatives
+of each other (`original=True`: all are right), and tells and matches the first; the matching head learns when the
+embeddings have learned to find each other (`fusion_epoch`), which the original's first stage of pre-training does in
+one, and for one pass it learns alone, with moments of its own: beside the other two losses, whose gradients are larger
+in the layers they share, it stays at chance.
 """
 
 from __future__ import annotations
@@ -36,7 +37,9 @@ from fico_utils.models.blocks import (
     Batch,
     FusionModel,
     by_length,
+    each_image,
     hard_negatives,
+    same_image,
     soft_contrastive,
     trim,
     word_mask,
@@ -63,7 +66,7 @@ class Blip2Config:
     dropout : float
     fusion_epoch : int, first epoch in which the matching head learns, as in our X-VLM; alone, unless it is the first
         of all.
-    original : bool, the temperature is free.
+    original : bool, the temperature is free, and contrastive targets are shared by the captions of an image.
     """
 
     d_patch: int
@@ -81,13 +84,39 @@ class Blip2Config:
     original: bool = False
 
 
+def smooth_contrastive(logits: Tensor, image: Tensor, smoothing: float) -> Tensor:
+    """Symmetric cross entropy with diagonal targets, some of each spread evenly over its row, mean over the batch.
+
+    Parameters
+    ----------
+    logits : Tensor (B, B), already scaled.
+    image : Tensor (B,), image of each pair; pairs of the same image are left out of each other's rows.
+    smoothing : float, share of the target that is spread.
+    """
+    same = same_image(image)
+
+    def side(scores: Tensor) -> Tensor:
+        told = scores.masked_fill(same, float("-inf")).log_softmax(1)
+        spread_out = told.masked_fill(same, 0).sum(1) / (~same).sum(1)
+        return -((1 - smoothing) * told.diagonal() + smoothing * spread_out).mean()
+
+    return (side(logits) + side(logits.T)) / 2
+
+
 class Blip2(FusionModel):
     """Patches (B, R, d_patch) -> unit vectors (B, n_queries, d_embed), tokens (B, L) -> unit vectors (B, d_embed)."""
 
     image_input, text_input = "patches", "tokens"
     adds_cosine = True
     recipe = MuonRecipe(
-        batch_size=128, lr=1e-3, weight_decay=0.05, betas=(0.9, 0.98), warmup=0.1, schedule="cosine", clip=1.0
+        batch_size=64,
+        lr=1e-3,
+        weight_decay=0.05,
+        betas=(0.9, 0.98),
+        warmup=0.1,
+        schedule="cosine",
+        clip=1.0,
+        captions=3,
     )
     Config = Blip2Config
 
@@ -209,19 +238,21 @@ class Blip2(FusionModel):
         return torch.cat(queries)[back], loss
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        image, tokens = self.image_context(batch["patches"]), trim(batch["tokens"])
+        first, place = each_image(batch["image"])
+        image, tokens = self.image_context(batch["patches"][first]), trim(batch["tokens"])
         itc = itm = lm = torch.zeros((), device=image.device)
         if self.alone:
             with torch.no_grad():
                 logits = self.similarity(self.embed_image(image), self.embed_text(tokens)) / self.temperature()
         else:
-            queries, lm = self._tell(image, tokens)
+            queries, lm = self._tell(image, tokens[first])
             embedded = F.normalize(self.image_projection(queries), dim=-1)
             logits = self.similarity(embedded, self.embed_text(tokens)) / self.temperature()
-            itc = soft_contrastive(logits, batch["image"], SMOOTHING)
+            contrast = soft_contrastive if self.config.original else smooth_contrastive
+            itc = contrast(logits[place], batch["image"], SMOOTHING)
         if self.fusing:
-            captions, pictures = hard_negatives(logits, batch["image"])
-            own = torch.arange(len(logits), device=logits.device)
-            pictures, captions = torch.cat([own, pictures, own]), torch.cat([own, own, captions])
-            itm = F.cross_entropy(self._fuse(image[pictures], tokens[captions]), (pictures == captions).long())
+            captions, pictures = hard_negatives(logits[place], batch["image"])
+            pictures, captions = torch.cat([first, pictures[first], first]), torch.cat([first, first, captions[first]])
+            belong = (pictures == captions).long()
+            itm = F.cross_entropy(self._fuse(image[place[pictures]], tokens[captions]), belong)
         return {"loss": itc + itm + lm, "itc": itc, "itm": itm, "lm": lm}

@@ -13,11 +13,12 @@ trained on one position past the last word, where it must say padding.
 Scaled down: widths (2048, words 300, captioner 512), epochs, batch, and a learning rate for training from scratch, by
 Muon for the linear and the recurrent maps.
 Different on purpose: the hinge takes the mean over the negatives that violate the margin, since the hardest alone
-collapses here, and captions of the same image are no negatives (`original=True` restores both); captions weigh a
-quarter (`captioning=1` is theirs); both GRUs begin with a memory as long as what they read (`remember`); no batch norm
-after the GRU (`batch_norm`, theirs on Flickr30K) and no norm before the graph (`normalise_regions`, theirs on MS-COCO);
-each image is encoded once; the captioner's parameters are stepped once, where the original's optimiser lists them
-twice; one model, where the published best averages two.
+collapses here; a step pairs an image, encoded once, with five of its captions, which are no negatives of each other,
+and the captioner says the first (`original=True` restores the hardest negative, and one caption an image); captions
+weigh a quarter (`captioning=1` is theirs); both GRUs begin with a memory as long as what they read (`remember`); no
+batch norm after the GRU (`batch_norm`, theirs on Flickr30K) and no norm before the graph (`normalise_regions`, theirs
+on MS-COCO); the captioner's parameters are stepped once, where the original's optimiser lists them twice; one model,
+where the published best averages two.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from fico_utils.models.blocks import Batch, RetrievalModel, hardest_hinge, trim, word_mask
+from fico_utils.models.blocks import Batch, RetrievalModel, each_image, hardest_hinge, trim, word_mask
 from fico_utils.models.muon import MuonRecipe
 
 #: Steps that the memories begin with: the regions of a picture, and the words of most captions.
@@ -53,7 +54,7 @@ class VsrnConfig:
     dropout : float, of the captioner.
     margin : float
     captioning : float, weight of the captions' likelihood; 1 originally, with batches of 128.
-    original : bool, the hardest negative alone counts, and same-image captions are negatives.
+    original : bool, the hardest negative alone counts, of one caption an image, whatever image it is of.
     """
 
     d_region: int
@@ -159,7 +160,7 @@ class Vsrn(RetrievalModel):
     """Regions (B, R, d_region) and tokens (B, L) -> unit vectors (B, d); the order of the regions counts."""
 
     image_input, text_input = "regions", "tokens"
-    recipe = MuonRecipe(batch_size=64, lr=1e-3, warmup=0.1, schedule="cosine", clip=2.0)
+    recipe = MuonRecipe(batch_size=64, lr=1e-3, warmup=0.1, schedule="cosine", clip=2.0, captions=5)
     Config = VsrnConfig
 
     def __init__(self, config: VsrnConfig) -> None:
@@ -202,11 +203,13 @@ class Vsrn(RetrievalModel):
         return F.normalize(self.text(packed)[1][0], dim=-1)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        reasoned = self.reason(batch["regions"])
-        scores = self.read(reasoned) @ self.encode_text(batch["tokens"]).T
+        first, place = each_image(batch["image"])
+        reasoned = self.reason(batch["regions"][first])
+        pictures, margin = self.read(reasoned), self.config.margin
         if self.config.original:
-            hinge = hardest_hinge(scores, None, self.config.margin)
+            hinge = hardest_hinge(pictures @ self.encode_text(batch["tokens"][first]).T, None, margin)
         else:
-            hinge = violation_hinge(scores, batch["image"], self.config.margin)
-        caption = self.captioner.loss(reasoned, batch["tokens"])
+            scores = pictures[place] @ self.encode_text(batch["tokens"]).T
+            hinge = violation_hinge(scores, batch["image"], margin) * len(first) / len(place)  # as large as of one each
+        caption = self.captioner.loss(reasoned, batch["tokens"][first])
         return {"loss": hinge + self.config.captioning * caption, "hinge": hinge, "caption": caption}

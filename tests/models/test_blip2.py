@@ -14,6 +14,7 @@ from fico_utils.models.xvlm import spread
 B, R, D, L, WORDS, QUERIES = 6, 9, 12, 8, 30, 3
 LENGTHS = (7, 5, 3, 7, 4, 6)
 IMAGE = torch.tensor([0, 0, 1, 2, 3, 4])  # pairs 0 and 1 show one image
+FIRST = [0, 2, 3, 4, 5]  # captions that are told and matched: the first of each image
 
 
 def batch(seed: int = 0) -> dict[str, torch.Tensor]:
@@ -90,21 +91,27 @@ def test_matching_fuses_each_pair_and_two_negatives_of_other_images(model, monke
         images = model.image_context(data["patches"])
     seen = torch.cdist(image.flatten(1), images.flatten(1)).argmin(1)
     read = (tokens[:, None] == data["tokens"][None, :, : tokens.shape[1]]).all(-1).long().argmax(1)
-    assert IMAGE[seen[:B]].tolist() == IMAGE.tolist()
-    assert read[:B].tolist() == list(range(B))
-    assert (IMAGE[seen[B:]] != IMAGE[read[B:]]).all()
-    labels = torch.tensor([1] * B + [0] * 2 * B)  # a third belongs
+    n = len(FIRST)
+    assert IMAGE[seen[:n]].tolist() == IMAGE[FIRST].tolist()
+    assert read[:n].tolist() == FIRST
+    assert (IMAGE[seen[n:]] != IMAGE[read[n:]]).all()
+    labels = torch.tensor([1] * n + [0] * 2 * n)  # a third belongs
     assert itm.item() == pytest.approx(F.cross_entropy(logits, labels).item(), rel=1e-5)
 
 
-def test_contrastive_targets_are_soft_and_smoothed(model):
-    data = batch()
+@pytest.mark.parametrize("original", [False, True])
+def test_contrastive_targets_are_smoothed_and_captions_of_one_image_left_out_or_all_right(original):
+    model, data = make(original=original), batch()
     logits = model.similarity(model.encode_image(data["patches"]), model.encode_text(data["tokens"]))
-    logits = logits / model.temperature()
-    same = (IMAGE[:, None] == IMAGE).float()
-    targets = 0.9 * same / same.sum(1, keepdim=True) + 0.1 / B
-    expected = -(targets * logits.log_softmax(1)).sum() / B - (targets * logits.log_softmax(0)).sum() / B
-    assert model.loss(data)["itc"].item() == pytest.approx(expected.item() / 2, rel=1e-4)
+    logits, expected = logits / model.temperature(), 0.0
+    for i in range(B):
+        for row in (logits[i], logits[:, i]):
+            others = [j for j in range(B) if j == i or original or IMAGE[j] != IMAGE[i]]
+            right = [j for j in others if IMAGE[j] == IMAGE[i]]
+            told = row[others].log_softmax(0)
+            target = [0.9 * (j in right) / len(right) + 0.1 / len(others) for j in others]
+            expected -= (torch.tensor(target) * told).sum().item() / (2 * B)
+    assert model.loss(data)["itc"].item() == pytest.approx(expected, rel=1e-4)
 
 
 def test_temperature_is_clamped_unless_original():

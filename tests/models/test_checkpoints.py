@@ -127,6 +127,16 @@ def build() -> dict[str, np.ndarray]:
     return {"a": np.ones(3, np.float32)}
 
 
+def test_a_profile_is_served_by_its_own_folder_where_two_ship_the_same_settings(tmp_path, monkeypatch):
+    monkeypatch.setattr(weights, "SHIPPED", tmp_path / "shipped")
+    for number, profile in enumerate(("mini", "standard")):
+        made = {"a": np.full(3, number, np.float32)}
+        write_arrays(tmp_path / "shipped" / profile / "toy.safetensors", made, {"settings": {"bits": 8}})
+    found = {p: weights.shipped("toy", {"bits": 8}, p)["a"][0] for p in ("mini", "standard", "full")}
+    assert found == {"mini": 0, "standard": 1, "full": 0}
+    assert weights.shipped("toy", {"bits": 16}, "mini") is None
+
+
 @pytest.mark.parametrize("changed", [{"bits": 16}, {"train": ["another corpus"]}], ids=["configuration", "corpus"])
 def test_weights_of_another_configuration_or_corpus_are_made_anew(tmp_path, monkeypatch, changed, capsys):
     """Wherever they lie: in the run under the name asked for, or where shipped ones lie."""

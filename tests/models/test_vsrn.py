@@ -128,11 +128,21 @@ def test_the_loss_is_the_hinge_and_the_weighted_likelihood():
     data = batch()
     model = make(captioning=0.5).eval()
     terms = model.loss(data)
-    scores = model.encode_image(data["regions"]) @ model.encode_text(data["tokens"]).T
-    assert torch.allclose(terms["hinge"], violation_hinge(scores, data["image"], 0.2))
+    scores, first = model.encode_image(data["regions"]) @ model.encode_text(data["tokens"]).T, [0, 2, 3, 4]
+    assert torch.allclose(terms["hinge"], violation_hinge(scores, data["image"], 0.2) * 4 / 5)  # four images
     assert torch.allclose(terms["loss"], terms["hinge"] + 0.5 * terms["caption"])
+    told = model.captioner.loss(model.reason(data["regions"])[first], data["tokens"][first])
+    assert torch.allclose(terms["caption"], told, atol=1e-4)
     original = make(original=True).eval().loss(data)
-    assert torch.allclose(original["hinge"], hardest_hinge(scores, None, 0.2))
+    assert torch.allclose(original["hinge"], hardest_hinge(scores[first][:, first], None, 0.2))
+
+
+def test_originally_a_pair_of_the_same_image_is_a_negative_too():
+    data = batch()
+    data["image"] = torch.tensor([0, 1, 0, 2, 3])  # apart, so each counts as an image of its own
+    model = make(original=True).eval()
+    scores = model.encode_image(data["regions"]) @ model.encode_text(data["tokens"]).T
+    assert torch.allclose(model.loss(data)["hinge"], hardest_hinge(scores, None, 0.2))
 
 
 @pytest.mark.parametrize("spread", [0.05, 1.0])
