@@ -7,28 +7,36 @@ killed run leaves the old file or the new one.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import random
 import resource
-import shutil
-import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fico_utils import registry
+from fico_utils.artifacts import Store
 from fico_utils.errors import InputError
+from fico_utils.files import (  # noqa: F401 (importers move to `files` and `provenance`)
+    atomic_path,
+    key_of,
+    read_arrays,
+    read_json,
+    read_metadata,
+    sha256_file,
+    write_arrays,
+    write_json,
+    write_text,
+)
+from fico_utils.provenance import PROJECT, commit, said_by  # noqa: F401
 
-PROJECT = Path(__file__).resolve().parent.parent
 CONFIGS = PROJECT / "configs"
 
 
@@ -64,129 +72,6 @@ def check_parameter(name: str, value: Any, default: Any) -> Any:
     if isinstance(value, list) and default and any(type(v) is not type(default[0]) for v in value):
         raise InputError(f"parameter {name} was given {value!r}; expected a list of {type(default[0]).__name__}")
     return value
-
-
-def said_by(*command: str) -> str | None:
-    """What a program prints when it runs in this checkout; None where it is missing or fails."""
-    if shutil.which(command[0]) is None:
-        return None
-    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
-    return done.stdout.strip() if done.returncode == 0 else None
-
-
-def commit() -> str:
-    """The commit of this checkout, and whether its code was changed since; ``unknown`` where there is no git."""
-    head = said_by("git", "rev-parse", "HEAD")
-    if head is None:
-        return "unknown"
-    changed = said_by("git", "status", "--porcelain", "--", "fico_utils/*.py", "configs")
-    return f"{head} with uncommitted changes" if changed else head
-
-
-# ------------------------------------------------------------------------------------------------ files
-
-
-@contextmanager
-def atomic_path(path: str | Path) -> Iterator[Path]:
-    """A temporary path beside `path`, renamed to it when the block ends well and removed when it does not.
-
-    Raises
-    ------
-    InputError
-        The folder cannot be written.
-    """
-    path = Path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
-        os.close(handle)
-    except OSError as error:
-        raise InputError(
-            f"cannot write {path} ({error.strerror}); choose a folder you may write to with --out or out_dir"
-        ) from error
-    temporary = Path(name)
-    try:
-        yield temporary
-        temporary.chmod(0o644)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_text(path: str | Path, text: str) -> None:
-    """Write UTF-8 text atomically."""
-    with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-
-
-def write_json(path: str | Path, value: Any) -> None:
-    """Write JSON atomically, indented, keys in the order given."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
-
-
-def read_json(path: str | Path) -> Any:
-    """The content of a JSON file; InputError where it is missing or broken."""
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(f"{path} does not exist; expected a JSON file") from error
-    except ValueError as error:
-        raise InputError(f"{path} is not readable as JSON ({error}); delete it and run the step again") from error
-
-
-def write_arrays(path: str | Path, arrays: dict[str, np.ndarray], metadata: dict[str, Any] | None = None) -> None:
-    """Write named arrays as safetensors, atomically; metadata travels in the header as JSON values."""
-    from safetensors.numpy import save_file
-
-    header = {name: json.dumps(value) for name, value in (metadata or {}).items()}
-    with atomic_path(path) as temporary:
-        save_file({n: np.asarray(a, order="C") for n, a in arrays.items()}, temporary, metadata=header)
-
-
-def read_metadata(path: str | Path) -> dict[str, Any]:
-    """Metadata of a safetensors file.
-
-    Raises
-    ------
-    InputError
-        Missing, truncated, or not a safetensors file written by `write_arrays`.
-    """
-    from safetensors import SafetensorError, safe_open
-
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path} does not exist; expected a safetensors file")
-    try:
-        with safe_open(path, "np") as file:
-            return {name: json.loads(value) for name, value in (file.metadata() or {}).items()}
-    except (SafetensorError, ValueError) as error:
-        raise InputError(
-            f"{path} is not a whole safetensors file of ours ({error}); delete it and run again"
-        ) from error
-
-
-def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
-    """All arrays of a safetensors file; InputError where it is missing, truncated or foreign."""
-    from safetensors.numpy import load_file
-
-    read_metadata(path)
-    return load_file(path)
-
-
-def key_of(*parts: Any) -> str:
-    """A 16-digit key of JSON-able parts: equal parts, equal key.
-
-    >>> key_of("a", {"b": 1, "c": 2}) == key_of("a", {"c": 2, "b": 1})
-    True
-    """
-    text = json.dumps(parts, sort_keys=True, ensure_ascii=False, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def sha256_file(path: str | Path) -> str:
-    """SHA-256 of a file's bytes, hex."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def source_key(*modules: str) -> str:
@@ -231,6 +116,11 @@ class Run:
     def stamp(self) -> str:
         """Where a number came from, in words, for captions: ``mini profile, seed 0, ours``."""
         return f"{self.profile} profile, seed {self.seed}, ours"
+
+    @cached_property
+    def store(self) -> Store:
+        """The run's store of artefacts."""
+        return Store(self.root, {"run": self.run_id, "threads": self.settings.get("threads")})
 
     def path(self, *parts: str) -> Path:
         """Path of an artefact below the run's root."""

@@ -1,0 +1,312 @@
+"""The one store: everything that is kept is an artefact with a recipe, a key, and a digest of its own content.
+
+A `Recipe` says what an artefact is made from: the producer and its version, settings, a seed, and the keys of what it
+was made from. Equal recipes give equal content, up to the rounding of another machine; no key contains source text.
+The `Store` looks an artefact up or makes it, and writes it atomically, so that a killed run leaves the old file or the
+new one. Long work is a sequence of `Units`, each an artefact of its own. Digests are checked when content is read, once
+for each process and state of the file; a damaged artefact is named and made again.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fico_utils.errors import InputError
+from fico_utils.files import (
+    WRITTEN,
+    content_digest,
+    key_of,
+    note,
+    read_arrays,
+    read_json,
+    read_metadata,
+    sha256_file,
+    write_arrays,
+    write_json,
+)
+from fico_utils.producers import version_of
+from fico_utils.provenance import commit
+
+#: Version of the layout of headers. A file of a newer layout is refused and never overwritten.
+FORMAT = 1
+Arrays = dict[str, np.ndarray]
+#: Under this name the JSON content of a unit travels among its arrays, so that its digest covers it, too.
+CONTENT = "content.json"
+
+
+class NewerArtefact(InputError):
+    """An artefact that a newer version of this package wrote: it is refused and never overwritten."""
+
+
+# ------------------------------------------------------------------------------------------------ recipes
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What an artefact is made from.
+
+    Attributes
+    ----------
+    producer : str, one of `fico_utils.producers`; its version is part of the key.
+    settings : mapping, JSON-able, all that the content depends on besides the rest.
+    seed : int
+    inputs : tuple of str, keys of the artefacts it is made from. Of trained weights it is their content digest, since
+        two trainings by one recipe end in different numbers on different machines, and what was trained on top of one
+        cannot read the other.
+    """
+
+    producer: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    inputs: tuple[str, ...] = ()
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """The recipe as JSON: what the header of an artefact says."""
+        return json.loads(
+            json.dumps(
+                {
+                    "producer": self.producer,
+                    "version": version_of(self.producer),
+                    "settings": dict(self.settings),
+                    "seed": self.seed,
+                    "inputs": list(self.inputs),
+                }
+            )
+        )
+
+    @property
+    def key(self) -> str:
+        """16 hex digits: equal recipes, equal keys."""
+        return key_of(self.described)
+
+
+# ------------------------------------------------------------------------------------------------ headers
+
+
+def header_of(path: str | Path) -> dict[str, Any]:
+    """The header of an artefact: ``recipe``, ``key``, ``digest``, ``about``, ``format``; empty where it has none.
+
+    Raises
+    ------
+    InputError
+        The file is missing or broken, or was written by a newer version of this package.
+    """
+    path = Path(path)
+    header = read_json(path).get("header", {}) if path.suffix == ".json" else read_metadata(path)
+    if header.get("format", FORMAT) > FORMAT:
+        raise NewerArtefact(
+            f"{path} was written by a newer version of fico_utils (layout {header['format']}, this one reads up to "
+            f"{FORMAT}); update the package, or choose another folder with --out"
+        )
+    return header
+
+
+#: Path -> (state of the file when it was last read, digest of its content).
+_CHECKED: dict[str, tuple[tuple[int, int, int], str]] = {}
+
+
+def digest_of(path: str | Path) -> str:
+    """Digest of a file's content as it is now: of its arrays, its records, or its bytes where it is no artefact."""
+    path = Path(path)
+    stat, name = path.stat(), str(path.absolute())
+    stamp = (stat.st_size, stat.st_mtime_ns, WRITTEN.get(name, 0))
+    if name not in _CHECKED or _CHECKED[name][0] != stamp:
+        if path.suffix == ".safetensors":
+            digest = content_digest(read_arrays(path))
+        elif path.suffix == ".json" and "header" in (content := read_json(path)):
+            digest = content_digest(content["content"])
+        else:
+            digest = sha256_file(path)
+        _CHECKED[name] = stamp, digest
+    return _CHECKED[name][1]
+
+
+def damage_of(path: str | Path) -> str:
+    """What is wrong with an artefact, in words: its content does not fit its digest, or it is not whole; else empty."""
+    try:
+        stated = header_of(path).get("digest")
+        if stated is None:
+            return "has no digest of its content"
+        return (
+            "" if digest_of(path) == stated else "was changed after it was written: its content does not fit its digest"
+        )
+    except NewerArtefact:
+        raise
+    except (InputError, AttributeError, KeyError, TypeError):
+        return "is not a whole file of ours"
+
+
+# -------------------------------------------------------------------------------------------------- store
+
+
+class Store:
+    """The artefacts of one run, below one folder.
+
+    Parameters
+    ----------
+    root : Path
+    about : mapping, what every header says besides the recipe: the run, threads.
+    """
+
+    def __init__(self, root: str | Path, about: Mapping[str, Any] | None = None) -> None:
+        self.root, self.about = Path(root), dict(about or {})
+
+    def path(self, folder: str, name: str, recipe: Recipe, suffix: str = ".safetensors") -> Path:
+        """Where an artefact lies: seed and key are in every path, so that seeds and settings never overwrite others."""
+        return self.root / folder / f"{name}__s{recipe.seed}__{recipe.key}{suffix}"
+
+    def arrays(
+        self, folder: str, name: str, recipe: Recipe, build: Callable[[], Mapping[str, np.ndarray]], **about: Any
+    ) -> Arrays:
+        """Named arrays by their recipe; made by `build` and written where they are missing or damaged."""
+        path = self.path(folder, name, recipe)
+        return self._made(path, recipe, build, about, _write_artefact_arrays, read_arrays)
+
+    def records(
+        self, folder: str, name: str, recipe: Recipe, build: Callable[[], list[dict[str, Any]]], **about: Any
+    ) -> list[dict[str, Any]]:
+        """A small table, one dict a row, by its recipe; made by `build` and written where it is missing or damaged."""
+        path = self.path(folder, name, recipe, ".json")
+        return self._made(path, recipe, build, about, _write_artefact_records, lambda p: read_json(p)["content"])
+
+    def lookup(self, folder: str, name: str, recipe: Recipe) -> Arrays | None:
+        """Named arrays by their recipe where they are there and whole, else None."""
+        path = self.path(folder, name, recipe)
+        return read_arrays(path) if self._whole(path, recipe) else None
+
+    def write(self, folder: str, name: str, recipe: Recipe, arrays: Mapping[str, np.ndarray], **about: Any) -> Path:
+        """Write named arrays under their recipe; the path."""
+        path = self.path(folder, name, recipe)
+        _write_artefact_arrays(path, arrays, self.header(recipe, arrays, **about))
+        return path
+
+    def units(self, folder: str, name: str, recipe: Recipe) -> Units:
+        """The units of a long work, in a folder of its recipe."""
+        return Units(self, self.path(folder, name, recipe, ""), recipe)
+
+    def files(self, *folders: str) -> list[Path]:
+        """All artefacts below some folders, or below all, sorted; locks and half-written files do not count."""
+        tops = [self.root / f for f in folders] if folders else [self.root]
+        found = [p for top in tops if top.is_dir() for p in top.rglob("*") if p.suffix in (".safetensors", ".json")]
+        return sorted(p for p in found if not any(part.startswith(".") for part in p.relative_to(self.root).parts))
+
+    def header(self, recipe: Recipe, content: Any, **about: Any) -> dict[str, Any]:
+        """The header of an artefact of some content."""
+        return {
+            "format": FORMAT,
+            "recipe": recipe.described,
+            "key": recipe.key,
+            "digest": content_digest(content),
+            "about": {**self.about, "commit": commit(), **about},
+        }
+
+    def _whole(self, path: Path, recipe: Recipe) -> bool:
+        """Whether an artefact is there, of this recipe and undamaged; one that is damaged is named on stderr."""
+        if not path.is_file():
+            return False
+        damage = damage_of(path)
+        if damage:
+            print(f"{path} {damage}; it is made again", file=sys.stderr)
+            return False
+        if header_of(path)["key"] != recipe.key:
+            return False
+        note("read", path, digest_of(path))
+        return True
+
+    def _made(
+        self, path: Path, recipe: Recipe, build: Callable, about: Mapping, write: Callable, read: Callable
+    ) -> Any:
+        if self._whole(path, recipe):
+            return read(path)
+        with self.locked(path):
+            if (
+                path.is_file() and not damage_of(path) and self._whole(path, recipe)
+            ):  # another process made it meanwhile
+                return read(path)
+            content = build()
+            write(path, content, self.header(recipe, content, **about))
+        return content if path.suffix == ".safetensors" else read(path)
+
+    @contextmanager
+    def locked(self, path: Path) -> Iterator[None]:
+        """Hold the right to make one artefact: a second maker would waste work, so it waits."""
+        from filelock import FileLock
+
+        folder = self.root / ".locks"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(
+                f"cannot write {folder} ({error.strerror}); choose a folder you may write to with --out or out_dir"
+            ) from error
+        with FileLock(folder / f"{key_of(path.relative_to(self.root).as_posix())}.lock"):
+            yield
+
+
+def _write_artefact_arrays(path: Path, arrays: Mapping[str, np.ndarray], header: Mapping[str, Any]) -> None:
+    write_arrays(path, arrays, header)
+
+
+def _write_artefact_records(path: Path, records: list[dict[str, Any]], header: Mapping[str, Any]) -> None:
+    write_json(path, {"header": header, "content": records})
+
+
+class Units:
+    """Long work as a sequence of numbered units, each an artefact of its own: a killed run loses at most one.
+
+    Parameters
+    ----------
+    store : Store
+    folder : Path, of the units; named by the recipe's seed and key.
+    recipe : Recipe of the whole work.
+    """
+
+    def __init__(self, store: Store, folder: Path, recipe: Recipe) -> None:
+        self.store, self.folder, self.recipe = store, folder, recipe
+
+    def path(self, number: int) -> Path:
+        """File of a unit."""
+        return self.folder / f"unit_{number:06d}.safetensors"
+
+    def numbers(self) -> list[int]:
+        """Numbers of the units that are there and whole, in order; damaged ones are named on stderr and left out."""
+        numbers = []
+        for path in sorted(self.folder.glob("unit_*.safetensors")):
+            damage = damage_of(path)
+            if damage:
+                print(f"{path} {damage}; this unit is made again", file=sys.stderr)
+            else:
+                numbers.append(int(path.stem.removeprefix("unit_")))
+        return numbers
+
+    def read(self, number: int) -> tuple[Arrays, Any]:
+        """Arrays of a unit, and the JSON-able content that was written with them."""
+        arrays = read_arrays(self.path(number))
+        content = json.loads(arrays.pop(CONTENT).tobytes())
+        return arrays, content
+
+    def write(
+        self, number: int, arrays: Mapping[str, np.ndarray], content: Any = None, keep: int | None = None
+    ) -> None:
+        """Write a unit; with `keep`, only the last so many units stay."""
+        held = {**arrays, CONTENT: np.frombuffer(json.dumps(content).encode(), np.uint8)}
+        write_arrays(self.path(number), held, self.store.header(self.recipe, held))
+        if keep is not None:
+            for path in sorted(self.folder.glob("unit_*.safetensors"))[:-keep]:
+                path.unlink(missing_ok=True)
+
+    def remove(self) -> None:
+        """Delete all units: the whole is kept elsewhere."""
+        for path in self.folder.glob("unit_*.safetensors"):
+            path.unlink(missing_ok=True)
+        if self.folder.is_dir() and not any(self.folder.iterdir()):
+            self.folder.rmdir()

@@ -1,0 +1,175 @@
+"""The store: keys, digests, damage, newer layouts, units, and two makers at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fico_utils import artifacts
+from fico_utils.artifacts import Recipe, Store, damage_of, digest_of, header_of
+from fico_utils.errors import InputError
+from fico_utils.files import RECORD, content_digest, read_metadata, write_arrays
+
+RECIPE = Recipe("backbone", {"epochs": 3, "classes": {"shape": 8}}, 1, ("0123",))
+
+
+def never() -> dict[str, np.ndarray]:
+    raise AssertionError("the artefact is there and whole: nothing may be built")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path, {"run": "mini-s1"})
+
+
+def test_an_artefact_is_made_once_and_says_what_it_is_made_from(store: Store):
+    made = store.arrays("models", "backbone", RECIPE, lambda: {"w": np.arange(6.0)}, origin="trained")
+    again = store.arrays("models", "backbone", RECIPE, never)
+    assert np.array_equal(made["w"], again["w"])
+    path = store.path("models", "backbone", RECIPE)
+    header = header_of(path)
+    assert header["recipe"] == RECIPE.described
+    assert header["digest"] == content_digest(made)
+    assert header["about"]["run"] == "mini-s1"
+    assert header["about"]["origin"] == "trained"
+    assert "__s1__" in path.name
+    assert RECIPE.key in path.name
+
+
+def test_keys_are_pinned():
+    """A refactor that moved these would empty everybody's store without a word."""
+    assert artifacts.key_of("a", {"b": [1, 2.5], "c": None}) == "d9599445618daeb3"
+    assert content_digest({"w": np.arange(3, dtype=np.float32)})[:16] == "9f15a4d02ed21fbc"
+    assert content_digest([{"value": 0.1}])[:16] == "2c0cada9098d643d"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        Recipe("doc2vec", RECIPE.settings, 1, ("0123",)),
+        Recipe("backbone", {"epochs": 4, "classes": {"shape": 8}}, 1, ("0123",)),
+        Recipe("backbone", RECIPE.settings, 2, ("0123",)),
+        Recipe("backbone", RECIPE.settings, 1, ("0124",)),
+    ],
+)
+def test_whatever_a_recipe_says_is_in_its_key(other: Recipe):
+    assert other.key != RECIPE.key
+
+
+def test_a_raised_version_is_another_key(monkeypatch: pytest.MonkeyPatch):
+    before = RECIPE.key
+    monkeypatch.setattr(artifacts, "version_of", lambda producer: 99)
+    assert RECIPE.key != before
+
+
+@settings(max_examples=60, deadline=None)
+@given(place=st.integers(0, 10**6), bit=st.integers(0, 7))
+def test_any_flipped_bit_is_noticed(tmp_path_factory: pytest.TempPathFactory, place: int, bit: int):
+    """Wherever it falls: in the numbers, in the header, or in its length."""
+    store = Store(tmp_path_factory.mktemp("flip"))
+    content = {"w": np.arange(40, dtype=np.float32), "n": np.array([3])}
+    store.arrays("models", "x", RECIPE, lambda: content)
+    path = store.path("models", "x", RECIPE)
+    raw = bytearray(path.read_bytes())
+    raw[place % len(raw)] ^= 1 << bit
+    path.write_bytes(bytes(raw))
+    header_is_whole = not damage_of(path)
+    made = store.arrays("models", "x", RECIPE, lambda: content)
+    assert all(np.array_equal(made[n], content[n]) for n in content)
+    if header_is_whole:  # the bit fell into words of the header that say nothing of the content
+        assert digest_of(path) == content_digest(content)
+
+
+def test_damage_is_named_once_and_mended(store: Store, capsys: pytest.CaptureFixture[str]):
+    store.records("costs", "x", RECIPE, lambda: [{"seconds": 1.5}])
+    path = store.path("costs", "x", RECIPE, ".json")
+    path.write_text(path.read_text().replace("1.5", "123.456"))
+    assert store.records("costs", "x", RECIPE, lambda: [{"seconds": 1.5}]) == [{"seconds": 1.5}]
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert path.name in said
+    assert "changed after it was written" in said
+
+
+@pytest.mark.parametrize("content", [b"", b"\x08\x00\x00\x00\x00\x00\x00\x00{}", b"no artefact at all"])
+def test_half_files_are_made_again(store: Store, content: bytes):
+    path = store.path("models", "x", RECIPE)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content)
+    assert store.lookup("models", "x", RECIPE) is None
+    assert store.arrays("models", "x", RECIPE, lambda: {"w": np.ones(2)})["w"].sum() == 2
+
+
+def test_what_a_newer_version_wrote_is_refused_and_kept(store: Store):
+    path = store.path("models", "x", RECIPE)
+    header = store.header(RECIPE, {"w": np.ones(2)}) | {"format": artifacts.FORMAT + 1}
+    write_arrays(path, {"w": np.ones(2)}, header)
+    before = path.read_bytes()
+    with pytest.raises(InputError, match="newer version of fico_utils"):
+        store.arrays("models", "x", RECIPE, never)
+    assert path.read_bytes() == before
+
+
+def test_units_go_on_where_they_stopped(store: Store, capsys: pytest.CaptureFixture[str]):
+    units = store.units("costs", "walk", RECIPE)
+    for number in range(4):
+        units.write(number, {"a": np.full(3, number)}, {"blocks": number})
+    assert units.numbers() == [0, 1, 2, 3]
+    arrays, content = units.read(2)
+    assert arrays["a"].tolist() == [2, 2, 2]
+    assert content == {"blocks": 2}
+    raw = bytearray(units.path(3).read_bytes())
+    raw[-1] ^= 1
+    units.path(3).write_bytes(bytes(raw))
+    assert units.numbers() == [0, 1, 2]
+    assert "this unit is made again" in capsys.readouterr().err
+    units.write(4, {}, None, keep=1)
+    assert units.numbers() == [4]
+    units.remove()
+    assert not units.folder.exists()
+
+
+def test_a_second_maker_waits_and_reads(store: Store):
+    built = []
+
+    def build() -> dict[str, np.ndarray]:
+        built.append(1)
+        return {"w": np.ones(3)}
+
+    threads = [threading.Thread(target=store.arrays, args=("models", "x", RECIPE, build)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(built) == 1
+
+
+def test_a_killed_maker_leaves_no_lock_that_holds(store: Store):
+    code = (
+        "import os, sys; from fico_utils.artifacts import Recipe, Store\n"
+        f"Store(sys.argv[1]).arrays('models', 'x', Recipe('backbone', {dict(RECIPE.settings)!r}, 1, ('0123',)),"
+        " lambda: os.kill(os.getpid(), 9))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(store.root)], check=False, env={**os.environ})
+    assert done.returncode != 0
+    assert store.lookup("models", "x", RECIPE) is None
+    assert store.arrays("models", "x", RECIPE, lambda: {"w": np.ones(2)})["w"].tolist() == [1, 1]
+
+
+def test_reads_and_writes_are_noted_for_the_runner(store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setenv(RECORD, str(tmp_path / "record.jsonl"))
+    store.arrays("models", "x", RECIPE, lambda: {"w": np.ones(2)})
+    store.arrays("models", "x", RECIPE, never)
+    lines = [json.loads(line) for line in (tmp_path / "record.jsonl").read_text().splitlines()]
+    path = str(store.path("models", "x", RECIPE))
+    assert [line.get("wrote") or line.get("read") for line in lines] == [path, path]
+    assert lines[-1]["digest"] == read_metadata(path)["digest"]
