@@ -125,11 +125,11 @@ def overhead(systems: list[str], n: int, threads: int, repeats: int) -> list[dic
 def memory(systems: list[str], n: int, threads: int) -> dict:
     """Peak memory of a process that streams n scenes, and what it held before the pass, MiB."""
     from fico_utils import costs
-    from fico_utils.costs.memory import resident_bytes
+    from fico_utils.machine import resident_memory
 
     extractors, models = prepare(systems, threads)
     encoders = [costs.encoder(s, m) for s, m in models.items()]
-    before, start = resident_bytes() / 2**20, time.perf_counter()
+    before, start = resident_memory() / 2**20, time.perf_counter()
     rows = costs.encoding_rows(costs.Scenes(CORPUS), extractors, encoders, [n], block=BLOCK, repeats=1)
     wall = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 1024)

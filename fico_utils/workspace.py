@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import resource
 import sys
 import time
 from collections.abc import Callable
@@ -35,6 +34,7 @@ from fico_utils.files import (  # noqa: F401 (importers move to `files` and `pro
     write_json,
     write_text,
 )
+from fico_utils.machine import peak_memory
 from fico_utils.provenance import PROJECT, commit, said_by  # noqa: F401
 
 CONFIGS = PROJECT / "configs"
@@ -146,7 +146,7 @@ class Run:
 
     def record(self) -> None:
         """Print the closing line of a notebook: seconds, peak memory, where the artefacts are."""
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        peak = peak_memory() / 2**30
         seconds = time.monotonic() - self.started
         print(f"{seconds:.0f} s, peak memory {peak:.2f} GiB, artefacts in {self.root}/")
 

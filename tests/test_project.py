@@ -16,13 +16,15 @@ import yaml
 from fico_utils.workspace import PROJECT
 
 PACKAGE = PROJECT / "fico_utils"
-BASE = {"errors", "registry", "files", "producers", "provenance", "artifacts", "workspace"}
+BASE = {"errors", "registry", "files", "machine", "producers", "progress", "provenance", "artifacts", "workspace"}
 #: Folder or module -> what of this package it may import, besides itself and BASE.
 MAY_IMPORT = {
     "errors": set(),
     "registry": {"errors"},
     "files": {"errors"},
+    "machine": set(),
     "producers": set(),
+    "progress": set(),
     "provenance": set(),
     "artifacts": {"errors", "files", "producers", "provenance"},
     "workspace": {"errors", "registry"},

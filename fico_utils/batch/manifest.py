@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from collections.abc import Iterable
 from functools import cache
@@ -12,6 +11,7 @@ from typing import Any
 
 from fico_utils.batch.parameters import tags
 from fico_utils.batch.worker import headings
+from fico_utils.machine import total_memory, usable_cores
 from fico_utils.workspace import said_by
 
 PACKAGES = (
@@ -32,8 +32,8 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "os": platform.platform(),
         "cpu": _cpu(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "memory_bytes": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
+        "cores": usable_cores(),
+        "memory_bytes": total_memory(),
         "gpu": said_by("nvidia-smi", "--query-gpu=name", "--format=csv,noheader"),
         "packages": {name: _version(name) for name in PACKAGES},
     }

@@ -10,12 +10,13 @@ from __future__ import annotations
 import json
 import logging
 import os
-import resource
 import signal
 import sys
 import threading
 import time
 from typing import Any
+
+from fico_utils.machine import peak_memory
 
 
 def headings(cells: list[dict[str, Any]]) -> list[str]:
@@ -55,8 +56,7 @@ def main() -> int:
         lines = str(error).strip().splitlines()
         tell(error=f"{type(error).__name__}: {lines[-1] if lines else ''}".rstrip(": "))
         code = 1
-    sizes = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    tell(peak=sum(sizes) * 1024)  # this process is alive while the kernel peaks, so the two add
+    tell(peak=peak_memory() + peak_memory(children=True))  # this process lives while the kernel peaks, so they add
     return code
 
 

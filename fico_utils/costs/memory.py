@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import resource
-import sys
 import threading
 
 from fico_utils.errors import InputError
+from fico_utils.machine import available_memory, peak_memory, resident_memory
 
 
 class PeakMemory:
@@ -26,7 +24,7 @@ class PeakMemory:
     extra_bytes: int = 0
 
     def __enter__(self) -> PeakMemory:
-        self._before, self._mark = resident_bytes(), _high_water()
+        self._before, self._mark = resident_memory(), peak_memory()
         self.peak_bytes = self._before
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._sample, daemon=True)
@@ -35,37 +33,19 @@ class PeakMemory:
 
     def _sample(self) -> None:
         while not self._done.wait(0.005):
-            self.peak_bytes = max(self.peak_bytes, resident_bytes())
+            self.peak_bytes = max(self.peak_bytes, resident_memory())
 
     def __exit__(self, *_: object) -> None:
         self._done.set()
         self._thread.join()
-        mark = _high_water()
-        self.peak_bytes = max(self.peak_bytes, resident_bytes(), mark if mark > self._mark else 0)
+        mark = peak_memory()
+        self.peak_bytes = max(self.peak_bytes, resident_memory(), mark if mark > self._mark else 0)
         self.extra_bytes = max(0, self.peak_bytes - self._before)
-
-
-def _high_water() -> int:
-    """Most memory this process ever held, B (kernel counts KiB, macOS bytes)."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-
-
-def resident_bytes() -> int:
-    """Memory this process holds now, B; where the system does not tell (macOS), the most it ever held."""
-    try:
-        with open("/proc/self/statm", encoding="ascii") as file:
-            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:
-        return _high_water()
 
 
 def available_bytes() -> int:
     """Memory to be had without swapping, B: what the kernel offers, or a container's limit if lower."""
-    try:
-        with open("/proc/meminfo", encoding="ascii") as file:
-            free = next(int(line.split()[1]) * 1024 for line in file if line.startswith("MemAvailable"))
-    except (OSError, StopIteration):
-        free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    free = available_memory()
     try:
         with open("/sys/fs/cgroup/memory.max", encoding="ascii") as file:
             limit = file.read().strip()

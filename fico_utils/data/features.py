@@ -24,6 +24,7 @@ from fico_utils.data.pictoscenes import (
     Scene,
     cell_targets,
 )
+from fico_utils.progress import show_progress
 
 #: Height and width of the pictures that the backbone reads, vectors it makes of one, their width.
 SIDE, N_REGIONS, WIDTH = 96, 36, 192
@@ -97,8 +98,6 @@ def train_backbone(
     targets : dict of ndarray int, labels of cells (n, 36), -1 where a cell is empty, and ``background`` (n,).
     classes : dict, number of values of each.
     """
-    from tqdm.auto import tqdm
-
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     model = Backbone(classes).to(memory_format=torch.channels_last)
@@ -107,7 +106,7 @@ def train_backbone(
     optimiser = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, lr, total_steps=steps, pct_start=0.15)
     log = []
-    with tqdm(total=steps, desc="backbone", unit="step") as bar:
+    with show_progress(description="backbone", total=steps) as bar:
         for epoch in range(epochs):
             total = 0.0
             order = rng.permutation(len(images))

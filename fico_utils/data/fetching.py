@@ -21,6 +21,7 @@ from fico_utils.data.pictures import PROBLEMS, check_images, file_images
 from fico_utils.data.reading import inside
 from fico_utils.data.released import RELEASED, available
 from fico_utils.errors import InputError
+from fico_utils.progress import show_progress
 from fico_utils.workspace import atomic_path, read_json, sha256_file, write_json
 
 #: Share of a corpus's pictures that may be missing or unreadable, listed and left out; more is an unpacking gone wrong.
@@ -212,7 +213,9 @@ def _download(url: str, folder: Path, progress: bool) -> Path:
     pooch.get_logger().setLevel("ERROR")
     name = url.rsplit("/", 1)[1]
     try:
-        pooch.retrieve(url, None, name, folder, progressbar=progress)
+        # one step at first, as pooch sets the total, and asks before whether there is anything to do
+        with show_progress(description=name, total=1, unit="B", shown=progress) as bar:
+            pooch.retrieve(url, None, name, folder, progressbar=bar if progress else False)
     except Exception as error:  # whatever the network, the server or the disk does
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
@@ -224,15 +227,13 @@ def _download(url: str, folder: Path, progress: bool) -> Path:
 
 def _unpack(archive: Path, part: Part, folder: Path, progress: bool) -> None:
     """Unpack the members of a part; what is there in full length already stays, so a killed run goes on."""
-    from tqdm.auto import tqdm
-
     try:
         with zipfile.ZipFile(archive) as zipped:
             chosen = [m for m in zipped.infolist() if m.filename.startswith(part.members) and not m.is_dir()]
             if not chosen:
                 raise InputError(f"{archive} holds nothing that begins with {part.members!r}; get it again")
             base = folder / "images" if part.name.startswith("images/") else folder
-            for member in tqdm(chosen, desc=archive.name, unit="file", disable=not progress):
+            for member in show_progress(chosen, archive.name, unit="file", shown=progress):
                 target = Path(inside(base, member.filename, str(archive)))
                 if target.is_file() and target.stat().st_size == member.file_size:
                     continue

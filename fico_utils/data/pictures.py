@@ -14,6 +14,7 @@ import numpy as np
 
 from fico_utils.data.reading import missing_files
 from fico_utils.errors import InputError
+from fico_utils.progress import show_progress
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -150,12 +151,11 @@ def check_images(corpus: Corpus, progress: bool = False) -> dict[str, list[str]]
     A greyscale picture is listed but is no error: it is read as grey RGB. Files are opened one at a time.
     """
     from PIL import Image
-    from tqdm.auto import tqdm
 
     images, index = file_images(corpus)
     found: dict[str, list[str]] = {kind: [] for kind in PROBLEMS}
     gone = set(missing_files(images.paths[row] for row in index))
-    bar = tqdm(corpus.image_ids, desc=f"{corpus.name}: reading every picture", unit="file", disable=not progress)
+    bar = show_progress(corpus.image_ids, f"{corpus.name}: reading every picture", unit="file", shown=progress)
     for place, (image_id, row) in enumerate(zip(bar, index, strict=True)):
         if place in gone:
             found["missing"].append(image_id)

@@ -18,6 +18,7 @@ from fico_utils.evaluation.observations import K, Observations
 from fico_utils.evaluation.similarity import OrderedScores, score_source, sortable
 from fico_utils.evaluation.tasks import DIRECTIONS, caption_index, correct_items, label_lists
 from fico_utils.evaluation.ties import TIES, harmonic_numbers
+from fico_utils.machine import usable_cores
 
 #: Bytes of one thread's block beyond which nothing gets faster: floats, and codes (which fit in a cache).
 USEFUL_BLOCK = {"f": 2**24, "u": 2**20}
@@ -214,7 +215,7 @@ class _Direction:
 
 def _cores() -> int:
     """Cores this process may use; no more than OMP_NUM_THREADS, by which others already ask for fewer."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = usable_cores()
     asked = os.environ.get("OMP_NUM_THREADS", "")
     return max(1, min(cores, int(asked))) if asked.isdigit() else cores
 

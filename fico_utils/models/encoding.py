@@ -15,6 +15,7 @@ from torch import Tensor
 from fico_utils.errors import InputError
 from fico_utils.models.blocks import FusionModel, RetrievalModel
 from fico_utils.models.training import Inputs, as_tensor
+from fico_utils.progress import show_progress
 
 
 @torch.inference_mode()
@@ -56,8 +57,6 @@ def score(
     img, txt : ndarray, from `encode`.
     block : int, largest number of attention weights held at once; bounds the memory.
     """
-    from tqdm.auto import tqdm
-
     model.eval()
     # Captions of one length side by side: a block is then as wide as its words, not as the longest caption.
     lengths = (txt != 0).any(-1).sum(1)
@@ -65,8 +64,8 @@ def score(
     images = torch.from_numpy(img)
     scores = np.empty((len(img), len(txt)), np.float32)
     captions = 256
-    quiet = not progress or scores.size < 1e6
-    for start in tqdm(range(0, len(txt), captions), desc="attention", unit="block", disable=quiet, leave=False):
+    shown = progress and scores.size >= 1e6
+    for start in show_progress(range(0, len(txt), captions), "attention", unit="block", shown=shown, leave=False):
         chosen = order[start : start + captions]
         words = torch.from_numpy(txt[chosen])
         rows = max(1, block // (len(chosen) * int(lengths[chosen].max()) * img.shape[1]))
@@ -128,8 +127,6 @@ def _rerank_side(
     by_image: bool,
 ) -> np.ndarray:
     """Scores (n_query, n_candidate) of one direction, -inf where a candidate was not among the first k."""
-    from tqdm.auto import tqdm
-
     n, m = sim.shape
     k = min(k, m)
     first = np.argpartition(-sim, k - 1, axis=1)[:, :k] if k < m else np.broadcast_to(np.arange(m), (n, m))
@@ -139,8 +136,8 @@ def _rerank_side(
     lengths = (texts != 0).flatten(2).any(-1).sum(1) if texts.ndim > 2 else (texts != 0).sum(1)
     pairs = pairs[np.argsort(lengths.numpy()[caption], kind="stable")]
     out = np.full((n, m), -np.inf, np.float32)
-    quiet = not progress or len(pairs) < 20_000
-    for start in tqdm(range(0, len(pairs), batch_size), desc="rerank", unit="batch", disable=quiet, leave=False):
+    shown = progress and len(pairs) >= 20_000
+    for start in show_progress(range(0, len(pairs), batch_size), "rerank", unit="batch", shown=shown, leave=False):
         query, candidate = pairs[start : start + batch_size].T
         image, text = (query, candidate) if by_image else (candidate, query)
         words = texts[torch.from_numpy(text)][:, : int(lengths[text].max())]

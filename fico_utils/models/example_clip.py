@@ -16,13 +16,13 @@ from tokenizers.normalizers import Lowercase
 from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.processors import TemplateProcessing
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from fico_utils.data.corpus import Corpus
 from fico_utils.data.text import END, START, Vocabulary
 from fico_utils.models import blocks
 from fico_utils.models.pretrained import load
 from fico_utils.models.training import draw_pairs
+from fico_utils.progress import show_progress
 from fico_utils.workspace import write_json
 
 SIDE, PATCH, WORDS = 48, 8, 40
@@ -55,7 +55,7 @@ def save_example(
     steps = epochs * -(-corpus.n_img // batch_size)
     optimiser = torch.optim.AdamW(model.network.parameters(), lr=lr, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, lr, total_steps=steps, pct_start=0.1)
-    with tqdm(total=steps, desc="a small CLIP", unit="step") as bar:
+    with show_progress(description="a small CLIP", total=steps) as bar:
         for _ in range(epochs):
             pairs = draw_pairs(corpus.caption_image, rng)
             for rows in np.split(pairs, range(batch_size, len(pairs), batch_size)):

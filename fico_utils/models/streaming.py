@@ -28,6 +28,7 @@ from torch import Tensor
 
 from fico_utils.data.arrays import read_array
 from fico_utils.errors import InputError
+from fico_utils.progress import show_progress
 from fico_utils.workspace import read_metadata
 
 _NAMES = {"float16": "F16", "float32": "F32"}
@@ -229,13 +230,11 @@ def _order(side: Side) -> np.ndarray:
 
 def _fill(growing: _Growing, sides: dict[str, Side], label: str, workers: int, progress: bool) -> None:
     """Encode what is waiting, with a bar that says how long it will take."""
-    from tqdm.auto import tqdm
-
     waiting = {name: growing.waiting(name) for name in sides}
     total = sum(side.n for side in sides.values())
     done = total - sum(map(len, waiting.values()))
     with (
-        tqdm(total=total, initial=done, desc=label, unit="item", disable=not progress) as bar,
+        show_progress(description=label, total=total, initial=done, unit="item", shown=progress) as bar,
         ThreadPoolExecutor(max(1, workers)) as pool,
     ):
         share = partial(_shared, pool, max(1, workers))

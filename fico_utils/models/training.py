@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from fico_utils.errors import InputError
 from fico_utils.models.blocks import Batch, Recipe, RetrievalModel
 from fico_utils.models.muon import Muon, MuonRecipe, linear_maps
+from fico_utils.progress import show_progress
 from fico_utils.workspace import key_of, read_arrays, read_metadata, write_arrays, write_text
 
 
@@ -171,8 +172,6 @@ def fit(
     FloatingPointError
         The loss became NaN or infinite; the checkpoints on disk are the last good ones.
     """
-    from tqdm.auto import tqdm
-
     if epochs < 1:
         raise InputError(f"{label} was given {epochs} epochs; expected at least 1")
     wanted = [n for n in (model.image_input, *model.image_extra) if n not in train.image]
@@ -188,7 +187,7 @@ def fit(
     key = key_of(type(model).__name__, model.settings, train.key, seed, epochs, n_images)
     log, best = _resume(folder, model, [*own, *beside], key) if folder else ([], None)
 
-    bar = tqdm(total=epochs * steps, initial=len(log) * steps, desc=label, unit="step", leave=True)
+    bar = show_progress(description=label, total=epochs * steps, initial=len(log) * steps)
     for epoch in range(len(log), epochs):
         started = time.perf_counter()
         chosen = batches(train.caption_image, recipe, seed, epoch, images)
