@@ -175,8 +175,13 @@ class Corpus:
                 f"{self.label_names[column]!r}; labels must be 0 or 1."
             )
 
-    @functools.cached_property
+    @property
     def key(self) -> str:
+        """What tells this corpus from others: the hash of its content; of a drawn corpus, its recipe."""
+        return self.content_key
+
+    @functools.cached_property
+    def content_key(self) -> str:
         """Content hash, 64 hex digits: name, ids, splits, captions, their images, labels and label names."""
         digest = hashlib.sha256()
         for texts in ([self.name], self.image_ids, self.split.tolist(), self.captions, self.label_names):

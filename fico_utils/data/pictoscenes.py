@@ -10,13 +10,17 @@ The parts: pictographs (tables), picto_scene (scene graphs), picto_draw (picture
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Sequence
+
 import numpy as np
 
+from ..artifacts import Recipe
 from ..errors import InputError
 from .corpus import SPLITS, Corpus
 from .picto_captions import Caption, Facts, Mention, captions_of
 from .picto_draw import SceneImages, render
-from .picto_scene import PIXELS, SPECS, SPLIT_START, Scene, Thing, make_scene, spec_of
+from .picto_scene import PIXELS, SPECS, SPLIT_START, Scene, Thing, make_scene, n_captions, spec_of
 from .picto_truth import true_of, true_rows
 from .pictographs import (
     BACKGROUND_NAMES,
@@ -57,6 +61,9 @@ __all__ = [
     "unique_pairs",
 ]
 
+#: Version of what is drawn and written: scenes, pictures, captions, labels, truth; part of every drawn corpus's key.
+VERSION = 1
+
 
 def labels_of(scenes) -> np.ndarray:
     """Multi-hot labels of scenes, uint8 (n, 64), columns as LABEL_NAMES."""
@@ -66,10 +73,10 @@ def labels_of(scenes) -> np.ndarray:
     return labels
 
 
-def make_corpus(name: str, split_sizes: dict[str, int], seed: int = 0, first: int = 0) -> Corpus:
+def make_corpus(name: str, split_sizes: dict[str, int], seed: int = 0, first: int = 0) -> DrawnCorpus:
     """An embedded corpus with the given number of scenes in each split, in the order train, val, test.
 
-    Pictures are rendered when asked for; scenes, captions and labels are made at once (about 0.3 ms a scene).
+    Pictures, scenes, captions and labels are made when they are first asked for (about 0.3 ms a scene, pictures apart).
 
     Parameters
     ----------
@@ -99,26 +106,93 @@ def make_corpus(name: str, split_sizes: dict[str, int], seed: int = 0, first: in
             raise InputError(f"There is no split {split!r}: choose from {', '.join(SPLITS)}.")
         if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or not 0 <= size <= limit:
             raise InputError(f"Split {split!r} was given the size {size!r}; expected a whole number from 0 to {limit}.")
-    ranges = [(split, SPLIT_START[split] + int(first), int(split_sizes.get(split, 0))) for split in SPLITS]
-    scenes = [make_scene(name, start + i, int(seed)) for _, start, size in ranges for i in range(size)]
-    if not scenes:
+    if not any(split_sizes.values()):
         raise InputError(f"split_sizes={split_sizes!r} asks for no scene; give at least one split a size above 0.")
-    captions, caption_image = [], []
-    for row, scene in enumerate(scenes):
-        texts = [caption.text for caption in captions_of(scene)]
-        captions += texts
-        caption_image += [row] * len(texts)
-    return Corpus(
-        name,
-        [f"{name}-{scene.seed}-{scene.index:08d}" for scene in scenes],
-        captions,
-        np.array(caption_image, np.int64),
-        np.repeat([s for s, _, _ in ranges], [n for _, _, n in ranges]),
-        labels_of(scenes),
-        LABEL_NAMES,
-        SceneImages(scenes),
-        scenes,
-    )
+    return DrawnCorpus(name, {s: int(split_sizes[s]) for s in SPLITS if split_sizes.get(s)}, int(seed), int(first))
+
+
+class SceneList(Sequence):
+    """Scenes of a corpus by their indices, each made when it is first asked for; `made` keeps them."""
+
+    def __init__(self, corpus: str, indices: list[int], seed: int, made: dict[int, Scene]):
+        self.corpus, self.indices, self.seed, self.made = corpus, indices, seed, made
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, row):
+        if isinstance(row, slice):
+            return [self[i] for i in range(*row.indices(len(self)))]
+        index = self.indices[row]
+        if index not in self.made:
+            self.made[index] = make_scene(self.corpus, index, self.seed)
+        return self.made[index]
+
+
+class DrawnCorpus(Corpus):
+    """An embedded corpus, as `make_corpus` returns it: a `Corpus` whose scenes are made when they are first needed.
+
+    Its key says how it is made, so neither the key nor the numbers of images and captions need a scene.
+
+    Attributes
+    ----------
+    sizes : dict from train, val, test to the number of scenes, without splits that have none
+    seed, first : int, as of `make_corpus`
+    """
+
+    label_names = LABEL_NAMES
+
+    def __init__(self, name: str, sizes: dict[str, int], seed: int = 0, first: int = 0):
+        indices = [SPLIT_START[split] + first + i for split, size in sizes.items() for i in range(size)]
+        scenes = SceneList(name, indices, seed, {})
+        images = SceneImages(scenes)
+        self.__dict__.update(name=name, sizes=sizes, seed=seed, first=first, scenes=scenes, images=images, _parts={})
+
+    @functools.cached_property
+    def key(self) -> str:
+        """Key of the recipe, 16 hex digits: version of the drawing, corpus, scenes of each split, first scene, seed."""
+        return Recipe("pictoscenes", {"corpus": self.name, "scenes": self.sizes, "first": self.first}, self.seed).key
+
+    @functools.cached_property
+    def image_ids(self) -> list[str]:
+        return [f"{self.name}-{self.seed}-{index:08d}" for index in self.scenes.indices]
+
+    @functools.cached_property
+    def captions(self) -> list[str]:
+        if len(self.sizes) > 1:  # so that a split is written once
+            return [caption for split in self.sizes for caption in self.subset(split).captions]
+        return [caption.text for scene in self.scenes for caption in captions_of(scene)]
+
+    @functools.cached_property
+    def caption_image(self) -> np.ndarray:
+        counts = [n_captions(self.name, index) for index in self.scenes.indices]
+        return np.repeat(np.arange(len(counts)), counts)
+
+    @functools.cached_property
+    def split(self) -> np.ndarray:
+        return np.repeat(list(self.sizes), list(self.sizes.values()))
+
+    @functools.cached_property
+    def labels(self) -> np.ndarray:
+        return labels_of(self.scenes)
+
+    @property
+    def n_img(self) -> int:
+        return len(self.scenes)
+
+    @property
+    def n_txt(self) -> int:
+        return len(self.caption_image)
+
+    def subset(self, split: str) -> Corpus:
+        """One split, not drawn either; raises InputError for a split that the corpus does not have."""
+        if split not in self.sizes:
+            return super().subset(split)
+        if split not in self._parts:
+            part = DrawnCorpus(self.name, {split: self.sizes[split]}, self.seed, self.first)
+            part.scenes.made = self.scenes.made  # a scene is made once
+            self._parts[split] = part
+        return self._parts[split]
 
 
 def unique_pairs(name: str, start: int, stop: int, seed: int = 0, captions: int = 5) -> tuple[SceneImages, list[str]]:

@@ -154,7 +154,7 @@ def doc2vec_weights(run: Run, live: bool = False, name: str = PRETRAINING) -> di
     file = doc2vec_file(run, name)
     source = corpus(run, PRETRAINING if file == "doc2vec" else name).subset("train")
     epochs = run["doc2vec_epochs"]
-    settings = {"corpus": source.key, "epochs": epochs, "seed": run.seed}
+    settings = {"corpus": source.content_key, "epochs": epochs, "seed": run.seed}
     return weights(
         run,
         file,
@@ -300,7 +300,7 @@ def label_generator(run: Run, live: bool = False) -> tuple[Query2Label, float]:
         "model": model.settings,
         "epochs": epochs,
         "seed": run.seed,
-        "train": [split.key, read],
+        "train": [split.content_key, read],
     }
     arrays = weights(run, "query2label", settings, sources, build, live)
     load(model, arrays, "query2label")

@@ -72,7 +72,7 @@ def spec(run: Run, system: str, name: str) -> tuple[str, dict[str, Any], tuple[s
 def _read(run: Run, system: str, name: str) -> str:
     """The training split by its key; the longer one by name, as drawing it to say which it is would take a minute."""
     if training_split(run, system, name) == "train":
-        return corpus(run, name).subset("train").key
+        return corpus(run, name).subset("train").content_key
     return f"{name}, the first {run['n_train_vlp'][name]} training scenes, {run['n_train'][name]} an epoch"
 
 

@@ -84,6 +84,34 @@ def test_the_size_of_a_split_changes_no_other():
     assert a.images[:2].dtype == np.uint8
 
 
+def test_a_drawn_corpus_is_known_by_its_recipe_before_it_is_drawn(monkeypatch):
+    from fico_utils.data import pictoscenes
+
+    def refuse(*_):
+        raise AssertionError("a scene is made")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pictoscenes, "make_scene", refuse)
+        whole = make_corpus("picto_diverse", {"train": 2000, "val": 300, "test": 5000})
+        test = whole.subset("test")
+        assert (test.n_img, test.n_txt, test.images.shape) == (5000, 25_010, (5000, 96, 96, 3))
+        assert test.key == make_corpus("picto_diverse", {"test": 5000}).key == "1061284eb6251eb6"  # a store has it
+        others = [make_corpus("picto_people", {"test": 5000}), make_corpus("picto_diverse", {"test": 4999})]
+        others += [make_corpus("picto_diverse", {"test": 5000}, *more) for more in ((1, 0), (0, 1))]
+        assert len({whole.key, test.key, *(other.key for other in others)}) == 6
+
+
+def test_a_drawn_corpus_is_a_valid_corpus():
+    drawn = make_corpus("picto_diverse", {"train": 300, "val": 4, "test": 6})
+    for part in (drawn, drawn.subset("val")):
+        part.validate()
+        copy = part.select(range(part.n_img))
+        assert copy.key == part.content_key
+        assert (copy.captions, copy.n_txt) == (part.captions, len(part.captions))
+        assert np.array_equal(copy.images[:3], part.images[:3])
+    assert drawn.select(np.arange(300, 304)).content_key == drawn.subset("val").content_key
+
+
 def test_seeds_corpora_and_indices_differ(corpus):
     assert len({(scene.background, scene.things) for scene in corpus.scenes}) == 1000
     assert make_scene(corpus.name, 5, seed=1).things != make_scene(corpus.name, 5, seed=0).things
@@ -370,7 +398,7 @@ def test_bad_arguments_are_refused(arguments, sentence):
 def test_truth_needs_scene_graphs_that_match():
     from dataclasses import replace
 
-    corpus = make_corpus("picto_people", {"test": 2})
+    corpus = make_corpus("picto_people", {"test": 2}).select([0, 1])
     with pytest.raises(InputError, match="no scene graphs"):
         perfect_retriever(replace(corpus, scenes=None))
     with pytest.raises(InputError, match=r"'A dog\.' of image row 0 is not of its scene"):
