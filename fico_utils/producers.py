@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).resolve().parent
 
 #: Producer -> module of the package that states its version. A system's is the file of its model.
 MODULES = {
-    "pictoscenes": "data/pictoscenes.py",
+    "pictoscenes": "data/pictoscenes/__init__.py",
     "backbone": "data/features.py",
     "visual_features": "data/features.py",
     "doc2vec": "data/text.py",

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fico_utils import registry
-from fico_utils.data.picto_scene import SPLIT_START, spec_of
-from fico_utils.data.pictoscenes import unique_pairs
+from fico_utils.data.pictoscenes import SPLIT_START, spec_of, unique_pairs
 from fico_utils.errors import InputError
 from fico_utils.workspace import key_of
 

@@ -13,10 +13,7 @@ from typing import Any
 import numpy as np
 
 from fico_utils.costs.stages import CAPTIONS
-from fico_utils.data.picto_captions import Caption, captions_of
-from fico_utils.data.picto_scene import Scene, make_scene, spec_of
-from fico_utils.data.picto_truth import true_rows
-from fico_utils.data.pictoscenes import labels_of
+from fico_utils.data.pictoscenes import Caption, Scene, captions_of, labels_of, make_scene, spec_of, true_rows
 from fico_utils.errors import InputError
 from fico_utils.workspace import key_of
 

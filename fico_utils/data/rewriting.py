@@ -12,8 +12,8 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from .picto_captions import OPENINGS
-from .pictographs import BACKGROUND_TERMS, COLOURS, NUMBERS, PLACES, RELATIONS, SIZE_WORDS, TERMS
+from fico_utils.data.pictoscenes.captions import OPENINGS
+from fico_utils.data.pictoscenes.tables import BACKGROUND_TERMS, COLOURS, NUMBERS, PLACES, RELATIONS, SIZE_WORDS, TERMS
 
 _VAGUE = ("thing", "object", "drawing")
 _OPPOSITE = {"left": "right", "right": "left", "above": "below", "below": "above", "near": "far", "far": "near"}

@@ -8,9 +8,9 @@ from functools import cache
 
 import pytest
 
-from fico_utils.data.picto_captions import OPENINGS
-from fico_utils.data.pictographs import BACKGROUND_TERMS, COLOURS, PLACES, RELATIONS, SIZE_WORDS, TERMS
 from fico_utils.data.pictoscenes import SPECS, captions_of, make_scene
+from fico_utils.data.pictoscenes.captions import OPENINGS
+from fico_utils.data.pictoscenes.tables import BACKGROUND_TERMS, COLOURS, PLACES, RELATIONS, SIZE_WORDS, TERMS
 from fico_utils.data.rewriting import adversarial, rephrased
 
 SCENES = 150

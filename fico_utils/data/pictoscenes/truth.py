@@ -6,9 +6,10 @@ from itertools import combinations
 
 import numpy as np
 
-from .picto_captions import ANY, Facts, Mention
-from .picto_scene import MAX_THINGS, Scene
-from .pictographs import (
+from fico_utils.data.corpus import Corpus
+from fico_utils.data.pictoscenes.captions import ANY, Facts, Mention, captions_of
+from fico_utils.data.pictoscenes.scene import MAX_THINGS, Scene
+from fico_utils.data.pictoscenes.tables import (
     BACKGROUND_TERMS,
     BACKGROUNDS,
     COLOURS,
@@ -19,6 +20,7 @@ from .pictographs import (
     SIZE_NAMES,
     TERMS,
 )
+from fico_utils.errors import InputError
 
 _RELATED = {name: np.array(table) for name, table in RELATED.items()}
 _BACKGROUND_FITS = np.array([[i in fits for i in range(len(BACKGROUNDS))] for _, fits in BACKGROUND_TERMS])
@@ -149,3 +151,69 @@ def true_of(facts, scenes: list[Scene]) -> np.ndarray:
     for row, columns in zip(truth, true_rows(facts, scenes), strict=True):
         row[columns] = True
     return truth
+
+
+def _true_rows_of(corpus: Corpus) -> list[np.ndarray]:
+    """For each caption of an embedded corpus, the images of which it is true."""
+    if corpus.scenes is None:
+        raise InputError(
+            f"Corpus {corpus.name!r} has no scene graphs, so its truth is unknown; use picto_diverse or picto_people."
+        )
+    facts_of = [captions_of(scene) for scene in corpus.scenes]
+    taken = np.zeros(corpus.n_img, np.int64)
+    facts = []
+    for image, text in zip(corpus.caption_image, corpus.captions, strict=True):
+        caption = facts_of[image][taken[image]]
+        if caption.text != text:
+            raise InputError(
+                f"Corpus {corpus.name!r}: the caption {text!r} of image row {image} is not of its scene; "
+                "make the corpus again with make_corpus."
+            )
+        facts.append(caption.facts)
+        taken[image] += 1
+    return true_rows(facts, corpus.scenes)
+
+
+def truth_matrix(corpus: Corpus) -> np.ndarray:
+    """1 where a caption is true of an image, else 0; float32 (n_img, n_txt)."""
+    truth = np.zeros((corpus.n_img, corpus.n_txt), np.float32)
+    for column, rows in enumerate(_true_rows_of(corpus)):
+        truth[rows, column] = 1
+    return truth
+
+
+def perfect_similarity(corpus: Corpus) -> np.ndarray:
+    """The perfect retriever's sim_i2t, float32 (n_img, n_txt): 1 / (images that fit) where it fits, else 0.
+
+    That is the chance that the caption was written for the image. Searching images it ties all that fit,
+    as `truth_matrix` does; searching captions it prefers those that say more.
+    """
+    truth = truth_matrix(corpus)
+    return truth / truth.sum(0)
+
+
+def perfect_retriever(corpus: Corpus) -> dict[str, float]:
+    """What `perfect_similarity` scores on all images of the corpus, ties at their expected value.
+
+    Returns
+    -------
+    dict
+        t2i_recall_at_1: mean over captions of 1 / (images of which it is true). i2t_recall_at_1: mean over
+        images of the share of own captions among its highest. true_images_per_caption,
+        true_captions_per_image: means.
+    """
+    rows_of = _true_rows_of(corpus)
+    counts = np.array([len(rows) for rows in rows_of])
+    image = np.concatenate(rows_of)
+    column = np.repeat(np.arange(corpus.n_txt), counts)
+    fewest = np.full(corpus.n_img, corpus.n_img + 1)
+    np.minimum.at(fewest, image, counts[column])
+    top = counts[column] == fewest[image]
+    own = top & (corpus.caption_image[column] == image)
+    i2t = np.bincount(image[own], minlength=corpus.n_img) / np.bincount(image[top], minlength=corpus.n_img)
+    return {
+        "t2i_recall_at_1": float((1 / counts).mean()),
+        "i2t_recall_at_1": float(i2t.mean()),
+        "true_images_per_caption": float(counts.mean()),
+        "true_captions_per_image": float(len(image) / corpus.n_img),
+    }

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from .picto_scene import MAX_THINGS, Scene, n_captions, spec_of, stream
-from .pictographs import (
+from fico_utils.data.pictoscenes.scene import MAX_THINGS, Scene, n_captions, spec_of, stream
+from fico_utils.data.pictoscenes.tables import (
     BACKGROUND_TERMS,
     COLOUR_NAMES,
     COLOURS,

@@ -10,8 +10,16 @@ from bisect import bisect
 from itertools import accumulate
 from typing import NamedTuple
 
-from ..errors import InputError
-from .pictographs import BACKGROUNDS, FACE_COLOURS, GRID, N_FACES, PICTOGRAPHS, SIZE_PIXELS, VISIBLE
+from fico_utils.data.pictoscenes.tables import (
+    BACKGROUNDS,
+    FACE_COLOURS,
+    GRID,
+    N_FACES,
+    PICTOGRAPHS,
+    SIZE_PIXELS,
+    VISIBLE,
+)
+from fico_utils.errors import InputError
 
 PIXELS = 96  # side of the picture
 CELL = PIXELS // GRID

@@ -8,8 +8,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from .picto_scene import PIXELS, ROTATIONS, Scene
-from .pictographs import BACKGROUNDS, COLOURS, PICTOGRAPHS, SIZE_PIXELS
+from fico_utils.data.pictoscenes.scene import PIXELS, ROTATIONS, Scene
+from fico_utils.data.pictoscenes.tables import BACKGROUNDS, COLOURS, PICTOGRAPHS, SIZE_PIXELS
 
 _NOISE_ROWS = 640  # rows of the noise bank; a picture uses a window of 96
 

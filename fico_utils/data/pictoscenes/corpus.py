@@ -1,12 +1,4 @@
-"""PictoScenes: the embedded corpora, made by seed and index, with their truth known.
-
-Scene i of a corpus depends on (corpus, seed, i) alone, so any worker makes any slice and no two scenes are
-alike. A split is a range of indices: test starts at 0, val at 10 000 000, train at 20 000 000, so the size of
-one changes no scene of another.
-
-The parts: pictographs (tables), picto_scene (scene graphs), picto_draw (pictures), picto_captions
-(sentences and what they state), picto_truth (what is true of what).
-"""
+"""Corpora of PictoScenes: how scenes become a `Corpus` that is drawn when it is read, and a stream without end."""
 
 from __future__ import annotations
 
@@ -15,54 +7,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..artifacts import Recipe
-from ..errors import InputError
-from .corpus import SPLITS, Corpus
-from .picto_captions import Caption, Facts, Mention, captions_of
-from .picto_draw import SceneImages, render
-from .picto_scene import PIXELS, SPECS, SPLIT_START, Scene, Thing, make_scene, n_captions, spec_of
-from .picto_truth import true_of, true_rows
-from .pictographs import (
-    BACKGROUND_NAMES,
-    CATEGORY_NAMES,
-    COLOUR_NAMES,
-    GRID,
-    LABEL_NAMES,
-    LABEL_OF,
-    SIZE_NAMES,
-)
-
-__all__ = [
-    "BACKGROUND_NAMES",
-    "CATEGORY_NAMES",
-    "COLOUR_NAMES",
-    "GRID",
-    "LABEL_NAMES",
-    "PIXELS",
-    "SIZE_NAMES",
-    "SPECS",
-    "Caption",
-    "Facts",
-    "Mention",
-    "Scene",
-    "SceneImages",
-    "Thing",
-    "captions_of",
-    "cell_targets",
-    "labels_of",
-    "make_corpus",
-    "make_scene",
-    "perfect_retriever",
-    "perfect_similarity",
-    "render",
-    "true_of",
-    "true_rows",
-    "truth_matrix",
-    "unique_pairs",
-]
-
-#: Version of what is drawn and written: scenes, pictures, captions, labels, truth; part of every drawn corpus's key.
-VERSION = 1
+from fico_utils.artifacts import Recipe
+from fico_utils.data.corpus import SPLITS, Corpus
+from fico_utils.data.pictoscenes.captions import captions_of
+from fico_utils.data.pictoscenes.draw import SceneImages
+from fico_utils.data.pictoscenes.scene import SPLIT_START, Scene, make_scene, n_captions, spec_of
+from fico_utils.data.pictoscenes.tables import GRID, LABEL_NAMES, LABEL_OF
+from fico_utils.errors import InputError
 
 
 def labels_of(scenes) -> np.ndarray:
@@ -150,8 +101,13 @@ class DrawnCorpus(Corpus):
 
     @functools.cached_property
     def key(self) -> str:
-        """Key of the recipe, 16 hex digits: version of the drawing, corpus, scenes of each split, first scene, seed."""
-        return Recipe("pictoscenes", {"corpus": self.name, "scenes": self.sizes, "first": self.first}, self.seed).key
+        """Key of the recipe, 16 hex digits, for which nothing is drawn; of several splits it is made of their keys."""
+        if len(self.sizes) > 1:
+            parts = tuple(self.subset(split).key for split in self.sizes)
+            return Recipe("pictoscenes", {"corpus": self.name}, self.seed, parts).key
+        ((split, size),) = self.sizes.items()
+        settings = {"corpus": self.name, "split": split, "scenes": size}
+        return Recipe("pictoscenes", settings | ({"first": self.first} if self.first else {}), self.seed).key
 
     @functools.cached_property
     def image_ids(self) -> list[str]:
@@ -228,69 +184,3 @@ def cell_targets(scenes) -> dict[str, np.ndarray]:
             for field, target in targets.items():
                 target[row, thing.cell] = getattr(thing, field)
     return targets
-
-
-def _true_rows_of(corpus: Corpus) -> list[np.ndarray]:
-    """For each caption of an embedded corpus, the images of which it is true."""
-    if corpus.scenes is None:
-        raise InputError(
-            f"Corpus {corpus.name!r} has no scene graphs, so its truth is unknown; use picto_diverse or picto_people."
-        )
-    facts_of = [captions_of(scene) for scene in corpus.scenes]
-    taken = np.zeros(corpus.n_img, np.int64)
-    facts = []
-    for image, text in zip(corpus.caption_image, corpus.captions, strict=True):
-        caption = facts_of[image][taken[image]]
-        if caption.text != text:
-            raise InputError(
-                f"Corpus {corpus.name!r}: the caption {text!r} of image row {image} is not of its scene; "
-                "make the corpus again with make_corpus."
-            )
-        facts.append(caption.facts)
-        taken[image] += 1
-    return true_rows(facts, corpus.scenes)
-
-
-def truth_matrix(corpus: Corpus) -> np.ndarray:
-    """1 where a caption is true of an image, else 0; float32 (n_img, n_txt)."""
-    truth = np.zeros((corpus.n_img, corpus.n_txt), np.float32)
-    for column, rows in enumerate(_true_rows_of(corpus)):
-        truth[rows, column] = 1
-    return truth
-
-
-def perfect_similarity(corpus: Corpus) -> np.ndarray:
-    """The perfect retriever's sim_i2t, float32 (n_img, n_txt): 1 / (images that fit) where it fits, else 0.
-
-    That is the chance that the caption was written for the image. Searching images it ties all that fit,
-    as `truth_matrix` does; searching captions it prefers those that say more.
-    """
-    truth = truth_matrix(corpus)
-    return truth / truth.sum(0)
-
-
-def perfect_retriever(corpus: Corpus) -> dict[str, float]:
-    """What `perfect_similarity` scores on all images of the corpus, ties at their expected value.
-
-    Returns
-    -------
-    dict
-        t2i_recall_at_1: mean over captions of 1 / (images of which it is true). i2t_recall_at_1: mean over
-        images of the share of own captions among its highest. true_images_per_caption,
-        true_captions_per_image: means.
-    """
-    rows_of = _true_rows_of(corpus)
-    counts = np.array([len(rows) for rows in rows_of])
-    image = np.concatenate(rows_of)
-    column = np.repeat(np.arange(corpus.n_txt), counts)
-    fewest = np.full(corpus.n_img, corpus.n_img + 1)
-    np.minimum.at(fewest, image, counts[column])
-    top = counts[column] == fewest[image]
-    own = top & (corpus.caption_image[column] == image)
-    i2t = np.bincount(image[own], minlength=corpus.n_img) / np.bincount(image[top], minlength=corpus.n_img)
-    return {
-        "t2i_recall_at_1": float((1 / counts).mean()),
-        "i2t_recall_at_1": float(i2t.mean()),
-        "true_images_per_caption": float(counts.mean()),
-        "true_captions_per_image": float(len(image) / corpus.n_img),
-    }
