@@ -13,11 +13,10 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from fico_utils import registry
-from fico_utils.costs.pareto import front, parts
-from fico_utils.costs.setups import setup_name
 from fico_utils.display.picture import COLUMN, INK, MM, QUIET, Picture, style
 from fico_utils.display.rows import one_run
 from fico_utils.errors import InputError
+from fico_utils.results.setups import pareto_front, setup_name, setup_parts
 
 PERFECT = {"color": INK, "linestyle": (0, (1, 1.6)), "linewidth": 0.9, "label": "perfect retriever"}
 #: What is written beside a system on an index; its exhaustive search has no word.
@@ -163,7 +162,7 @@ def pareto(costs: pd.DataFrame, size: int | None = None, recall: str = "recall_t
     if points.empty or len(points.columns) < 3:
         measured = ", ".join(str(int(s)) for s in sizes.index)
         raise InputError(f"no setup has {recall} at {size} items; expected one of the sizes {measured}")
-    best = front(points[[recall, "seconds_per_query", "item_bytes"]].to_numpy(), ("max", "min", "min"))
+    best = pareto_front(points[[recall, "seconds_per_query", "item_bytes"]].to_numpy(), ("max", "min", "min"))
     named = _named(points.index, best)
     with style():
         figure = Figure(figsize=(COLUMN, 98 * MM))
@@ -187,7 +186,7 @@ def pareto(costs: pd.DataFrame, size: int | None = None, recall: str = "recall_t
 
 def _parts(setup: str) -> tuple[registry.System, str, registry.System | None, int]:
     """The system that searches first, its index, the system that reads again, and how deep."""
-    first, index, second, depth = parts(setup)
+    first, index, second, depth = setup_parts(setup)
     return registry.system(first), index, registry.system(second) if second else None, depth
 
 

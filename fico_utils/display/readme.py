@@ -14,12 +14,11 @@ from pathlib import Path
 import pandas as pd
 
 from fico_utils import registry
-from fico_utils.costs.pareto import screens
-from fico_utils.costs.setups import setup_name
 from fico_utils.display.cost_tables import MILLION
 from fico_utils.display.rows import SHIPPED, as_shipped
 from fico_utils.errors import InputError
 from fico_utils.results import seeds, store
+from fico_utils.results.setups import measured_screens, setup_name
 from fico_utils.workspace import PROJECT, write_text
 
 #: (direction, metric, k) and how the column is headed.
@@ -116,7 +115,7 @@ def costs_table(costs: pd.DataFrame, corpus: str) -> str:
             waits.append(("attention", "seconds_per_query", s, large))
             size = f"{stored(s) / 2**30:,.2f}"
             lines.append(_line([registry.system(s).name, encoding, size, cell(waits, 1e3, 2), *recalls("gallery", s)]))
-    good = [c for c in screens(mine.to_dict("records"), large) if c.pays]
+    good = [c for c in measured_screens(mine.to_dict("records"), large) if c.pays]
     if good:
         best = max(good, key=lambda c: c.faster).setup
         waits = cell([("deploy", "seconds_per_query", best, large)], 1e3, 2)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fico_utils.costs.gallery import Growing, blocks, extract, gallery_rows
 from fico_utils.costs.pairwise import Again, again, equal_bits, scorer
-from fico_utils.costs.ranking import Ranking
 from fico_utils.costs.stages import CAPTIONS, Scenes, Stage, encoder
-from fico_utils.costs.truth import Ceiling, Truth
 from fico_utils.data.pictoscenes import make_corpus, truth_matrix
 from fico_utils.errors import InputError
 from fico_utils.evaluation import evaluate
+from fico_utils.extras.galleries.growing import Growing, blocks, extract, gallery_rows
+from fico_utils.extras.galleries.ranking import Ranking
+from fico_utils.extras.galleries.truth import Ceiling, Truth
 
 N, ASK = 60, 12
 
@@ -141,7 +141,7 @@ def test_bad_galleries_are_refused(embedded):
 
 
 def test_the_truth_of_pairs_is_that_of_the_scene_graphs(monkeypatch):
-    from fico_utils.costs import truth as module
+    from fico_utils.extras.galleries import truth as module
 
     monkeypatch.setattr(module, "PAIRS", 7)
     corpus = make_corpus("picto_people", {"test": 40})  # five captions a scene
@@ -318,10 +318,10 @@ def test_another_walk_begins_anew(stages, tmp_path, other):
 
 
 def test_other_code_begins_anew(stages, tmp_path, monkeypatch):
-    from fico_utils.costs import gallery
+    from fico_utils.extras.galleries import growing
 
     walk(stages, 17, tmp_path)
-    monkeypatch.setattr(gallery, "source_key", lambda *modules: "another version")
+    monkeypatch.setattr(growing, "source_key", lambda *modules: "another version")
     assert walk(stages, -1, tmp_path)[1][0] == (0, 7)
 
 

@@ -15,39 +15,25 @@ from typing import Any
 
 import numpy as np
 
-from fico_utils import registry
 from fico_utils.costs.clock import Timing, measure, row
 from fico_utils.costs.indexes import Settings, binariser, faiss_threads, index_bytes, new_index
 from fico_utils.costs.kept import Kept
 from fico_utils.costs.nearest import recall_of_nearest
 from fico_utils.costs.pairwise import Pairwise
-from fico_utils.costs.screen import Screen
 from fico_utils.costs.stages import digest
 from fico_utils.errors import InputError
+from fico_utils.extras.galleries.screens import Screen
 from fico_utils.workspace import key_of, source_key
 
 #: Whose code the part files depend on.
-MADE_BY = tuple(f"costs/{name}.py" for name in ("clock", "indexes", "nearest", "pairwise", "screen", "setups"))
+MADE_BY = tuple(
+    [f"costs/{name}.py" for name in ("clock", "indexes", "nearest", "pairwise")]
+    + [f"extras/galleries/{name}.py" for name in ("screens", "setups")]
+)
 #: Items that a system which scores pairs reads at once when it reads all; bounds the memory.
 BLOCK = 1 << 12
 #: What answers the queries of a setup, and the bytes an item takes in it.
 Search = tuple[Callable[[], np.ndarray], float]
-
-
-def setup_name(setup: str) -> str:
-    """A setup of the phase ``deploy`` in words.
-
-    >>> setup_name("ucch+beit3@100"), setup_name("beit3+hnsw_flat"), setup_name("scan")
-    ('UCCH, then BEiT-3 for 100', 'BEiT-3 in FG HNSW', 'SCAN')
-    """
-    first, _, rest = setup.partition("+")
-    name = registry.system(first).name
-    if not rest:
-        return name
-    if rest in registry.INDEXES:
-        return f"{name} in {registry.INDEXES[rest].name}"
-    second, _, depth = rest.partition("@")
-    return f"{name}, then {registry.system(second).name} for {depth}"
 
 
 def deploy_rows(

@@ -2,51 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from fico_utils import registry
 from fico_utils.costs.growth import fit
-from fico_utils.costs.setups import setup_name
 from fico_utils.errors import InputError
-
-#: Quantities of phase ``deploy`` that a choice needs, beside the recall.
-NEEDED = ("seconds_per_query", "item_bytes")
-
-
-def front(values: np.ndarray, better: Sequence[str]) -> np.ndarray:
-    """The Pareto front: rows that no other row beats, bool (n,).
-
-    A row is beaten by one that is nowhere worse and somewhere better; equal rows do not beat each other.
-
-    Parameters
-    ----------
-    values : (n, m) real numbers.
-    better : m times ``max`` or ``min``, what is better in each column.
-
-    Raises
-    ------
-    InputError
-        Another number of columns, an unknown word, or a value that is NaN.
-
-    Examples
-    --------
-    >>> front([[0.9, 5], [0.8, 1], [0.7, 2]], ("max", "min")).tolist()
-    [True, True, False]
-    """
-    values = np.asarray(values, np.float64)
-    if values.ndim != 2 or values.shape[1] != len(better) or not set(better) <= {"max", "min"}:
-        raise InputError(
-            f"values of shape {values.shape} with {list(better)} were given; expected (n, m) and m times max or min"
-        )
-    if np.isnan(values).any():
-        raise InputError(f"row {np.argwhere(np.isnan(values))[0][0]} has a value that is NaN; leave such rows out")
-    costs = values * np.where(np.array(better) == "max", -1.0, 1.0)
-    worse = (costs[:, None] >= costs[None]).all(2) & (costs[:, None] > costs[None]).any(2)
-    return ~worse.any(1)
+from fico_utils.results.setups import measured_setups, setup_name
 
 
 @dataclass(frozen=True)
@@ -76,7 +40,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Answer:
-    """What `deploy` found.
+    """What `choose_setup` found.
 
     Attributes
     ----------
@@ -98,64 +62,7 @@ class Answer:
         return self.text
 
 
-def parts(setup: str) -> tuple[str, str, str, int]:
-    """Ids of the system that searches first, its index and the system that reads again, and how many it reads.
-
-    >>> parts("ucch+beit3@100"), parts("beit3+hnsw_flat"), parts("scan")
-    (('ucch', '', 'beit3', 100), ('beit3', 'hnsw_flat', '', 0), ('scan', '', '', 0))
-    """
-    first, _, rest = setup.partition("+")
-    if not rest or rest in registry.INDEXES:
-        return first, rest, "", 0
-    second, _, depth = rest.partition("@")
-    return first, "", second, int(depth)
-
-
-@dataclass(frozen=True)
-class Screened:
-    """A screen beside its second step alone.
-
-    Attributes
-    ----------
-    setup, first, second : str, ids: the screen, what chooses candidates, what reads them again.
-    k : int, candidates handed on.
-    kept : float, the screen's recall over that of the second step alone; NaN where that finds nothing.
-    faster : float, how many times as fast the screen is.
-    """
-
-    setup: str
-    first: str
-    second: str
-    k: int
-    kept: float
-    faster: float
-
-    @property
-    def pays(self) -> bool:
-        """It keeps 99 % of what its second step finds alone, in a fifth of the time."""
-        return self.kept >= 0.99 and self.faster >= 5
-
-
-def screens(rows: Iterable[Mapping[str, Any]], n_items: int, recall: str = "recall_t2i@1") -> list[Screened]:
-    """What every screen keeps and saves among `n_items`, where its second step was also measured alone, exhaustively.
-
-    Parameters
-    ----------
-    rows, recall : of `deploy`.
-    n_items : int, a size that was measured.
-    """
-    at = {setup: sizes[n_items] for setup, sizes in _measured(rows, recall).items() if n_items in sizes}
-    found = []
-    for setup, (seconds, _, hits) in at.items():
-        first, _, second, k = parts(setup)
-        alone = at.get(second) or at.get(f"{second}+flat_ip")
-        if alone:
-            kept = hits / alone[2] if alone[2] else float("nan")
-            found.append(Screened(setup, first, second, k, kept, alone[0] / seconds))
-    return found
-
-
-def deploy(
+def choose_setup(
     rows: Iterable[Mapping[str, Any]],
     n_items: int,
     *,
@@ -189,7 +96,7 @@ def deploy(
             raise InputError(f"a budget of {name}={budget} was given; expected more than 0, or None for no limit")
     if n_items < 1:
         raise InputError(f"a collection of {n_items} items was given; expected at least 1")
-    measured = _measured(rows, recall)
+    measured = measured_setups(rows, recall)
     choices = []
     for setup, at in measured.items():
         if n_items in at:
@@ -208,24 +115,6 @@ def deploy(
         )
     choices.sort(key=lambda c: (not c.fits, -c.recall, c.seconds, c.memory))
     return Answer(n_items, choices, _words(choices, n_items, memory_bytes, seconds, recall))
-
-
-def _measured(rows: Iterable[Mapping[str, Any]], recall: str) -> dict[str, dict[int, tuple[float, float, float]]]:
-    """Setup -> size -> (seconds a query, bytes an item, recall), of what was measured whole."""
-    found: dict[str, dict[int, dict[str, float]]] = {}
-    corpora = set()
-    for r in rows:
-        if r["phase"] == "deploy" and r["status"] == "ok" and r["quantity"] in (*NEEDED, recall):
-            corpora.add(r["corpus"])
-            at = found.setdefault(r["system"], {}).setdefault(int(r["scale_img"]), {})
-            at[r["quantity"]] = float(r["value"])
-    if len(corpora) > 1:
-        raise InputError(f"rows of corpora {', '.join(sorted(corpora))} were given; expected those of one")
-    whole = {
-        setup: {n: tuple(at[q] for q in (*NEEDED, recall)) for n, at in sizes.items() if len(at) == 3}
-        for setup, sizes in found.items()
-    }
-    return {setup: sizes for setup, sizes in whole.items() if sizes}
 
 
 def _carried(setup: str, at: dict[int, tuple[float, float, float]], n: int) -> tuple[float, float, float]:

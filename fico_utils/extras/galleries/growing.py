@@ -17,10 +17,10 @@ import numpy as np
 from fico_utils.costs.clock import row
 from fico_utils.costs.kept import Walk
 from fico_utils.costs.pairwise import Again, Scorer
-from fico_utils.costs.ranking import DEPTH, Ranking
 from fico_utils.costs.stages import CAPTIONS, Stage
-from fico_utils.costs.truth import RECALL_AT, Ceiling, Truth
 from fico_utils.errors import InputError
+from fico_utils.extras.galleries.ranking import DEPTH, Ranking
+from fico_utils.extras.galleries.truth import RECALL_AT, Ceiling, Truth
 from fico_utils.workspace import PROJECT, key_of, source_key
 
 #: k of the rows mAP@k; those of R@k are `truth.RECALL_AT`.
@@ -294,5 +294,6 @@ def _code() -> str:
     """Key of all that draws, reads and ranks: a walk goes on only where it would have come by itself."""
     package = PROJECT / "fico_utils"
     found = [p for folder in ("data", "models") for p in sorted((package / folder).glob("*.py"))]
-    ranked = ("gallery", "kept", "pairwise", "ranking", "stages", "truth")
-    return source_key(*(p.relative_to(package).as_posix() for p in found), *(f"costs/{name}.py" for name in ranked))
+    found += [package / f"costs/{name}.py" for name in ("kept", "pairwise", "stages")]
+    found += [package / f"extras/galleries/{name}.py" for name in ("growing", "ranking", "truth")]
+    return source_key(*(p.relative_to(package).as_posix() for p in found))

@@ -8,9 +8,10 @@ import pytest
 from fico_utils.costs import memory
 from fico_utils.costs.indexes import Settings
 from fico_utils.costs.pairwise import Pairwise, attending, pairwise
-from fico_utils.costs.screen import Screen
-from fico_utils.costs.setups import deploy_rows, setup_name, setup_rows
 from fico_utils.errors import InputError
+from fico_utils.extras.galleries.screens import Screen
+from fico_utils.extras.galleries.setups import deploy_rows, setup_rows
+from fico_utils.results.setups import setup_name
 from fico_utils.workspace import write_arrays
 
 pytest.importorskip("faiss")
@@ -49,7 +50,7 @@ def test_a_screen_is_codes_first_then_embeddings(data, index, k):
 
 
 def test_a_function_reranks_as_the_embeddings_do(data, monkeypatch):
-    from fico_utils.costs import screen as module
+    from fico_utils.extras.galleries import screens as module
 
     calls = []
 
@@ -174,7 +175,7 @@ def test_every_setup_is_measured_at_every_size(rows):
 
 
 def test_setups_that_were_measured_are_kept(data, tmp_path, monkeypatch):
-    from fico_utils.costs import setups
+    from fico_utils.extras.galleries import setups
 
     calls, measured, stop = [], setups.deploy_rows, 6
 
