@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from fico_utils import __main__ as cli
-from fico_utils.batch import housekeeping, pipeline, runner, session
+from fico_utils import cli
+from fico_utils.batch import pipeline, runner, session
+from fico_utils.verbs import check
 from fico_utils.workspace import PROJECT
 
 PARAMETERS = 'profile: str = "mini"  # profile\nseed: int = 0  # seed\nout_dir: str = "results"  # folder\n'
@@ -61,6 +62,19 @@ def sentence(capsys: pytest.CaptureFixture, *arguments: str) -> str:
         (["fetch", "cifar"], "unknown corpus 'cifar'"),
         (["fetch", "--set", "data_dri=x"], "unknown parameter 'data_dri'; did you mean 'data_dir'?"),
         (["run", "--profile", "precomputed", "--only", "04"], "profile precomputed runs no notebooks"),
+        (
+            ["run", "--dry-run", "--set", "corpora=mscooc"],
+            "'mscooc', which is unknown; did you mean 'mscoco'?",
+        ),
+        (["status", "--set", "systems=beit3,uchh"], "systems names 'uchh', which is unknown; did you mean 'ucch'?"),
+        (["precomputed", "--profile", "minni"], "--profile was given 'minni'"),
+        (["report", "/nope/a"], "the folder /nope/a does not exist"),
+        (["train", "uchh", "picto_people"], "profile mini trains no system 'uchh'; did you mean 'ucch'?"),
+        (["train", "xvlm", "picto_people"], "profile mini trains no system 'xvlm'"),
+        (
+            ["train", "ucch", "mscoco"],
+            "trains no corpus 'mscoco'; expected one of picto_diverse, picto_people",
+        ),
     ],
 )
 def test_bad_input_is_one_sentence(notebooks: Path, capsys, arguments: list[str], part: str) -> None:
@@ -75,7 +89,7 @@ def test_bad_usage_exits_2(arguments: list[str], capsys) -> None:
     assert "usage:" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("verb", ["run", "step", "status", "report", "check", "fetch", "clean"])
+@pytest.mark.parametrize("verb", ["run", "step", "status", "report", "check", "fetch", "clean", "train", "precomputed"])
 def test_every_verb_has_help_with_profile_out_and_quiet(verb: str, capsys) -> None:
     with pytest.raises(SystemExit) as caught:
         cli.main([verb, "--help"])
@@ -128,14 +142,14 @@ def test_run_status_report_clean(notebooks: Path, tmp_path: Path, capsys) -> Non
 
 
 def test_missing_package_says_what_to_install(notebooks: Path, tmp_path, monkeypatch, capsys) -> None:
-    real = housekeeping.version
+    real = check.version
 
     def version(name: str) -> str:
         if name in ("torch", "faiss-cpu"):
             raise PackageNotFoundError(name)
         return "1.0" if name == "scipy" else real(name)
 
-    monkeypatch.setattr(housekeeping, "version", version)
+    monkeypatch.setattr(check, "version", version)
     for verb in ("check", "run"):
         said = sentence(capsys, verb, "--out", str(tmp_path / "place"))
         assert "faiss-cpu, torch missing and scipy 1.0 (at least 1.17 needed) too old" in said
@@ -154,7 +168,7 @@ def test_check_tells_each_thing_and_leaves_nothing(tmp_path: Path, capsys) -> No
 
 def test_little_disk_is_refused(tmp_path: Path, monkeypatch, capsys) -> None:
     usage = type("Usage", (), {"free": 2**20})
-    monkeypatch.setattr(housekeeping.shutil, "disk_usage", lambda path: usage)
+    monkeypatch.setattr(check.shutil, "disk_usage", lambda path: usage)
     assert "0.0 GiB free" in sentence(capsys, "check", "--out", str(tmp_path))
 
 
@@ -204,3 +218,18 @@ def test_report_of_two_runs_shows_them_side_by_side(tmp_path: Path, capsys) -> N
     assert page == tmp_path / "one" / "report" / "comparison.html"
     assert "mini-s0" in page.read_text(encoding="utf-8")
     assert "expected two or more" in sentence(capsys, "report", str(tmp_path / "one"))
+
+
+def test_help_lists_every_verb_and_loads_little() -> None:
+    code = (
+        "import sys\nfrom fico_utils.cli import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
+        "print(sorted({'torch', 'pandas', 'papermill', 'faiss'} & sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True)
+    *said, heavy = done.stdout.splitlines()
+    assert heavy == "[]"
+    for verb, module in cli.find_verbs().items():
+        assert any(line.split()[:1] == [verb] for line in said), verb
+        assert module.HELP[0].islower()
+        assert module.__doc__.startswith(f"The verb `{verb}`: ")

@@ -16,8 +16,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from fico_utils import registry
 from fico_utils.batch import keys, manifest, process
-from fico_utils.batch.parameters import declared, overrides, read_notebook
+from fico_utils.batch.parameters import declared, overrides, read_notebook, suggestion
 from fico_utils.batch.pipeline import STEPS, Step
 from fico_utils.errors import InputError
 from fico_utils.workspace import PROJECT, atomic_path, profile_settings, read_json, write_json
@@ -94,8 +95,19 @@ def prepare(
     notebooks = {step.id: read_notebook(folder / f"{step.notebook}.ipynb") for step in steps}
     known = {name: value for notebook in notebooks.values() for name, value in declared(notebook).items()}
     changed = overrides(changes, {**known, **settings})
-    root = results_root(profile, out)
-    return Batch(profile, root, {**settings, **changed}, changed, notebooks, folder, steps)
+    settings |= changed
+    check_ids(settings)
+    return Batch(profile, results_root(profile, out), settings, changed, notebooks, folder, steps)
+
+
+def check_ids(settings: dict[str, Any]) -> None:
+    """InputError that suggests another name, where a setting names a corpus or a system that nobody knows."""
+    registry.add_folders(PROJECT / settings["data_dir"])
+    systems = {**registry.SYSTEMS, **registry.configured(settings["pretrained"])}
+    for setting, known in (("corpora", registry.CORPORA), ("systems", systems)):
+        for name in settings[setting]:
+            if name not in known:
+                raise InputError(f"{setting} names {name!r}, which is unknown; {suggestion(name, known)}")
 
 
 def state(batch: Batch, step: Step) -> tuple[State, dict[str, Any]]:

@@ -1,16 +1,18 @@
-"""What the commands `check` and `clean` do."""
+"""The verb `check`: is everything installed and recent enough, does it load, is there room for results."""
 
 from __future__ import annotations
 
+import argparse
 import re
 import shutil
 import sys
 import tomllib
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, requires, version
 from importlib.util import find_spec
 from pathlib import Path
 
+from fico_utils import cli
 from fico_utils.batch import runner
 from fico_utils.errors import InputError
 from fico_utils.workspace import PROJECT, atomic_path, profile_settings
@@ -19,20 +21,32 @@ from fico_utils.workspace import PROJECT, atomic_path, profile_settings
 MODULES = {"faiss-cpu": "faiss", "pillow": "PIL", "pyyaml": "yaml"}
 #: Free space that a run of the mini profile may take, bytes.
 DISK = 2 * 2**30
-#: What a results folder may hold; `clean` removes nothing else.
-ARTEFACTS = (
-    *("data", "features", "models", "embeddings", "perquery", "metrics", "costs", "tables", "figures"),
-    *("own", "runs", "report", "shipped", "metrics.csv", "costs.csv", "claims.csv"),
-)
+
+HELP = "test the installation"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `check`."""
+    cli.add_common_options(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Exit code, 0."""
+    lines = check_installation(options.profile, options.out)
+    if not options.quiet:
+        print("\n".join(f"ok  {line}" for line in lines))
+    return 0
 
 
 def requirements() -> list[str]:
-    """The dependencies that a notebook needs, as pyproject.toml lists them."""
-    project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    return project["dependencies"]
+    """The dependencies that a notebook needs, as pyproject.toml lists them, or the installed package."""
+    listed = PROJECT / "pyproject.toml"
+    if listed.is_file():
+        return tomllib.loads(listed.read_text(encoding="utf-8"))["project"]["dependencies"]
+    return [text for text in requires("fico-utils") or [] if "extra ==" not in text]
 
 
-def problems(needed: Sequence[str] | None = None) -> tuple[list[str], list[str]]:
+def package_problems(needed: Sequence[str] | None = None) -> tuple[list[str], list[str]]:
     """Packages that are missing, and packages that are older than required; each as it is called for pip."""
     missing, old = [], []
     for requirement in requirements() if needed is None else needed:
@@ -55,7 +69,7 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 def require_packages() -> None:
     """InputError that says what to install, where a package is missing or too old."""
-    missing, old = problems()
+    missing, old = package_problems()
     parts = [f"{', '.join(missing)} missing"] if missing else []
     parts += [f"{', '.join(old)} too old"] if old else []
     if parts:
@@ -65,7 +79,7 @@ def require_packages() -> None:
         )
 
 
-def check(profile: str, out: str | None) -> list[str]:
+def check_installation(profile: str, out: str | None) -> list[str]:
     """One line per thing that was found good: Python, packages, native libraries, font, disk, results folder.
 
     Raises
@@ -108,34 +122,3 @@ def check(profile: str, out: str | None) -> list[str]:
         )
     lines.append(f"{free / 2**30:.0f} GiB of disk free")
     return lines
-
-
-def clean(profile: str, out: str | None) -> str:
-    """A sentence on what was removed: the results of one profile, and nothing that is not ours.
-
-    Raises
-    ------
-    InputError
-        The folder does not look like results, or a run is writing to it.
-    """
-    profile_settings(profile)
-    root = runner.results_root(profile, out)
-    if not root.exists():
-        return f"Nothing to remove: {root} does not exist."
-    runs = root / "runs"
-    ours = runs.is_dir() and ((runs / ".lock").is_file() or any(runs.glob("*/manifest.json")))
-    if not ours or root.is_symlink() or root in (PROJECT, *PROJECT.parents):
-        raise InputError(f"{root} holds no runs/ of ours, so nothing was removed; name a results folder with --out")
-    with runner.lock(root):
-        for name in ARTEFACTS:
-            path = root / name
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
-        runner.sweep(root)
-    left = sorted(path.name for path in root.iterdir())
-    if not left:
-        root.rmdir()
-        return f"Removed {root}."
-    return f"Removed the results in {root}; left what this package does not write: {', '.join(left)}."

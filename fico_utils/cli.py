@@ -1,0 +1,121 @@
+"""The command line: ``fico VERB ...`` or ``python -m fico_utils VERB ...``.
+
+A verb is a module of `fico_utils.verbs` or `fico_utils.extras.verbs`: its name is that of the file, `HELP` is one line
+about it, ``add_arguments(parser)`` adds its arguments, and ``run(options)`` does the work and returns the exit code.
+Exit codes: 0 good, 1 a step failed, 2 bad usage or bad input (one sentence on stderr), 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from importlib import import_module
+from pkgutil import iter_modules
+from types import ModuleType
+from typing import Any
+
+from fico_utils import __version__
+from fico_utils.errors import InputError
+
+#: The packages whose modules are verbs.
+VERB_PACKAGES = ("fico_utils.verbs", "fico_utils.extras.verbs")
+
+
+def find_verbs() -> dict[str, ModuleType]:
+    """Verb -> its module, in alphabetical order."""
+    verbs = {}
+    for package in map(import_module, VERB_PACKAGES):
+        for found in iter_modules(package.__path__):
+            verbs[found.name] = import_module(f"{package.__name__}.{found.name}")
+    return dict(sorted(verbs.items()))
+
+
+def command_parser(verb: str | None = None) -> argparse.ArgumentParser:
+    """The argument parser; only the arguments of `verb` are added, since those of some verbs take time to load."""
+    description = "Fine-grained and coarse-grained image-text retrieval, compared."
+    top = argparse.ArgumentParser("python -m fico_utils", description=description, allow_abbrev=False)
+    top.add_argument("--version", action="version", version=__version__)
+    subparsers = top.add_subparsers(dest="verb", required=True, metavar="VERB")
+    for name, module in find_verbs().items():
+        # a slip of the pen must not pass for another option, so that nothing may be abbreviated
+        parser = subparsers.add_parser(name, help=module.HELP, allow_abbrev=False)
+        if name == verb:
+            module.add_arguments(parser)
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit code of a command line; argparse ends the process itself, with 2, where the usage is wrong."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    if sys.version_info < (3, 11):  # noqa: UP036 (a checkout can be run without being installed)
+        print(f"Python {sys.version.split()[0]} runs this; set up .venv with 3.11 or newer", file=sys.stderr)
+        return 2
+    verb = next((a for a in arguments if not a.startswith("-")), None)
+    options = command_parser(verb).parse_args(arguments)
+    try:
+        return find_verbs()[options.verb].run(options)
+    except InputError as error:
+        print(f"fico_utils {options.verb}: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on where it stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        sys.stderr.close()
+        return 0
+
+
+# ------------------------------------------------------------------------------------- what several verbs share
+
+
+def add_common_options(parser: argparse.ArgumentParser, profile: str = "mini") -> None:
+    """Add ``--profile``, ``--out`` and ``--quiet``."""
+    parser.add_argument("--profile", default=profile, help=f"a file of configs/, without .yaml (default: {profile})")
+    parser.add_argument(
+        "--out",
+        metavar="DIR",
+        help="results folder (default: results/PROFILE); PROFILE is added where DIR lacks it",
+    )
+    parser.add_argument("--quiet", action="store_true", help="say nothing but problems and the last line")
+
+
+def add_set_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--set``, whose texts are in `options.changes`."""
+    parser.add_argument(
+        *("--set", "-s"),
+        **{"action": "append", "default": [], "metavar": "NAME=VALUE", "dest": "changes"},
+        help="change a parameter; a YAML literal, a list may be 1,5,10; may be repeated",
+    )
+
+
+def add_force_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--force``."""
+    parser.add_argument("--force", action="store_true", help="execute the notebook even where its step is fresh")
+
+
+def changed_settings(profile: str, changes: Sequence[str]) -> dict[str, Any]:
+    """Parameters of a profile, as the texts of ``--set`` change them."""
+    from fico_utils.batch.parameters import overrides
+    from fico_utils.workspace import profile_settings
+
+    settings = profile_settings(profile)
+    return settings | overrides(changes, settings)
+
+
+def progress_printer(quiet: bool) -> Callable[[str], None]:
+    """What prints a line of progress, or drops it under ``--quiet``."""
+    return (lambda line: None) if quiet else partial(print, flush=True)
+
+
+def update_report(batch: Any) -> str:
+    """Path of the report of a `Batch`, just written."""
+    from fico_utils.batch import pipeline, runner
+    from fico_utils.display.report import write_report
+
+    rows = [
+        {"id": name, "notebook": pipeline.find(batch.steps, name).notebook, "state": state.name, "why": state.why}
+        for name, state in runner.states(batch).items()
+    ]
+    return str(write_report(batch.root, batch.profile, rows))

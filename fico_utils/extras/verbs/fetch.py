@@ -1,0 +1,31 @@
+"""The verb `fetch`: say what corpora need, get what may be downloaded, check all of it."""
+
+from __future__ import annotations
+
+import argparse
+
+from fico_utils import cli
+
+HELP = "say what corpora need, get what may be downloaded, check all"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `fetch`."""
+    cli.add_common_options(parser)
+    cli.add_set_option(parser)
+    parser.add_argument(
+        "corpora", nargs="*", metavar="CORPUS",
+        help="an id, a folder of your own by name or path, or released; default: those of the profile",
+    )  # fmt: skip
+
+
+def run(options: argparse.Namespace) -> int:
+    """Exit code, 0."""
+    from fico_utils.data.fetching import fetch
+    from fico_utils.workspace import PROJECT
+
+    settings = cli.changed_settings(options.profile, options.changes)
+    folder = PROJECT / settings["data_dir"]
+    say = cli.progress_printer(options.quiet)
+    fetch(options.corpora or settings["corpora"], folder, say, progress=not options.quiet)
+    return 0

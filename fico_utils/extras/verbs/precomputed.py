@@ -1,0 +1,39 @@
+"""The verb `precomputed`: recompute the paper's tables from the authors' released files."""
+
+from __future__ import annotations
+
+import argparse
+
+from fico_utils import cli
+from fico_utils.errors import InputError
+
+HELP = "recompute the paper's tables from the authors' release"
+PROFILE = "precomputed"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `precomputed`."""
+    cli.add_common_options(parser, PROFILE)
+    cli.add_set_option(parser)
+    parser.add_argument("folder", nargs="?", metavar="FOLDER", help="of the release; default: data_dir/released")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Exit code, 0."""
+    from fico_utils.batch import runner
+    from fico_utils.data.fetching import RELEASE
+    from fico_utils.display.recomputed import recompute, write_recomputed
+    from fico_utils.display.report import write_report
+    from fico_utils.workspace import PROJECT, Run
+
+    if options.profile != PROFILE:
+        raise InputError(f"--profile was given {options.profile!r}; this verb works with the profile {PROFILE} alone")
+    settings = cli.changed_settings(PROFILE, options.changes)
+    folder = getattr(options, "folder", None) or PROJECT / settings["data_dir"] / RELEASE
+    run_ = Run(PROFILE, settings["seed"], runner.results_root(PROFILE, options.out), settings)
+    with runner.lock(run_.root):
+        _, sentence = write_recomputed(run_, recompute(run_, folder, cli.progress_printer(options.quiet)))
+        if not options.quiet:
+            print(sentence, flush=True)
+        print(write_report(run_.root, PROFILE, []))
+    return 0

@@ -1,0 +1,52 @@
+"""The verb `run`: execute the notebooks whose steps are not fresh, then write the report."""
+
+from __future__ import annotations
+
+import argparse
+
+from fico_utils import cli
+from fico_utils.errors import InputError
+
+HELP = "run the notebooks, then write the report"
+#: The profile that recomputes the paper's tables from released files, without a notebook: a verb of its own.
+RELEASE_PROFILE = "precomputed"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `run`."""
+    cli.add_common_options(parser)
+    cli.add_set_option(parser)
+    cli.add_force_option(parser)
+    parser.add_argument(
+        *("--only", "-o"),
+        **{"action": "append", "default": [], "metavar": "ID"},
+        help="only these steps, such as 04 or 02,03; may be repeated",
+    )
+    parser.add_argument("--from", dest="first", metavar="ID", help="this step and those after it")
+    parser.add_argument("--dry-run", action="store_true", help="say what would run and why; writes nothing")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Exit code: 1 where a step failed."""
+    from fico_utils.batch import pipeline, runner, session
+    from fico_utils.verbs.check import require_packages
+
+    if options.profile == RELEASE_PROFILE:
+        if options.only or options.first or options.force or options.dry_run:
+            raise InputError("profile precomputed runs no notebooks; leave out --only, --from, --force and --dry-run")
+        return cli.find_verbs()["precomputed"].run(options)
+    only = [name for text in options.only for name in text.split(",") if name]
+    chosen = pipeline.select(pipeline.STEPS, only, options.first)
+    batch = runner.prepare(options.profile, options.out, options.changes)
+    if options.dry_run:
+        states = runner.states(batch, chosen)
+        for step in chosen:
+            state = states[step.id]
+            skip = state.name == "fresh" and not options.force
+            why = f" ({state.name}: {state.why})" if state.why else "" if skip else " (forced)"
+            print(f"{step.notebook}: {'skip, fresh' if skip else 'run'}{why}")
+        return 0
+    require_packages()
+    outcome = session.run(batch, chosen, options.force, options.quiet)
+    print(cli.update_report(batch), flush=True)
+    return 1 if {"failed", "blocked"} & set(outcome.values()) else 0

@@ -1,0 +1,27 @@
+"""The verb `step`: execute one notebook, unless its step is fresh. Other steps may run beside it."""
+
+from __future__ import annotations
+
+import argparse
+
+from fico_utils import cli
+
+HELP = "run exactly one step, for schedulers"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `step`."""
+    cli.add_common_options(parser)
+    cli.add_set_option(parser)
+    cli.add_force_option(parser)
+    parser.add_argument("id", metavar="ID", help="of the step, such as 04")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Exit code: 1 where the step failed."""
+    from fico_utils.batch import pipeline, runner, session
+
+    step = pipeline.find(pipeline.STEPS, options.id)
+    batch = runner.prepare(options.profile, options.out, options.changes)
+    outcome = session.run_one(batch, step, options.force, options.quiet)
+    return 1 if outcome == "failed" else 0

@@ -1,0 +1,38 @@
+"""The verb `train`: train one system on one corpus, unless this run has its weights. Schedulers call it."""
+
+from __future__ import annotations
+
+import argparse
+
+from fico_utils import cli
+from fico_utils.errors import InputError
+
+HELP = "train one system on one corpus, for schedulers"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `train`."""
+    cli.add_common_options(parser)
+    cli.add_set_option(parser)
+    parser.add_argument("system", metavar="SYSTEM", help="id of a system that the profile trains, such as ucch")
+    parser.add_argument("corpus", metavar="CORPUS", help="id of a corpus of the profile, such as picto_people")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Exit code, 0."""
+    from fico_utils.batch import runner
+    from fico_utils.batch.parameters import suggestion
+    from fico_utils.workspace import setup
+
+    batch = runner.prepare(options.profile, options.out, options.changes, steps=())
+    settings = batch.settings
+    trained = [system for system in settings["systems"] if system in settings["epochs"]]
+    for kind, name, known in (("system", options.system, trained), ("corpus", options.corpus, settings["corpora"])):
+        if name not in known:
+            raise InputError(f"profile {options.profile} trains no {kind} {name!r}; {suggestion(name, known)}")
+    made = setup(options.profile, out_dir=str(batch.root.parent), **{"seed": settings["seed"], **batch.changed})
+    from fico_utils import experiment
+
+    experiment.train(made, options.system, options.corpus)
+    print(f"weights of {options.system} on {options.corpus} in {made.path('models')}")
+    return 0
