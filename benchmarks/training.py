@@ -55,7 +55,7 @@ def random_inputs(run, system: str):
     from fico_utils import experiment
     from fico_utils.data import rewriting
     from fico_utils.data.features import N_REGIONS
-    from fico_utils.experiment.features import REWRITINGS
+    from fico_utils.experiment.model_inputs import REWRITINGS
     from fico_utils.models.training import Inputs
 
     part, words = experiment.corpus(run, CORPUS).subset("train"), experiment.vocabulary(run, CORPUS)
@@ -127,10 +127,12 @@ def bare(model, prepared: list, steps: int) -> float:
 
 def fitted(model, inputs, folder: str) -> float:
     """Seconds of one epoch of `fit`, its checkpoint written to `folder`."""
+    from fico_utils.artifacts import Recipe, Store
     from fico_utils.models.training import fit
 
+    units = Store(folder).units("models", "benchmark", Recipe("training"))
     started = time.perf_counter()
-    fit(model, inputs, seed=0, epochs=1, validate=lambda _: 0.0, folder=Path(folder))
+    fit(model, inputs, seed=0, epochs=1, validate=lambda _: 0.0, units=units)
     return time.perf_counter() - started
 
 

@@ -12,7 +12,6 @@ import os
 import random
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -92,6 +91,7 @@ class Run:
     seed : int
     root : Path, ``<out_dir>/<profile>``; every artefact lies below it.
     settings : dict, every parameter of the profile, as overridden.
+    shipped : str, profile whose shipped weights serve, for a run that reads nothing else; empty for a run that trains.
     started : float, monotonic seconds at `setup`.
     """
 
@@ -99,6 +99,7 @@ class Run:
     seed: int
     root: Path
     settings: dict[str, Any]
+    shipped: str = ""
     started: float = field(default_factory=time.monotonic)
 
     def __getitem__(self, name: str) -> Any:
@@ -125,24 +126,6 @@ class Run:
     def path(self, *parts: str) -> Path:
         """Path of an artefact below the run's root."""
         return self.root.joinpath(*parts)
-
-    def cached(
-        self,
-        path: Path,
-        key: str,
-        build: Callable[[], dict[str, np.ndarray]],
-        **metadata: Any,
-    ) -> dict[str, np.ndarray]:
-        """The arrays at `path` if they carry `key`; otherwise what `build` returns, written there first."""
-        if path.is_file():
-            try:
-                if read_metadata(path).get("key") == key:
-                    return read_arrays(path)
-            except InputError:
-                pass  # a foreign or truncated file is stale like any other: made again below
-        arrays = build()
-        write_arrays(path, arrays, {"key": key, "run": self.run_id, **metadata})
-        return arrays
 
     def record(self) -> None:
         """Print the closing line of a notebook: seconds, peak memory, where the artefacts are."""

@@ -12,8 +12,8 @@ from fico_utils import experiment, registry
 from fico_utils.errors import InputError
 from fico_utils.evaluation import evaluate
 from fico_utils.experiment import systems, weights
+from fico_utils.files import content_digest
 from fico_utils.models import encoding, training
-from fico_utils.workspace import read_arrays
 
 NAME = "picto_diverse"
 TOY = {
@@ -64,10 +64,10 @@ def test_a_profile_gives_vision_language_systems_more_scenes(trained, tmp_path, 
     assert np.array_equal(more.image["patches"][:60], few.image["patches"])
     length = few.text["tokens"].shape[1]
     assert np.array_equal(more.text["tokens"][:300, :length], few.text["tokens"]), "one vocabulary, of the corpus"
-    assert systems.spec(run, "scan", NAME) == systems.spec(trained, "scan", NAME)
-    assert systems.spec(run, "beit3", NAME)[1] != systems.spec(trained, "beit3", NAME)[1]
+    assert systems.weights_recipe(run, "scan", NAME)[1] == systems.weights_recipe(trained, "scan", NAME)[1]
+    assert systems.weights_recipe(run, "beit3", NAME)[1] != systems.weights_recipe(trained, "beit3", NAME)[1]
     shown = []
-    monkeypatch.setattr(training, "fit", lambda model, data, **given: shown.append(given["images"]))
+    monkeypatch.setattr(training, "fit", lambda model, data, **given: shown.append(given["images"]) or [])
     experiment.train(run, "beit3", NAME)
     assert shown == [60], "an epoch is as long as that of the others"
 
@@ -87,7 +87,7 @@ def test_more_scenes_are_those_of_a_drawn_corpus(trained, more, sentence):
 
 @pytest.mark.parametrize("system", TOY["systems"])
 def test_embeddings_can_be_scored_as_they_are_stored(trained, system):
-    stored = experiment.embeddings(trained, system, NAME)
+    stored = experiment.embed(trained, system, NAME)
     part = experiment.corpus(trained, NAME).subset("test")
     if registry.system(system).measure == "attention":
         assert stored["sim_i2t"].shape == (part.n_img, part.n_txt)
@@ -117,11 +117,11 @@ def test_a_fusion_system_is_chosen_by_what_it_reranked_once_its_head_learns(trai
 
 
 def test_what_is_there_is_loaded(trained, monkeypatch):
-    before = {s: experiment.embeddings(trained, s, NAME) for s in TOY["systems"]}
+    before = {s: experiment.embed(trained, s, NAME) for s in TOY["systems"]}
     monkeypatch.setattr(training, "fit", no_training)
     monkeypatch.setattr(encoding, "encode", no_training)
     for system, arrays in before.items():
-        for name, array in experiment.embeddings(trained, system, NAME).items():
+        for name, array in experiment.embed(trained, system, NAME).items():
             assert np.array_equal(array, arrays[name])
 
 
@@ -129,11 +129,11 @@ def test_shipped_weights_serve_where_nothing_was_trained(trained, shipped, tmp_p
     run = setup(tmp_path)
     monkeypatch.setattr(training, "fit", no_training)
     for system in TOY["systems"]:
-        there, here = (experiment.embeddings(r, system, NAME) for r in (trained, run))
+        there, here = (experiment.embed(r, system, NAME) for r in (trained, run))
         assert all(np.allclose(there[n], here[n], atol=1e-5) for n in there)
         assert experiment.weights_origin(run, system, NAME) == "shipped"
         assert experiment.weights_origin(trained, system, NAME) == "trained"
-    assert "using the weights that ship" in capsys.readouterr().out
+    assert "trained now" not in capsys.readouterr().out
 
 
 def test_a_backbone_of_ones_own_never_meets_a_shipped_system(trained, shipped, tmp_path, monkeypatch):
@@ -147,36 +147,38 @@ def test_a_backbone_of_ones_own_never_meets_a_shipped_system(trained, shipped, t
         return model, log
 
     monkeypatch.setattr(features, "train_backbone", other_backbone)
-    experiment.backbone(run, live=True)
+    own = experiment.backbone_weights(run, live=True)
     monkeypatch.setattr(training, "fit", no_training)
-    provider = experiment.provider(run, "scan", NAME)
-    assert provider.root == run.path("shipped", "mini")
-    here, there = (experiment.embeddings(r, "scan", NAME)["sim_i2t"] for r in (run, trained))
+    served = experiment.serve(run, "scan", NAME)
+    assert (served.origin, served.run.shipped) == ("shipped", "mini")
+    assert experiment.backbone_weights(run).digest == own.digest
+    assert experiment.backbone_weights(served.run).digest == experiment.backbone_weights(trained).digest != own.digest
+    here, there = (experiment.embed(r, "scan", NAME)["sim_i2t"] for r in (run, trained))
     assert np.allclose(here, there, atol=1e-5)
 
 
-def test_what_other_weights_stored_goes_when_a_system_is_trained(trained, shipped, tmp_path):
-    run = setup(tmp_path)
-    for system in ("ucch", "beit3"):
-        experiment.embeddings(run, system, NAME)
-    assert [f.name.split("__")[0] for f in sorted(run.path("embeddings").iterdir())] == ["beit3", "ucch"]
-    experiment.train(run, "beit3", NAME)
-    assert [f.name.split("__")[0] for f in run.path("embeddings").iterdir()] == ["ucch"]
+def test_seeds_lie_side_by_side(trained, tmp_path):
+    """Another seed of the same profile in the same folder overwrites nothing."""
+    other = replace(trained, root=tmp_path, seed=1)
+    first = replace(trained, root=tmp_path)
+    for run in (first, other):
+        experiment.backbone_weights(run, live=True)
+    assert sorted(p.name.split("__")[1] for p in first.store.files("models")) == ["s0", "s1"]
 
 
 def test_other_settings_are_not_served_by_what_ships(shipped, tmp_path):
     run = setup(tmp_path, epochs={**TOY["epochs"], "ucch": 1})
-    experiment.embeddings(run, "ucch", NAME)
+    experiment.embed(run, "ucch", NAME)
     assert experiment.weights_origin(run, "ucch", NAME) == "trained"
 
 
 def test_training_twice_gives_the_same_weights(trained, tmp_path):
     again = setup(tmp_path)
     experiment.backbone(again, live=True)
-    for system in ("scan",):
-        experiment.train(again, system, NAME)
-        first, second = (read_arrays(r.path("models", f"{system}__{NAME}.safetensors")) for r in (trained, again))
-        assert all(np.array_equal(first[n], second[n]) for n in first)
+    experiment.train(again, "scan", NAME)
+    first, second = (experiment.serve(run, "scan", NAME).weights for run in (trained, again))
+    assert first.path.name == second.path.name
+    assert first.digest == second.digest
 
 
 def test_shipping_what_was_not_trained_is_refused(tmp_path):
@@ -191,18 +193,40 @@ def test_a_corpus_without_sizes_and_a_size_without_meaning_are_refused(tmp_path)
         experiment.new_model(setup(tmp_path, sizes={"scan": {"depth": 2}}), "scan", NAME)
 
 
-def test_training_log_of_an_untrained_system_says_what_to_run(tmp_path, monkeypatch):
-    monkeypatch.setattr(weights, "SHIPPED", tmp_path / "nothing")
-    with pytest.raises(InputError, match="train scan on picto_diverse in this run first"):
-        experiment.training_log(setup(tmp_path), "scan", NAME)
+def test_a_system_without_epochs_is_not_trained_by_its_own_name(tmp_path):
+    with pytest.raises(InputError, match="profile mini gives no epochs for 'xvlm'"):
+        experiment.train(setup(tmp_path), "xvlm", NAME)
 
 
 def test_what_ships_fits_the_mini_profile(tmp_path):
     run = fico_utils.setup("mini", 0, str(tmp_path))
     for system in run["systems"]:
         for name in run["corpora"]:
-            provider = experiment.provider(run, system, name)  # the run itself, or the standard one
-            described = systems.spec(provider, system, name)[:2]
-            assert weights.shipped(*described, provider.profile) is not None, (system, name)
+            served = experiment.serve(run, system, name)
+            assert served.origin == "shipped", (system, name)
             live = registry.system(system).trained in run["epochs"]
-            assert provider.profile == ("mini" if live else "standard"), (system, name)
+            assert served.run.profile == ("mini" if live else "standard"), (system, name)
+
+
+@pytest.mark.parametrize("profile", ["mini", "standard"])
+def test_every_shipped_file_has_the_recipe_of_its_profile(profile, tmp_path):
+    run = systems.shipping_run(fico_utils.setup("mini", 0, str(tmp_path)), profile)
+    for path in sorted((weights.SHIPPED / profile).glob("*__picto_*.safetensors")):
+        system, _, name = path.stem.partition("__")
+        file, recipe, model = systems.weights_recipe(run, system, name)
+        ready = weights.find_weights(run, file, recipe)
+        assert ready is not None, f"{path} is not what {profile} would train"
+        assert ready.path == path
+        ready.load_into(model)
+
+
+def test_the_labels_that_ship_judge_every_machine_alike(tmp_path, monkeypatch):
+    run = fico_utils.setup("mini", 0, str(tmp_path))
+    monkeypatch.setattr(training, "fit", no_training)
+    given = experiment.labels(run, "picto_people", "test")
+    assert given.shape == (1000, 64)
+    assert content_digest({"labels": given})[:16] == "79c9d0cf69b3aa3e"
+    with pytest.raises(InputError, match=r"labels of picto_people ship for 1000 test, .*, and 1001 of test"):
+        experiment.labels(
+            replace(run, settings=run.settings | {"n_test": {"picto_people": 1001}}), "picto_people", "test"
+        )

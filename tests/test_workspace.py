@@ -63,23 +63,6 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path):
         pass
 
 
-def test_a_cache_is_read_while_its_key_holds(tmp_path):
-    run = fico_utils.setup("mini", 0, str(tmp_path))
-    path, calls = run.path("features", "x.safetensors"), []
-
-    def build():
-        calls.append(1)
-        return {"x": np.ones(3, np.float32)}
-
-    for key in ("a", "a", "b", "b"):
-        assert run.cached(path, key, build)["x"].tolist() == [1, 1, 1]
-    assert len(calls) == 2
-    path.write_bytes(path.read_bytes()[:20])  # a truncated file is stale
-    run.cached(path, "b", build)
-    assert len(calls) == 3
-    assert read_metadata(path)["key"] == "b"
-
-
 def test_foreign_files_are_refused(tmp_path):
     path = tmp_path / "x.safetensors"
     with pytest.raises(InputError, match="does not exist"):

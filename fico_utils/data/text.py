@@ -46,6 +46,14 @@ class Vocabulary:
         self.words: tuple[str, ...] = ("<pad>", "<start>", "<end>", "<unknown>", *kept)
         self._ids = {word: i for i, word in enumerate(self.words)}
 
+    @classmethod
+    def of_words(cls, words: Sequence[str]) -> Vocabulary:
+        """The vocabulary whose `words` were kept, specials first."""
+        vocabulary = cls([])
+        vocabulary.words = tuple(words)
+        vocabulary._ids = {word: i for i, word in enumerate(vocabulary.words)}
+        return vocabulary
+
     def __len__(self) -> int:
         return len(self.words)
 

@@ -9,48 +9,52 @@ training pass ``train=True``.
 from __future__ import annotations
 
 from fico_utils.data.corpus import SPLITS
-from fico_utils.experiment.corpora import corpus
+from fico_utils.experiment.corpora import corpus, part
 from fico_utils.experiment.features import (
     PRETRAINING,
     backbone,
+    backbone_weights,
     doc2vec,
     doc2vec_weights,
-    inputs,
-    label_generator,
-    labels,
     visual,
     vocabulary,
 )
+from fico_utils.experiment.label_sources import label_generator, labels, written_labels
+from fico_utils.experiment.model_inputs import inputs
+from fico_utils.experiment.shipping import ship
 from fico_utils.experiment.systems import (
+    Served,
     comparable,
-    embeddings,
+    embed,
     measured_by,
     new_model,
-    provider,
+    serve,
     train,
     training_log,
     validation,
     weights_origin,
 )
-from fico_utils.experiment.weights import backbone_name, origin, ship
+from fico_utils.experiment.weights import backbone_name
 
 __all__ = [
     "PRETRAINING",
     "SPLITS",
+    "Served",
     "backbone",
     "backbone_name",
+    "backbone_weights",
     "comparable",
     "corpus",
     "doc2vec",
     "doc2vec_weights",
-    "embeddings",
+    "embed",
     "inputs",
     "label_generator",
     "labels",
     "measured_by",
     "new_model",
-    "origin",
-    "provider",
+    "part",
+    "serve",
     "ship",
     "train",
     "training_log",
@@ -58,4 +62,5 @@ __all__ = [
     "visual",
     "vocabulary",
     "weights_origin",
+    "written_labels",
 ]

@@ -1,27 +1,33 @@
-"""Systems: new, trained in this run or shipped, and what they store of a split."""
+"""Systems: trained in this run or shipped, and what they store of a split; `serve` resolves once what serves."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fico_utils import registry
+from fico_utils.artifacts import Recipe
 from fico_utils.errors import InputError
-from fico_utils.experiment import weights as disk
-from fico_utils.experiment.corpora import corpus, size, training_split
-from fico_utils.experiment.features import feature_keys, inputs, vocabulary, widths
-from fico_utils.workspace import Run, key_of, profile_settings, read_metadata, source_key
+from fico_utils.experiment import weights as shelf
+from fico_utils.experiment.corpora import corpus, part, size, training_split
+from fico_utils.experiment.features import vocabulary, widths
+from fico_utils.experiment.model_inputs import feature_keys, inputs, inputs_key
+from fico_utils.experiment.weights import Weights, find_weights, train_weights
+from fico_utils.workspace import Run, profile_settings
 
 if TYPE_CHECKING:
+    from fico_utils.data.corpus import Corpus
     from fico_utils.models.blocks import RetrievalModel
     from fico_utils.models.training import Inputs
 
 #: The parameters of a profile by which its weights differ from another's.
-TRAINING = ("n_train", "n_train_vlp", "backbones", "doc2vec_epochs", "epochs", "sizes")
+TRAINING = ("n_train", "n_train_vlp", "n_val", "backbones", "doc2vec_epochs", "epochs", "sizes")
+
+
+# ---------------------------------------------------------------------------------------- models and recipes
 
 
 def new_model(run: Run, system: str, name: str) -> RetrievalModel:
@@ -50,154 +56,167 @@ def new_model(run: Run, system: str, name: str) -> RetrievalModel:
     return cls(cls.Config(**{field: value for field, value in sizes.items() if field in fields} | own))
 
 
-def spec(run: Run, system: str, name: str) -> tuple[str, dict[str, Any], tuple[str, ...]]:
-    """File name, settings and source files of a system's weights."""
-    from fico_utils.models import model_class
-
-    model, system = new_model(run, system, name), registry.system(system).trained
-    if system not in run["epochs"]:
-        raise InputError(
-            f"profile {run.profile} gives no epochs for {system!r}, and no weights of it ship; add it to epochs"
-        )
-    settings = {
-        "system": system,
-        "model": model.settings,
-        "epochs": run["epochs"][system],
-        "seed": run.seed,
-        "train": [_read(run, system, name), *feature_keys(run, system, name)],
-    }
-    return f"{system}__{name}", settings, ("models/training.py", *_sources(model_class(system)))
-
-
-def _read(run: Run, system: str, name: str) -> str:
-    """The training split by its key; the longer one by name, as drawing it to say which it is would take a minute."""
-    if training_split(run, system, name) == "train":
-        return corpus(run, name).subset("train").content_key
-    return f"{name}, the first {run['n_train_vlp'][name]} training scenes, {run['n_train'][name]} an epoch"
-
-
-def _sources(cls: type) -> list[str]:
-    """Files of the package that a model class is made of: its own module, and those it takes parts from."""
-    parts = {getattr(part, "__module__", "") for part in vars(sys.modules[cls.__module__]).values()}
-    return sorted(f"models/{m.rsplit('.', 1)[1]}.py" for m in parts if m.startswith("fico_utils.models."))
-
-
-def train(run: Run, system: str, name: str, live: bool = True) -> RetrievalModel:
-    """A trained system: the model with the weights of the best validation score.
-
-    Parameters
-    ----------
-    live : bool, train it where this run has not; otherwise shipped weights serve where they match.
-    """
-    if system in registry.CONFIGURED:
-        from fico_utils.models.pretrained_corpus import model_of
-
-        return model_of(run["pretrained"], system)
-
-    from fico_utils.models.training import fit
-
-    model, system = new_model(run, system, name), registry.system(system).trained
-
-    described = spec(run, system, name)
-
-    def build() -> dict[str, np.ndarray]:
-        data = inputs(run, system, name, "train")
-        fit(
-            model,
-            replace(data, key=key_of(data.key, source_key(*described[2]))),  # other code starts over
-            seed=run.seed,
-            epochs=run["epochs"][system],
-            validate=validation(run, system, name),
-            images=run["n_train"].get(name),
-            folder=run.path("models", f"{system}__{name}"),
-            label=f"{registry.system(system).name} on {name}",
-        )
-        for row in registry.SYSTEMS.values():  # what other weights stored is no step's input any more
-            if row.trained == system:
-                for stale in run.path("embeddings").glob(f"{row.id}__{name}__*.safetensors"):
-                    stale.unlink()
-        return {n: t.numpy() for n, t in model.weights().items()}
-
-    arrays = disk.weights(run, *described, build, live)
-    disk.load(model, arrays, f"{system}__{name}")
-    return model.eval()
-
-
-def training_log(run: Run, system: str, name: str) -> list[dict[str, float]]:
-    """The log of the training whose weights serve, one row an epoch: loss terms, validation score, seconds.
+def weights_recipe(run: Run, system: str, name: str) -> tuple[str, Recipe, RetrievalModel]:
+    """Name and recipe of a system's weights by this run's settings, and the untrained model.
 
     Raises
     ------
     InputError
-        This run did not train the system, and no weights of it ship.
+        The profile gives no epochs for the system.
     """
     trained = registry.system(system).trained
-    path = run.path("models", f"{trained}__{name}", "log.csv")
-    if path.is_file():
-        return disk.read_log(path)
-    log = disk.shipped_log(provider(run, system, name).profile, f"{trained}__{name}")
-    if log is None:
-        raise InputError(f"{path} does not exist; train {system} on {name} in this run first (notebooks 02 and 03)")
-    return log
+    if trained not in run["epochs"]:
+        raise InputError(
+            f"profile {run.profile} gives no epochs for {trained!r}, and no weights of it ship; add it to epochs"
+        )
+    model, split = new_model(run, system, name), training_split(run, system, name)
+    settings = {"model": model.settings, "epochs": run["epochs"][trained], "images": run["n_train"].get(name)}
+    read = part(run, name, split).key, part(run, name, "val").key, *feature_keys(run, system, name)
+    return f"{trained}__{name}", Recipe(trained, settings, run.seed, read), model
 
 
-def provider(run: Run, system: str, name: str) -> Run:
-    """The run whose weights and features serve for a system: this one where it trained it or can take what ships.
+def train(run: Run, system: str, name: str) -> RetrievalModel:
+    """A system trained in this run, with the weights of its best validation score; loaded where it was trained before.
 
-    A run that trained a backbone of its own, but not the system, takes both as they ship, side by side below
-    ``shipped/``: the features of one backbone mean nothing to a system trained on another's. Weights of its own profile
-    come first, then those of `standard`. Failing both, it trains; for as long as `standard` does, in the same size,
-    where its profile gives no epochs, as nothing ships for a corpus of one's own.
+    A training that was stopped goes on after its last whole epoch.
+
+    Parameters
+    ----------
+    system : str, id of a row; rows that share weights are trained together.
+    name : str, the corpus.
+
+    Raises
+    ------
+    InputError
+        The profile gives no epochs for the system, or the corpus lacks what it learns from.
     """
-    if system in registry.CONFIGURED:
-        return run
+    from fico_utils.models.training import fit
+
+    file, recipe, model = weights_recipe(run, system, name)
+    units = run.store.units("models", file, recipe)
+
+    def build() -> tuple[dict[str, np.ndarray], list[dict]]:
+        log = fit(
+            model,
+            inputs(run, system, name, "train"),
+            seed=run.seed,
+            epochs=run["epochs"][registry.system(system).trained],
+            validate=validation(run, system, name),
+            images=run["n_train"].get(name),
+            units=units,
+            label=f"{registry.system(system).name} on {name}",
+        )
+        return {n: t.numpy() for n, t in model.weights().items()}, log
+
+    weights = train_weights(run, file, recipe, build, live=True)
+    units.remove()
+    return weights.load_into(model)
+
+
+# ------------------------------------------------------------------------------------------------- serving
+
+
+@dataclass(frozen=True)
+class Served:
+    """A system that is ready to search a corpus: whose weights, whose features, and where they come from.
+
+    Attributes
+    ----------
+    run : Run, by whose settings the weights were made: the run that asked, or a profile whose weights ship.
+    system, corpus_name : str
+    weights : Weights
+    """
+
+    run: Run
+    system: str
+    corpus_name: str
+    weights: Weights
+
+    @property
+    def origin(self) -> str:
+        """Where the weights come from: ``trained`` in the run, or ``shipped``."""
+        return self.weights.origin
+
+    @property
+    def log(self) -> list[dict[str, float]]:
+        """The log of the training, one row an epoch: loss terms, validation score, seconds."""
+        return self.weights.log
+
+    def split(self, split: str = "test") -> Corpus:
+        """A split of the corpus: training and validation as the weights saw them, test as the asking run has it."""
+        return part(self.run, self.corpus_name, split)
+
+    def model(self) -> RetrievalModel:
+        """The trained model."""
+        return self.weights.load_into(new_model(self.run, self.system, self.corpus_name))
+
+    def inputs(self, split: str = "test") -> Inputs:
+        """What the system reads of a split."""
+        return inputs(self.run, self.system, self.corpus_name, split)
+
+    def embeddings(self, split: str = "test") -> dict[str, np.ndarray]:
+        """What the system stores of a split, as `comparable` takes it; made once, and kept in the store.
+
+        Returns
+        -------
+        dict of ndarray: ``img`` and ``txt``, float32 (n, d) or packed codes uint8 (n, bits / 8); or ``sim_i2t``
+        (n_img, n_txt) float32 of a system with attention at query time, and ``sim_t2i`` where the directions differ.
+        """
+        measure = registry.system(self.system).measure
+        depth = self.run["rerank_depth"] if measure == "rerank" else None
+        read = self.weights.digest, inputs_key(self.run, self.system, self.corpus_name, split)
+        recipe = Recipe("encoding", {"system": self.system, "rerank_depth": depth}, 0, read)
+        return self.run.store.arrays(
+            "embeddings",
+            f"{self.system}__{self.corpus_name}__{split}",
+            recipe,
+            lambda: _stored(measure, self.model(), self.inputs(split), self.run["rerank_depth"]),
+        )
+
+
+def serve(run: Run, system: str, name: str) -> Served:
+    """The `Served` of a system on a corpus: trained in this run, or shipped, or trained now, in that order.
+
+    What ships by the run's own profile comes first, then what the profile `standard` made. Where nothing fits and the
+    profile gives no epochs, the system is trained as long and as large as `standard` trains it, as nothing ships for a
+    corpus of one's own.
+    """
     trained = registry.system(system).trained
     if trained in run["epochs"]:
-        own = spec(run, system, name)
-        path, key = run.path("models", f"{own[0]}.safetensors"), key_of(own[0], own[1], source_key(*own[2]))
-        here = path.is_file() and read_metadata(path).get("key") == key
-        if here or disk.shipped(*own[:2], run.profile) is not None:
-            return run
+        file, recipe, _ = weights_recipe(run, system, name)
+        ready = find_weights(run, file, recipe)
+        if ready is not None and ready.origin == "trained":
+            return Served(run, system, name, ready)
     for profile in dict.fromkeys((run.profile, "standard")):
-        if (disk.SHIPPED / profile / f"{trained}__{name}.safetensors").is_file():
-            defaults = run.settings if profile == run.profile else profile_settings(profile)
-            settings = run.settings | {k: defaults[k] for k in (*TRAINING, "seed")}
-            shipped = replace(
-                run, profile=profile, root=run.path("shipped", profile), settings=settings, seed=settings["seed"]
-            )
-            if disk.shipped(*spec(shipped, system, name)[:2], profile) is not None:
-                return shipped
-    if trained in run["epochs"]:
-        return run
-    defaults = profile_settings("standard")
-    added = {k: run[k] | {trained: defaults[k][trained]} for k in ("epochs", "sizes")}
-    return replace(run, settings=run.settings | added)
+        if (shelf.SHIPPED / profile / f"{trained}__{name}.safetensors").is_file():
+            provider = shipping_run(run, profile)
+            file, recipe, _ = weights_recipe(provider, system, name)
+            ready = find_weights(provider, file, recipe)
+            if ready is not None:
+                return Served(provider, system, name, ready)
+    if trained not in run["epochs"]:
+        defaults = profile_settings("standard")
+        added = {k: run[k] | {trained: defaults[k][trained]} for k in ("epochs", "sizes")}
+        run = replace(run, settings=run.settings | added)
+    train(run, system, name)
+    file, recipe, _ = weights_recipe(run, system, name)
+    return Served(run, system, name, find_weights(run, file, recipe))
 
 
-def embeddings(run: Run, system: str, name: str, split: str = "test") -> dict[str, np.ndarray]:
-    """What a system stores of a split, as `comparable` takes it; kept below ``embeddings/``.
+def shipping_run(run: Run, profile: str) -> Run:
+    """The run by whose settings the weights of a profile were made, in the store of `run`; it reads only what ships."""
+    defaults = run.settings if profile == run.profile else profile_settings(profile)
+    settings = run.settings | {k: defaults[k] for k in TRAINING} | {"seed": profile_settings(profile)["seed"]}
+    return replace(run, profile=profile, seed=settings["seed"], settings=settings, shipped=profile)
 
-    Returns
-    -------
-    dict of ndarray: ``img`` and ``txt``, float32 (n, d) or packed codes uint8 (n, bits / 8); or ``sim_i2t``
-    (n_img, n_txt) float32 of a system with attention at query time, and ``sim_t2i`` where the directions differ.
-    """
+
+def embed(run: Run, system: str, name: str, split: str = "test") -> dict[str, np.ndarray]:
+    """What a system stores of a split: `Served.embeddings` of whatever serves."""
     if system in registry.CONFIGURED:
         from fico_utils.models.pretrained_corpus import served
 
         return served(run, system, corpus(run, name).subset(split), split)
-    run = provider(run, system, name)
-    model = train(run, system, name, live=False)
-    data, measure = inputs(run, system, name, split), registry.system(system).measure
-    weights = disk.content(run, f"{registry.system(system).trained}__{name}")
-    return run.cached(
-        run.path("embeddings", f"{system}__{name}__{split}.safetensors"),
-        key_of(weights, data.key, run["rerank_depth"] if measure == "rerank" else None),
-        lambda: _stored(measure, model, data, run["rerank_depth"]),
-        system=system,
-        corpus=name,
-        split=split,
-    )
+    return serve(run, system, name).embeddings(split)
 
 
 def _stored(measure: str, model: RetrievalModel, data: Inputs, depth: int) -> dict[str, np.ndarray]:
@@ -245,11 +264,14 @@ def validation(run: Run, system: str, name: str) -> Callable[[RetrievalModel], f
     return score
 
 
+def training_log(run: Run, system: str, name: str) -> list[dict[str, float]]:
+    """The log of the training whose weights serve, one row an epoch: loss terms, validation score, seconds."""
+    return serve(run, system, name).log
+
+
 def weights_origin(run: Run, system: str, name: str) -> str:
     """Where the weights that serve for a system came from: ``trained`` in this run, ``shipped`` or ``pretrained``."""
-    if system in registry.CONFIGURED:
-        return "pretrained"
-    return disk.origin(provider(run, system, name), f"{registry.system(system).trained}__{name}")
+    return "pretrained" if system in registry.CONFIGURED else serve(run, system, name).origin
 
 
 def measured_by(run: Run, system: str, name: str) -> str:
@@ -258,5 +280,7 @@ def measured_by(run: Run, system: str, name: str) -> str:
     ``mini-s0+standard-s0`` is measured in run mini-s0 with weights that the standard profile trained and the companion
     ships; a run that trained the system, or took the weights of its own profile, stands alone.
     """
-    served = provider(run, system, name)
+    if system in registry.CONFIGURED:
+        return run.run_id
+    served = serve(run, system, name).run
     return run.run_id if served.run_id == run.run_id else f"{run.run_id}+{served.run_id}"

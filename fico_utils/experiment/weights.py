@@ -1,23 +1,25 @@
-"""Weights on disk: trained in this run, or shipped with the companion, half precision, with all their settings.
+"""Trained weights: of this run's store, or shipped with the package; half precision, with their recipe and digest.
 
-What ships lies in ``fico_utils/weights/<profile>/``, by the profile that made it.
+What ships lies in ``fico_utils/weights/<profile>/``, by the profile that made it. It serves only where its recipe is
+the one asked for and its content fits its digest. What reads weights is keyed by that digest, not by the recipe: two
+trainings by one recipe end in other numbers on other machines, and no system can read another backbone's features.
 """
 
 from __future__ import annotations
 
-import csv
-import hashlib
-import json
-import shutil
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fico_utils import registry
+from fico_utils.artifacts import Recipe, damage_of, header_of
 from fico_utils.errors import InputError
-from fico_utils.workspace import Run, atomic_path, commit, key_of, read_arrays, read_metadata, source_key, write_arrays
+from fico_utils.files import note, read_arrays, read_json
+from fico_utils.workspace import Run
 
 if TYPE_CHECKING:
     from fico_utils.models.blocks import RetrievalModel
@@ -27,88 +29,134 @@ SHIPPED = Path(__file__).parents[1] / "weights"
 HALF = np.finfo(np.float16).max
 
 
-def weights(
-    run: Run, name: str, settings: dict[str, Any], sources: tuple[str, ...], build: Callable[[], dict], live: bool
-) -> dict[str, np.ndarray]:
-    """Weights trained in this run, shipped ones, or newly trained ones, in that order; kept below ``models/``.
+@dataclass(frozen=True)
+class Weights:
+    """Weights that serve, and where they come from.
+
+    Attributes
+    ----------
+    path : Path
+    origin : str, ``trained`` in this run, or ``shipped``.
+    header : dict, of the artefact; ``about`` holds the training's log.
+    """
+
+    path: Path
+    origin: str
+    header: Mapping[str, Any]
+
+    @property
+    def digest(self) -> str:
+        """Digest of the numbers as they are kept: what reads the weights is keyed by it."""
+        return self.header["digest"]
+
+    @property
+    def log(self) -> list[dict[str, float]]:
+        """One row an epoch: loss terms, validation score, seconds; empty where nothing was logged."""
+        return self.header["about"].get("log", [])
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The numbers, widened to float32."""
+        note("read", self.path, self.digest)
+        arrays = read_arrays(self.path)
+        return {n: a.astype(np.float32) if a.dtype == np.float16 else a for n, a in arrays.items()}
+
+    def load_into(self, model: RetrievalModel) -> RetrievalModel:
+        """The model with these weights, ready to encode."""
+        import torch
+
+        arrays, expected = self.arrays(), {n: tuple(t.shape) for n, t in model.weights().items()}
+        assert expected == {n: a.shape for n, a in arrays.items()}, (
+            f"{self.path} holds other arrays than its recipe says"
+        )
+        model.load_state_dict({n: torch.from_numpy(a) for n, a in arrays.items()}, strict=False)
+        return model.eval()
+
+
+def find_weights(run: Run, name: str, recipe: Recipe) -> Weights | None:
+    """Weights of a recipe: those trained in this run, else those that ship; None where there are neither.
+
+    What ships by the run's own profile comes before that of others. A run that serves what ships (`Run.shipped`) does
+    not look at trainings of this store: those made by the same recipe have other numbers.
+    """
+    path = run.store.path("models", name, recipe)
+    if not run.shipped and path.is_file():
+        damage = damage_of(path)
+        if not damage:
+            return Weights(path, "trained", header_of(path))
+        print(f"{path} {damage}; it is made again", file=sys.stderr)
+    profile = run.shipped or run.profile
+    for folder in dict.fromkeys((profile, *_profiles())):
+        shipped = shipped_file(folder, f"{name}.safetensors", recipe)
+        if shipped is not None:
+            return Weights(shipped, "shipped", header_of(shipped))
+    return None
+
+
+def train_weights(
+    run: Run, name: str, recipe: Recipe, build: Callable[[], tuple[Mapping[str, np.ndarray], list[dict]]], live: bool
+) -> Weights:
+    """Weights of a recipe, trained here where there are none, or where none were trained in this run and `live` asks.
 
     They are kept in half precision, as they ship: a shipped system then reads the very features it was trained on. An
     array whose numbers are beyond it, as a batch norm's variances may be, stays as it is.
-    """
-    path, key = run.path("models", f"{name}.safetensors"), key_of(name, settings, source_key(*sources))
-    if path.is_file():
-        found = read_metadata(path)
-        if found.get("key") == key and (found.get("origin") == "trained" or not live):
-            return _widened(read_arrays(path))
-    arrays = None if live else shipped(name, settings, run.profile)
-    source = "trained" if arrays is None else "shipped"
-    if arrays is None:
-        if not live:
-            print(f"models/{name} is missing, and no shipped weights match this profile: training it now")
-        arrays = {n: _narrowed(a) for n, a in build().items()}
-        strange = [n for n, a in arrays.items() if not np.isfinite(a).all()]
-        if strange:
-            raise InputError(f"weights {strange[0]} of {name} are not finite; train with a smaller rate")
-    else:
-        print(f"models/{name} was not trained in this run: using the weights that ship with the companion")
-    content = key_of({n: hashlib.sha256(a.tobytes()).hexdigest() for n, a in arrays.items()})
-    metadata = {"key": key, "origin": source, "content": content, "settings": settings, "run": run.run_id}
-    log = run.path("models", name, "log.csv")
-    if source == "trained":
-        metadata |= {"commit": commit(), "threads": run["threads"]}
-        metadata |= {"log": read_log(log)} if log.is_file() else {}
-    write_arrays(path, arrays, metadata)
-    return _widened(arrays)
 
-
-def read_log(path: Path) -> list[dict[str, float]]:
-    """Rows of the log.csv of a training, one an epoch."""
-    with open(path, newline="", encoding="utf-8") as file:
-        return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
-
-
-def load(model: RetrievalModel, arrays: dict[str, np.ndarray], name: str) -> None:
-    """Put weights into a model.
+    Parameters
+    ----------
+    build : callable, trains and returns (arrays, log).
 
     Raises
     ------
     InputError
-        Other arrays than the model has: a file of another system, or cut off.
+        The training ended in numbers that are not finite.
     """
-    import torch
+    ready = find_weights(run, name, recipe)
+    if ready is not None and (ready.origin == "trained" or not live):
+        return ready
+    if ready is None and not live:
+        print(f"No trained weights of {name} fit this profile: they are trained now.")
+    arrays, log = build()
+    arrays = {n: _narrowed(a) for n, a in arrays.items()}
+    strange = [n for n, a in arrays.items() if not np.isfinite(a).all()]
+    if strange:
+        raise InputError(f"weights {strange[0]} of {name} are not finite; train with a smaller rate")
+    path = run.store.write("models", name, recipe, arrays, log=log)
+    return Weights(path, "trained", header_of(path))
 
-    wanted = {n: tuple(t.shape) for n, t in model.weights().items()}
-    if wanted != {n: a.shape for n, a in arrays.items()}:
-        raise InputError(f"models/{name} holds other arrays than {name} has here; delete it and run again")
-    model.load_state_dict({n: torch.from_numpy(a) for n, a in arrays.items()}, strict=False)
+
+def shipped_file(profile: str, file: str, recipe: Recipe) -> Path | None:
+    """What ships under a name, where it is of this recipe and undamaged; one sentence on stderr where it is damaged."""
+    path = SHIPPED / profile / file
+    if not path.is_file() or header_of(path).get("key") != recipe.key:
+        return None
+    damage = damage_of(path)
+    if damage:
+        _warn(f"{path} {damage}; it does not serve")
+    return None if damage else path
+
+
+def shipped_records(profile: str, file: str, recipe: Recipe) -> list | None:
+    """Records that ship under a name and are of this recipe, such as a vocabulary; else None."""
+    path = shipped_file(profile, file, recipe)
+    if path is None:
+        return None
+    note("read", path, header_of(path)["digest"])
+    return read_json(path)["content"]
+
+
+@lru_cache(maxsize=64)
+def _warn(sentence: str) -> None:
+    """Say a sentence on stderr, once."""
+    print(sentence, file=sys.stderr)
+
+
+def _profiles() -> list[str]:
+    return sorted(p.name for p in SHIPPED.iterdir() if p.is_dir()) if SHIPPED.is_dir() else []
 
 
 def _narrowed(array: np.ndarray) -> np.ndarray:
     if array.dtype != np.float32 or (np.abs(array[np.isfinite(array)]) > HALF).any():
         return array
     return array.astype(np.float16)
-
-
-def _widened(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {n: a.astype(np.float32) if a.dtype == np.float16 else a for n, a in arrays.items()}
-
-
-def shipped(name: str, settings: dict[str, Any], profile: str) -> dict[str, np.ndarray] | None:
-    """Shipped weights of a name, as they ship, where some were made with these settings; else None.
-
-    Those of the profile come first: two profiles may train one thing alike, on other threads and so to other bits, and
-    what was trained on top of the one does not read the other.
-    """
-    for path in sorted(SHIPPED.glob(f"*/{name}.safetensors"), key=lambda p: (p.parent.name != profile, p)):
-        if read_metadata(path).get("settings") == json.loads(json.dumps(settings)):
-            return read_arrays(path)
-    return None
-
-
-def shipped_log(profile: str, name: str) -> list[dict[str, float]] | None:
-    """The log of the training that made shipped weights, one row an epoch; None where there is none."""
-    path = SHIPPED / profile / f"{name}.safetensors"
-    return read_metadata(path).get("log") if path.is_file() else None
 
 
 def backbone_name(run: Run, kind: str) -> str:
@@ -120,53 +168,3 @@ def backbone_name(run: Run, kind: str) -> str:
     """
     one = run["backbones"]["patches"] == run["backbones"]["regions"]
     return "backbone" if kind == "regions" or one else "patch_backbone"
-
-
-def ship(run: Run) -> list[Path]:
-    """Copy the weights trained in a run to the package, a card beside each, to serve notebooks that stand alone; paths.
-
-    What a run trains is what its profile gives epochs, and its live backbones. What it learned from a corpus that has
-    to be fetched stays in the run: whoever has that corpus trains in minutes.
-
-    Raises
-    ------
-    InputError
-        Weights of the run that are missing, or that were shipped themselves.
-    """
-    from fico_utils.experiment import cards
-
-    trained = dict.fromkeys(registry.system(s).trained for s in run["systems"])
-    drawn = [c for c in run["corpora"] if registry.corpus(c).kind == "drawn"]
-    names = [
-        *dict.fromkeys(backbone_name(run, kind) for kind in run["live_backbones"]),
-        "doc2vec",
-        *(["query2label"] if "query2label" in run["epochs"] else []),
-        *(f"{s}__{c}" for s in trained if s in run["epochs"] for c in drawn),
-    ]
-    for name in names:
-        path = run.path("models", f"{name}.safetensors")
-        if not path.is_file() or origin(run, name) != "trained":
-            raise InputError(f"{path} was not trained in this run; run notebooks 01, 02 and 03 first")
-    written = cards.write(run, names, SHIPPED / run.profile)
-    for name in names:
-        with atomic_path(SHIPPED / run.profile / f"{name}.safetensors") as temporary:
-            shutil.copyfile(run.path("models", f"{name}.safetensors"), temporary)
-    return [*(SHIPPED / run.profile / f"{name}.safetensors" for name in names), *written]
-
-
-def origin(run: Run, name: str) -> str:
-    """Where weights came from: ``trained`` in this run, or ``shipped``."""
-    return _said(run.path("models", f"{name}.safetensors"), "origin")
-
-
-def content(run: Run, name: str) -> str:
-    """Hash of the weights that this run uses under a name, whether trained in it or shipped."""
-    return _said(run.path("models", f"{name}.safetensors"), "content")
-
-
-def _said(path: Path, what: str) -> str:
-    """One entry of the header of a file of weights."""
-    found = read_metadata(path)
-    if what not in found:
-        raise InputError(f"{path} is no file of weights of ours; delete it and run again")
-    return found[what]

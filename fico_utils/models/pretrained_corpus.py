@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from fico_utils import registry
+from fico_utils.artifacts import Recipe
 from fico_utils.data.corpus import Corpus
 from fico_utils.errors import InputError
 from fico_utils.models import encoding
@@ -216,14 +217,11 @@ def served(run: Run, system: str, part: Corpus, split: str) -> dict[str, np.ndar
     if row.measure == "cosine":
         return embedded
     depth = run["rerank_depth"] if row.measure == "rerank" else 0
-    return run.cached(
-        run.path("embeddings", f"{system}__{part.name}__{split}__scores.safetensors"),
-        key_of(model.key, part.key, row.measure, depth),
-        lambda: scores(
-            model, part, row.measure, embedded, place.with_suffix(".context.safetensors"), depth=depth,
-            memory_mib=memory, workers=run["threads"],
-        ),
-        system=system,
-        corpus=part.name,
-        split=split,
-    )  # fmt: skip
+    recipe = Recipe("encoding", {"measure": row.measure, "rerank_depth": depth}, 0, (model.key, part.key))
+
+    def score() -> dict[str, np.ndarray]:
+        context = place.with_suffix(".context.safetensors")
+        given = {"depth": depth, "memory_mib": memory, "workers": run["threads"]}
+        return scores(model, part, row.measure, embedded, context, **given)
+
+    return run.store.arrays("embeddings", f"{system}__{part.name}__{split}__scores", recipe, score)

@@ -11,23 +11,20 @@ stopped and ends with the same weights.
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fico_utils.artifacts import Units
 from fico_utils.errors import InputError
 from fico_utils.models.blocks import Batch, Recipe, RetrievalModel
 from fico_utils.models.muon import Muon, MuonRecipe, linear_maps
 from fico_utils.progress import show_progress
-from fico_utils.workspace import key_of, read_arrays, read_metadata, write_arrays, write_text
 
 
 @dataclass(frozen=True)
@@ -144,7 +141,7 @@ def fit(
     epochs: int,
     validate: Callable[[RetrievalModel], float],
     images: int | None = None,
-    folder: Path | None = None,
+    units: Units | None = None,
     label: str = "training",
 ) -> list[dict[str, float]]:
     """The log of training `model` in place; it ends with the weights of the best validation score.
@@ -157,7 +154,8 @@ def fit(
     epochs : int, passes over the images.
     validate : callable, model -> score on the validation split, larger is better.
     images : int or None, how many images an epoch shows, where not all of them; see `batches`.
-    folder : Path or None, where `last` (to resume), `best` and `log.csv` are kept; None keeps nothing.
+    units : Units or None, where each epoch is kept as the unit of its number, so that a training that was stopped goes
+        on; None keeps nothing. They are of this training's recipe: other data or settings have other units.
     label : str, what the progress bar says.
 
     Returns
@@ -168,7 +166,7 @@ def fit(
     ------
     InputError
         Fewer than one epoch is asked for, fewer than two images are given, or features that the model reads are
-        missing. A checkpoint of another configuration is no error: training starts over.
+        missing.
     FloatingPointError
         The loss became NaN or infinite; the checkpoints on disk are the last good ones.
     """
@@ -184,8 +182,7 @@ def fit(
     recipe = model.recipe
     steps = math.ceil(n_images / recipe.batch_size)
     own, beside = _optimisers(model)
-    key = key_of(type(model).__name__, model.settings, train.key, seed, epochs, n_images)
-    log, best = _resume(folder, model, [*own, *beside], key) if folder else ([], None)
+    log, best = _resume(units, model, [*own, *beside]) if units else ([], None)
 
     bar = show_progress(description=label, total=epochs * steps, initial=len(log) * steps)
     for epoch in range(len(log), epochs):
@@ -198,8 +195,8 @@ def fit(
         if best is None or score > max(r["score"] for r in log[:-1]):
             best = _state(model)
         bar.set_postfix(loss=f"{terms['loss']:.3f}", val=f"{score:.3f}")
-        if folder:
-            _save(folder, model, [*own, *beside], best, log, key)
+        if units:
+            units.write(epoch, _checkpoint(model, [*own, *beside], best), {"log": log}, keep=1)
     bar.close()
     model.load_state_dict(best)
     return log
@@ -303,23 +300,23 @@ def _state(model: RetrievalModel) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
 
 
-def _save(folder: Path, model, optimisers: list, best: dict[str, Tensor], log: list[dict], key: str) -> None:
-    """Write the best weights and the log, then, last, what resuming needs."""
+def _checkpoint(model: RetrievalModel, optimisers: list, best: dict[str, Tensor]) -> dict[str, np.ndarray]:
+    """All that going on needs: the weights, the best weights, and the optimisers' moments."""
     weights = {f"model.{n}": t.numpy() for n, t in model.state_dict().items()}
     weights |= {f"best.{n}": t.numpy() for n, t in best.items()}
     for number, optimiser in enumerate(optimisers):
         for index, moments in optimiser.state_dict()["state"].items():
             weights |= {f"optimiser{number}.{index}.{name}": np.asarray(value) for name, value in moments.items()}
-    write_log(folder / "log.csv", log)
-    write_arrays(folder / "last.safetensors", weights, {"key": key, "log": log})
+    return weights
 
 
-def _resume(folder: Path, model, optimisers: list, key: str) -> tuple[list[dict], dict[str, Tensor] | None]:
+def _resume(units: Units, model: RetrievalModel, optimisers: list) -> tuple[list[dict], dict[str, Tensor] | None]:
     """Restore a training that stopped; its log so far and its best weights, or nothing where there is none."""
-    path = folder / "last.safetensors"
-    if not path.is_file() or read_metadata(path).get("key") != key:
-        return [], None  # nothing there, or left by a run with other data or settings: start over it
-    saved = {name: torch.from_numpy(array) for name, array in read_arrays(path).items()}
+    numbers = units.numbers()
+    if not numbers:
+        return [], None
+    arrays, content = units.read(numbers[-1])
+    saved = {name: torch.from_numpy(array) for name, array in arrays.items()}
 
     def part(prefix: str) -> dict[str, Tensor]:
         return {name.removeprefix(prefix): t for name, t in saved.items() if name.startswith(prefix)}
@@ -331,13 +328,4 @@ def _resume(folder: Path, model, optimisers: list, key: str) -> tuple[list[dict]
             index, moment = name.split(".")
             state.setdefault(int(index), {})[moment] = tensor
         optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
-    return read_metadata(path)["log"], part("best.")
-
-
-def write_log(path: Path, log: list[dict]) -> None:
-    """Write a training log as CSV."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(log[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()} for row in log)
-    write_text(path, text.getvalue())
+    return content["log"], part("best.")

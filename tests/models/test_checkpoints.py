@@ -1,29 +1,32 @@
-"""Bad input on the way through training: files of others, labels that are missing, one image only, a loss of NaN."""
+"""Weights, checkpoints and bad input of a training: damaged files, missing labels, one image only, a loss of NaN."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
 import fico_utils
+from fico_utils.artifacts import Recipe, Store, Units
 from fico_utils.errors import InputError
-from fico_utils.experiment import features, weights
-from fico_utils.models import training
+from fico_utils.experiment import label_sources, weights
+from fico_utils.files import read_arrays, write_arrays
+from fico_utils.models import blocks, training
 from fico_utils.models.adv import Adv, AdvConfig
 from fico_utils.models.beit3 import Beit3, Beit3Config
 from fico_utils.models.blip2 import Blip2, Blip2Config
-from fico_utils.models.blocks import Recipe
 from fico_utils.models.imram import Imram, ImramConfig
 from fico_utils.models.scan import Scan, ScanConfig
 from fico_utils.models.ucch import Ucch, UcchConfig
 from fico_utils.models.vsrn import Vsrn, VsrnConfig
 from fico_utils.models.xvlm import Xvlm, XvlmConfig
-from fico_utils.workspace import read_arrays, read_metadata, write_arrays
 
 N_IMG, R, D, L, WORDS = 12, 4, 6, 7, 20
 FUSION = {"n_patches": R, "max_words": L, "width": 8, "heads": 2, "d_embed": 4}
@@ -79,25 +82,8 @@ def finite(model: torch.nn.Module) -> bool:
 # ------------------------------------------------------------------------------------- checkpoints of others
 
 
-@pytest.mark.parametrize(
-    ("model", "data", "options"),
-    [
-        (lambda: hashing(bits=16), vectors, {}),
-        (hashing, lambda: vectors("another corpus"), {}),
-        (hashing, vectors, {"seed": 1}),
-        (hashing, vectors, {"epochs": 3}),
-    ],
-    ids=["configuration", "corpus", "seed", "epochs"],
-)
-def test_a_checkpoint_of_another_training_is_not_continued(tmp_path, model, data, options):
-    training.fit(hashing(), vectors(), seed=0, epochs=2, validate=lambda _: 0.0, folder=tmp_path)
-    options = {"seed": 0, "epochs": 2} | options
-    ours, fresh = model(), model()
-    log = training.fit(ours, data(), validate=lambda _: 0.0, folder=tmp_path, **options)
-    expected = training.fit(fresh, data(), validate=lambda _: 0.0, **options)
-    assert [row["loss"] for row in log] == [row["loss"] for row in expected]
-    for a, b in zip(ours.state_dict().values(), fresh.state_dict().values(), strict=True):
-        assert torch.equal(a, b)
+def units_in(folder: Path) -> Units:
+    return Store(folder).units("models", "toy", Recipe("ucch"))
 
 
 @pytest.mark.parametrize(
@@ -110,93 +96,124 @@ def test_a_checkpoint_of_another_training_is_not_continued(tmp_path, model, data
     ],
     ids=["truncated", "empty", "text", "foreign"],
 )
-def test_a_file_that_is_no_checkpoint_of_ours_is_one_sentence(tmp_path, spoil):
-    training.fit(hashing(), vectors(), seed=0, epochs=1, validate=lambda _: 0.0, folder=tmp_path)
-    path = tmp_path / "last.safetensors"
-    spoil(path)
-    with pytest.raises(InputError, match=r"not a whole safetensors file of ours.*delete it and run again"):
-        training.fit(hashing(), vectors(), seed=0, epochs=1, validate=lambda _: 0.0, folder=tmp_path)
-    run = fico_utils.setup("mini", 0, str(tmp_path))
-    run.path("models").mkdir(parents=True)
-    path.rename(run.path("models", "toy.safetensors"))
-    with pytest.raises(InputError, match="delete it and run again"):
-        weights.weights(run, "toy", {}, ("models/ucch.py",), dict, live=False)
+def test_a_damaged_checkpoint_is_named_and_training_starts_over(tmp_path, capsys, spoil):
+    units, options = units_in(tmp_path), {"seed": 0, "epochs": 2, "validate": lambda _: 0.0}
+    expected = training.fit(hashing(), vectors(), units=units, **options)
+    spoil(units.path(1))
+    log = training.fit(hashing(), vectors(), units=units, **options)
+    assert [row["loss"] for row in log] == [row["loss"] for row in expected]
+    said = capsys.readouterr().err
+    assert units.path(1).name in said
+    assert "this unit is made again" in said
 
 
-def build() -> dict[str, np.ndarray]:
-    return {"a": np.ones(3, np.float32)}
+# --------------------------------------------------------------------------------------------------- weights
 
 
-def test_a_profile_is_served_by_its_own_folder_where_two_ship_the_same_settings(tmp_path, monkeypatch):
+def build() -> tuple[dict[str, np.ndarray], list[dict]]:
+    return {"a": np.ones(3, np.float32)}, [{"epoch": 1, "loss": 0.5}]
+
+
+def never() -> tuple[dict[str, np.ndarray], list[dict]]:
+    raise AssertionError("nothing should be trained here")
+
+
+def ship(folder: Path, recipe: Recipe, arrays: dict[str, np.ndarray]) -> Path:
+    path = folder / "toy.safetensors"
+    write_arrays(path, arrays, Store(folder).header(recipe, arrays))
+    return path
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """A run beside an empty folder of shipped weights."""
     monkeypatch.setattr(weights, "SHIPPED", tmp_path / "shipped")
+    return fico_utils.setup("mini", 0, str(tmp_path))
+
+
+RECIPE = Recipe("ucch", {"bits": 8}, 0, ("a corpus",))
+
+
+def test_a_profile_is_served_by_its_own_folder_where_two_ship_one_recipe(run, tmp_path):
     for number, profile in enumerate(("mini", "standard")):
-        made = {"a": np.full(3, number, np.float32)}
-        write_arrays(tmp_path / "shipped" / profile / "toy.safetensors", made, {"settings": {"bits": 8}})
-    found = {p: weights.shipped("toy", {"bits": 8}, p)["a"][0] for p in ("mini", "standard", "full")}
-    assert found == {"mini": 0, "standard": 1, "full": 0}
-    assert weights.shipped("toy", {"bits": 16}, "mini") is None
+        ship(tmp_path / "shipped" / profile, RECIPE, {"a": np.full(3, number, np.float32)})
+    served = {p: dataclasses.replace(run, profile=p) for p in ("mini", "standard", "full")}
+    numbers = {p: weights.find_weights(r, "toy", RECIPE).arrays()["a"][0] for p, r in served.items()}
+    assert numbers == {"mini": 0, "standard": 1, "full": 0}
+    assert weights.find_weights(run, "toy", Recipe("ucch", {"bits": 16}, 0, ("a corpus",))) is None
 
 
-@pytest.mark.parametrize("changed", [{"bits": 16}, {"train": ["another corpus"]}], ids=["configuration", "corpus"])
-def test_weights_of_another_configuration_or_corpus_are_made_anew(tmp_path, monkeypatch, changed, capsys):
+@pytest.mark.parametrize(
+    "other",
+    [
+        Recipe("ucch", {"bits": 16}, 0, ("a corpus",)),
+        Recipe("ucch", {"bits": 8}, 1, ("a corpus",)),
+        Recipe("ucch", {"bits": 8}, 0, ("another corpus",)),
+        Recipe("scan", {"bits": 8}, 0, ("a corpus",)),
+    ],
+    ids=["configuration", "seed", "corpus", "system"],
+)
+def test_weights_of_another_recipe_are_made_anew(run, tmp_path, other, capsys):
     """Wherever they lie: in the run under the name asked for, or where shipped ones lie."""
-    monkeypatch.setattr(weights, "SHIPPED", tmp_path / "shipped")
-    run, settings = fico_utils.setup("mini", 0, str(tmp_path)), {"bits": 8, "train": ["a corpus"]}
-    weights.weights(run, "toy", settings | changed, ("models/ucch.py",), lambda: {"a": np.zeros(3, np.float32)}, True)
-    path, shipped = run.path("models", "toy.safetensors"), tmp_path / "shipped" / "mini" / "toy.safetensors"
-    shipped.parent.mkdir(parents=True)
-    shipped.write_bytes(path.read_bytes())
-    arrays = weights.weights(run, "toy", settings, ("models/ucch.py",), build, live=False)
-    assert arrays["a"].tolist() == [1, 1, 1]
-    assert read_metadata(path)["settings"] == settings
-    assert weights.origin(run, "toy") == "trained"
-    assert "training it now" in capsys.readouterr().out
+    first = weights.train_weights(run, "toy", other, lambda: ({"a": np.zeros(3, np.float32)}, []), True)
+    ship(tmp_path / "shipped" / "mini", other, {"a": np.zeros(3, np.float32)})
+    made = weights.train_weights(run, "toy", RECIPE, build, live=False)
+    assert made.arrays()["a"].tolist() == [1, 1, 1]
+    assert made.header["recipe"] == RECIPE.described
+    assert made.origin == "trained"
+    assert made.log == [{"epoch": 1, "loss": 0.5}]
+    assert made.digest != first.digest
+    assert "they are trained now" in capsys.readouterr().out
 
 
-def test_weights_made_by_other_code_are_made_anew(tmp_path, monkeypatch):
-    monkeypatch.setattr(weights, "SHIPPED", tmp_path / "shipped")
-    run = fico_utils.setup("mini", 0, str(tmp_path))
-    weights.weights(run, "toy", {}, ("models/scan.py",), lambda: {"a": np.zeros(3, np.float32)}, live=True)
-    assert weights.weights(run, "toy", {}, ("models/ucch.py",), build, live=True)["a"].tolist() == [1, 1, 1]
+def test_what_ships_serves_unless_training_is_asked_for(run, tmp_path):
+    ship(tmp_path / "shipped" / "mini", RECIPE, {"a": np.zeros(3, np.float16)})
+    assert weights.train_weights(run, "toy", RECIPE, never, live=False).origin == "shipped"
+    assert weights.train_weights(run, "toy", RECIPE, build, live=True).origin == "trained"
+    assert weights.train_weights(run, "toy", RECIPE, never, live=True).arrays()["a"].tolist() == [1, 1, 1]
+    reads_shipped = dataclasses.replace(run, shipped="mini")
+    assert weights.find_weights(reads_shipped, "toy", RECIPE).arrays()["a"].tolist() == [0, 0, 0]
 
 
-def test_a_truncated_shipped_file_is_one_sentence(tmp_path, monkeypatch):
-    monkeypatch.setattr(weights, "SHIPPED", tmp_path / "shipped")
-    run, path = fico_utils.setup("mini", 0, str(tmp_path)), tmp_path / "shipped" / "mini" / "toy.safetensors"
-    write_arrays(path, build(), {"settings": {"bits": 8}})
-    path.write_bytes(path.read_bytes()[:-4])
-    with pytest.raises(InputError, match=r"toy\.safetensors is not a whole safetensors file"):
-        weights.weights(run, "toy", {"bits": 8}, ("models/ucch.py",), build, live=False)
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(place=st.integers(0, 95))
+def test_a_shipped_file_with_one_changed_byte_does_not_serve(run, tmp_path, capsys, place):
+    path = ship(tmp_path / "shipped" / "mini", RECIPE, {"a": np.arange(24, dtype=np.float32)})
+    raw = bytearray(path.read_bytes())
+    raw[-1 - place] ^= 1
+    path.write_bytes(bytes(raw))
+    weights._warn.cache_clear()
+    assert weights.find_weights(run, "toy", RECIPE) is None
+    assert "does not serve" in capsys.readouterr().err
 
 
-def test_weights_that_are_not_finite_are_not_kept(tmp_path):
-    run = fico_utils.setup("mini", 0, str(tmp_path))
+def test_weights_that_are_not_finite_are_not_kept(run):
     with pytest.raises(InputError, match="weights a of toy are not finite"):
-        weights.weights(run, "toy", {}, ("models/ucch.py",), lambda: {"a": np.float32([1, np.inf])}, live=True)
-    assert not run.path("models", "toy.safetensors").exists()
+        weights.train_weights(run, "toy", RECIPE, lambda: ({"a": np.float32([1, np.inf])}, []), live=True)
+    assert run.store.files("models") == []
 
 
-def test_only_weights_beyond_half_precision_stay_as_they_are(tmp_path):
-    run, large = fico_utils.setup("mini", 0, str(tmp_path)), np.float32([0.1, 1e6])  # infinite in half precision
-    made = weights.weights(run, "toy", {}, ("models/ucch.py",), lambda: {"small": large[:1], "large": large}, live=True)
-    kept = read_arrays(run.path("models", "toy.safetensors"))
-    assert {n: a.dtype for n, a in kept.items()} == {"small": np.float16, "large": np.float32}
-    assert made["large"].tolist() == large.tolist()
-    assert made["small"].tolist() == [np.float16(0.1)]
+def test_only_weights_beyond_half_precision_stay_as_they_are(run):
+    large = np.float32([0.1, 1e6])  # infinite in half precision
+    made = weights.train_weights(run, "toy", RECIPE, lambda: ({"small": large[:1], "large": large}, []), live=True)
+    assert {n: a.dtype for n, a in read_arrays(made.path).items()} == {"small": np.float16, "large": np.float32}
+    assert made.arrays()["large"].tolist() == large.tolist()
+    assert made.arrays()["small"].tolist() == [np.float16(0.1)]
 
 
 # ------------------------------------------------------------------------------------------- missing labels
 
 
 def test_a_supervised_system_on_a_corpus_without_labels_is_refused(tmp_path, monkeypatch):
+    from fico_utils.data.corpus import Corpus
     from fico_utils.data.pictoscenes import make_corpus
 
-    whole = make_corpus("picto_diverse", {"train": 6, "val": 3, "test": 3})
-    bare = dataclasses.replace(whole, labels=None, label_names=())
-    monkeypatch.setattr(features, "part", lambda run, name, split: bare.subset(split))
+    drawn = make_corpus("picto_diverse", {"train": 6}).subset("train")
+    bare = Corpus("bare", drawn.image_ids, drawn.captions, drawn.caption_image, drawn.split)
+    monkeypatch.setattr(label_sources, "part", lambda run, name, split: bare)
     run = fico_utils.setup("mini", 0, str(tmp_path))
     with pytest.raises(InputError, match=r"'picto_diverse' has no labels; a supervised system needs them"):
-        features.labels(run, "picto_diverse", "train")
+        label_sources.labels(run, "picto_diverse", "train")
 
 
 # --------------------------------------------------------------------------------------------- one image only
@@ -233,7 +250,7 @@ def test_an_image_that_is_left_over_alone_takes_no_step(system, monkeypatch):
 class Changing(Ucch):
     """UCCH that says at one epoch that its loss became another."""
 
-    recipe = Recipe(batch_size=4, lr=1e-3)
+    recipe = blocks.Recipe(batch_size=4, lr=1e-3)
     changes = 99
 
     def start_epoch(self, epoch: int) -> bool:
@@ -246,8 +263,9 @@ def test_moments_start_anew_where_the_loss_becomes_another(tmp_path, changes, co
     torch.manual_seed(0)
     model = Changing(UcchConfig(D, D, n_images=N_IMG, bits=8, hidden=10, n_keys=6))
     model.changes = changes
-    training.fit(model, vectors(), seed=0, epochs=3, validate=lambda _: 0.0, folder=tmp_path)
-    steps = {float(a) for n, a in read_arrays(tmp_path / "last.safetensors").items() if n.endswith(".step")}
+    units = units_in(tmp_path)
+    training.fit(model, vectors(), seed=0, epochs=3, validate=lambda _: 0.0, units=units)
+    steps = {float(a) for n, a in units.read(2)[0].items() if n.endswith(".step")}
     assert steps == {counted * -(-N_IMG // 4)}
 
 
@@ -257,7 +275,7 @@ def test_moments_start_anew_where_the_loss_becomes_another(tmp_path, changes, co
 class Spoilt(Ucch):
     """UCCH whose loss is not a number in one batch of one epoch."""
 
-    recipe = Recipe(batch_size=4, lr=1e-3)
+    recipe = blocks.Recipe(batch_size=4, lr=1e-3)
     epoch, spoilt, count = 0, (1, 2), 0
 
     def start_epoch(self, epoch: int) -> None:
@@ -280,16 +298,16 @@ def spoilt(where: tuple[int, int]) -> Spoilt:
 
 
 def test_a_loss_of_nan_keeps_the_last_good_checkpoint_from_which_training_goes_on(tmp_path):
-    options = {"seed": 0, "epochs": 4, "validate": lambda _: 0.0}
+    options, units = {"seed": 0, "epochs": 4, "validate": lambda _: 0.0}, units_in(tmp_path)
     with pytest.raises(FloatingPointError, match=r"the loss of Spoilt is nan in epoch 3, batch 2.*checkpoint is kept"):
-        training.fit(spoilt((2, 2)), vectors(), folder=tmp_path, **options)
-    saved = read_arrays(tmp_path / "last.safetensors")
-    assert len(read_metadata(tmp_path / "last.safetensors")["log"]) == 2
+        training.fit(spoilt((2, 2)), vectors(), units=units, **options)
+    assert units.numbers() == [1]
+    saved, content = units.read(1)
+    assert len(content["log"]) == 2
     assert all(np.isfinite(a).all() for a in saved.values())
-    assert len((tmp_path / "log.csv").read_text().splitlines()) == 3
 
     resumed, whole = spoilt((9, 9)), spoilt((9, 9))
-    log = training.fit(resumed, vectors(), folder=tmp_path, **options)
+    log = training.fit(resumed, vectors(), units=units, **options)
     expected = training.fit(whole, vectors(), **options)
     assert [row["loss"] for row in log] == pytest.approx([row["loss"] for row in expected])
     for a, b in zip(resumed.state_dict().values(), whole.state_dict().values(), strict=True):
@@ -298,10 +316,12 @@ def test_a_loss_of_nan_keeps_the_last_good_checkpoint_from_which_training_goes_o
 
 def test_a_loss_of_nan_in_the_first_epoch_leaves_nothing_behind(tmp_path):
     with pytest.raises(FloatingPointError, match="epoch 1, batch 3"):
-        training.fit(spoilt((0, 3)), vectors(), seed=0, epochs=2, validate=lambda _: 0.0, folder=tmp_path)
+        training.fit(spoilt((0, 3)), vectors(), seed=0, epochs=2, validate=lambda _: 0.0, units=units_in(tmp_path))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_log_and_its_checkpoint_tell_the_same(tmp_path):
-    log = training.fit(hashing(), vectors(), seed=0, epochs=2, validate=lambda _: 0.5, folder=tmp_path)
-    assert json.loads(json.dumps(log)) == read_metadata(tmp_path / "last.safetensors")["log"]
+    units = units_in(tmp_path)
+    log = training.fit(hashing(), vectors(), seed=0, epochs=2, validate=lambda _: 0.5, units=units)
+    assert units.numbers() == [1], "one checkpoint, the last"
+    assert json.loads(json.dumps(log)) == units.read(1)[1]["log"]

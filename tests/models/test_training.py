@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from fico_utils import artifacts
+from fico_utils.artifacts import Store
 from fico_utils.errors import InputError
 from fico_utils.models import encoding, model_class, training
 from fico_utils.models.blocks import Recipe
@@ -99,7 +101,7 @@ def test_a_killed_training_goes_on_and_ends_the_same(tmp_path, by_muon):
             m.recipe = MuonRecipe(**asdict(m.recipe), muon_lr=0.01)
     log = training.fit(whole, pairs(), seed=3, epochs=4, validate=first_weight)
 
-    calls = []
+    calls, units = [], Store(tmp_path).units("models", "toy", artifacts.Recipe("ucch"))
 
     def interrupted(m):
         calls.append(1)
@@ -108,20 +110,18 @@ def test_a_killed_training_goes_on_and_ends_the_same(tmp_path, by_muon):
         return first_weight(m)
 
     with pytest.raises(KeyboardInterrupt):
-        training.fit(resumed, pairs(), seed=3, epochs=4, validate=interrupted, folder=tmp_path)
-    log_again = training.fit(again, pairs(), seed=3, epochs=4, validate=first_weight, folder=tmp_path)
+        training.fit(resumed, pairs(), seed=3, epochs=4, validate=interrupted, units=units)
+    log_again = training.fit(again, pairs(), seed=3, epochs=4, validate=first_weight, units=units)
     assert [r["loss"] for r in log_again] == pytest.approx([r["loss"] for r in log])
     for a, b in zip(whole.state_dict().values(), again.state_dict().values(), strict=True):
         assert torch.equal(a, b)
 
 
-def test_a_finished_training_is_not_repeated_and_other_settings_start_over(tmp_path):
-    training.fit(model(), pairs(), seed=0, epochs=2, validate=first_weight, folder=tmp_path)
-    calls = []
-    training.fit(model(), pairs(), seed=0, epochs=2, validate=lambda m: calls.append(1) or 0.0, folder=tmp_path)
+def test_a_finished_training_is_not_repeated(tmp_path):
+    units, calls = Store(tmp_path).units("models", "toy", artifacts.Recipe("ucch")), []
+    training.fit(model(), pairs(), seed=0, epochs=2, validate=first_weight, units=units)
+    training.fit(model(), pairs(), seed=0, epochs=2, validate=lambda m: calls.append(1) or 0.0, units=units)
     assert not calls
-    training.fit(model(), pairs("other"), seed=0, epochs=2, validate=lambda m: calls.append(1) or 0.0, folder=tmp_path)
-    assert len(calls) == 2
 
 
 def test_the_best_epoch_on_validation_is_kept():
@@ -164,14 +164,6 @@ def test_a_loss_that_is_not_a_number_stops_and_says_where():
 def test_no_epoch_is_refused():
     with pytest.raises(InputError, match="0 epochs"):
         training.fit(model(), pairs(), seed=0, epochs=0, validate=first_weight)
-
-
-def test_a_truncated_checkpoint_is_one_sentence(tmp_path):
-    training.fit(model(), pairs(), seed=0, epochs=1, validate=first_weight, folder=tmp_path)
-    path = tmp_path / "last.safetensors"
-    path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(InputError, match="not a whole safetensors file"):
-        training.fit(model(), pairs(), seed=0, epochs=1, validate=first_weight, folder=tmp_path)
 
 
 def test_schedules():

@@ -17,7 +17,7 @@ SYSTEM, CORPUS = "ucch", "picto_people"  # the fastest to train of those that fi
 def test_a_checkpoint_trained_again_scores_within_the_spread_over_seeds(tmp_path):
     run = fico_utils.setup("standard", 0, str(tmp_path), threads=1)
     experiment.train(run, SYSTEM, CORPUS)
-    stored = experiment.embeddings(run, SYSTEM, CORPUS)
+    stored = experiment.embed(run, SYSTEM, CORPUS)
     assert experiment.weights_origin(run, SYSTEM, CORPUS) == "trained"
     part = experiment.corpus(run, CORPUS).subset("test")
     found = evaluate(**experiment.comparable(SYSTEM, stored), caption_image=part.caption_image, recall_at=(1, 5, 10))

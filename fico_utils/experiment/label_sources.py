@@ -1,0 +1,150 @@
+"""Labels: by which queries are judged at category level and supervised systems are trained, and who writes them."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fico_utils import registry
+from fico_utils.artifacts import Recipe, damage_of
+from fico_utils.errors import InputError
+from fico_utils.experiment.corpora import corpus, part
+from fico_utils.experiment.features import PRETRAINING, backbone_weights, visual
+from fico_utils.experiment.weights import Weights, train_weights
+from fico_utils.files import key_of, read_arrays
+from fico_utils.workspace import Run
+
+if TYPE_CHECKING:
+    from fico_utils.models.query2label import Query2Label
+
+#: Folder of the labels that ship.
+LABELS = Path(__file__).parents[1] / "weights"
+
+
+def given_labels(name: str) -> Path:
+    """File of the labels by which a corpus is judged that withholds its own: data that ships, with its digest."""
+    return LABELS / f"labels__{name}.safetensors"
+
+
+def labels(run: Run, name: str, split: str, required: bool = True) -> np.ndarray | None:
+    """Multi-hot labels (n_img, n_labels) uint8 by which a split is trained on and judged at category level.
+
+    Given with the corpus. A corpus that withholds its own (picto_people, as Flickr30K does in the paper) is judged by
+    labels that a label generator wrote once: they ship as data, so that no machine judges by other ones. The true
+    labels stay with the corpus, to measure what that costs, and `written_labels` writes them anew.
+
+    Parameters
+    ----------
+    required : bool, refuse a corpus without labels; otherwise None stands for them: no category level.
+
+    Raises
+    ------
+    InputError
+        The corpus has no labels, and they are required; or more scenes are asked for than labels ship for.
+    """
+    own = part(run, name, split)
+    if own.labels is None and not required:
+        return None
+    if own.labels is None:
+        raise InputError(
+            f"corpus {name!r} has no labels; a supervised system needs them, and so does the category level: add "
+            "labels.csv to its folder (of flickr30k: set flickr30k_labels), or leave it out"
+        )
+    if not registry.corpus(name).generated:
+        return own.labels
+    path = given_labels(name)
+    if not path.is_file():
+        return written_labels(run, name, split)
+    kept = _given_labels(path)
+    if split not in kept or len(kept[split]) < own.n_img:
+        raise InputError(
+            f"labels of {name} ship for {', '.join(f'{len(a)} {s}' for s, a in kept.items())} scenes, and "
+            f"{own.n_img} of {split} were asked for; ask for fewer, or judge by the true labels of the corpus"
+        )
+    return np.unpackbits(kept[split][: own.n_img], axis=1, count=own.labels.shape[1])
+
+
+@lru_cache(maxsize=4)
+def _given_labels(path: Path) -> dict[str, np.ndarray]:
+    damage = damage_of(path)
+    if damage:
+        raise InputError(f"{path} {damage}; restore it, for example with git, as queries are judged by it")
+    return read_arrays(path)
+
+
+def written_labels(run: Run, name: str, split: str, live: bool = False) -> np.ndarray:
+    """Multi-hot labels (n_img, n_labels) uint8 that this run's label generator writes: a second judge.
+
+    Parameters
+    ----------
+    live : bool, train the generator where this run has not.
+    """
+    from fico_utils.models.query2label import written
+
+    model, threshold, weights = label_generator(run, live)
+    patches = backbone_weights(run, "patches").digest
+    recipe = Recipe("labels", {"threshold": threshold}, 0, (part(run, name, split).key, patches, weights.digest))
+    return run.store.arrays(
+        "features",
+        f"{name}__{split}__labels",
+        recipe,
+        lambda: {"labels": written(_label_scores(run, model, name, split), threshold)},
+    )["labels"]
+
+
+def label_generator(run: Run, live: bool = False) -> tuple[Query2Label, float, Weights]:
+    """Query2Label, trained on the corpus whose labels are given, the threshold that its validation split chose, and its
+    weights.
+
+    Parameters
+    ----------
+    live : bool, as in `backbone_weights`.
+    """
+    import torch
+
+    from fico_utils.data.features import WIDTH
+    from fico_utils.models.query2label import Query2Label, Query2LabelConfig, best_threshold, micro_f1
+    from fico_utils.models.training import Inputs, fit
+
+    patches, epochs = backbone_weights(run, "patches").digest, run["epochs"]["query2label"]
+    names = corpus(run, PRETRAINING).label_names
+    torch.manual_seed(run.seed)
+    model = Query2Label(Query2LabelConfig(WIDTH, len(names), **run["sizes"].get("query2label", {})))
+    train_key = part(run, PRETRAINING, "train").key
+    recipe = Recipe("query2label", {"model": model.settings, "epochs": epochs}, run.seed, (train_key, patches))
+
+    units = run.store.units("models", "query2label", recipe)
+
+    def build() -> tuple[dict[str, np.ndarray], list[dict]]:
+        split, true = part(run, PRETRAINING, "train"), part(run, PRETRAINING, "val").labels
+        image = {**visual(run, PRETRAINING, "train", "patches"), "labels": split.labels}
+        data = Inputs(image, {}, split.caption_image, key_of(train_key, patches))
+
+        def validate(trained: Query2Label) -> float:
+            scores = _label_scores(run, trained, PRETRAINING, "val")
+            return micro_f1(scores >= best_threshold(scores, true), true)
+
+        log = fit(model, data, seed=run.seed, epochs=epochs, validate=validate, units=units, label="Query2Label")
+        return {n: t.numpy() for n, t in model.weights().items()}, log
+
+    weights = train_weights(run, "query2label", recipe, build, live)
+    units.remove()
+    weights.load_into(model)
+    chosen = Recipe("labels", {"chosen": "threshold"}, 0, (part(run, PRETRAINING, "val").key, patches, weights.digest))
+
+    def choose() -> list[dict[str, float]]:
+        true = part(run, PRETRAINING, "val").labels
+        return [{"threshold": best_threshold(_label_scores(run, model, PRETRAINING, "val"), true)}]
+
+    return model, run.store.records("features", "query2label__threshold", chosen, choose)[0]["threshold"], weights
+
+
+def _label_scores(run: Run, model: Query2Label, name: str, split: str) -> np.ndarray:
+    """Scores (n_img, n_labels) in [0, 1] of a split."""
+    from fico_utils.models.encoding import encode_side
+
+    logits = encode_side(model.encode_image, visual(run, name, split, "patches")["patches"])
+    return 1 / (1 + np.exp(-logits.astype(np.float64)))

@@ -1,0 +1,91 @@
+"""What a system reads of a split: its features by name, and the key of all that they were made with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fico_utils import registry
+from fico_utils.artifacts import header_of
+from fico_utils.data.text import Vocabulary
+from fico_utils.experiment.corpora import corpus, part, training_split
+from fico_utils.experiment.features import (
+    backbone_kind,
+    doc2vec,
+    doc2vec_weights,
+    visual,
+    visual_keys,
+    vocabulary,
+    vocabulary_recipe,
+)
+from fico_utils.experiment.label_sources import given_labels, labels
+from fico_utils.files import key_of
+from fico_utils.workspace import Run
+
+if TYPE_CHECKING:
+    from fico_utils.models.training import Inputs
+
+#: Rewritings of each training caption that ADV reads: with the same meaning, and with one thing wrong.
+REWRITINGS = {"rephrased": 2, "adversarial": 4}
+
+
+def inputs(run: Run, system: str, name: str, split: str) -> Inputs:
+    """What a system reads of a split: its image and text features and, of the training split, what only training reads.
+
+    Its training split is that of `training_split`.
+
+    Raises
+    ------
+    InputError
+        A supervised system on a corpus without labels.
+    """
+    if system in registry.CONFIGURED:
+        from fico_utils.models.pretrained_corpus import model_of
+
+        return model_of(run["pretrained"], system).inputs(corpus(run, name).subset(split))
+    from fico_utils.models import model_class
+    from fico_utils.models.training import Inputs
+
+    used = training_split(run, system, name) if split == "train" else split
+    model, own = model_class(system), part(run, name, used)
+    text = {"doc2vec": doc2vec(run, name, split)} if model.text_input == "doc2vec" else {}
+    if model.text_input == "tokens":
+        text["tokens"] = vocabulary(run, name).encode(own.captions)
+    image = {model.image_input: visual(run, name, used, backbone_kind(model.image_input))[model.image_input]}
+    if split == "train":
+        for extra in model.text_extra:
+            text[extra] = _rewritten(extra, own.captions, vocabulary(run, name), run.seed)
+        for _ in model.image_extra:
+            image["labels"] = labels(run, name, split)
+    return Inputs(image, text, own.caption_image, inputs_key(run, system, name, split))
+
+
+def inputs_key(run: Run, system: str, name: str, split: str) -> str:
+    """Key of what a system reads of a split, without reading it."""
+    used = training_split(run, system, name) if split == "train" else split
+    return key_of(part(run, name, used).key, feature_keys(run, system, name))
+
+
+def _rewritten(kind: str, captions: list[str], words: Vocabulary, seed: int) -> np.ndarray:
+    """Token ids (n_txt, n, L) of captions rewritten n times, ``rephrased`` or ``adversarial``."""
+    from fico_utils.data import rewriting
+
+    n = REWRITINGS[kind]
+    flat = [c for row in getattr(rewriting, kind)(captions, n, seed) for c in row]
+    return words.encode(flat).reshape(len(captions), n, -1)
+
+
+def feature_keys(run: Run, system: str, name: str) -> list[str]:
+    """What a system's features were made with: the backbone, the vocabulary or Doc2Vec, and given labels."""
+    from fico_utils.models import model_class
+
+    cls = model_class(system)
+    keys = visual_keys(run, name, backbone_kind(cls.image_input))
+    if cls.text_input == "tokens":
+        keys.append(vocabulary_recipe(run, name).key)
+    else:
+        keys += [doc2vec_weights(run, name=name).digest, str(run["doc2vec_epochs"])]
+    if cls.image_extra and registry.corpus(name).generated and given_labels(name).is_file():
+        keys.append(header_of(given_labels(name))["digest"])
+    return keys
