@@ -145,6 +145,25 @@ def damage_of(path: str | Path) -> str:
         return "is not a whole file of ours"
 
 
+def damaged_artefacts(*folders: str | Path) -> tuple[int, dict[Path, str]]:
+    """How many artefacts lie below some folders, and what is wrong with those that are damaged; all content is read.
+
+    Files without a header of ours, such as the tables and figures of a run, are not counted.
+    """
+    count, damaged = 0, {}
+    for folder in folders:
+        for path in sorted(p for p in Path(folder).rglob("*") if p.suffix in (".safetensors", ".json")):
+            if any(part.startswith(".") for part in path.relative_to(folder).parts):
+                continue
+            if path.suffix == ".json" and '"header"' not in path.read_text(encoding="utf-8", errors="replace")[:200]:
+                continue
+            count += 1
+            damage = damage_of(path)
+            if damage:
+                damaged[path] = damage
+    return count, damaged
+
+
 # -------------------------------------------------------------------------------------------------- store
 
 

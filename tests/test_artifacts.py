@@ -173,3 +173,21 @@ def test_reads_and_writes_are_noted_for_the_runner(store: Store, monkeypatch: py
     path = str(store.path("models", "x", RECIPE))
     assert [line.get("wrote") or line.get("read") for line in lines] == [path, path]
     assert lines[-1]["digest"] == read_metadata(path)["digest"]
+
+
+def test_check_verify_reads_everything_and_names_what_is_damaged(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    from fico_utils.__main__ import main
+
+    store = Store(tmp_path / "mini")
+    store.arrays("models", "x", RECIPE, lambda: {"w": np.ones(2)})
+    store.records("costs", "y", RECIPE, lambda: [{"seconds": 1.5}])
+    (store.root / "table.json").write_text("{}")  # no artefact
+    arguments = ["check", "--verify", "--profile", "mini", "--out", str(tmp_path)]
+    assert main(arguments) == 0
+    assert "artefacts in" in capsys.readouterr().out
+    path = store.path("costs", "y", RECIPE, ".json")
+    path.write_text(path.read_text().replace("1.5", "123.456"))
+    assert main(arguments) == 1
+    said = capsys.readouterr()
+    assert said.err.startswith(f"{path} was changed after it was written")
+    assert said.err.count("\n") == 1

@@ -21,6 +21,8 @@ from fico_utils.workspace import PROJECT, atomic_path, profile_settings
 MODULES = {"faiss-cpu": "faiss", "pillow": "PIL", "pyyaml": "yaml"}
 #: Free space that a run of the mini profile may take, bytes.
 DISK = 2 * 2**30
+#: The weights, vocabularies and labels that ship.
+SHIPPED = Path(__file__).parents[1] / "weights"
 
 HELP = "test the installation"
 
@@ -28,14 +30,32 @@ HELP = "test the installation"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `check`."""
     cli.add_common_options(parser)
+    parser.add_argument(
+        "--verify", action="store_true", help="read all results and all that ships, and name what is damaged"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
-    """Exit code, 0."""
+    """Exit code: 0, or 1 where something that was read is damaged."""
+    if options.verify:
+        return verify_content(options)
     lines = check_installation(options.profile, options.out)
     if not options.quiet:
         print("\n".join(f"ok  {line}" for line in lines))
     return 0
+
+
+def verify_content(options: argparse.Namespace) -> int:
+    """Exit code: 0 where every artefact of the results and every shipped file fits its digest, else 1."""
+    from fico_utils.artifacts import damaged_artefacts
+
+    root = runner.results_root(options.profile, options.out)
+    count, damaged = damaged_artefacts(*filter(Path.is_dir, (root, SHIPPED)))
+    for path, damage in damaged.items():
+        print(f"{path} {damage}; delete it, or restore it with git, and run again", file=sys.stderr)
+    if not options.quiet:
+        print(f"{count - len(damaged)} of {count} artefacts in {root} and {SHIPPED} fit the digest of their content")
+    return 1 if damaged else 0
 
 
 def requirements() -> list[str]:
