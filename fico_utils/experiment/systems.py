@@ -143,7 +143,7 @@ class Served:
         return self.weights.log
 
     def split(self, split: str = "test") -> Corpus:
-        """A split of the corpus: training and validation as the weights saw them, test as the asking run has it."""
+        """A split of the corpus: training as the weights saw it, validation and test in the sizes of the asking run."""
         return part(self.run, self.corpus_name, split)
 
     def model(self) -> RetrievalModel:
@@ -192,8 +192,9 @@ def serve(run: Run, system: str, name: str) -> Served:
             provider = shipping_run(run, profile)
             file, recipe, _ = weights_recipe(provider, system, name)
             ready = find_weights(provider, file, recipe)
-            if ready is not None:
-                return Served(provider, system, name, ready)
+            if ready is not None:  # validated on the profile's split; what is searched has the asking run's sizes
+                sizes = {"n_val": run["n_val"]}
+                return Served(replace(provider, settings=provider.settings | sizes), system, name, ready)
     if trained not in run["epochs"]:
         defaults = profile_settings("standard")
         added = {k: run[k] | {trained: defaults[k][trained]} for k in ("epochs", "sizes")}
