@@ -65,7 +65,7 @@ def checkpoint(folder: Path, sizes: dict) -> Path:
 
 def corpus(n_img: int):
     """Pictures of a photograph's size and five captions each, of 8 to 20 words, as in Flickr30K."""
-    from fico_utils.data.corpus import from_lists
+    from fico_utils.extras.corpora.lists import from_lists
 
     rng = np.random.default_rng(0)
     pictures = rng.integers(0, 256, (n_img, *SIZE, 3), dtype=np.uint8)
@@ -86,7 +86,8 @@ def measure(sizes: dict, repeats: int, memory_mib: int, dtype: str, folder: Path
     import torch.nn.functional as F
     from PIL import Image
 
-    from fico_utils.models import pretrained, pretrained_corpus
+    from fico_utils.extras.pretrained import embedding as pretrained_corpus
+    from fico_utils.extras.pretrained import encoders as pretrained
 
     model = pretrained.load(str(checkpoint(folder / "clip", sizes)), dtype=dtype)
     items = corpus(sizes["n_img"])

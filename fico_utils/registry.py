@@ -180,7 +180,7 @@ CONFIGURED: dict[str, System] = {}
 
 #: What `configured` takes of a row, with the type of each.
 _ROW = {"marker": str, "line": str, "shade": int, "name": str, "family": str, "measure": str, "weights": str}
-#: What `fico_utils.models.pretrained_corpus` takes of it: the checkpoint, and how it encodes.
+#: What `fico_utils.extras.pretrained.embedding` takes of it: the checkpoint, and how it encodes.
 SOURCE = {"path": str, "revision": str, "dtype": str, "device": str, "store": str, "memory_mib": int}
 #: How a pretrained encoder's embeddings may be compared: approach and attention, as Table 1 says them.
 _MEASURES = {"cosine": ("Dual", "None"), "late": ("Dual", "None"), "rerank": ("Dual+Fusion", "Fusion Rerank")}

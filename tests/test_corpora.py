@@ -11,11 +11,11 @@ from PIL import Image
 
 import fico_utils
 from fico_utils import experiment, registry
-from fico_utils.data.folder import export_folder
 from fico_utils.data.pictoscenes import make_corpus
 from fico_utils.errors import InputError
 from fico_utils.evaluation import evaluate
 from fico_utils.experiment import features
+from fico_utils.extras.corpora.folder import export_folder
 from fico_utils.workspace import CONFIGS, profile_settings
 
 DRAWN = "picto_diverse"

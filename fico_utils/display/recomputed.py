@@ -8,10 +8,10 @@ from pathlib import Path
 import pandas as pd
 
 from fico_utils import registry
-from fico_utils.data import released
 from fico_utils.display import figures, tables
 from fico_utils.errors import InputError
 from fico_utils.evaluation import evaluate
+from fico_utils.extras.corpora import released
 from fico_utils.results import store
 from fico_utils.workspace import Run, atomic_path
 

@@ -60,8 +60,8 @@ def _run(args: argparse.Namespace) -> None:
         raise InputError(f"--out is {out}, expected a name ending in .csv in a folder that exists")
     recall_at, map_at = _numbers(args.recall_at, "--recall-at"), _numbers(args.map_at, "--map-at")
 
-    from fico_utils.data.arrays import read_array
     from fico_utils.evaluation import evaluate
+    from fico_utils.extras.corpora.arrays import read_array
 
     arrays = {}
     for flag in FILES:

@@ -9,8 +9,8 @@ import numpy as np
 
 from fico_utils import registry
 from fico_utils.data.corpus import SPLITS, Corpus
-from fico_utils.data.library import files_of
 from fico_utils.errors import InputError
+from fico_utils.extras.corpora.library import files_of
 from fico_utils.workspace import PROJECT, Run
 
 #: Where image features of a corpus that is not drawn come from: the backbone, or arrays in SCAN's layout.
@@ -124,7 +124,7 @@ def _read(
     in_full: bool,
     _stamps: tuple,
 ) -> tuple[Corpus, dict[str, np.ndarray] | None]:
-    from fico_utils.data.library import read_corpus, read_regions
+    from fico_utils.extras.corpora.library import read_corpus, read_regions
 
     if scan:
         found = read_regions(info, data_dir, *labels)

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fico_utils.artifacts import Recipe
-from fico_utils.data.pictures import file_images
 from fico_utils.data.text import Vocabulary
 from fico_utils.errors import InputError
 from fico_utils.experiment.corpora import corpus, first_scenes, info_of, part, regions_of
 from fico_utils.experiment.weights import Weights, backbone_name, shipped_records, train_weights
+from fico_utils.extras.corpora.pictures import file_images
 from fico_utils.files import key_of
 from fico_utils.workspace import Run
 
@@ -76,7 +76,7 @@ def visual(run: Run, name: str, split: str, kind: str = "regions") -> dict[str, 
     dict of ndarray: ``regions`` (n_img, R, D) and their ``global`` (n_img, 2 D), or ``patches`` (n_img, R, D).
     """
     from fico_utils.data.features import SIDE, visual_features
-    from fico_utils.data.library import global_of
+    from fico_utils.extras.corpora.library import global_of
 
     arrays = regions_of(run, name)
     if kind == "patches" and (arrays is not None or backbone_name(run, "patches") == backbone_name(run, "regions")):

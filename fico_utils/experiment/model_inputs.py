@@ -41,7 +41,7 @@ def inputs(run: Run, system: str, name: str, split: str) -> Inputs:
         A supervised system on a corpus without labels.
     """
     if system in registry.CONFIGURED:
-        from fico_utils.models.pretrained_corpus import model_of
+        from fico_utils.extras.pretrained.embedding import model_of
 
         return model_of(run["pretrained"], system).inputs(corpus(run, name).subset(split))
     from fico_utils.models import model_class

@@ -214,7 +214,7 @@ def shipping_run(run: Run, profile: str) -> Run:
 def embed(run: Run, system: str, name: str, split: str = "test") -> dict[str, np.ndarray]:
     """What a system stores of a split: `Served.embeddings` of whatever serves."""
     if system in registry.CONFIGURED:
-        from fico_utils.models.pretrained_corpus import served
+        from fico_utils.extras.pretrained.embedding import served
 
         return served(run, system, corpus(run, name).subset(split), split)
     return serve(run, system, name).embeddings(split)

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from fico_utils.data.corpus import Corpus
 from fico_utils.errors import InputError
-from fico_utils.models.prepared import Pictures, Preparation
-from fico_utils.models.pretrained_files import files_key, image_processor, locate, network, read_config
-from fico_utils.models.streaming import Side, stream
+from fico_utils.extras.pretrained.files import files_key, image_processor, locate, network, read_config
+from fico_utils.extras.pretrained.prepared import Pictures, Preparation
+from fico_utils.extras.pretrained.streaming import Side, stream
 from fico_utils.workspace import key_of, sha256_file
 
 #: Channels of VGG-19's convolutions, in multiples of the first; 0 halves the picture (Simonyan and Zisserman 2015, E).

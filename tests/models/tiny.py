@@ -14,7 +14,8 @@ from tokenizers.normalizers import Lowercase
 from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.processors import TemplateProcessing
 
-from fico_utils.data.corpus import Corpus, from_lists
+from fico_utils.data.corpus import Corpus
+from fico_utils.extras.corpora.lists import from_lists
 
 WORDS = (
     *("a", "the", "cat", "dog", "sun", "tree", "house", "car", "red", "green", "blue", "small", "large"),

@@ -21,9 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Exit code, 0."""
     from fico_utils.batch import runner
-    from fico_utils.data.fetching import RELEASE
     from fico_utils.display.recomputed import recompute, write_recomputed
     from fico_utils.display.report import write_report
+    from fico_utils.extras.corpora.fetching import RELEASE
     from fico_utils.workspace import PROJECT, Run
 
     if options.profile != PROFILE:

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from fico_utils.data.arrays import read_array
 from fico_utils.data.corpus import Corpus
-from fico_utils.data.reading import caption, read_lines
 from fico_utils.errors import InputError
+from fico_utils.extras.corpora.arrays import read_array
+from fico_utils.extras.corpora.reading import caption, read_lines
 
 #: Names of a split's files, and what the split is called here.
 SPLIT_NAMES = {"train": "train", "dev": "val", "val": "val", "test": "test"}

@@ -16,10 +16,10 @@ from PIL import Image
 from fico_utils import registry
 from fico_utils.batch.keys import closure, code_of
 from fico_utils.batch.parameters import read_notebook
-from fico_utils.data import fetching, published
-from fico_utils.data.fetching import Part, fetch
-from fico_utils.data.folder import write_folder
 from fico_utils.errors import InputError
+from fico_utils.extras.corpora import fetching, published
+from fico_utils.extras.corpora.fetching import Part, fetch
+from fico_utils.extras.corpora.folder import write_folder
 from fico_utils.workspace import PROJECT
 
 N = 150

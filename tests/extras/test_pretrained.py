@@ -14,8 +14,9 @@ from PIL import Image
 
 from fico_utils.data.corpus import Corpus
 from fico_utils.errors import InputError
-from fico_utils.models import encoding, pretrained
-from fico_utils.models.pretrained_files import files_key
+from fico_utils.extras.pretrained import encoders as pretrained
+from fico_utils.extras.pretrained.files import files_key
+from fico_utils.models import encoding
 from tests.models import tiny
 
 

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fico_utils import registry
-from fico_utils.data import library
 from fico_utils.data.corpus import Corpus
-from fico_utils.data.openclipart import fetch_openclipart
-from fico_utils.data.pictures import PROBLEMS, check_images, file_images
-from fico_utils.data.reading import inside
-from fico_utils.data.released import RELEASED, available
 from fico_utils.errors import InputError
+from fico_utils.extras.corpora import library
+from fico_utils.extras.corpora.openclipart import fetch_openclipart
+from fico_utils.extras.corpora.pictures import PROBLEMS, check_images, file_images
+from fico_utils.extras.corpora.reading import inside
+from fico_utils.extras.corpora.released import RELEASED, available
 from fico_utils.progress import show_progress
 from fico_utils.workspace import atomic_path, read_json, sha256_file, write_json
 

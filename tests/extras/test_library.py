@@ -9,11 +9,11 @@ import pytest
 from PIL import Image
 
 from fico_utils import registry
-from fico_utils.data import published
-from fico_utils.data.folder import export_folder, read_folder, write_folder
-from fico_utils.data.library import files_of, global_of, read_corpus, read_regions
 from fico_utils.data.pictoscenes import make_corpus
 from fico_utils.errors import InputError
+from fico_utils.extras.corpora import published
+from fico_utils.extras.corpora.folder import export_folder, read_folder, write_folder
+from fico_utils.extras.corpora.library import files_of, global_of, read_corpus, read_regions
 
 TINY = {"train": (3, 15), "val": (1, 5), "test": (2, 10)}
 
@@ -185,7 +185,7 @@ def test_a_corpus_goes_to_a_folder_and_back(tmp_path):
 
 
 def test_the_key_of_pictures_is_their_content(tmp_path, monkeypatch):
-    from fico_utils.data import pictures
+    from fico_utils.extras.corpora import pictures
 
     keys = [read_folder(own(tmp_path / name), size=size).images.key for name, size in (("a", 8), ("b", 8), ("c", 16))]
     assert keys[0] == keys[1] != keys[2]

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fico_utils import registry
-from fico_utils.data.arrays import read_array
 from fico_utils.errors import InputError
+from fico_utils.extras.corpora.arrays import read_array
 
 if TYPE_CHECKING:
     import pandas as pd

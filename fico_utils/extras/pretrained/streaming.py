@@ -26,8 +26,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fico_utils.data.arrays import read_array
 from fico_utils.errors import InputError
+from fico_utils.extras.corpora.arrays import read_array
 from fico_utils.progress import show_progress
 from fico_utils.workspace import read_metadata
 

@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from fico_utils.data.arrays import read_array
 from fico_utils.data.corpus import Corpus
-from fico_utils.data.pictures import FileImages, image_files
-from fico_utils.data.reading import captions, inside, json_items, read_lines
 from fico_utils.errors import InputError
+from fico_utils.extras.corpora.arrays import read_array
+from fico_utils.extras.corpora.pictures import FileImages, image_files
+from fico_utils.extras.corpora.reading import captions, inside, json_items, read_lines
 
 #: Name in the JSON of each corpus.
 DATASETS = {"flickr30k": "flickr30k", "mscoco": "coco"}
@@ -239,7 +239,7 @@ def _rows(path: str | Path, ids: list[str], image_ids: Iterable[str]) -> list[in
 
 
 def _label_csv(path: str | Path) -> tuple[list[str], tuple[str, ...], np.ndarray]:
-    from fico_utils.data.folder import read_table
+    from fico_utils.extras.corpora.folder import read_table
 
     table = read_table(path)
     names, values = tuple(table.columns[1:]), table.frame[list(table.columns[1:])]

@@ -12,10 +12,10 @@ from PIL import Image
 from scipy.io import savemat
 
 from fico_utils import evaluate
-from fico_utils.data.pictures import PROBLEMS, check_images, without
-from fico_utils.data.published import COCO_NAMES, COUNTS, read_karpathy, read_published
-from fico_utils.data.reading import CHUNK, json_items
 from fico_utils.errors import InputError
+from fico_utils.extras.corpora.pictures import PROBLEMS, check_images, without
+from fico_utils.extras.corpora.published import COCO_NAMES, COUNTS, read_karpathy, read_published
+from fico_utils.extras.corpora.reading import CHUNK, json_items
 
 #: Captions of each small image: ragged, as MS-COCO's are.
 RAGGED = (5, 6, 5, 7, 5, 5, 5, 6)
@@ -275,7 +275,7 @@ def test_a_broken_json_is_one_sentence(files, spoil, said):
 
 @pytest.mark.parametrize("chunk", [1, 7, 100])
 def test_json_in_pieces_is_the_whole_json(tmp_path, monkeypatch, chunk):
-    monkeypatch.setattr("fico_utils.data.reading.CHUNK", chunk)
+    monkeypatch.setattr("fico_utils.extras.corpora.reading.CHUNK", chunk)
     content = {"a": [{"b": 12.5, "ü": 'x"]},'}, [], 3, "t"], "n": -17, "e": [], "o": {"k": [1, {"l": None}]}, "s": "é"}
     path = tmp_path / "a.json"
     path.write_text(json.dumps(content, indent=1), encoding="utf-8")

@@ -25,10 +25,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fico_utils.data.corpus import SPLITS, Corpus
-from fico_utils.data.pictures import FileImages, image_files
-from fico_utils.data.reading import caption, inside, read_utf8
-from fico_utils.data.splits import stratified_split
 from fico_utils.errors import InputError
+from fico_utils.extras.corpora.lists import stratified_split
+from fico_utils.extras.corpora.pictures import FileImages, image_files
+from fico_utils.extras.corpora.reading import caption, inside, read_utf8
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,8 +10,8 @@ import pytest
 from scipy.io import savemat
 
 from fico_utils import evaluate
-from fico_utils.data.released import RELEASED, RULES, arguments, available, equal_digits
 from fico_utils.errors import InputError
+from fico_utils.extras.corpora.released import RELEASED, RULES, arguments, available, equal_digits
 from fico_utils.registry import SYSTEMS
 from fico_utils.results.paper_reference import paper_reference
 

@@ -8,11 +8,13 @@ import torch
 from PIL import Image
 
 from fico_utils import registry
-from fico_utils.data.corpus import from_lists
-from fico_utils.data.pictures import FileImages
 from fico_utils.errors import InputError
 from fico_utils.evaluation import evaluate
-from fico_utils.models import encoding, pretrained, pretrained_corpus
+from fico_utils.extras.corpora.lists import from_lists
+from fico_utils.extras.corpora.pictures import FileImages
+from fico_utils.extras.pretrained import embedding as pretrained_corpus
+from fico_utils.extras.pretrained import encoders as pretrained
+from fico_utils.models import encoding
 from fico_utils.workspace import Run
 from tests.models import tiny
 

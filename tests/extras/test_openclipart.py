@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fico_utils.data import openclipart
-from fico_utils.data.folder import read_folder
-from fico_utils.data.openclipart import build, fetch_openclipart, read_metadata
 from fico_utils.errors import InputError
+from fico_utils.extras.corpora import openclipart
+from fico_utils.extras.corpora.folder import read_folder
+from fico_utils.extras.corpora.openclipart import build, fetch_openclipart, read_metadata
 
 SVG = """<?xml version="1.0" encoding="UTF-8" standalone="no"?>
 {doctype}<svg xmlns="http://www.w3.org/2000/svg" xmlns:dc="http://purl.org/dc/elements/1.1/"

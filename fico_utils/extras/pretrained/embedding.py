@@ -14,10 +14,10 @@ from fico_utils import registry
 from fico_utils.artifacts import Recipe
 from fico_utils.data.corpus import Corpus
 from fico_utils.errors import InputError
+from fico_utils.extras.pretrained.base import Pretrained
+from fico_utils.extras.pretrained.encoders import load
+from fico_utils.extras.pretrained.streaming import Side, stream
 from fico_utils.models import encoding
-from fico_utils.models.pretrained import load
-from fico_utils.models.pretrained_model import Pretrained
-from fico_utils.models.streaming import Side, stream
 from fico_utils.models.training import Inputs
 from fico_utils.workspace import Run, key_of
 

@@ -19,8 +19,8 @@ from torch import Tensor
 
 from fico_utils.data.corpus import Corpus
 from fico_utils.data.text import END, START, Vocabulary
+from fico_utils.extras.pretrained.encoders import load
 from fico_utils.models import blocks
-from fico_utils.models.pretrained import load
 from fico_utils.models.training import draw_pairs
 from fico_utils.progress import show_progress
 from fico_utils.workspace import write_json

@@ -8,8 +8,8 @@ from PIL import Image
 
 from fico_utils import evaluate
 from fico_utils.data.corpus import Corpus
-from fico_utils.data.folder import read_folder, write_folder
 from fico_utils.errors import InputError
+from fico_utils.extras.corpora.folder import read_folder, write_folder
 
 CAPTIONS = 'image,caption\nb.png,A cat\na.jpg,"A dog, running\nfast"\nb.png,Two  cats\nsub/c.png,Ein Käfer\n'
 NAMES = ("a.jpg", "b.png", "sub/c.png")

@@ -20,10 +20,10 @@ from pathlib import Path
 import numpy as np
 
 from fico_utils.data.corpus import Corpus
-from fico_utils.data.folder import read_folder, read_table
-from fico_utils.data.published import DATASETS, read_instances, read_labels, read_published
-from fico_utils.data.scan_arrays import ScanArrays, read_scan_arrays
 from fico_utils.errors import InputError
+from fico_utils.extras.corpora.folder import read_folder, read_table
+from fico_utils.extras.corpora.published import DATASETS, read_instances, read_labels, read_published
+from fico_utils.extras.corpora.scan_arrays import ScanArrays, read_scan_arrays
 from fico_utils.registry import CorpusInfo
 
 #: Problems of a picture that leave no picture; a greyscale one is read.

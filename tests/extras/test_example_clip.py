@@ -8,9 +8,9 @@ import transformers
 
 from fico_utils.data.pictoscenes import make_corpus
 from fico_utils.evaluation import evaluate
+from fico_utils.extras.pretrained.encoders import load
+from fico_utils.extras.pretrained.example_clip import save_example
 from fico_utils.models import encoding
-from fico_utils.models.example_clip import save_example
-from fico_utils.models.pretrained import load
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from fico_utils.data.corpus import Corpus
-from fico_utils.data.pictures import file_images
 from fico_utils.errors import InputError
+from fico_utils.extras.corpora.pictures import file_images
 
 
 class Preparation:

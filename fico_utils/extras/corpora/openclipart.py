@@ -34,10 +34,10 @@ from xml.parsers import expat
 
 import numpy as np
 
-from fico_utils.data.folder import write_folder
-from fico_utils.data.pictures import PIXEL_LIMIT
-from fico_utils.data.splits import stratified_split
 from fico_utils.errors import InputError
+from fico_utils.extras.corpora.folder import write_folder
+from fico_utils.extras.corpora.lists import stratified_split
+from fico_utils.extras.corpora.pictures import PIXEL_LIMIT
 from fico_utils.workspace import sha256_file, write_json
 
 PACKAGES = ("openclipart-png", "openclipart-svg")

@@ -1,10 +1,11 @@
-"""Dividing a corpus that brings no splits."""
+"""A corpus from lists in memory, and how one that brings no splits is divided."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from ..errors import InputError
+from fico_utils.data.corpus import Corpus
+from fico_utils.errors import InputError
 
 
 def stratified_split(labels: np.ndarray, fractions: dict[str, float], seed: int = 0) -> np.ndarray:
@@ -57,3 +58,52 @@ def stratified_split(labels: np.ndarray, fractions: dict[str, float], seed: int 
             remaining -= has[row]
         if label is None:
             return np.array(list(fractions))[split]
+
+
+def from_lists(
+    name: str,
+    image_ids,
+    captions_by_image,
+    images=None,
+    *,
+    labels=None,
+    label_names=(),
+    split=None,
+    fractions: dict[str, float] | None = None,
+    seed: int = 0,
+) -> Corpus:
+    """A Corpus from one list of captions an image, split by `stratified_split` where no split is given.
+
+    Parameters
+    ----------
+    image_ids : sequence of str, n_img
+    captions_by_image : sequence of sequences of str, n_img
+    images, labels, label_names, split : as in Corpus
+    fractions : shares of train, val and test, by default 0.8, 0.1, 0.1
+    seed : int, for the split
+
+    Examples
+    --------
+    >>> own = from_lists("own", ["a", "b"], [["a cat"], ["a dog", "one dog"]], split=["train", "test"])
+    >>> own.caption_image
+    array([0, 1, 1])
+    """
+    if len(captions_by_image) != len(image_ids):
+        raise InputError(
+            f"Corpus {name!r}: {len(captions_by_image)} lists of captions for {len(image_ids)} images; "
+            "give one list for each image."
+        )
+    if split is None:
+        for_split = np.zeros((len(image_ids), 1)) if labels is None else labels
+        split = stratified_split(for_split, fractions or {"train": 0.8, "val": 0.1, "test": 0.1}, seed)
+    counts = [len(captions) for captions in captions_by_image]
+    return Corpus(
+        name,
+        image_ids,
+        [text for captions in captions_by_image for text in captions],
+        np.repeat(np.arange(len(counts)), counts),
+        split,
+        labels,
+        label_names,
+        images,
+    )

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fico_utils.data.reading import missing_files
 from fico_utils.errors import InputError
+from fico_utils.extras.corpora.reading import missing_files
 from fico_utils.progress import show_progress
 
 if TYPE_CHECKING:

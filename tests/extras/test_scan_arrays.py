@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from fico_utils import evaluate
-from fico_utils.data.scan_arrays import read_scan_arrays
 from fico_utils.errors import InputError
+from fico_utils.extras.corpora.scan_arrays import read_scan_arrays
 
 #: Images of each split.
 SIZES = {"train": 6, "dev": 3, "test": 8}

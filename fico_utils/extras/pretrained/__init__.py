@@ -1,0 +1,1 @@
+"""Pretrained encoders of images and captions, as systems beside those that this package trains."""
