@@ -28,7 +28,7 @@ from pathlib import Path
 import numpy as np
 
 HERE = Path(__file__).resolve().parent
-EVERYTHING = {"map_at": (10, 100, "N"), "curve": True}
+METRICS = "recall@1,5,10,50,100,200 median_rank mean_rank map@10,100,N"
 SMALL = 40
 
 
@@ -82,14 +82,15 @@ def floor_popcount(x: dict) -> None:
             np.bitwise_count(np.bitwise_xor(b, row, out=differing), out=count)
 
 
-def ours(kind: str, category: bool, **flags):
+def ours(kind: str, category: bool, sample: int | None = None):
     def work(x: dict) -> dict:
-        from fico_utils.evaluation import observe, summarise
+        from fico_utils.evaluation import Plan, observe, score_source, summarise
 
         suffix, measure = ("_code", "hamming") if kind == "codes" else ("", "cosine")
-        more = {"labels": x["labels"], **EVERYTHING} if category else {}
-        seen = observe(x["images" + suffix], x["texts" + suffix], measure=measure, **more, **flags)
-        return {f"{r['direction']} {r['metric']} {r['k']}": r["value"] for r in summarise(seen)}
+        source = score_source(x["images" + suffix], x["texts" + suffix], measure=measure)
+        plan = Plan(METRICS, curve=category, sample=sample)
+        seen = observe(source, labels=x["labels"] if category else None, plan=plan)
+        return {f"{r['direction']} {r['metric']} {r['k']}": r["value"] for r in summarise(seen, METRICS)}
 
     return work
 

@@ -93,7 +93,7 @@ def overrides(texts: Iterable[str], known: dict[str, Any]) -> dict[str, Any]:
         if name in RESERVED:
             raise InputError(f"--set {name} is not possible; use {RESERVED[name]}")
         if name not in known:
-            raise InputError(f"unknown parameter {name!r}; {suggestion(name, known)}")
+            raise InputError(f"unknown parameter {name!r}; {suggestion(name, known)} (--set was given {text!r})")
         values[name] = _value(name, value.strip(), known[name])
     return values
 

@@ -17,6 +17,7 @@ import pandas as pd
 from fico_utils import registry
 from fico_utils.display import markup
 from fico_utils.errors import InputError
+from fico_utils.evaluation import Metric
 from fico_utils.results import load, schema
 from fico_utils.results.claims.numbers import Side, sides
 from fico_utils.workspace import key_of, read_json, write_text
@@ -169,7 +170,7 @@ def _metrics(a: Compared, b: Compared):
             for metric, k in QUALITIES:
                 pair = [run.side.quality(system, slot, direction, metric, k) for run in (a, b)]
                 if None not in pair:
-                    what = f"{'R' if metric == 'recall' else 'mAP'}@{k}"
+                    what = Metric(metric, k).label
                     place = f"{registry.corpus(corpus).name} {direction}"
                     yield "metrics", place, system, what, *pair, same_corpus(a, b, corpus)
 

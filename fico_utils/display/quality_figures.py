@@ -18,6 +18,7 @@ from fico_utils.display.figures import CHANCE, DIRECTION_NAMES, _look, _paper_lo
 from fico_utils.display.picture import COLUMN, INK, MM, QUIET, Picture, in_words, style
 from fico_utils.display.rows import one_run, papers_rows
 from fico_utils.display.tables import of_test_split
+from fico_utils.evaluation import Metric
 from fico_utils.results.schema import DIRECTIONS
 
 __all__ = ["chance_corrected", "ranking", "seed_spread", "tie_gap"]
@@ -31,10 +32,6 @@ TIED = (("recall", "1"), ("recall", "10"), ("map", "10"), ("map", "N"))
 BOUNDS = ("optimistic", "pessimistic")
 #: (metric, k) of the panels of `seed_spread`.
 MOVED = (("recall", "1"), ("map", "10"))
-
-
-def _named(metric: str, k: str) -> str:
-    return f"{'R' if metric.startswith('recall') else 'mAP'}@{k}"
 
 
 def _rows(ax: Axes, systems: Sequence[str]) -> None:
@@ -176,7 +173,7 @@ def tie_gap(metrics: pd.DataFrame, corpora: Sequence[str] | None = None) -> Pict
                 panel = mine[(mine["corpus"] == corpus_id) & (mine["k"] == k) & mine["system"].isin(shown)]
                 panel = panel[panel["metric"].isin((metric, *(f"{metric}_{bound}" for bound in BOUNDS)))]
                 title = f"{registry.corpus(corpus_id).name}\n" if corpus_id and ax in axes[0] else ""
-                ax.set_title((title.replace(" ", "\n") if narrow else title) + f"{_named(metric, k)}, %")
+                ax.set_title((title.replace(" ", "\n") if narrow else title) + f"{Metric(metric, k).label}, %")
                 _bars(ax, panel, metric, shown, ticks=3 if narrow else 4)
                 drawn.append(panel)
         figure.supxlabel(
@@ -332,7 +329,7 @@ def seed_spread(spread: pd.DataFrame, metrics: pd.DataFrame) -> Picture:
         for axes_row, corpus_id in zip(axes, names or [None], strict=True):
             for ax, (metric, k) in zip(axes_row, MOVED, strict=True):
                 title = f"{registry.corpus(corpus_id).name}\n" if corpus_id else ""
-                ax.set_title(f"{title}{_named(metric, k)}, points")
+                ax.set_title(f"{title}{Metric(metric, k).label}, points")
                 _moved(ax, data[(data["corpus"] == corpus_id) & (data["metric"] == metric)], shown)
         seeds = ", ".join(sorted({*" ".join(data["seeds"]).split()}, key=int))
         figure.supxlabel(
@@ -367,6 +364,7 @@ def _alt_moved(data: pd.DataFrame) -> str:
     inside = ((data["high"] - data["mean"]).clip(lower=data["mean"] - data["low"]) <= data["half_interval"]).mean()
     return (
         f"{head}. The seed moves {registry.system(wide['system']).name} most, "
-        f"{100 * (wide['high'] - wide['low']):.1f} points at {wide['direction']} {_named(wide['metric'], wide['k'])}; "
+        f"{100 * (wide['high'] - wide['low']):.1f} points at {wide['direction']} "
+        f"{Metric(wide['metric'], wide['k']).label}; "
         f"{inside:.0%} of the ranges lie within the interval."
     )

@@ -21,6 +21,7 @@ from fico_utils.display.cost_tables import table5, table6, table7
 from fico_utils.display.grid import INTERVAL, REFERENCE, Cell, Column, Table
 from fico_utils.display.rows import SHIPPED, as_shipped, one_run, papers_rows, row_groups, run_name, table_rows
 from fico_utils.errors import InputError
+from fico_utils.evaluation import Metric
 from fico_utils.results.paper_reference import SYSTEM_IDS, read_paper
 
 __all__ = ["Table", "table1", "table2", "table3", "table4", "table5", "table6", "table7"]
@@ -171,9 +172,8 @@ def _quality(
         "table3": "table3_extended_recall",
         "table4": "table4_category_map",
     }
-    letter = "R" if metric == "recall" else "mAP"
     columns = {
-        Column((head, DIRECTION_NAMES[d], f"{letter}@{k}"), "percent", "max", bool(place.paper)): (place, d, k)
+        Column((head, DIRECTION_NAMES[d], Metric(metric, k).label), "percent", "max", bool(place.paper)): (place, d, k)
         for head, place in zip(_heads(found), found, strict=True)
         for d in DIRECTION_NAMES
         for k in ks

@@ -1,7 +1,7 @@
 """The scoring engine: exact, aware of ties, bounded in memory.
 
-`evaluate` scores embeddings, hash codes or a similarity matrix; `observe` keeps what each query saw, `summarise`
-turns that into numbers for any k, and `compare` tests two systems against each other.
+`evaluate` scores embeddings, hash codes or a similarity matrix. Below it, `score_source` gives the scores, `observe`
+keeps what each query saw, and `summarise` turns that into numbers.
 """
 
 from __future__ import annotations
@@ -9,15 +9,39 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from fico_utils.evaluation.intervals import compare
-from fico_utils.evaluation.metrics import COLUMNS, RECALL_AT, check_k, summarise
+from fico_utils.errors import InputError
+from fico_utils.evaluation.measures import MEASURES, find_measure
+from fico_utils.evaluation.metrics import (
+    DEFAULT_METRICS,
+    Metric,
+    metrics_at,
+    parse_metrics,
+    write_metrics,
+)
 from fico_utils.evaluation.observations import K, Observations
-from fico_utils.evaluation.observe import observe
+from fico_utils.evaluation.observe import Budget, Plan, observe
+from fico_utils.evaluation.similarity import score_source
+from fico_utils.evaluation.summary import COLUMNS, summarise
+from fico_utils.evaluation.tasks import INSTANCE
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Observations", "compare", "evaluate", "observe", "summarise"]
+__all__ = [
+    "DEFAULT_METRICS",
+    "MEASURES",
+    "Budget",
+    "Metric",
+    "Observations",
+    "Plan",
+    "evaluate",
+    "find_measure",
+    "observe",
+    "parse_metrics",
+    "score_source",
+    "summarise",
+    "write_metrics",
+]
 
 
 def evaluate(
@@ -30,8 +54,9 @@ def evaluate(
     labels: Any = None,
     measure: str = "cosine",
     bits: int | None = None,
-    recall_at: Iterable[int] = RECALL_AT,
-    map_at: Iterable[K] = (10, 100, "N"),
+    metrics: str | Iterable[Metric] | None = None,
+    recall_at: Iterable[int] | None = None,
+    map_at: Iterable[K] | None = None,
     ties: str = "expected",
     curve: bool = False,
     intervals: bool = False,
@@ -60,8 +85,12 @@ def evaluate(
         "cosine", "inner_product", "euclidean" or "hamming".
     bits : int
         Codes are packed, 8 bits a byte.
+    metrics : str
+        Such as ``"recall@1,5,10 map@10,N precision@20 median_rank"``: names, each with its k, separated by spaces; N
+        is the whole gallery, and a k beyond the gallery means all of it. Recall and ranks are of the instance level,
+        map is of the category level, precision of both.
     recall_at, map_at : iterable of int; ``map_at`` may hold "N", all
-        A k beyond the gallery means all of it.
+        Without ``metrics``: recall at 1, 5, 10, 50, 100 and 200, the ranks, and map at 10, 100 and N, or at these k.
     ties : str
         Order of items with equal score: "expected" is the exact expectation over all orders, "optimistic" and
         "pessimistic" the best and worst, "index" the order of the arrays.
@@ -92,20 +121,25 @@ def evaluate(
     """
     import pandas as pd
 
-    recall_at = check_k(recall_at, "recall_at")
-    seen = observe(
+    if metrics is not None and (recall_at is not None or map_at is not None):
+        given = "map_at" if recall_at is None else "recall_at"
+        raise InputError(f"metrics is given together with {given}: say all in metrics, such as 'recall@1,5 map@10,N'")
+    if metrics is None:
+        metrics = metrics_at(
+            (1, 5, 10, 50, 100, 200) if recall_at is None else recall_at, (10, 100, "N") if map_at is None else map_at
+        )
+    plan = Plan(metrics, ties=ties, curve=curve)
+    if labels is None and not any(INSTANCE in metric.entry.levels for metric in plan.metrics):
+        raise InputError(f"{write_metrics(plan.metrics)} is computed from labels, and none are given: give labels")
+    budget = Budget(block_mib)
+    source = score_source(
         images,
         texts,
         similarity=similarity,
         similarity_t2i=similarity_t2i,
-        caption_image=caption_image,
-        labels=labels,
         measure=measure,
         bits=bits,
-        map_at=map_at,
-        ties=ties,
-        curve=curve,
         allow_zero=allow_zero,
-        block_mib=block_mib,
     )
-    return pd.DataFrame(summarise(seen, recall_at, intervals=intervals), columns=list(COLUMNS))
+    seen = observe(source, caption_image, labels, plan, budget)
+    return pd.DataFrame(summarise(seen, plan.metrics, intervals=intervals), columns=list(COLUMNS))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from fico_utils.errors import InputError
-from fico_utils.evaluation.inputs import Whole, chunks, table
+from fico_utils.evaluation.inputs import Whole, read_chunks, read_table
 
 
 def pack_codes(codes: Any, bits: int | None = None, name: str = "codes") -> tuple[np.ndarray, int]:
@@ -24,12 +25,12 @@ def pack_codes(codes: Any, bits: int | None = None, name: str = "codes") -> tupl
     >>> pack_codes(np.array([[-1, 1, 1], [1, -1, -1]]))[0][:, 0] == pack_codes(np.uint8([[96], [128]]), 3)[0][:, 0]
     array([ True,  True])
     """
-    codes = table(codes, name)
+    codes = read_table(codes, name)
     n, width = codes.shape
     if bits is None:
         bits, packed = width, np.zeros((n, -(-width // 64) * 8), np.uint8)
         seen = set()
-        for start, chunk in chunks(codes):
+        for start, chunk in read_chunks(codes):
             low, zero = chunk == -1, chunk == 0
             odd = np.argwhere(~(low | zero | (chunk == 1)))
             seen |= {value for value, there in ((-1, low.any()), (0, zero.any())) if there}
@@ -78,3 +79,23 @@ class CodeScores(Whole):
         chosen = chosen[numbers]
         code_scores(chosen, gallery, self.bits, out[: chosen.shape[0]])
         return out[: chosen.shape[0]]
+
+
+@dataclass(frozen=True)
+class Hamming:
+    """How hash codes are compared."""
+
+    name: str = "hamming"
+    has_codes = True
+
+    def score(
+        self, images: Any, texts: Any, *, bits: int | None = None, allow_zero: bool = False, device: str | None = None
+    ) -> CodeScores:
+        """The source of scores of two sets of codes; InputError where they are none."""
+        if bits is not None and (isinstance(bits, bool) or not isinstance(bits, (int, np.integer)) or bits < 1):
+            raise InputError(f"bits is {bits!r}, expected a whole number from 1")
+        return CodeScores(images, texts, None if bits is None else int(bits))
+
+    def stored(self, images: np.ndarray, texts: np.ndarray) -> dict[str, Any]:
+        """Arguments of `evaluate` for codes as a system stores them, packed."""
+        return {"images": images, "texts": texts, "measure": self.name, "bits": 8 * images.shape[1]}

@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 from fico_utils.errors import InputError
+from fico_utils.evaluation import MEASURES, evaluate
+from fico_utils.evaluation.ties import TIES
 
 #: Flag -> what the file holds.
 FILES = {
@@ -18,8 +20,6 @@ FILES = {
     "captions of an image are consecutive",
     "--labels": "multi-hot (n_img, n_labels), or class numbers (n_img,); without it no category metrics",
 }
-MEASURES = ("cosine", "inner_product", "euclidean", "hamming")
-TIES = ("expected", "optimistic", "pessimistic", "index")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,8 +32,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(flag, metavar="FILE", help=text)
     parser.add_argument("--measure", choices=MEASURES, default="cosine")
     parser.add_argument("--bits", type=int, metavar="N", help="codes are packed, 8 bits a byte (uint8)")
-    parser.add_argument("--recall-at", default="1,5,10,50,100,200", metavar="K,K,...")
-    parser.add_argument("--map-at", default="10,100,N", metavar="K,K,...", help="N is all")
+    parser.add_argument(
+        "--metrics", nargs="+", metavar="NAME@K,K,...",
+        help="such as recall@1,5,10 map@10,N precision@20 median_rank; N is the whole gallery",
+    )  # fmt: skip
+    parser.add_argument("--recall-at", metavar="K,K,...", help="instead of --metrics: 1,5,10,50,100,200")
+    parser.add_argument("--map-at", metavar="K,K,...", help="instead of --metrics: 10,100,N")
     parser.add_argument("--ties", choices=TIES, default="expected", help="order of items with equal score")
     parser.add_argument("--curve", action="store_true", help="the 11-point precision-recall curve")
     parser.add_argument(
@@ -60,7 +64,6 @@ def _run(args: argparse.Namespace) -> None:
         raise InputError(f"--out is {out}, expected a name ending in .csv in a folder that exists")
     recall_at, map_at = _numbers(args.recall_at, "--recall-at"), _numbers(args.map_at, "--map-at")
 
-    from fico_utils.evaluation import evaluate
     from fico_utils.extras.corpora.arrays import read_array
 
     arrays = {}
@@ -77,6 +80,7 @@ def _run(args: argparse.Namespace) -> None:
         **arrays,
         measure=args.measure,
         bits=args.bits,
+        metrics=None if args.metrics is None else " ".join(args.metrics),
         recall_at=recall_at,
         map_at=map_at,
         ties=args.ties,
@@ -94,8 +98,10 @@ def _run(args: argparse.Namespace) -> None:
         scores.to_csv(temporary, index=False)
 
 
-def _numbers(text: str, flag: str) -> tuple[int | str, ...]:
+def _numbers(text: str | None, flag: str) -> tuple[int | str, ...] | None:
     """The numbers of a list such as ``1,5,N``; what is no number stays text, to be refused with the rest."""
+    if text is None:
+        return None
     parts = [part.strip() for part in text.split(",")]
     if not all(parts):
         raise InputError(f"{flag} is {text!r}, expected numbers with commas between them, such as 1,5,10")

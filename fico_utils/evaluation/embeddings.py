@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from fico_utils.errors import InputError
-from fico_utils.evaluation.inputs import chunks, table
+from fico_utils.evaluation.inputs import read_chunks, read_table
 
 #: Scores of one matrix product; its rows at least and at most, and what divides them.
 TILE, LEAST, ROWS, STEP = 2_400_000, 48, 480, 12
@@ -17,7 +18,7 @@ TILE, LEAST, ROWS, STEP = 2_400_000, 48, 480, 12
 def _peak(array: np.ndarray, name: str, refuse_zero: bool) -> float:
     """Largest absolute value; refuses NaN and infinity, and zero vectors if asked to, naming the row."""
     peak = 0.0
-    for start, chunk in chunks(array):
+    for start, chunk in read_chunks(array):
         # NaN and infinity both survive the maximum, in float64 so that no integer type wraps
         high = max(float(chunk.max()), -float(chunk.min()))
         if not np.isfinite(high):
@@ -59,22 +60,101 @@ def _distinct(
 
     factors = np.random.default_rng(0).integers(0, 2**63, array.shape[1], dtype=np.uint64) * 2 + 1
     words = f"u{dtype.itemsize}"
-    key = np.concatenate([np.einsum("ij,j->i", changed(part).view(words), factors) for _, part in chunks(array)])
+    key = np.concatenate([np.einsum("ij,j->i", changed(part).view(words), factors) for _, part in read_chunks(array)])
     order = np.argsort(key, kind="stable")
     key = key[order]
     new = np.ones(key.size, dtype=bool)
     # equal keys mean equal rows, but for an accident that is looked for
     alike = np.flatnonzero(key[1:] == key[:-1]) + 1
-    for _, at in chunks(alike[:, None], array.shape[1]):
+    for _, at in read_chunks(alike[:, None], array.shape[1]):
         at = at[:, 0]
         new[at] = (changed(array[order[at]]) != changed(array[order[at - 1]])).any(axis=1)
     ids = np.empty(key.size, np.int64)
     ids[order] = np.cumsum(new) - 1
     first = order[new]
     rows = np.empty((first.size, array.shape[1]), dtype)
-    for start, at in chunks(first[:, None], array.shape[1]):
+    for start, at in read_chunks(first[:, None], array.shape[1]):
         rows[start : start + at.shape[0]] = changed(array[at[:, 0]])
     return rows, ids
+
+
+def _narrowest(images: np.ndarray, texts: np.ndarray) -> np.dtype:
+    """Single precision where both have no more."""
+    narrow = all(np.can_cast(x.dtype, np.float32) for x in (images, texts))
+    return np.dtype(np.float32 if narrow else np.float64)
+
+
+@dataclass(frozen=True)
+class VectorMeasure:
+    """How continuous embeddings are compared.
+
+    Attributes
+    ----------
+    name : str
+    refuses_zero : bool, a zero vector has no meaning.
+    takes_squares : bool, half the squared length of each gallery vector is taken off its products.
+    """
+
+    name: str
+    refuses_zero: bool = False
+    takes_squares: bool = False
+    has_codes = False
+
+    def score(
+        self, images: Any, texts: Any, *, bits: int | None = None, allow_zero: bool = False, device: str | None = None
+    ) -> EmbeddingScores:
+        """The source of scores of two sets of vectors; InputError where they have no meaning under this measure."""
+        if bits is not None:
+            raise InputError(f"bits is for hash codes, but measure is {self.name!r}: say measure 'hamming'")
+        return EmbeddingScores(images, texts, self, allow_zero=allow_zero, device=device)
+
+    def stored(self, images: np.ndarray, texts: np.ndarray) -> dict[str, Any]:
+        """Arguments of `evaluate` for arrays as a system stores them."""
+        return {"images": images, "texts": texts, "measure": self.name}
+
+    def prepare(
+        self, images: np.ndarray, texts: np.ndarray, peaks: tuple[float, float]
+    ) -> tuple[np.dtype, Callable[[np.ndarray], np.ndarray]]:
+        """The type to compute in, and what is done to rows before they are multiplied."""
+        raise NotImplementedError
+
+
+class Cosine(VectorMeasure):
+    """Of vectors brought to unit length."""
+
+    def prepare(self, images, texts, peaks):
+        """See `VectorMeasure.prepare`."""
+        return _narrowest(images, texts), _unit
+
+
+class InnerProduct(VectorMeasure):
+    """Of the vectors as they are."""
+
+    def prepare(self, images, texts, peaks):
+        """See `VectorMeasure.prepare`; double precision where products leave the range of single."""
+        size = _bounded(peaks[0] * peaks[1] * images.shape[1], peaks)
+        in_range = size == 0 or 1e-20 < size < 1e30
+        return _narrowest(images, texts) if in_range else np.dtype(np.float64), np.asarray
+
+
+class Euclidean(VectorMeasure):
+    """Negative squared distance, from inner products of vectors around their centre, in double precision."""
+
+    def prepare(self, images, texts, peaks):
+        """See `VectorMeasure.prepare`."""
+        _bounded(4 * max(peaks) ** 2 * images.shape[1], peaks)
+        means = [x.mean(axis=0, dtype=np.float64) for x in (images, texts)]
+        # rounded to 8 bits, so that the subtraction is exact and equal distances stay equal
+        mantissa, exponent = np.frexp((means[0] + means[1]) / 2)
+        centre = np.ldexp(np.round(mantissa * 256) / 256, exponent)
+        return np.dtype(np.float64), lambda rows: rows - centre
+
+
+def _bounded(size: float, peaks: tuple[float, float]) -> float:
+    """The largest number that products may reach, if double precision holds it."""
+    if size > 1e300:
+        raise InputError(f"images and texts reach {max(peaks):.3g}, too large to multiply: scale them down")
+    return size
 
 
 class EmbeddingScores:
@@ -92,40 +172,22 @@ class EmbeddingScores:
     may_cut = False
 
     def __init__(
-        self, images: Any, texts: Any, measure: str, *, allow_zero: bool = False, device: str | None = None
+        self, images: Any, texts: Any, measure: VectorMeasure, *, allow_zero: bool = False, device: str | None = None
     ) -> None:
-        images, texts = table(images, "images"), table(texts, "texts")
+        images, texts = read_table(images, "images"), read_table(texts, "texts")
         if images.shape[1] != texts.shape[1]:
             raise InputError(
                 f"images are {images.shape[1]} wide and texts {texts.shape[1]}, expected vectors of one space"
             )
         self.n_img, self.n_txt = images.shape[0], texts.shape[0]
-        refuse_zero = measure == "cosine" and not allow_zero
+        refuse_zero = measure.refuses_zero and not allow_zero
         peaks = _peak(images, "images", refuse_zero), _peak(texts, "texts", refuse_zero)
-        narrow = all(np.can_cast(x.dtype, np.float32) for x in (images, texts))
-        self.dtype = np.dtype(np.float32 if narrow else np.float64)
-        change: Callable[[np.ndarray], np.ndarray] = _unit
-        if measure != "cosine":
-            size = (peaks[0] * peaks[1] if measure == "inner_product" else 4 * max(peaks) ** 2) * images.shape[1]
-            if size > 1e300:
-                raise InputError(f"images and texts reach {max(peaks):.3g}, too large to multiply: scale them down")
-            if measure == "euclidean" or not (size == 0 or 1e-20 < size < 1e30):
-                self.dtype = np.dtype(np.float64)
-            change = np.asarray
-        if measure == "euclidean":
-            means = [x.mean(axis=0, dtype=np.float64) for x in (images, texts)]
-            # rounded to 8 bits, so that the subtraction is exact and equal distances stay equal
-            mantissa, exponent = np.frexp((means[0] + means[1]) / 2)
-            centre = np.ldexp(np.round(mantissa * 256) / 256, exponent)
-
-            def change(rows: np.ndarray) -> np.ndarray:
-                return rows - centre
-
+        self.dtype, change = measure.prepare(images, texts, peaks)
         images, self._img_id = _distinct(images, self.dtype, change)
         texts, self._txt_id = _distinct(texts, self.dtype, change)
         self._sides = {"i2t": (images, texts), "t2i": (texts, images)}
         self._shift: dict[str, np.ndarray] = {}
-        if measure == "euclidean":
+        if measure.takes_squares:
             squares = [np.einsum("ij,ij->i", x, x) / 2 for x in (images, texts)]
             self._shift = {"i2t": squares[1], "t2i": squares[0]}
         gallery_id = {"i2t": self._txt_id, "t2i": self._img_id}

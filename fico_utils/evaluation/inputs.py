@@ -13,7 +13,7 @@ from fico_utils.errors import InputError
 CHUNK = 2**22
 
 
-def table(array: Any, name: str) -> np.ndarray:
+def read_table(array: Any, name: str) -> np.ndarray:
     """``array`` as a two-dimensional, non-empty array of numbers (a memory map stays one)."""
     array = array if isinstance(array, np.ndarray) else np.asarray(array)
     if array.dtype.kind not in "biuf":
@@ -23,7 +23,7 @@ def table(array: Any, name: str) -> np.ndarray:
     return array
 
 
-def chunks(array: np.ndarray, width: int | None = None) -> Iterator[tuple[int, np.ndarray]]:
+def read_chunks(array: np.ndarray, width: int | None = None) -> Iterator[tuple[int, np.ndarray]]:
     """Consecutive rows of an array, each piece with its first row; ``width`` if a row stands for more numbers."""
     step = max(1, CHUNK // (8 * (width or array.shape[1])))
     for start in range(0, array.shape[0], step):

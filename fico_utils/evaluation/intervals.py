@@ -1,18 +1,16 @@
-"""How sure a number is: bootstrap intervals and paired comparisons, both by image.
+"""How sure a number is: bootstrap intervals, by image.
 
-The captions of an image are not independent samples, so that what is drawn, or swapped between two systems, is
-an image with its captions. The gallery stays as it is: the intervals are about other queries, not other galleries.
+The captions of an image are not independent samples, so that what is drawn is an image with its captions. The gallery
+stays as it is: the intervals are about other queries, not other galleries.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 
-from fico_utils.errors import InputError
-from fico_utils.evaluation.observations import K, Observations
+from fico_utils.evaluation.observations import Observations
 from fico_utils.evaluation.tasks import DIRECTIONS
 from fico_utils.evaluation.ties import hit_probability
 
@@ -99,115 +97,3 @@ class Bootstrap:
     def interval(self, direction: str, values: np.ndarray | None) -> tuple[float, float]:
         """The 2.5 and 97.5 percentiles."""
         return middle_95(self.statistics(direction, values))
-
-
-def compare(
-    a: Observations,
-    b: Observations,
-    recall_at: Iterable[int] = (1, 5, 10),
-    map_at: Iterable[K] | None = None,
-    *,
-    repeats: int = 10000,
-    seed: int = 0,
-) -> list[dict[str, Any]]:
-    """Whether system ``a`` differs from system ``b`` on the same queries: one dict per number.
-
-    Keys: task, direction, metric, k, value_a, value_b, difference (a - b), ci_low, ci_high (95 % bootstrap of the
-    difference, both systems on the same draws of images), p (two-sided permutation test: under the null hypothesis
-    the two systems are exchangeable for each image with its captions), p_holm (p adjusted by Holm's step-down
-    method for all numbers of this comparison), n_query, status.
-
-    Parameters
-    ----------
-    a, b : Observations
-        Of the same corpus and the same queries.
-    recall_at, map_at
-        The family of numbers to compare; as in `summarise`.
-    repeats, seed : int
-        Draws of the permutation test, so that the least p is 1 / (repeats + 1); the bootstrap takes a tenth.
-
-    Raises
-    ------
-    InputError
-        If the two have not seen the same queries.
-    """
-    from fico_utils.evaluation.metrics import metrics, value_of
-
-    for direction in DIRECTIONS:
-        x, y = (s.directions[direction]["image"] for s in (a, b))
-        if (a.n_img, a.n_txt) != (b.n_img, b.n_txt) or not np.array_equal(x, y):
-            raise InputError("the two systems have seen different queries, expected the same images and captions")
-    draws = [Bootstrap(s, max(1, repeats // 10), seed) for s in (a, b)]
-    of_b = {metric.key: metric for metric in metrics(b, recall_at, map_at)}
-    rows, p_values = [], []
-    for metric in metrics(a, recall_at, map_at):
-        other = of_b.get(metric.key)
-        if other is None:
-            continue
-        row = dict(zip(("task", "direction", "metric", "k"), metric.key, strict=True))
-        row |= dict.fromkeys(("value_a", "value_b", "difference", "ci_low", "ci_high", "p", "p_holm"), float("nan"))
-        row |= {"n_query": a.n_query(metric.direction), "status": "undefined"}
-        rows.append(row)
-        if metric.status == other.status == "ok":
-            first, second = value_of(a, metric), value_of(b, other)
-            pair = zip(draws, (metric, other), strict=True)
-            x, y = (draw.statistics(metric.direction, m.values) for draw, m in pair)
-            if not (np.isfinite(x).all() and np.isfinite(y).all()):
-                continue  # in some draw a median falls among the items that were not ranked
-            low, high = middle_95(x - y)
-            p = _permutation_p(a, b, metric.direction, metric.values, other.values, repeats, seed)
-            row |= {"value_a": first, "value_b": second, "difference": first - second, "status": "ok"}
-            row |= {"ci_low": low, "ci_high": high, "p": p}
-            p_values.append((p, row))
-    for (_, row), adjusted in zip(p_values, holm([p for p, _ in p_values]), strict=True):
-        row["p_holm"] = float(adjusted)
-    return rows
-
-
-def holm(p_values: Iterable[float]) -> np.ndarray:
-    """p-values adjusted by Holm's step-down method, in the order given.
-
-    >>> holm([0.01, 0.04, 0.03])
-    array([0.03, 0.06, 0.06])
-    """
-    p = np.asarray(list(p_values), dtype=np.float64)
-    order = np.argsort(p, kind="stable")
-    adjusted = np.empty(p.size)
-    adjusted[order] = np.minimum(1, np.maximum.accumulate(p[order] * np.arange(p.size, 0, -1)))
-    return adjusted
-
-
-def _permutation_p(
-    a: Observations,
-    b: Observations,
-    direction: str,
-    x: np.ndarray | None,
-    y: np.ndarray | None,
-    repeats: int,
-    seed: int,
-) -> float:
-    """Two-sided p-value: how often swapping the systems at random, image by image, gives as large a difference."""
-    image, unit = np.unique(a.directions[direction]["image"], return_inverse=True)
-    rng, reached = np.random.default_rng(seed), 0
-    if x is None or y is None:
-        atoms = [rank_atoms(s, direction) for s in (a, b)]
-        values = np.concatenate([v for v, _, _ in atoms])
-        weights = np.concatenate([w for _, w, _ in atoms])
-        owner = np.concatenate([unit[q] for _, _, q in atoms])
-        of_a = np.arange(values.size) < atoms[0][0].size
-
-        def difference(swap: np.ndarray) -> np.ndarray:
-            mine = (swap[:, owner] != of_a) * weights
-            return weighted_medians(values, mine) - weighted_medians(values, weights - mine)
-    else:
-        sums = np.bincount(unit, x - y)
-
-        def difference(swap: np.ndarray) -> np.ndarray:
-            return (1.0 - 2.0 * swap) @ sums
-
-    observed = abs(difference(np.zeros((1, image.size), dtype=bool))[0])
-    for start in range(0, repeats, BATCH):
-        swap = rng.integers(0, 2, (min(BATCH, repeats - start), image.size), dtype=np.uint8).astype(bool)
-        # a difference that is equal but for rounding counts as reached
-        reached += int(np.sum(np.abs(difference(swap)) >= observed * (1 - 1e-9)))
-    return (reached + 1) / (repeats + 1)

@@ -1,14 +1,14 @@
 """Compiled loops over one block of scores: average precision and curves, exact under ties.
 
 A *group* is a set of gallery items with equal score that holds at least one relevant item, written as three
-integers: how many items stand above it, how many it holds, how many of these are relevant. Groups come in rank
-order, and they are all that average precision and the precision-recall curve need. Floats are sorted together with
-their relevance; codes are not sorted at all, but counted by their distance.
-
-What is said of compilation in `kernels_instance` holds here too.
+integers: how many items stand above it, how many it holds, how many of these are relevant. Groups in rank order are all
+that average precision and the curve need. Floats are sorted together with their relevance; codes are not sorted, but
+counted by their distance. What is said of compilation in `kernels_instance` holds here too.
 """
 
 from __future__ import annotations
+
+from collections import namedtuple
 
 import numpy as np
 from numba import njit
@@ -17,6 +17,8 @@ EXPECTED, OPTIMISTIC, PESSIMISTIC = range(3)
 #: Of the radix sort: a digit has 11 bits, and the digits start at these bits of a key.
 DIGIT, ONE, MID, TOP = np.uint64(2047), np.uint64(1), np.uint64(12), np.uint64(23)
 SIGN, MAGNITUDE = np.uint32(2**31), np.uint32(2**31 - 1)
+#: Arrays to fill, a row each query: ``ap`` and ``found`` (n_query, n_k), ``curve`` (n_query, 11 or 0), ``relevant``.
+Marks = namedtuple("Marks", ("ap", "found", "curve", "relevant"))
 
 
 @njit(nogil=True, cache=True)
@@ -79,11 +81,14 @@ def _cut_extreme(drawn, size, hits, above, hits_above, total, policy, harmonic):
 
 
 @njit(nogil=True, cache=True)
-def measure_groups(above, size, hits, n, relevant, ks, policy, harmonic, precision, ap, found, curve):
+def measure_groups(groups, n, relevant, ks, policy, harmonic, precision, row):
     """Fill AP@k and the number of relevant items found for each of ``ks`` (ascending), and the 11-point curve.
 
-    ``curve`` has 11 places, or none if it is not wanted; ``precision`` is scratch for ``n`` numbers.
+    ``groups`` are the arrays above, size and hits; ``row`` those of one query to fill: ap, found, and a curve of 11
+    places, or none if it is not wanted. ``precision`` is scratch for ``n`` numbers.
     """
+    above, size, hits = groups
+    ap, found, curve = row
     ap[:] = 0.0
     found[:] = 0.0
     curve[:] = 0.0
@@ -246,17 +251,15 @@ def _share(image, item_image, label_start, labels, member_start, members, mark, 
 
 
 @njit(nogil=True, cache=True)
-def score_category(
-    words, first, ranked, query_image, item_image, lists, ks, policy, harmonic, ap, found, curve, relevant
-):
-    """Fill AP and items found (rows of the block), curve and number of relevant items (rows of all queries).
+def mark_scores(words, first, ranked, query_image, item_image, lists, ks, policy, harmonic, marks):
+    """Fill the marks of the queries from ``first``, one for each row of ``words``.
 
     ``words`` (b, m) uint32 are the scores as `_sort` wants them; ``ranked`` says how many of each query's scores are
     above -inf; ``lists`` holds the labels of each image and the images of each label (two ragged lists, each as
     starts and members).
     """
     m = item_image.size
-    limit = m if curve.shape[1] else ks[-1]
+    limit = m if marks.curve.shape[1] else ks[-1]
     mark, shared = np.empty(lists[0].size - 1, np.uint8), np.empty(m, np.uint8)
     above, size, hits = np.empty(m + 1, np.int32), np.ones(m + 1, np.int32), np.ones(m + 1, np.int32)
     precision, counts = np.empty(m), np.empty((3, 2048), np.int32)
@@ -267,20 +270,19 @@ def score_category(
         if query_image[q] != image:
             image = query_image[q]
             count = _share(image, item_image, *lists, mark, shared)
-        relevant[q] = count
+        marks.relevant[q] = count
         n = _sort(words[i], shared, limit, keys, spare, counts)
         # -inf, not ranked, sorts last
         n = _sorted_groups(spare, min(n, ranked[q]), above, size, hits)
-        measure_groups(above, size, hits, n, count, ks, policy, harmonic, precision, ap[i], found[i], curve[q])
+        row = (marks.ap[q], marks.found[q], marks.curve[q])
+        measure_groups((above, size, hits), n, count, ks, policy, harmonic, precision, row)
         for g in range(n):
             size[g] = hits[g] = 1
 
 
 @njit(nogil=True, cache=True)
-def code_category(
-    scores, first, bits, query_image, item_image, lists, ks, policy, harmonic, ap, found, curve, relevant
-):
-    """As `score_category`, for code scores 0 ... bits."""
+def mark_codes(scores, first, bits, query_image, item_image, lists, ks, policy, harmonic, marks):
+    """As `mark_scores`, for code scores 0 ... bits."""
     m = item_image.size
     mark, shared = np.empty(lists[0].size - 1, np.uint8), np.empty(m, np.uint8)
     n_groups = min(m, bits + 1)
@@ -292,18 +294,7 @@ def code_category(
         if query_image[q] != image:
             image = query_image[q]
             count = _share(image, item_image, *lists, mark, shared)
-        relevant[q] = count
+        marks.relevant[q] = count
         n = _code_groups(scores[i], shared, bits, counts, above, size, hits)
-        measure_groups(above, size, hits, n, count, ks, policy, harmonic, precision, ap[i], found[i], curve[q])
-
-
-@njit(nogil=True, cache=True)
-def random_average_precision(relevant, m, k, harmonic):
-    """Expected AP@k of a random ranking of ``m`` items, for each number of relevant items."""
-    out = np.zeros(relevant.size)
-    for i in range(relevant.size):
-        if relevant[i] and k < m:
-            out[i] = _cut_average(k, m, relevant[i], 0, 0, 0.0, harmonic)
-        elif relevant[i]:
-            out[i] = _group_precision(m, relevant[i], 0, 0, harmonic) / relevant[i]
-    return out
+        row = (marks.ap[q], marks.found[q], marks.curve[q])
+        measure_groups((above, size, hits), n, count, ks, policy, harmonic, precision, row)

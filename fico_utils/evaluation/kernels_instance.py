@@ -7,10 +7,16 @@ function itself, so that a compiled function calls only those of its own module.
 
 from __future__ import annotations
 
+from collections import namedtuple
+
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
+
+EXPECTED, OPTIMISTIC, PESSIMISTIC = range(3)
+#: Arrays to fill, a row each query: int32 (n_query,), and ``found`` float64 (n_query, n_k).
+Counts = namedtuple("Counts", ("above", "tied", "tied_correct", "ranked", "found"))
 
 
 @intrinsic
@@ -50,7 +56,7 @@ def first_bad_row(scores):
 
 
 @njit(nogil=True, cache=True)
-def instance_rows(scores, first, start, items, may_cut, above, tied, tied_correct, ranked):
+def count_instances(scores, first, start, items, may_cut, counts):
     """Count, for each row, what scores higher than its best correct item and what ties with it.
 
     ``items[start[q] : start[q + 1]]`` are the correct items of query ``q = first + row``. Filled per query:
@@ -69,11 +75,43 @@ def instance_rows(scores, first, start, items, may_cut, above, tied, tied_correc
         for s in row:
             n_above += s > best
             n_not_below += s >= best
-        above[q], tied[q], tied_correct[q] = n_above, n_not_below - n_above, hits
+        counts.above[q], counts.tied[q], counts.tied_correct[q] = n_above, n_not_below - n_above, hits
         if may_cut:
             depth = 0
             for s in row:
                 depth += s > -np.inf
-            ranked[q] = depth
+            counts.ranked[q] = depth
             if best == -np.inf:
-                above[q], tied[q], tied_correct[q] = depth, 0, 0
+                counts.above[q], counts.tied[q], counts.tied_correct[q] = depth, 0, 0
+
+
+@njit(nogil=True, cache=True)
+def count_found(scores, first, start, items, ks, policy, counts):
+    """Fill ``found``: how many correct items stand among the first ``ks`` of each row.
+
+    Correct items of one score are a group; in random order it has its even share of the places that it reaches, in the
+    best or worst order its correct items stand first or last. What was not ranked (-inf) is not found.
+    """
+    for i in range(scores.shape[0]):
+        row, q = scores[i], first + i
+        for j in range(start[q], start[q + 1]):
+            score, is_first = row[items[j]], True
+            for before in range(start[q], j):
+                is_first &= row[items[before]] != score
+            if not is_first or score == -np.inf:
+                continue
+            hits, above, not_below = 0, 0, 0
+            for other in range(j, start[q + 1]):
+                hits += row[items[other]] == score
+            for s in row:
+                above += s > score
+                not_below += s >= score
+            size = not_below - above
+            for t in range(ks.size):
+                drawn = min(max(ks[t] - above, 0), size)
+                if policy == EXPECTED:
+                    counts.found[q, t] += drawn * hits / size
+                elif policy == OPTIMISTIC:
+                    counts.found[q, t] += min(drawn, hits)
+                else:
+                    counts.found[q, t] += max(0, drawn - (size - hits))

@@ -1,117 +1,64 @@
-"""From observations to scores: recall@k, ranks, mAP@k, precision, each with its chance level."""
+"""Every metric is one entry here: its name, what is printed, its range, where it exists, and how it is computed.
+
+`Metric` is a value: a name with its k, such as ``Metric("map", 10)``, which prints as ``map@10`` and is read from text
+by `parse_metrics`. To add a metric, add its entry to `ENTRIES`, and its name to a profile.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from math import inf
 
 import numpy as np
 
 from fico_utils.errors import InputError
-from fico_utils.evaluation.intervals import Bootstrap
-from fico_utils.evaluation.observations import K, Observations
-from fico_utils.evaluation.observe import check_k
-from fico_utils.evaluation.tasks import DIRECTIONS
+from fico_utils.evaluation.observations import K, Side
+from fico_utils.evaluation.tasks import CATEGORY, DIRECTIONS, INSTANCE
 from fico_utils.evaluation.ties import expected_median, harmonic_numbers, hit_probability, hit_rank, random_counts
 
-COLUMNS = (
-    "task", "direction", "metric", "k", "value", "ci_low", "ci_high", "n_query", "chance", "ties", "status",
-)  # fmt: skip
-LEVELS = tuple(f"R={level / 10:.1f}" for level in range(11))
-RECALL_AT = (1, 5, 10, 50, 100, 200)
+FRACTION, RANK = (0.0, 1.0), (1.0, inf)
+WHOLE, WHOLE_OR_ALL, LEVEL = r"[1-9]\d*", r"[1-9]\d*|N", r"R=(0\.\d|1\.0)"
+#: The 11 levels of recall at which the interpolated precision-recall curve is read.
+CURVE_LEVELS = tuple(f"R={level / 10:.1f}" for level in range(11))
+#: Under these orders of tied items a metric is stored beside its expectation, as ``recall_optimistic``.
+BOUNDS = ("optimistic", "pessimistic")
+DEFAULT_METRICS = "recall@1,5,10,50,100,200 median_rank mean_rank map@10,100,N"
 
 
 @dataclass(frozen=True)
-class Metric:
-    """One number to report: its name, its value for each query, and what a random ranking would give.
+class Entry:
+    """What a metric is.
 
-    ``values`` is None for the median, which is no mean; ``status`` is "ok" or "undefined".
+    Attributes
+    ----------
+    name : str, in text and in tables.
+    label : str, as printed; ``{k}`` stands for its k.
+    levels : tuple of str, at which it exists: "instance", "category".
+    limits : (float, float), its range.
+    k_pattern : str, what its k looks like; empty for a metric without k.
+    values : function of a `Side` and a k; the value of each query (n_query,), or None for the median, which is no mean.
+    chance : function of a `Side` and a k; the expectation under a random ranking.
+    defined : function of a `Side` and a k; whether the rankings are deep enough.
+    kept : str, the array of the observations that has a column for each k; empty where any k can be computed.
+    directions : tuple of str, in which it exists.
     """
 
-    task: str
-    direction: str
     name: str
-    k: str
-    values: np.ndarray | None
-    chance: float
-    status: str = "ok"
-
-    @property
-    def key(self) -> tuple[str, str, str, str]:
-        """What the number is called: task, direction, metric, k."""
-        return self.task, self.direction, self.name, self.k
-
-
-def metrics(
-    seen: Observations,
-    recall_at: Iterable[int] = RECALL_AT,
-    map_at: Iterable[K] | None = None,
-    precision_at: Iterable[K] = (),
-) -> Iterator[Metric]:
-    """The metrics of some observations; parameters as in `summarise`."""
-    recall_at = check_k(recall_at, "recall_at")
-    map_at = seen.map_at if map_at is None else check_k(map_at, "map_at", with_n=True)
-    precision_at = check_k(precision_at, "precision_at", with_n=True)
-    missing = [k for k in (*map_at, *precision_at) if k not in seen.map_at]
-    if missing and seen.has_labels:
-        raise InputError(
-            f"average precision at {missing[0]} was not observed, only at {', '.join(map(str, seen.map_at))}: "
-            "score again with it in map_at"
-        )
-    for direction in DIRECTIONS:
-        yield from _instance(seen, direction, recall_at)
-    if seen.has_labels:
-        for direction in DIRECTIONS:
-            yield from _category(seen, direction, map_at, precision_at)
+    label: str
+    levels: tuple[str, ...]
+    limits: tuple[float, float]
+    k_pattern: str = ""
+    values: Callable[[Side, K | None], np.ndarray | None] | None = None
+    chance: Callable[[Side, K | None], float] | None = None
+    defined: Callable[[Side, K | None], bool] = Side.reaches
+    kept: str = ""
+    directions: tuple[str, ...] = DIRECTIONS
 
 
-def _instance(seen: Observations, direction: str, recall_at: tuple[int, ...]) -> Iterator[Metric]:
-    counts, m = seen.directions[direction], seen.n_item(direction)
-    depth = int(counts["ranked"].min())
-    # every query with as many correct items has the same chance
-    kinds, times = np.unique(counts["correct"], return_counts=True)
-    blind = random_counts(m, kinds)
-    for k in recall_at:
-        defined = depth == m or k <= depth
-        chance = _mean(hit_probability(blind, min(k, m), "expected"), times)
-        values = seen.hit_probability(direction, k)
-        yield Metric("instance", direction, "recall", str(k), values, chance, "ok" if defined else "undefined")
-    ranks = seen.first_hit_rank(direction)
-    # an unranked hit stands somewhere below the depth: the median is still known while it lies above
-    median = expected_median(counts, seen.ties)
-    known = np.isfinite(ranks).all() or median <= depth
-    chance = expected_median(random_counts(m, counts["correct"]), "expected")
-    yield Metric("instance", direction, "median_rank", "", None, chance, "ok" if known else "undefined")
-    known = np.isfinite(ranks).all()
-    chance = _mean(hit_rank(blind, "expected"), times)
-    yield Metric("instance", direction, "mean_rank", "", ranks, chance, "ok" if known else "undefined")
-
-
-def _category(
-    seen: Observations, direction: str, map_at: tuple[K, ...], precision_at: tuple[K, ...]
-) -> Iterator[Metric]:
-    from fico_utils.evaluation.kernels_category import random_average_precision
-
-    counts, m = seen.directions[direction], seen.n_item(direction)
-    depth = int(counts["ranked"].min())
-    kinds, times = np.unique(counts["relevant"], return_counts=True)
-    harmonic = harmonic_numbers(m)
-    precision = _mean(kinds, times) / m  # in random order the same at every rank
-
-    def status(k: K) -> str:
-        return "ok" if depth == m or (k != "N" and k <= depth) else "undefined"
-
-    for k in map_at:
-        top = m if k == "N" else min(k, m)
-        chance = _mean(random_average_precision(kinds.astype(np.int64), m, top, harmonic), times)
-        values = counts["ap"][:, seen.map_at.index(k)]
-        yield Metric("category", direction, "map", str(k), values, chance, status(k))
-    for k in precision_at:
-        values = counts["found"][:, seen.map_at.index(k)] / (m if k == "N" else min(k, m))
-        yield Metric("category", direction, "precision", str(k), values, precision, status(k))
-    for level, values in zip(LEVELS, counts["curve"].T, strict=False):
-        yield Metric("category", direction, "precision", level, values, precision, status("N"))
+# ------------------------------------------------------------------------------------------ how it is computed
 
 
 def _mean(values: np.ndarray, times: np.ndarray) -> float:
@@ -119,55 +66,222 @@ def _mean(values: np.ndarray, times: np.ndarray) -> float:
     return values @ times / times.sum()
 
 
-def summarise(
-    seen: Observations,
-    recall_at: Iterable[int] = RECALL_AT,
-    map_at: Iterable[K] | None = None,
-    *,
-    precision_at: Iterable[K] = (),
-    intervals: bool = False,
-    repeats: int = 1000,
-    seed: int = 0,
-) -> list[dict[str, Any]]:
-    """The scores of some observations: one dict per number, with the keys `COLUMNS`.
+def _recall_chance(side: Side, k: K) -> float:
+    # every query with as many correct items has the same chance
+    kinds, times = np.unique(side.relevant, return_counts=True)
+    blind = random_counts(side.n_item, kinds)
+    return _mean(hit_probability(blind, side.cut(k), "expected"), times)
 
-    Parameters
+
+def _median_chance(side: Side, k: None) -> float:
+    return expected_median(random_counts(side.n_item, side.relevant), "expected")
+
+
+def _median_defined(side: Side, k: None) -> bool:
+    # an unranked hit stands somewhere below the depth: the median is still known while it lies above
+    return _mean_rank_defined(side, k) or expected_median(side.counts, side.ties) <= side.depth
+
+
+def _mean_rank_chance(side: Side, k: None) -> float:
+    kinds, times = np.unique(side.relevant, return_counts=True)
+    return _mean(hit_rank(random_counts(side.n_item, kinds), "expected"), times)
+
+
+def _mean_rank_defined(side: Side, k: None) -> bool:
+    return bool(np.isfinite(hit_rank(side.counts, side.ties)).all())
+
+
+def _map_chance(side: Side, k: K) -> float:
+    from fico_utils.evaluation.kernels_category import EXPECTED, measure_groups
+
+    kinds, times = np.unique(side.relevant, return_counts=True)
+    m, harmonic = side.n_item, harmonic_numbers(side.n_item)
+    ap, ks = np.zeros((kinds.size, 1)), np.array([side.cut(k)])
+    for relevant, row in zip(kinds.astype(np.int32), ap, strict=True):
+        # all items tie: one group
+        group = tuple(np.array([x], np.int32) for x in (0, m, relevant))
+        scratch = np.empty(1), (row, np.empty(1), np.empty(0))
+        measure_groups(group, int(relevant > 0), int(relevant), ks, EXPECTED, harmonic, *scratch)
+    return _mean(ap[:, 0], times)
+
+
+def _precision_chance(side: Side, k: K) -> float:
+    """The share of relevant items, which in random order is the same at every rank."""
+    kinds, times = np.unique(side.relevant, return_counts=True)
+    return _mean(kinds, times) / side.n_item
+
+
+#: In the order in which tables are sorted. Of places, `fico_utils.results.observed` computes the values.
+ENTRIES = (
+    Entry(
+        "recall", "R@{k}", (INSTANCE,), FRACTION, WHOLE,
+        values=lambda side, k: hit_probability(side.counts, k, side.ties), chance=_recall_chance,
+    ),
+    Entry(
+        "median_rank", "median rank", (INSTANCE,), RANK,
+        values=lambda side, k: None, chance=_median_chance, defined=_median_defined,
+    ),
+    Entry(
+        "mean_rank", "mean rank", (INSTANCE,), RANK,
+        values=lambda side, k: hit_rank(side.counts, side.ties), chance=_mean_rank_chance, defined=_mean_rank_defined,
+    ),
+    Entry("place", "place", (INSTANCE,), RANK),
+    Entry(
+        "map", "mAP@{k}", (CATEGORY,), FRACTION, WHOLE_OR_ALL,
+        values=lambda side, k: side.column("ap", k), chance=_map_chance, kept="ap",
+    ),
+    Entry("map_place", "place by mAP@{k}", (CATEGORY,), RANK, WHOLE_OR_ALL),
+    Entry(
+        "precision", "precision@{k}", (INSTANCE, CATEGORY), FRACTION, WHOLE_OR_ALL,
+        values=lambda side, k: side.column("found", k) / side.cut(k), chance=_precision_chance, kept="found",
+    ),
+    Entry(
+        "precision", "precision at {k}", (CATEGORY,), FRACTION, LEVEL,
+        values=lambda side, k: side.curve[:, CURVE_LEVELS.index(k)], chance=_precision_chance,
+        defined=lambda side, k: side.reaches("N"),
+    ),
+)  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------------------ the value
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric with its k: ``Metric("map", 10)``, ``Metric("precision", "R=0.3")`` (a point of the curve).
+
+    Attributes
     ----------
-    seen : Observations
-    recall_at : iterable of int
-        Any k; one beyond the gallery means all of it.
-    map_at : iterable of int or "N", optional
-        Which of the observed k; all of them by default.
-    precision_at : iterable of int or "N"
-        Precision in the top k, at any of the observed k: metric "precision", k such as "10".
-    intervals : bool
-        95 % bootstrap intervals: images are drawn with their captions, the gallery stays.
-    repeats, seed : int
-        Of the bootstrap.
+    name : str, of `ENTRIES`; as tables store it, also with ``_optimistic`` or ``_pessimistic`` behind it.
+    k : int or str, or None for a metric without k; the text of a whole number is read as the number.
 
-    Notes
-    -----
-    An undefined number has value NaN. Where ranks are asked of a matrix in which not all pairs were ranked, recall@k
-    is defined up to the shallowest ranking, the mean rank only if every correct item was ranked, the median if it
-    lies above the shallowest depth.
+    Raises
+    ------
+    InputError
+        There is no such metric, or it has no such k.
+
+    >>> str(Metric("map", "10")), Metric("recall", 1).label, Metric("recall_optimistic", 5).label
+    ('map@10', 'R@1', 'R@5')
     """
-    bootstrap = Bootstrap(seen, repeats, seed) if intervals else None
-    rows = []
-    for metric in metrics(seen, recall_at, map_at, precision_at):
-        value = low = high = np.nan
-        if metric.status == "ok":
-            value = value_of(seen, metric)
-            if bootstrap is not None:
-                low, high = bootstrap.interval(metric.direction, metric.values)
-        task, direction, name, k = metric.key
-        n_query = seen.n_query(direction)
-        found = (task, direction, name, k, value, low, high, n_query, metric.chance, seen.ties, metric.status)
-        rows.append(dict(zip(COLUMNS, found, strict=True)))
-    return rows
+
+    name: str
+    k: K | None = None
+
+    def __post_init__(self) -> None:
+        text = "" if self.k is None else str(self.k)
+        named = [e for e in ENTRIES if e.name == re.sub(f"_({'|'.join(BOUNDS)})$", "", self.name)]
+        if not named:
+            raise InputError(f"there is no metric {self.name!r}, expected one of {', '.join(metric_forms())}")
+        if isinstance(self.k, bool) or not any(re.fullmatch(e.k_pattern, text) for e in named):
+            raise InputError(f"there is no metric {self.name}@{text}, expected {_form(named[0])}")
+        object.__setattr__(self, "k", int(text) if text.isdigit() else text or None)
+
+    @cached_property
+    def entry(self) -> Entry:
+        """What the metric is."""
+        name = re.sub(f"_({'|'.join(BOUNDS)})$", "", self.name)
+        return next(e for e in ENTRIES if e.name == name and re.fullmatch(e.k_pattern, self.k_text))
+
+    @property
+    def k_text(self) -> str:
+        """Its k as tables write it; empty where it has none."""
+        return "" if self.k is None else str(self.k)
+
+    @property
+    def label(self) -> str:
+        """As printed in tables and figures: ``R@1``, ``mAP@N``."""
+        return self.entry.label.format(k=self.k)
+
+    def __str__(self) -> str:
+        return self.name if self.k is None else f"{self.name}@{self.k}"
 
 
-def value_of(seen: Observations, metric: Metric) -> float:
-    """The mean over the queries, or the median rank."""
-    if metric.values is None:
-        return expected_median(seen.directions[metric.direction], seen.ties)
-    return float(metric.values.mean())
+def _form(entry: Entry) -> str:
+    """How a metric is written, in words."""
+    if not entry.k_pattern:
+        return entry.name
+    return f"{entry.name}@k, k a whole number from 1{' or N, all' if entry.k_pattern == WHOLE_OR_ALL else ''}"
+
+
+def metric_forms() -> list[str]:
+    """The metrics that may be asked for, as they are written.
+
+    >>> metric_forms()
+    ['recall@k', 'median_rank', 'mean_rank', 'map@k', 'precision@k']
+    """
+    return [e.name + ("@k" if e.k_pattern else "") for e in _asked().values()]
+
+
+def _asked() -> dict[str, Entry]:
+    """The entries that text may name."""
+    return {e.name: e for e in ENTRIES if e.values is not None and e.k_pattern != LEVEL}
+
+
+def parse_metrics(text: str | Iterable[str | Metric]) -> tuple[Metric, ...]:
+    """Metrics from text: names, each with its k, separated by spaces; each once.
+
+    Raises
+    ------
+    InputError
+        No metric, or one that cannot be asked for.
+
+    >>> [str(metric) for metric in parse_metrics("recall@1,5 map@N median_rank")]
+    ['recall@1', 'recall@5', 'map@N', 'median_rank']
+    """
+    metrics: list[Metric] = []
+    for word in text.split() if isinstance(text, str) else text:
+        if isinstance(word, Metric):
+            metrics.append(word)
+            continue
+        name, at, ks = str(word).partition("@")
+        entry = _asked().get(name)
+        if entry is None:
+            raise InputError(f"metrics has {word!r}, expected {', '.join(metric_forms())}, separated by spaces")
+        for k in ks.split(",") if at else [""]:
+            if not re.fullmatch(entry.k_pattern, k):
+                raise InputError(f"metrics has {word!r}, expected {_form(entry)}; several k with commas between them")
+            metrics.append(Metric(name, k or None))
+    if not metrics:
+        raise InputError(f"metrics is empty, expected some of {', '.join(metric_forms())}")
+    return tuple(dict.fromkeys(metrics))
+
+
+def write_metrics(metrics: Iterable[Metric]) -> str:
+    """The text that `parse_metrics` reads.
+
+    >>> write_metrics(parse_metrics("recall@1 recall@5 median_rank"))
+    'recall@1,5 median_rank'
+    """
+    by_name: dict[str, list[str]] = {}
+    for metric in metrics:
+        by_name.setdefault(metric.name, []).append(metric.k_text)
+    return " ".join(f"{name}@{','.join(ks)}" if ks[0] else name for name, ks in by_name.items())
+
+
+def metrics_at(recall_at: Iterable[int], map_at: Iterable[K]) -> tuple[Metric, ...]:
+    """Recall and average precision at these k, with the ranks of the first correct item between them.
+
+    Raises
+    ------
+    InputError
+        A k that is no whole number from 1 nor, of ``map_at``, N; it names the list.
+    """
+    recall, average = _checked(recall_at, "recall_at", "recall"), _checked(map_at, "map_at", "map")
+    return (*recall, Metric("median_rank"), Metric("mean_rank"), *average)
+
+
+def _checked(values: Iterable[K], argument: str, name: str) -> tuple[Metric, ...]:
+    with_n = ", or N" if name == "map" else ""
+    metrics = []
+    for k in [values] if isinstance(values, (str, int)) else values:
+        whole = isinstance(k, (int, np.integer)) and not isinstance(k, bool) and k >= 1
+        if not whole and not (with_n and k == "N"):
+            raise InputError(f"{argument} has {k!r}, expected whole numbers from 1{with_n}")
+        metrics.append(Metric(name, k))
+    return tuple(dict.fromkeys(metrics))
+
+
+def kept_ks(metrics: Iterable[Metric], level: str) -> tuple[K, ...]:
+    """The k at which something must be kept while scores are at hand, of one level, for some metrics."""
+    ks = [metric.k for metric in metrics if metric.entry.kept and level in metric.entry.levels]
+    return tuple(dict.fromkeys(ks))

@@ -2,18 +2,83 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from fico_utils.errors import InputError
-from fico_utils.evaluation.tasks import DIRECTIONS
+from fico_utils.evaluation.tasks import CATEGORY, DIRECTIONS, INSTANCE, LEVELS
 from fico_utils.evaluation.ties import TIES, hit_probability, hit_rank
 
 K = int | str
+#: Array that holds the number of relevant items of each query, and the one that holds how many were found, by level.
+RELEVANT = {INSTANCE: "correct", CATEGORY: "relevant"}
+FOUND = {INSTANCE: "correct_found", CATEGORY: "found"}
 #: The arrays of one direction, one row per query; those of category level are there only if labels were given.
-INSTANCE = ("image", "above", "tied", "tied_correct", "ranked", "correct")
-CATEGORY = ("ap", "found", "curve", "relevant")
+ARRAYS = {
+    INSTANCE: ("image", "above", "tied", "tied_correct", "ranked", "correct"),
+    CATEGORY: ("ap", "found", "curve", "relevant"),
+}
+
+
+@dataclass(frozen=True)
+class Side:
+    """What the queries of one direction saw at one level: all that a metric is computed from.
+
+    Attributes
+    ----------
+    level, direction, ties : str
+    n_item : int, size of the gallery.
+    counts : mapping of ndarray (n_query, ...), as in `Observations`.
+    ks : tuple of int or "N", the k of the columns of the arrays that have one for each k.
+    """
+
+    level: str
+    direction: str
+    ties: str
+    n_item: int
+    counts: Mapping[str, np.ndarray]
+    ks: tuple[K, ...]
+
+    @property
+    def relevant(self) -> np.ndarray:
+        """The number of relevant items of each query: (n_query,)."""
+        return self.counts[RELEVANT[self.level]]
+
+    @property
+    def curve(self) -> np.ndarray:
+        """The 11-point curve of each query: (n_query, 11), or (n_query, 0) where it was not asked for."""
+        return self.counts["curve"] if self.level == CATEGORY else np.zeros((self.relevant.size, 0))
+
+    @cached_property
+    def depth(self) -> int:
+        """How many items the shallowest ranking holds."""
+        return int(self.counts["ranked"].min())
+
+    def cut(self, k: K) -> int:
+        """A k as a number of items: "N", or one beyond the gallery, means all of it."""
+        return self.n_item if k == "N" else min(k, self.n_item)
+
+    def reaches(self, k: K) -> bool:
+        """Whether all rankings have the first k items."""
+        return self.depth == self.n_item or (k != "N" and k <= self.depth)
+
+    def column(self, name: str, k: K) -> np.ndarray:
+        """One column of ``ap`` or ``found``: (n_query,).
+
+        Raises
+        ------
+        InputError
+            This k was not observed.
+        """
+        if k not in self.ks:
+            raise InputError(
+                f"k = {k} was not observed at {self.level} level, only {', '.join(map(str, self.ks)) or 'none'}: "
+                "observe again with it among the metrics"
+            )
+        return self.counts[FOUND[self.level] if name == "found" else name][:, self.ks.index(k)]
 
 
 @dataclass(frozen=True)
@@ -26,35 +91,37 @@ class Observations:
         Sizes of the two galleries.
     ties : str
         The order of tied items under which ``ap``, ``found`` and ``curve`` were taken.
-    map_at : tuple of int or "N"
-        The k of the columns of ``ap`` and ``found``; empty without labels.
+    ks : dict
+        For "instance" and "category" the k of the columns of ``correct_found``, and of ``ap`` and ``found``.
     directions : dict
         For "i2t" and "t2i" a dict of arrays, one row per query. Instance level: ``image``, the image of the
         query; ``above`` and ``tied``, how many items score higher than the best correct item and as high (itself
         included); ``tied_correct``, how many of the tied are correct; ``ranked``, the depth of the ranking;
-        ``correct``, the number of correct items. Category level: ``ap`` and ``found`` (n_query, n_k) float64,
-        average precision and expected number of relevant items in the top k; ``curve`` (n_query, 11) float64, or
-        (n_query, 0) if it was not asked for; ``relevant``, the number of relevant items.
+        ``correct``, the number of correct items; ``correct_found`` (n_query, n_k) float64, the expected number of
+        correct items in the top k. Category level, only where labels were given: ``ap`` and ``found`` (n_query, n_k)
+        float64, average precision and expected number of relevant items in the top k; ``curve`` (n_query, 11)
+        float64, or (n_query, 0) if it was not asked for; ``relevant``, the number of relevant items.
     """
 
     n_img: int
     n_txt: int
     ties: str
-    map_at: tuple[K, ...]
+    ks: dict[str, tuple[K, ...]]
     directions: dict[str, dict[str, np.ndarray]]
 
     def n_query(self, direction: str) -> int:
         """Number of queries of a direction."""
         return self.directions[direction]["image"].size
 
-    def n_item(self, direction: str) -> int:
-        """Size of the gallery of a direction."""
-        return self.n_txt if direction == "i2t" else self.n_img
-
     @property
-    def has_labels(self) -> bool:
-        """Whether the category level was observed."""
-        return "relevant" in self.directions["i2t"]
+    def levels(self) -> tuple[str, ...]:
+        """The levels that were observed: "category" only with labels."""
+        return LEVELS if "relevant" in self.directions["i2t"] else (INSTANCE,)
+
+    def side(self, level: str, direction: str) -> Side:
+        """What the queries of one direction saw at one level."""
+        n_item = self.n_txt if direction == "i2t" else self.n_img
+        return Side(level, direction, self.ties, n_item, self.directions[direction], self.ks[level])
 
     def hit_probability(self, direction: str, k: int) -> np.ndarray:
         """Probability that a correct item is in the top k: (n_query,) float64, 0 or 1 where nothing ties."""
@@ -68,31 +135,30 @@ class Observations:
         """Everything as named arrays, ready for a safetensors file; `from_arrays` reads them back.
 
         ``{direction}_first_hit_rank`` and, at category level, ``{direction}_ap`` and ``{direction}_curve`` are
-        what readers look for; ``map_at`` holds 0 for N.
+        what readers look for; ``category_at`` and ``instance_at`` hold the k, 0 for N.
         """
         arrays = {
             "sizes": np.array([self.n_img, self.n_txt], dtype=np.int64),
             "ties": np.array([TIES.index(self.ties)], dtype=np.int64),
-            "map_at": np.array([0 if k == "N" else k for k in self.map_at], dtype=np.int64),
         }
+        for level, ks in self.ks.items():
+            arrays[f"{level}_at"] = np.array([0 if k == "N" else k for k in ks], dtype=np.int64)
         for direction in DIRECTIONS:
             arrays |= {f"{direction}_{name}": x for name, x in self.directions[direction].items()}
             arrays[f"{direction}_first_hit_rank"] = self.first_hit_rank(direction)
         return arrays
 
     @classmethod
-    def from_arrays(cls, arrays: dict[str, np.ndarray]) -> Observations:
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Observations:
         """The observations that `arrays` wrote; InputError if an array is missing."""
-        labelled = "i2t_relevant" in arrays
-        names = INSTANCE + (CATEGORY if labelled else ())
+        names = [*ARRAYS[INSTANCE], FOUND[INSTANCE], *(ARRAYS[CATEGORY] if "i2t_relevant" in arrays else ())]
         try:
-            directions = {d: {name: np.asarray(arrays[f"{d}_{name}"]) for name in names} for d in DIRECTIONS}
             return cls(
                 n_img=int(arrays["sizes"][0]),
                 n_txt=int(arrays["sizes"][1]),
                 ties=TIES[int(arrays["ties"][0])],
-                map_at=tuple("N" if k == 0 else int(k) for k in arrays["map_at"]),
-                directions=directions,
+                ks={level: tuple("N" if k == 0 else int(k) for k in arrays[f"{level}_at"]) for level in LEVELS},
+                directions={d: {name: np.asarray(arrays[f"{d}_{name}"]) for name in names} for d in DIRECTIONS},
             )
         except KeyError as error:
             raise InputError(

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from functools import cache
 from itertools import count
 from threading import Event
@@ -14,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from fico_utils.errors import InputError
-from fico_utils.evaluation.observations import K, Observations
-from fico_utils.evaluation.similarity import OrderedScores, score_source, sortable
-from fico_utils.evaluation.tasks import DIRECTIONS, caption_index, correct_items, label_lists
+from fico_utils.evaluation.metrics import DEFAULT_METRICS, Metric, kept_ks, parse_metrics
+from fico_utils.evaluation.observations import FOUND, K, Observations
+from fico_utils.evaluation.similarity import OrderedScores, Source, sortable
+from fico_utils.evaluation.tasks import CATEGORY, DIRECTIONS, INSTANCE, LEVELS, Relevance
 from fico_utils.evaluation.ties import TIES, harmonic_numbers
 from fico_utils.machine import usable_cores
 
@@ -24,154 +26,183 @@ from fico_utils.machine import usable_cores
 USEFUL_BLOCK = {"f": 2**24, "u": 2**20}
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What is kept of each query.
+
+    Attributes
+    ----------
+    metrics : str, or iterable of Metric
+        What will be computed. Recall and ranks need nothing of their own; the k of average precision and precision can
+        only be kept while scores are at hand.
+    ties : str, one of `TIES`
+    curve : bool
+        Keep the 11-point curve, if there are labels.
+    sample : int, optional
+        Score only so many queries of each direction, drawn without replacement, against the whole gallery.
+    seed : int
+        Of that draw.
+
+    Raises
+    ------
+    InputError
+        On a metric, an order of ties or a sample that has no meaning.
+    """
+
+    metrics: str | Iterable[Metric] = DEFAULT_METRICS
+    ties: str = "expected"
+    curve: bool = False
+    sample: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "metrics", parse_metrics(self.metrics))
+        if self.ties not in TIES:
+            raise InputError(f"ties is {self.ties!r}, expected one of {', '.join(TIES)}")
+        if self.sample is not None and self.sample < 1:
+            raise InputError(f"sample is {self.sample}, expected a number of queries from 1")
+
+    def ks(self, level: str) -> tuple[K, ...]:
+        """The k of one level at which something is kept."""
+        return kept_ks(self.metrics, level)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What scoring may take; the result does not depend on it.
+
+    Attributes
+    ----------
+    block_mib : int
+        Memory for the scores that are held at a time, in MiB (never less than four dozen rows of scores).
+    threads : int, optional
+        Threads to use; by default one for each core this process may use.
+    """
+
+    block_mib: int = 256
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.block_mib < 1:
+            raise InputError(f"block_mib is {self.block_mib}, expected a number of MiB from 1")
+
+
 def observe(
-    images: Any = None,
-    texts: Any = None,
-    *,
-    similarity: Any = None,
-    similarity_t2i: Any = None,
+    source: Source,
     caption_image: Any = None,
     labels: Any = None,
-    measure: str = "cosine",
-    bits: int | None = None,
-    map_at: Iterable[K] = (10, 100, "N"),
-    ties: str = "expected",
-    curve: bool = False,
-    allow_zero: bool = False,
-    block_mib: int = 256,
-    sample: int | None = None,
-    seed: int = 0,
-    threads: int | None = None,
-    device: str | None = None,
+    plan: Plan | None = None,
+    budget: Budget | None = None,
 ) -> Observations:
     """Per-query observations of both directions: ranks of the first correct item, average precision, curves.
 
     Parameters
     ----------
-    images, texts, similarity, similarity_t2i, caption_image, labels, measure, bits, ties, curve, allow_zero
+    source
+        Of the scores, see `score_source`.
+    caption_image, labels
         As in `evaluate`.
-    map_at : iterable of int or "N"
-        The k at which average precision is kept (category level, if labels are given).
-    block_mib : int
-        Memory for the scores that are held at a time, in MiB (never less than four dozen rows of scores).
-    sample : int, optional
-        Score only so many queries of each direction, drawn without replacement, against the whole gallery.
-    seed : int
-        Of that draw.
-    threads : int, optional
-        Threads to use; by default one for each core this process may use.
-    device : str, optional
-        A torch device ("cuda") for the matrix product of continuous embeddings.
+    plan : Plan, optional
+        What is kept.
+    budget : Budget, optional
+        Memory and threads.
 
     Raises
     ------
     InputError
         On anything in the input that has no meaning, naming the row where there is one.
 
-    >>> seen = observe(np.eye(3), np.eye(3)[[0, 0, 1, 2]], caption_image=[0, 0, 1, 2])
+    >>> from fico_utils.evaluation import score_source
+    >>> seen = observe(score_source(np.eye(3), np.eye(3)[[0, 0, 1, 2]]), caption_image=[0, 0, 1, 2])
     >>> seen.first_hit_rank("t2i")
     array([1., 1., 1., 1.])
     """
-    if ties not in TIES:
-        raise InputError(f"ties is {ties!r}, expected one of {', '.join(TIES)}")
-    if block_mib < 1:
-        raise InputError(f"block_mib is {block_mib}, expected a number of MiB from 1")
-    map_at = check_k(map_at, "map_at", with_n=True)
-    source = score_source(
-        images,
-        texts,
-        similarity=similarity,
-        similarity_t2i=similarity_t2i,
-        measure=measure,
-        bits=bits,
-        allow_zero=allow_zero,
-        device=device,
-    )
-    if ties == "index":
+    plan, budget = plan or Plan(), budget or Budget()
+    if plan.ties == "index":
         source = OrderedScores(source)
-    n_img, n_txt = source.n_img, source.n_txt
-    caption_image = caption_index(caption_image, n_img, n_txt)
-    correct = correct_items(caption_image, n_img)
-    by_image = None if labels is None else label_lists(labels, n_img)
-    if sample is not None and sample < 1:
-        raise InputError(f"sample is {sample}, expected a number of queries from 1")
-    threads = threads or _cores()
-    rng = np.random.default_rng(seed)
+    relevance = Relevance.read(caption_image, labels, source.n_img, source.n_txt)
+    threads = budget.threads or _cores()
+    bytes_in_all = budget.block_mib * 2**20
+    rng = np.random.default_rng(plan.seed)
     directions = {}
     with _one_blas_thread():
         for direction in DIRECTIONS:
-            n, m = (n_img, n_txt) if direction == "i2t" else (n_txt, n_img)
-            chosen = None if sample is None or sample >= n else np.sort(rng.choice(n, sample, replace=False))
-            scorer = _Direction(
-                source, direction, caption_image, correct[direction], chosen, by_image, map_at, ties, curve
-            )
-            width = m * source.dtype.itemsize
-            rows = source.tile(direction) or min(
-                max(1, min(block_mib * 2**20 // threads, USEFUL_BLOCK[source.dtype.kind]) // width), scorer.units.size
-            )
-            workers = max(1, min(threads, block_mib * 2**20 // (rows * width)))
-            _in_blocks(scorer.score, scorer.units.size, rows, m, source.dtype, workers)
-            directions[direction] = scorer.results()
-    return Observations(n_img, n_txt, ties, map_at if by_image else (), directions)
+            n = source.n_img if direction == "i2t" else source.n_txt
+            drawn = plan.sample is not None and plan.sample < n
+            chosen = np.sort(rng.choice(n, plan.sample, replace=False)) if drawn else np.arange(n)
+            observer = _Observer(source, direction, relevance, chosen, plan)
+            width = observer.n_item * source.dtype.itemsize
+            useful = min(bytes_in_all // threads, USEFUL_BLOCK[source.dtype.kind])
+            rows = source.tile(direction) or min(max(1, useful // width), observer.units.size)
+            workers = max(1, min(threads, bytes_in_all // (rows * width)))
+            buffer = (rows, observer.n_item), source.dtype
+            _in_blocks(observer.score, observer.units.size, buffer, workers)
+            directions[direction] = observer.results()
+    ks = {level: plan.ks(level) if level == INSTANCE or relevance.labels else () for level in LEVELS}
+    return Observations(source.n_img, source.n_txt, plan.ties, ks, directions)
 
 
-def check_k(values: Iterable[K], name: str, with_n: bool = False) -> tuple[K, ...]:
-    """The k of a list, checked and without repeats: whole numbers from 1 and, if allowed, "N"."""
-    checked = []
-    for k in [values] if isinstance(values, (str, int)) else values:
-        whole = isinstance(k, (int, np.integer)) and not isinstance(k, bool) and k >= 1
-        if not whole and not (with_n and k == "N"):
-            raise InputError(f"{name} has {k!r}, expected whole numbers from 1{', or N' if with_n else ''}")
-        checked.append(int(k) if whole else "N")
-    return tuple(dict.fromkeys(checked))
-
-
-class _Direction:
+class _Observer:
     """The scoring of one direction: inputs of the compiled loops and the arrays they fill.
 
     Queries are worked on in the order of their rows of scores, ``ids``; ``units`` are the rows to ask for, and the
     queries of row ``units[u]`` are those from ``bounds[u]`` to ``bounds[u + 1]``.
     """
 
-    def __init__(self, source, direction, caption_image, correct, chosen, by_image, map_at, ties, curve) -> None:
+    def __init__(self, source: Source, direction: str, relevance: Relevance, chosen: np.ndarray, plan: Plan) -> None:
         self.source, self.direction = source, direction
         # of an ordered source nothing ties
-        self.policy = 0 if ties == "index" else TIES.index(ties)
-        image_of = {"i2t": np.arange(source.n_img), "t2i": caption_image}
-        query_image, self.item_image = image_of[direction], image_of["t2i" if direction == "i2t" else "i2t"]
-        chosen = np.arange(query_image.size) if chosen is None else chosen
+        self.policy = 0 if plan.ties == "index" else TIES.index(plan.ties)
+        asking, asked = direction.split("2")
+        query_image, self.item_image = (relevance.images(side) for side in (asking, asked))
         ids, columns = source.ids(direction), source.columns(direction)
         ids = chosen if ids is None else ids[chosen]
         self.order = np.argsort(ids, kind="stable")
         self.units, bounds = np.unique(ids[self.order], return_index=True)
         self.bounds = np.append(bounds, ids.size)
-        self.ids = ids[self.order]
         chosen = chosen[self.order]
-        correct = correct.take(chosen)
-        members, self.start = correct.members, correct.start
+        self.query_image = query_image[chosen]
+        self.correct = relevance.correct[direction].take(chosen)
         if columns is not None:
             self.item_image = self.item_image[columns]
             place = np.empty_like(columns)
             place[columns] = np.arange(columns.size)
-            members = place[members]
-        self.members = members
-        n, m = chosen.size, self.item_image.size
-        self.seen = {"image": query_image[chosen], "correct": np.diff(self.start).astype(np.int32)}
-        self.seen |= {name: np.zeros(n, np.int32) for name in ("above", "tied", "tied_correct")}
-        self.seen["ranked"] = np.full(n, m, np.int32)
-        self.by_image = None if by_image is None else (*by_image[0], *by_image[1])
-        if by_image is not None:
-            k = np.array([m if x == "N" else min(x, m) for x in map_at], dtype=np.int64)
-            # the compiled loop wants ascending k
-            self.k_order = np.argsort(k, kind="stable")
-            self.k, self.harmonic = k[self.k_order], harmonic_numbers(m)
-            self.seen |= {name: np.zeros((n, k.size)) for name in ("ap", "found")}
-            self.seen |= {"curve": np.zeros((n, 11 if curve else 0)), "relevant": np.zeros(n, np.int32)}
+            self.correct = self.correct._replace(members=place[self.correct.members])
+        self.n_item = self.item_image.size
+        self.labels = None if relevance.labels is None else (*relevance.labels[0], *relevance.labels[1])
+        self._allocate(plan)
+
+    def _allocate(self, plan: Plan) -> None:
+        """Make the arrays that the compiled loops fill; their k ascend."""
+        from fico_utils.evaluation.kernels_category import Marks
+        from fico_utils.evaluation.kernels_instance import Counts
+
+        n, m = self.query_image.size, self.n_item
+        self.k_order, self.k = {}, {}
+        for level in LEVELS:
+            k = np.array([m if x == "N" else min(x, m) for x in plan.ks(level)], dtype=np.int64)
+            self.k_order[level] = np.argsort(k, kind="stable")
+            self.k[level] = k[self.k_order[level]]
+        above, tied, tied_correct = np.zeros((3, n), np.int32)
+        found = np.zeros((n, self.k[INSTANCE].size))
+        self.counts = Counts(above, tied, tied_correct, np.full(n, m, np.int32), found)
+        self.marks = None
+        if self.labels is not None:
+            ap, found = np.zeros((2, n, self.k[CATEGORY].size))
+            self.marks = Marks(ap, found, np.zeros((n, 11 if plan.curve else 0)), np.zeros(n, np.int32))
+            self.harmonic = harmonic_numbers(m)
 
     def results(self) -> dict[str, np.ndarray]:
-        """What was seen, in the order of the queries."""
+        """What was seen, in the order of the queries and of the k asked for."""
         back = np.argsort(self.order)
-        return {name: array[back] for name, array in self.seen.items()}
+        seen = {"image": self.query_image, "correct": np.diff(self.correct.start).astype(np.int32)}
+        seen |= self.counts._asdict()
+        seen[FOUND[INSTANCE]] = seen.pop("found")[:, np.argsort(self.k_order[INSTANCE])]
+        if self.marks is not None:
+            seen |= self.marks._asdict()
+            for name in ("ap", "found"):
+                seen[name] = seen[name][:, np.argsort(self.k_order[CATEGORY])]
+        return {name: array[back] for name, array in seen.items()}
 
     def score(self, start: int, stop: int, out: np.ndarray) -> None:
         """Score the queries of the units ``start ... stop`` and keep what they saw."""
@@ -190,27 +221,19 @@ class _Direction:
 
     def _keep(self, scores: np.ndarray, first: int) -> None:
         """Count and rank for the queries from ``first``, one for each row of ``scores``."""
-        from fico_utils.evaluation.kernels_category import code_category, score_category
-        from fico_utils.evaluation.kernels_instance import instance_rows
+        from fico_utils.evaluation.kernels_category import mark_codes, mark_scores
+        from fico_utils.evaluation.kernels_instance import count_found, count_instances
 
-        source, seen = self.source, self.seen
-        instance_rows(
-            scores, first, self.start, self.members, source.may_cut,
-            seen["above"], seen["tied"], seen["tied_correct"], seen["ranked"],
-        )  # fmt: skip
-        if self.by_image is not None and (self.k.size or seen["curve"].size):
-            ap, found = np.zeros((2, scores.shape[0], self.k.size))
-            if source.bits:
-                score, nature = code_category, source.bits
+        count_instances(scores, first, *self.correct, self.source.may_cut, self.counts)
+        if self.k[INSTANCE].size:
+            count_found(scores, first, *self.correct, self.k[INSTANCE], self.policy, self.counts)
+        if self.marks is not None and (self.k[CATEGORY].size or self.marks.curve.size):
+            how = self.labels, self.k[CATEGORY], self.policy, self.harmonic, self.marks
+            if self.source.bits:
+                mark_codes(scores, first, self.source.bits, self.query_image, self.item_image, *how)
             else:
-                score, nature, scores = score_category, seen["ranked"], sortable(scores)
-            score(
-                scores, first, nature, seen["image"], self.item_image, self.by_image, self.k,
-                self.policy, self.harmonic, ap, found, seen["curve"], seen["relevant"],
-            )  # fmt: skip
-            mine = slice(first, first + ap.shape[0])
-            seen["ap"][mine, self.k_order] = ap
-            seen["found"][mine, self.k_order] = found
+                words = sortable(scores)
+                mark_scores(words, first, self.counts.ranked, self.query_image, self.item_image, *how)
 
 
 def _cores() -> int:
@@ -221,14 +244,15 @@ def _cores() -> int:
 
 
 def _in_blocks(
-    work: Callable[[int, int, np.ndarray], None], n: int, rows: int, m: int, dtype: np.dtype, threads: int
+    work: Callable[[int, int, np.ndarray], None], n: int, buffer: tuple[tuple[int, int], np.dtype], threads: int
 ) -> None:
     """Call ``work(start, stop, buffer)`` for all blocks, each thread taking the next one and owning a buffer."""
+    rows = buffer[0][0]
     turn = count()
     failed = Event()
 
     def loop() -> None:
-        out = np.empty((rows, m), dtype)
+        out = np.empty(*buffer)
         try:
             while (start := next(turn) * rows) < n and not failed.is_set():
                 work(start, min(start + rows, n), out)

@@ -20,9 +20,8 @@ import numpy as np
 from fico_utils.errors import InputError
 from fico_utils.evaluation.codes import CodeScores
 from fico_utils.evaluation.embeddings import EmbeddingScores
-from fico_utils.evaluation.inputs import Whole, table
-
-MEASURES = ("cosine", "inner_product", "euclidean", "hamming")
+from fico_utils.evaluation.inputs import Whole, read_table
+from fico_utils.evaluation.measures import find_measure
 
 
 class MatrixScores(Whole):
@@ -32,8 +31,8 @@ class MatrixScores(Whole):
     may_cut = True
 
     def __init__(self, similarity: Any, similarity_t2i: Any = None) -> None:
-        self._i2t = table(similarity, "similarity")
-        self._t2i = None if similarity_t2i is None else table(similarity_t2i, "similarity_t2i")
+        self._i2t = read_table(similarity, "similarity")
+        self._t2i = None if similarity_t2i is None else read_table(similarity_t2i, "similarity_t2i")
         self.n_img, self.n_txt = self._i2t.shape
         if self._t2i is not None and self._t2i.shape != (self.n_txt, self.n_img):
             raise InputError(
@@ -110,6 +109,9 @@ class OrderedScores:
         return places
 
 
+Source = EmbeddingScores | MatrixScores | CodeScores | OrderedScores
+
+
 def score_source(
     images: Any = None,
     texts: Any = None,
@@ -120,10 +122,9 @@ def score_source(
     bits: int | None = None,
     allow_zero: bool = False,
     device: str | None = None,
-) -> EmbeddingScores | MatrixScores | CodeScores:
+) -> Source:
     """The source of scores for what was given; the parameters are those of `evaluate`."""
-    if measure not in MEASURES:
-        raise InputError(f"measure is {measure!r}, expected one of {', '.join(MEASURES)}")
+    compared = find_measure(measure)
     if similarity is not None:
         if images is not None or texts is not None:
             raise InputError("both embeddings and a similarity matrix are given, expected one of the two")
@@ -132,11 +133,4 @@ def score_source(
         raise InputError("similarity_t2i is given without similarity, expected both or only similarity")
     if images is None or texts is None:
         raise InputError("nothing to score: give images and texts, or a similarity matrix")
-    if bits is not None:
-        if measure != "hamming":
-            raise InputError(f"bits is for hash codes, but measure is {measure!r}: say measure 'hamming'")
-        if isinstance(bits, bool) or not isinstance(bits, (int, np.integer)) or bits < 1:
-            raise InputError(f"bits is {bits!r}, expected a whole number from 1")
-    if measure == "hamming":
-        return CodeScores(images, texts, None if bits is None else int(bits))
-    return EmbeddingScores(images, texts, measure, allow_zero=allow_zero, device=device)
+    return compared.score(images, texts, bits=bits, allow_zero=allow_zero, device=device)

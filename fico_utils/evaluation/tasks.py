@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from fico_utils.errors import InputError
 
 DIRECTIONS = ("i2t", "t2i")
+INSTANCE, CATEGORY = LEVELS = ("instance", "category")
 
 
 class Ragged(NamedTuple):
@@ -119,10 +121,28 @@ def label_lists(labels: np.ndarray, n_img: int) -> tuple[Ragged, Ragged]:
     )
 
 
-def correct_items(caption_image: np.ndarray, n_img: int) -> dict[str, Ragged]:
-    """The correct items of each query: an image's captions, a caption's image."""
-    n_txt = caption_image.size
-    return {
-        "i2t": ragged(caption_image, n_img),
-        "t2i": Ragged(np.arange(n_txt + 1, dtype=np.int64), caption_image),
-    }
+@dataclass(frozen=True)
+class Relevance:
+    """Who is correct for whom.
+
+    Attributes
+    ----------
+    caption_image : ndarray (n_txt,) int64, the image of each caption.
+    correct : dict, direction -> the correct items of each query: an image's captions, a caption's image.
+    labels : (Ragged, Ragged) or None, the labels of each image and the images of each label.
+    """
+
+    caption_image: np.ndarray
+    correct: dict[str, Ragged]
+    labels: tuple[Ragged, Ragged] | None
+
+    @classmethod
+    def read(cls, caption_image: np.ndarray | None, labels: np.ndarray | None, n_img: int, n_txt: int) -> Relevance:
+        """From the arrays that `evaluate` takes, checked; InputError as in `caption_index` and `label_lists`."""
+        index = caption_index(caption_image, n_img, n_txt)
+        correct = {"i2t": ragged(index, n_img), "t2i": Ragged(np.arange(n_txt + 1, dtype=np.int64), index)}
+        return cls(index, correct, None if labels is None else label_lists(labels, n_img))
+
+    def images(self, side: str) -> np.ndarray:
+        """The image of each image (side ``i``) or of each caption (side ``t``)."""
+        return self.caption_image if side == "t" else np.arange(self.correct["i2t"].start.size - 1)

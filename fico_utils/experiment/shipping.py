@@ -16,6 +16,7 @@ from pathlib import Path
 
 from fico_utils import registry
 from fico_utils.errors import InputError
+from fico_utils.evaluation import Metric
 from fico_utils.experiment import corpora, features, label_sources
 from fico_utils.experiment import weights as shelf
 from fico_utils.experiment.systems import weights_recipe
@@ -198,8 +199,7 @@ def _measured(run: Run, system: str, corpus: str) -> list[str]:
     if not any((s.id, "t2i", "recall", "1") in found for s in rows):
         return ["Not measured in this run; notebook 04 measures it."]
     columns = [(d, metric, k) for metric, k in SHOWN for d in ("i2t", "t2i")]
-    printed = {"recall": "R", "map": "mAP"}
-    head = ["system", *(f"{printed[metric]}@{k} {d}" for d, metric, k in columns)]
+    head = ["system", *(f"{Metric(metric, k).label} {d}" for d, metric, k in columns)]
     lines = [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
     for s in rows:
         cells = [_cell(found.get((s.id, *column))) for column in columns]

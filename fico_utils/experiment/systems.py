@@ -259,8 +259,8 @@ def validation(run: Run, system: str, name: str) -> Callable[[RetrievalModel], f
         first_step = measure == "rerank" and not model.fusing
         stored = _stored("late" if first_step else measure, model, data, run["rerank_depth"])
         arguments = comparable(system, stored)
-        table = evaluate(**arguments, caption_image=data.caption_image, recall_at=(1, 5, 10))
-        return float(table.loc[table.metric == "recall", "value"].mean())
+        table = evaluate(**arguments, caption_image=data.caption_image, metrics="recall@1,5,10")
+        return float(table["value"].mean())
 
     return score
 

@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fico_utils.errors import InputError
-from fico_utils.evaluation import summarise
-from fico_utils.evaluation.observations import K, Observations
+from fico_utils.evaluation import DEFAULT_METRICS, Metric, Observations, parse_metrics, summarise
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,13 +27,13 @@ BATCH = 64
 DIGITS = 9
 
 
-def tie_rows(seen: Observations, recall_at: Iterable[int]) -> pd.DataFrame:
+def tie_rows(seen: Observations, metrics: str | Iterable[Metric] = DEFAULT_METRICS) -> pd.DataFrame:
     """Recall and average precision under one order of tied items, in the columns of `evaluate`.
 
     Parameters
     ----------
     seen : Observations, taken with ``ties="optimistic"`` or ``"pessimistic"``, which goes into the metrics' names.
-    recall_at : iterable of int
+    metrics : str, or iterable of Metric; all but recall and map are left out.
 
     Raises
     ------
@@ -45,21 +44,22 @@ def tie_rows(seen: Observations, recall_at: Iterable[int]) -> pd.DataFrame:
 
     if seen.ties not in ("optimistic", "pessimistic"):
         raise InputError(f"the observations were taken with ties={seen.ties!r}; expected optimistic or pessimistic")
-    scores = pd.DataFrame(summarise(seen, recall_at))
-    kept = scores[scores["metric"].isin(("recall", "map"))]
+    bounded = [metric for metric in parse_metrics(metrics) if metric.name in ("recall", "map")]
+    kept = pd.DataFrame(summarise(seen, bounded))
+    kept = kept[kept["metric"].isin(("recall", "map"))]  # not the curve
     return kept.assign(metric=kept["metric"] + f"_{seen.ties}").reset_index(drop=True)
 
 
 def place_rows(
-    seen: Mapping[str, Observations], map_at: Iterable[K] = (10,), *, repeats: int = 1000, seed: int = 0
+    seen: Mapping[str, Observations], metrics: str | Iterable[Metric] = "map@10", *, repeats: int = 1000, seed: int = 0
 ) -> pd.DataFrame:
     """Mean places of systems on the same queries, with comparison intervals: one row a system, direction, metric.
 
     Parameters
     ----------
     seen : mapping, system id -> Observations of one corpus.
-    map_at : iterable of int or "N", the k of `map_place`; a system without AP at k has status ``undefined`` and
-        takes no place.
+    metrics : str, or iterable of Metric, by whose value on each query places are given beside the rank of the first
+        correct item; a system without it has status ``undefined`` and takes no place.
     repeats, seed : int, of the bootstrap.
 
     Returns
@@ -85,7 +85,7 @@ def place_rows(
             same = (first.n_img, first.n_txt) == (other.n_img, other.n_txt)
             if not same or not np.array_equal(image, other.directions[direction]["image"]):
                 raise InputError("the systems have seen different queries; expected the same images and captions")
-        for task, metric, k, scores in _panels(seen, direction, tuple(map_at)):
+        for task, metric, k, scores in _panels(seen, direction, parse_metrics(metrics)):
             places = mean_places(np.stack([*scores.values()], 1)) if scores else np.zeros((image.size, 0))
             value, half = places.mean(axis=0), critical_difference(places, image, repeats, seed) / 2
             found = dict(zip(scores, value, strict=True))
@@ -103,18 +103,17 @@ def place_rows(
 
 
 def _panels(
-    seen: Mapping[str, Observations], direction: str, map_at: tuple[K, ...]
+    seen: Mapping[str, Observations], direction: str, metrics: tuple[Metric, ...]
 ) -> Iterator[tuple[str, str, str, dict[str, np.ndarray]]]:
     """(task, metric, k, system -> score of each query, larger is better) of what systems are ranked by."""
     yield "instance", "place", "", {s: -o.first_hit_rank(direction) for s, o in seen.items()}
-    for k in map_at:
-        scores = {}
+    for metric in metrics:
+        scores, (level, *_) = {}, metric.entry.levels
         for system, o in seen.items():
-            counts, n_item = o.directions[direction], o.n_item(direction)
-            depth = int(counts["ranked"].min())
-            if o.has_labels and k in o.map_at and (depth == n_item or (k != "N" and k <= depth)):
-                scores[system] = np.round(counts["ap"][:, o.map_at.index(k)], DIGITS)
-        yield "category", "map_place", str(k), scores
+            side = o.side(level, direction)
+            if level in o.levels and metric.k in side.ks and metric.entry.defined(side, metric.k):
+                scores[system] = np.round(metric.entry.values(side, metric.k), DIGITS)
+        yield level, f"{metric.name}_place", metric.k_text, scores
 
 
 def mean_places(scores: np.ndarray) -> np.ndarray:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from fico_utils import registry
 from fico_utils.errors import InputError
+from fico_utils.evaluation import Metric
 from fico_utils.results import schema
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ def _quality(raw: pd.DataFrame, metric: str, k: pd.Series, value: pd.Series, run
             "system": raw["system"].map(SYSTEM_IDS),
             "corpus": raw["dataset"].map(CORPUS_IDS),
             "split": "test",
-            "task": schema.METRICS[metric],
+            "task": [Metric(metric, at).entry.levels[0] for at in k],
             "direction": raw["direction"],
             "metric": metric,
             "k": k,

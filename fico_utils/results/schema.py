@@ -45,10 +45,13 @@ costs.csv
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import TYPE_CHECKING
 
 from fico_utils import registry
 from fico_utils.errors import InputError
+from fico_utils.evaluation.metrics import BOUNDS, ENTRIES, Metric
+from fico_utils.evaluation.tasks import DIRECTIONS, LEVELS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -81,24 +84,11 @@ STATUSES = ("ok", "undefined", "unavailable", "extrapolated", "dnf")
 #: Statuses under which a row has a number.
 WITH_VALUE = ("ok", "extrapolated")
 SPLITS = ("train", "val", "test")
-TASKS = ("instance", "category")
-DIRECTIONS = ("i2t", "t2i")
-METRICS = {
-    "recall": "instance", "recall_optimistic": "instance", "recall_pessimistic": "instance",
-    "median_rank": "instance", "mean_rank": "instance", "place": "instance",
-    "map": "category", "map_optimistic": "category", "map_pessimistic": "category", "map_place": "category",
-    "precision": "category",
-}  # fmt: skip
-#: Metrics that are no fraction but a rank, 1 or more.
-RANKS = ("median_rank", "mean_rank", "place", "map_place")
-FRACTIONS = tuple(metric for metric in METRICS if metric not in RANKS)
-#: Metric -> what its `k` looks like; empty for the others.
-K_PATTERNS = {
-    "precision": r"R=(0\.\d|1\.0)",
-    **dict.fromkeys(("recall", "recall_optimistic", "recall_pessimistic"), r"\d+"),
-    **dict.fromkeys(("map", "map_optimistic", "map_pessimistic", "map_place"), r"\d+|N"),
-}
-CURVE_LEVELS = tuple(f"R={level / 10:.1f}" for level in range(11))
+TASKS = LEVELS
+#: Names that the column `metric` may hold, in their order.
+METRICS = tuple(
+    dict.fromkeys(n for e in ENTRIES for n in (e.name, *(f"{e.name}_{bound}" for bound in BOUNDS if e.values)))
+)
 
 PHASES = ("features", "encode", "store", "attention", "index", "search", "gallery", "deploy")
 EXTRACTORS = ("backbone", "regions", "global", "doc2vec", "tokens")
@@ -219,23 +209,34 @@ def validate(frame: pd.DataFrame, table: str) -> pd.DataFrame:
     return frame
 
 
+@cache
+def _metric_of(name: str, k: str) -> Metric | None:
+    """The metric of a row, or None where it takes no such k."""
+    try:
+        return Metric(name, k)
+    except InputError:
+        return None
+
+
 def _validate_metrics(frame: pd.DataFrame) -> None:
+    import pandas as pd
+
     table = "metrics"
     known = systems_of(table)
     _first_wrong(frame, table, "system", ~frame["system"].isin(known), f"one of {', '.join(known)}")
     named = frame["system"].where(frame["system"].isin(("chance", "perfect")), "")
     expected = frame["source"].where(frame["source"].isin(("chance", "perfect")), "")
     _first_wrong(frame, table, "system", named != expected, "the source's own name where it is chance or perfect")
-    task = frame["metric"].map(METRICS)
-    _first_wrong(frame, table, "task", frame["task"] != task, "the task its metric belongs to")
-    wrong = [re.fullmatch(K_PATTERNS.get(m, ""), k) is None for m, k in zip(frame["metric"], frame["k"], strict=True)]
+    metrics = [_metric_of(*row) for row in zip(frame["metric"], frame["k"], strict=True)]
+    wrong = [metric is None for metric in metrics]
     _first_wrong(frame, table, "k", wrong, "a rank, N or R=0.0 ... R=1.0, as text, as its metric wants")
-    fraction = frame["metric"].isin(FRACTIONS)
+    wrong = [task not in m.entry.levels for task, m in zip(frame["task"], metrics, strict=True)]
+    _first_wrong(frame, table, "task", wrong, "the task its metric belongs to")
+    low, high = (pd.Series([m.entry.limits[end] for m in metrics], frame.index, dtype=float) for end in (0, 1))
     for column in ("value", "ci_low", "ci_high", "chance"):
-        low, high = frame[column] < 0, frame[column] > 1
-        _first_wrong(frame, table, column, fraction & (low | high), "a fraction from 0 to 1")
-        if column != "chance":
-            _first_wrong(frame, table, column, ~fraction & (frame[column] < 1), "a rank, 1 or more")
+        outside = ((frame[column] < low) & ((column != "chance") | (high == 1))) | (frame[column] > high)
+        _first_wrong(frame, table, column, (high == 1) & outside, "a fraction from 0 to 1")
+        _first_wrong(frame, table, column, outside, "a rank, 1 or more")
 
 
 def _validate_costs(frame: pd.DataFrame) -> None:

@@ -13,8 +13,8 @@ import pandas as pd
 import pytest
 
 from fico_utils import registry
+from fico_utils.evaluation import Metric
 from fico_utils.results import store
-from fico_utils.results.schema import FRACTIONS
 from fico_utils.workspace import PROJECT, Run
 
 CHANCE = {"picto_diverse": 0.33, "picto_people": 0.887}
@@ -186,7 +186,7 @@ def with_openclipart(metrics: pd.DataFrame) -> pd.DataFrame:
     """`metrics` and rows of Openclipart: those of PictoScenes people, bent, without a perfect retriever."""
     rows = metrics[(metrics["corpus"] == "picto_people") & metrics["source"].isin(("ours", "chance"))]
     rows, columns = rows.assign(corpus="openclipart"), ["value", "ci_low", "ci_high", "chance"]
-    fraction = rows["metric"].isin(FRACTIONS)
+    fraction = np.array([Metric(m, k).entry.limits[1] == 1 for m, k in zip(rows["metric"], rows["k"], strict=True)])
     rows.loc[fraction, columns] = rows.loc[fraction, columns] ** 1.2  # bounds stay bounds, chance stays chance
     return store.sort(pd.concat([metrics, rows]), "metrics")
 

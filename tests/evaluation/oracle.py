@@ -57,19 +57,25 @@ def middle(ranks):
     return Fraction(ranks[(n - 1) // 2] + ranks[n // 2], 2)
 
 
-def direction(scores, correct, relevant, recall_at, map_at, ties):
-    """{(metric, k): value} of one direction; ``scores`` rows of floats, flags as rows of bool, or None."""
+def direction(scores, correct, relevant, ks, ties):
+    """{(level, metric, k): value} of one direction; ``scores`` rows of floats, flags as rows of bool, or None."""
     n, m = len(scores), len(scores[0])
+    tops = {k: m if k == "N" else min(k, m) for k in ks}
     out = {}
     rankings = [orders(row, flags, ties) for row, flags in zip(scores, correct, strict=True)]
-    for k in recall_at:
-        out["recall", str(k)] = Fraction(sum(pick([int(any(o[:k])) for o in r], ties) for r in rankings), n)
+    for k, top in tops.items():
+        if k != "N":
+            out["instance", "recall", str(k)] = Fraction(
+                sum(pick([int(any(o[:k])) for o in r], ties) for r in rankings), n
+            )
+        found = [pick([sum(o[:top]) for o in r], ties) for r in rankings]
+        out["instance", "precision", str(k)] = Fraction(sum(found), n * top)
     if all(any(r[0]) for r in rankings):
         ranks = [[rank_of_first(o) for o in r] for r in rankings]
         best = {"optimistic": min, "pessimistic": max}.get(ties)
         if best:
             ranks = [[best(r)] for r in ranks]
-        out["mean_rank", ""] = Fraction(sum(Fraction(sum(r), len(r)) for r in ranks), n)
+        out["instance", "mean_rank", ""] = Fraction(sum(Fraction(sum(r), len(r)) for r in ranks), n)
         # each query's own distribution of ranks, in as few terms as it has
         weights = [{x: Fraction(r.count(x), len(r)) for x in set(r)} for r in ranks]
         total = Fraction(0)
@@ -78,21 +84,22 @@ def direction(scores, correct, relevant, recall_at, map_at, ties):
             for _, p in combination:
                 chance *= p
             total += chance * middle([x for x, _ in combination])
-        out["median_rank", ""] = total
+        out["instance", "median_rank", ""] = total
     if relevant is not None:
         rankings = [orders(row, flags, ties) for row, flags in zip(scores, relevant, strict=True)]
-        for k in map_at:
-            top = m if k == "N" else min(k, m)
+        for k, top in tops.items():
             means = [pick([average_precision(o, top) for o in r], ties) for r in rankings]
-            out["map", str(k)] = Fraction(sum(means), n)
+            out["category", "map", str(k)] = Fraction(sum(means), n)
+            found = [pick([sum(o[:top]) for o in r], ties) for r in rankings]
+            out["category", "precision", str(k)] = Fraction(sum(found), n * top)
         curves = [curve_of(found_at_each_rank(r, ties), sum(f)) for r, f in zip(rankings, relevant, strict=True)]
         for t in range(11):
-            out["precision", f"R={t / 10:.1f}"] = Fraction(sum(c[t] for c in curves), n)
+            out["category", "precision", f"R={t / 10:.1f}"] = Fraction(sum(c[t] for c in curves), n)
     return out
 
 
-def evaluate(sim_i2t, sim_t2i, caption_image, labels, recall_at, map_at, ties):
-    """{(direction, metric, k): value}; matrices as lists of rows, labels as sets or None."""
+def evaluate(sim_i2t, sim_t2i, caption_image, labels, ks, ties):
+    """{(direction, level, metric, k): value}; matrices as lists of rows, labels as sets or None."""
     n_img, n_txt = len(sim_i2t), len(caption_image)
     out = {}
     for name, scores, query, item in (
@@ -101,7 +108,7 @@ def evaluate(sim_i2t, sim_t2i, caption_image, labels, recall_at, map_at, ties):
     ):
         correct = [[q == i for i in item] for q in query]
         relevant = None if labels is None else [[bool(labels[q] & labels[i]) for i in item] for q in query]
-        for key, value in direction(scores, correct, relevant, recall_at, map_at, ties).items():
+        for key, value in direction(scores, correct, relevant, ks, ties).items():
             out[name, *key] = float(value)
     assert n_txt == len(sim_t2i)
     return out

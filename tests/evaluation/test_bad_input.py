@@ -12,8 +12,6 @@ from safetensors.numpy import save_file
 
 from fico_utils.errors import InputError
 from fico_utils.evaluation import command, evaluate
-from fico_utils.evaluation.similarity import MEASURES
-from fico_utils.evaluation.ties import TIES
 
 RNG = np.random.default_rng(0)
 GOOD = {"images": RNG.standard_normal((4, 8)), "texts": RNG.standard_normal((8, 8))}
@@ -123,6 +121,18 @@ RULES = {
     "k is no number": (GOOD, ("--recall-at", "1,all"), "recall_at has 'ALL'"),
     "recall at N": (GOOD, ("--recall-at", "N"), "recall_at has 'N'"),
     "empty k": (GOOD, ("--map-at", "1,,2"), "--map-at is '1,,2'"),
+    "unknown metric": (GOOD, ("--metrics", "ndcg@10"), "metrics has 'ndcg@10', expected recall@k, median_rank"),
+    "metric without k": (GOOD, ("--metrics", "recall@1", "map"), "metrics has 'map', expected map@k, k a whole number"),
+    "metric of k 0": (GOOD, ("--metrics", "precision@0"), "metrics has 'precision@0', expected precision@k"),
+    "metric of a broken list": (GOOD, ("--metrics", "recall@1,five"), "metrics has 'recall@1,five', expected recall@k"),
+    "metric that has no k": (GOOD, ("--metrics", "median_rank@5"), "metrics has 'median_rank@5', expected median_rank"),
+    "points of the curve": (GOOD, ("--metrics", "precision@R=0.3"), "metrics has 'precision@R=0.3'"),
+    "no metric": (GOOD, ("--metrics", " "), "metrics is empty"),
+    "metrics and recall_at": (
+        GOOD, ("--metrics", "recall@1", "--recall-at", "1"), "metrics is given together with recall_at",
+    ),
+    "metrics and map_at": (GOOD, ("--metrics", "recall@1", "--map-at", "1"), "metrics is given together with map_at"),
+    "metrics of labels alone": (GOOD, ("--metrics", "map@1,N"), "map@1,N is computed from labels, and none are given"),
     "block": (GOOD, ("--block-mib", "0"), "block_mib is 0"),
     "only images": ({"images": GOOD["images"]}, (), "nothing to score"),
     "nothing": ({}, (), "nothing to score"),
@@ -212,8 +222,7 @@ def test_output_place(refused, tmp_path, capsys):
         assert not out.exists()
 
 
-def test_choices_are_those_of_the_engine():
-    assert (command.MEASURES, command.TIES) == (MEASURES, TIES)
+def test_unknown_choices_are_named():
     for words in ({"measure": "dot"}, {"ties": "random"}):
         with pytest.raises(InputError, match="expected one of"):
             evaluate(np.eye(2), np.eye(2), **words)

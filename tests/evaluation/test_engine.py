@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -13,14 +14,27 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fico_utils.errors import InputError
-from fico_utils.evaluation import Observations, evaluate, observe, summarise
+from fico_utils.evaluation import (
+    DEFAULT_METRICS,
+    MEASURES,
+    Budget,
+    Metric,
+    Observations,
+    Plan,
+    evaluate,
+    observe,
+    parse_metrics,
+    score_source,
+    summarise,
+    write_metrics,
+)
 from fico_utils.evaluation.kernels_category import measure_groups
 from fico_utils.evaluation.kernels_median import expected_order
 from fico_utils.evaluation.ties import harmonic_numbers
 from tests.evaluation.test_peers import corpus
 
-MEASURES = ("cosine", "inner_product", "euclidean", "hamming")
-EVERYTHING = {"map_at": (1, 10, 100, "N"), "curve": True}
+METRICS = "recall@1,5,10 median_rank mean_rank map@1,10,100,N precision@1,10,N"
+EVERYTHING = {"metrics": METRICS, "curve": True}
 
 
 def same(a, b):
@@ -61,11 +75,12 @@ def test_scaling_cosine_inputs_changes_nothing():
 @pytest.mark.parametrize("measure", MEASURES)
 def test_threads_and_blocks_change_nothing(measure, monkeypatch):
     images, texts, index, labels = inputs(measure)
-    flags = {"caption_image": index, "labels": labels, "measure": measure, **EVERYTHING}
-    first = observe(images, texts, threads=1, **flags).arrays()
+    plan = Plan(**EVERYTHING)
+    first = observe(score_source(images, texts, measure=measure), index, labels, plan, Budget(threads=1)).arrays()
     for threads, useful in ((2, 2**24), (3, 1), (1, 1), (2, 2**14)):
         monkeypatch.setattr(sys.modules["fico_utils.evaluation.observe"], "USEFUL_BLOCK", {"f": useful, "u": useful})
-        again = observe(images, texts, threads=threads, block_mib=1, **flags).arrays()
+        source = score_source(images, texts, measure=measure)
+        again = observe(source, index, labels, plan, Budget(block_mib=1, threads=threads)).arrays()
         for name, array in first.items():
             np.testing.assert_array_equal(array, again[name], err_msg=name)
 
@@ -137,38 +152,36 @@ def test_no_average_precision_is_above_one_by_rounding():
     ap, found, none = np.empty(1), np.empty(1), np.empty(0)
     for above in range(1, 200):
         groups = np.array([[0, above], [above, 2], [above, 2]])
-        flags = (0, harmonic_numbers(above + 2), np.empty(2), ap, found, none)
-        measure_groups(*groups, 2, above + 2, np.array([above + 1]), *flags)
+        flags = (0, harmonic_numbers(above + 2), np.empty(2), (ap, found, none))
+        measure_groups(tuple(groups), 2, above + 2, np.array([above + 1]), *flags)
         assert 1 - 1e-12 < ap[0] <= 1
 
 
 def test_observations_give_new_numbers_without_scoring():
     images, texts, index, labels = inputs("hamming")
-    flags = {"measure": "hamming", "caption_image": index, "labels": labels, "map_at": (10, "N"), "curve": True}
-    seen = observe(images, texts, **flags)
+    plan = Plan("map@N,10 precision@20", curve=True)
+    seen = observe(score_source(images, texts, measure="hamming"), index, labels, plan)
     kept = Observations.from_arrays(seen.arrays())
-    rows = pd.DataFrame(summarise(kept, (3, 7), ("N",)))
-    same(rows, evaluate(images, texts, **{**flags, "recall_at": (3, 7), "map_at": ("N",)}))
+    asked = "recall@3,7 median_rank mean_rank map@N precision@20"
+    rows = pd.DataFrame(summarise(kept, asked))
+    flags = {"measure": "hamming", "caption_image": index, "labels": labels}
+    same(rows, evaluate(images, texts, **flags, metrics=asked, curve=True))
     assert kept.first_hit_rank("i2t").shape == (70,)
-    precise = pd.DataFrame(summarise(kept, (1,), precision_at=(10,)))
-    found = precise[(precise.metric == "precision") & (precise.k == "10")]
-    assert found.direction.tolist() == ["i2t", "t2i"]
-    assert found.value.between(0, 1).all()
     with pytest.raises(InputError, match="not observed"):
-        summarise(kept, map_at=(20,))
+        summarise(kept, "map@30")
     with pytest.raises(InputError, match="is missing"):
         Observations.from_arrays({})
 
 
 def test_a_sample_of_queries_sees_the_whole_gallery():
     images, texts, index, labels = inputs("cosine")
-    flags = {"caption_image": index, "labels": labels, **EVERYTHING}
-    whole, part = observe(images, texts, **flags), observe(images, texts, sample=30, seed=3, **flags)
+    plan, source = Plan(**EVERYTHING), score_source(images, texts)
+    whole, part = (observe(source, index, labels, p) for p in (plan, replace(plan, sample=30, seed=3)))
     assert [part.n_query(d) for d in ("i2t", "t2i")] == [30, 30]
     image = part.directions["i2t"]["image"]
     for name in ("above", "tied", "ap", "curve", "relevant", "correct"):
         np.testing.assert_array_equal(part.directions["i2t"][name], whole.directions["i2t"][name][image])
-    assert len(summarise(part, intervals=True)) == len(summarise(whole))
+    assert len(summarise(part, METRICS, intervals=True)) == len(summarise(whole, METRICS))
 
 
 @settings(max_examples=200, deadline=None, derandomize=True)
@@ -196,7 +209,8 @@ def test_one_large_group_against_sampling(policy):
     ap, found, curve = np.zeros(2), np.zeros(2), np.zeros(11)
     groups = [np.array([x], np.int32) for x in (5, n, relevant)]
     k = np.array([k, n + 5])
-    measure_groups(*groups, 1, relevant, k, policy, harmonic_numbers(n + 5), np.empty(1), ap, found, curve)
+    row = ap, found, curve
+    measure_groups(tuple(groups), 1, relevant, k, policy, harmonic_numbers(n + 5), np.empty(1), row)
     rng, drawn = np.random.default_rng(0), []
     for _ in range(4000):
         flags = np.zeros(n, bool)
@@ -218,16 +232,40 @@ def test_memory_is_bounded():
     rng = np.random.default_rng(0)
     images, texts = rng.standard_normal((1000, 16), np.float32), rng.standard_normal((20000, 16), np.float32)
     labels = rng.random((1000, 5)) < 0.3
-    flags = {"labels": labels, "curve": True, "block_mib": 4, "threads": 2}
-    observe(images[:10], texts[:200], **{**flags, "labels": labels[:10]})
+    how = Plan("recall@1 map@10,100,N precision@10", curve=True), Budget(block_mib=4, threads=2)
+    observe(score_source(images[:10], texts[:200]), None, labels[:10], *how)
     peaks = []
     for x, y in ((images, texts), (images > 0, texts > 0)):
         tracemalloc.start()
-        observe(x, y, measure="cosine" if x.dtype == np.float32 else "hamming", **flags)
+        source = score_source(x, y, measure="cosine" if x.dtype == np.float32 else "hamming")
+        observe(source, None, labels, *how)
         peaks.append(tracemalloc.get_traced_memory()[1] / 2**20)
         tracemalloc.stop()
     # the matrix alone has 76 MiB
     assert max(peaks) < 14
+
+
+def test_the_text_of_metrics_is_read_and_written():
+    text = "recall@1,10 median_rank map@10,N precision@20"
+    assert write_metrics(parse_metrics(text)) == text
+    assert parse_metrics(f" {text}\n recall@1 ") == parse_metrics(text) == parse_metrics(parse_metrics(text))
+    labels = "R@1, R@10, median rank, mAP@10, mAP@N, precision@20"
+    assert ", ".join(metric.label for metric in parse_metrics(text)) == labels
+    for metric in parse_metrics(text):
+        assert Metric(metric.name, metric.k_text) == metric == Metric(metric.name, metric.k)
+    for name, k in (("mAP", 10), ("map", 0), ("map", True), ("map", None), ("recall", "N"), ("precision", "R=0.35")):
+        with pytest.raises(InputError, match="there is no metric"):
+            Metric(name, k)
+
+
+def test_metrics_are_those_of_recall_at_and_map_at():
+    images, texts, index, labels = corpus()
+    flags = {"caption_image": index, "labels": labels}
+    old = evaluate(images, texts, **flags, recall_at=(1, 5), map_at=(10, "N"))
+    assert evaluate(images, texts, **flags, metrics="recall@1,5 median_rank mean_rank map@10,N").equals(old)
+    assert evaluate(images, texts, **flags, metrics=DEFAULT_METRICS).equals(evaluate(images, texts, **flags))
+    alone = evaluate(images, texts, **flags, metrics="map@N median_rank")
+    assert [*alone.metric] == ["median_rank"] * 2 + ["map"] * 2  # nothing that was not asked for
 
 
 def test_import_is_quick_and_compiles_nothing():

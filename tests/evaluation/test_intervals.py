@@ -7,14 +7,15 @@ import pandas as pd
 import pytest
 
 from fico_utils.errors import InputError
-from fico_utils.evaluation import compare, evaluate, observe, summarise
-from fico_utils.evaluation.intervals import Bootstrap, holm, rank_atoms, weighted_medians
+from fico_utils.evaluation import Plan, evaluate, observe, score_source, summarise
+from fico_utils.evaluation.intervals import Bootstrap, rank_atoms, weighted_medians
+from fico_utils.extras.paired import adjust_by_holm, compare_systems
 from tests.evaluation.test_peers import corpus
 
 
-def see(noise=1.5, seed=0, **flags):
+def see(noise=1.5, seed=0):
     images, texts, index, labels = corpus(n_img=80, uneven=True, seed=seed, noise=noise)
-    return observe(images, texts, caption_image=index, labels=labels, curve=True, **flags)
+    return observe(score_source(images, texts), index, labels, Plan(curve=True))
 
 
 def test_intervals_hold_their_value_and_resample_images():
@@ -53,7 +54,7 @@ def test_weighted_medians():
 
 def test_rank_atoms_have_the_expected_rank():
     images, texts, index, _ = corpus(n_img=80, uneven=True, width=10)
-    seen = observe(images > 0, texts > 0, caption_image=index, measure="hamming")
+    seen = observe(score_source(images > 0, texts > 0, measure="hamming"), index)
     for direction in ("i2t", "t2i"):
         values, weights, query = rank_atoms(seen, direction)
         mean = np.bincount(query, values * weights)
@@ -63,13 +64,14 @@ def test_rank_atoms_have_the_expected_rank():
 
 def test_intervals_cover():
     rng, inside = np.random.default_rng(0), 0
-    truth = np.mean([evaluate(*corpus(n_img=300, seed=s)[:2], recall_at=(10,)).value[0] for s in range(1000, 1010)])
+    truth = np.mean([evaluate(*corpus(n_img=300, seed=s)[:2], metrics="recall@10").value[0] for s in range(1000, 1010)])
     # the gallery grows with the queries, so that a sample is drawn from one large corpus
     images, texts, index, _ = corpus(n_img=300, seed=1000)
-    whole = observe(images, texts, caption_image=index)
+    source = score_source(images, texts)
+    whole = observe(source, index)
     truth = whole.hit_probability("i2t", 10).mean()
     for seed in rng.integers(0, 10**6, 60):
-        part = observe(images, texts, caption_image=index, sample=60, seed=int(seed))
+        part = observe(source, index, plan=Plan(sample=60, seed=int(seed)))
         low, high = Bootstrap(part, 300).interval("i2t", part.hit_probability("i2t", 10))
         inside += low <= truth <= high
     assert inside >= 52
@@ -77,7 +79,7 @@ def test_intervals_cover():
 
 def test_compare_finds_a_difference_and_no_other():
     a, b = see(noise=1.0), see(noise=2.0)
-    rows = pd.DataFrame(compare(a, b, repeats=2000))
+    rows = pd.DataFrame(compare_systems(a, b, repeats=2000))
     ok = rows[rows.metric.isin(["recall", "map", "mean_rank", "median_rank"])]
     assert (ok.status == "ok").all()
     np.testing.assert_allclose(ok.difference, ok.value_a - ok.value_b)
@@ -85,28 +87,28 @@ def test_compare_finds_a_difference_and_no_other():
     assert (recall.p < 0.01).all()
     assert (recall.ci_low > 0).all()
     assert (ok.p_holm >= ok.p).all()
-    same = pd.DataFrame(compare(a, a, repeats=500))
+    same = pd.DataFrame(compare_systems(a, a, repeats=500))
     assert (same.p == 1).all()
     assert (same.difference == 0).all()
     with pytest.raises(InputError, match="different queries"):
-        compare(a, see(seed=1))
+        compare_systems(a, see(seed=1))
 
 
 def test_p_values_are_uniform_under_the_null():
     images, texts, index, _ = corpus(n_img=60)
     rng, p = np.random.default_rng(0), []
     for _ in range(60):
-        a, b = (observe(images, texts + rng.standard_normal(texts.shape), caption_image=index) for _ in range(2))
-        p.append(compare(a, b, (5,), repeats=400)[3]["p"])
+        a, b = (observe(score_source(images, texts + rng.standard_normal(texts.shape)), index) for _ in range(2))
+        p.append(compare_systems(a, b, "recall@5", repeats=400)[1]["p"])
     p = np.array(p)
     assert 0.3 < np.mean(p) < 0.7
     assert np.mean(p < 0.1) < 0.25
 
 
-def test_holm():
-    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert holm([0.9, 0.8]).tolist() == [1, 1]
-    assert holm([]).size == 0
+def test_adjustment_by_holm():
+    assert adjust_by_holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert adjust_by_holm([0.9, 0.8]).tolist() == [1, 1]
+    assert adjust_by_holm([]).size == 0
 
 
 def test_interval_of_a_median_among_unranked_items():
@@ -116,14 +118,14 @@ def test_interval_of_a_median_among_unranked_items():
     ranks = np.argsort(np.argsort(-scores, axis=0), axis=0)
     hits = np.sort(ranks[index, np.arange(index.size)])
     depth = int(hits[index.size // 2] + 1)  # just enough for the median itself
-    seen = observe(
+    source = score_source(
         similarity=np.where(np.argsort(np.argsort(-scores, axis=1), axis=1) < depth, scores, -np.inf),
         similarity_t2i=np.where(ranks < depth, scores, -np.inf).T,
-        caption_image=index,
     )
+    seen = observe(source, index)
     low, high = Bootstrap(seen).interval("t2i", None)
     assert 1 <= low <= depth
     assert high == np.inf
-    row = next(r for r in compare(seen, seen) if r["metric"] == "median_rank" and r["direction"] == "t2i")
+    row = next(r for r in compare_systems(seen, seen) if r["metric"] == "median_rank" and r["direction"] == "t2i")
     assert row["status"] == "undefined"
     assert np.isnan(row["p"])

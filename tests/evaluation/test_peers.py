@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fico_utils.evaluation import evaluate, observe
+from fico_utils.evaluation import Plan, evaluate, observe, score_source
 
 RECALL_AT = (1, 5, 10)
 
@@ -160,7 +160,7 @@ def test_torch_device_gives_the_same_numbers():
     images, texts, index, labels = corpus(uneven=True)
     for measure in ("cosine", "euclidean"):
         a, b = (
-            observe(images, texts, caption_image=index, labels=labels, measure=measure, curve=True, device=device)
+            observe(score_source(images, texts, measure=measure, device=device), index, labels, Plan(curve=True))
             for device in (None, "cpu")
         )
         for name, array in a.arrays().items():

@@ -15,10 +15,11 @@ import pytest
 
 from fico_utils import registry
 from fico_utils.errors import InputError
+from fico_utils.evaluation import Metric
 from fico_utils.results import paper_reference, store
 from fico_utils.results.claims import CLAIMS, COLUMNS, VERDICTS, ledger, read_claims, write_claims
 from fico_utils.results.schema import COLUMNS as TABLE_COLUMNS
-from fico_utils.results.schema import METRICS, NUMBERS, unit_of
+from fico_utils.results.schema import NUMBERS, unit_of
 from fico_utils.workspace import PROJECT, Run
 
 HOLDS, PART, NOT, CANNOT = VERDICTS
@@ -50,7 +51,8 @@ def make_metrics(values: dict, half: float = 0.01) -> pd.DataFrame:
         {
             "profile": "mini", "source": "chance" if s == "chance" else "ours", "system": s, "corpus": c,
             "split": "test",
-            "task": METRICS[m], "direction": d, "metric": m, "k": k, "value": v, "ci_low": max(v - half, 0),
+            "task": Metric(m, k).entry.levels[0], "direction": d, "metric": m, "k": k, "value": v,
+            "ci_low": max(v - half, 0),
             "ci_high": min(v + half, 1), "chance": 0.1, "n_query": 1000, "status": "ok", "run": "mini-s0",
         }
         for (s, c, d, m, k), v in values.items()

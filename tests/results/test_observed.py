@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from fico_utils.errors import InputError
-from fico_utils.evaluation import evaluate, observe
+from fico_utils.evaluation import Plan, evaluate, observe, score_source
 from fico_utils.results import store
 from fico_utils.results.observed import critical_difference, mean_places, place_rows, tie_rows
 from fico_utils.workspace import Run
@@ -35,25 +35,29 @@ def corpus():
     return given, systems
 
 
+def see(arrays, given, ties="expected"):
+    return observe(score_source(**arrays), given["caption_image"], given["labels"], Plan("recall@1 map@10,N", ties))
+
+
 @pytest.fixture(scope="module")
 def seen(corpus):
     given, systems = corpus
-    return {s: observe(**arrays, **given, map_at=(10, "N")) for s, arrays in systems.items()}
+    return {s: see(arrays, given) for s, arrays in systems.items()}
 
 
 def test_tied_orders_are_those_of_evaluate_and_enclose_the_expectation(corpus):
     given, systems = corpus
     rows = [
-        tie_rows(observe(**systems["ucch"], **given, map_at=(10, "N"), ties=t), (1, 5))
+        tie_rows(see(systems["ucch"], given, t), "recall@1,5 median_rank map@10,N")
         for t in ("optimistic", "pessimistic")
     ]
     found = pd.concat(rows).set_index(["direction", "metric", "k"])["value"]
     assert len(found) == 2 * 2 * 4  # orders, directions, R@1, R@5, mAP@10, mAP@N
     for ties in ("optimistic", "pessimistic"):
-        direct = evaluate(**systems["ucch"], **given, recall_at=(1, 5), map_at=(10, "N"), ties=ties)
+        direct = evaluate(**systems["ucch"], **given, metrics="recall@1,5 map@10,N", ties=ties)
         for row in direct[direct["metric"].isin(("recall", "map"))].itertuples():
             assert found[row.direction, f"{row.metric}_{ties}", row.k] == row.value
-    expected = evaluate(**systems["ucch"], **given, recall_at=(1, 5), map_at=(10, "N"))
+    expected = evaluate(**systems["ucch"], **given, metrics="recall@1,5 map@10,N")
     for row in expected[expected["metric"].isin(("recall", "map"))].itertuples():
         low, high = (found[row.direction, f"{row.metric}_{t}", row.k] for t in ("pessimistic", "optimistic"))
         assert low <= row.value <= high
@@ -62,7 +66,7 @@ def test_tied_orders_are_those_of_evaluate_and_enclose_the_expectation(corpus):
 
 def test_expected_observations_are_no_bound(seen):
     with pytest.raises(InputError, match="taken with ties='expected'; expected optimistic or pessimistic"):
-        tie_rows(seen["ucch"], (1,))
+        tie_rows(seen["ucch"], "recall@1")
 
 
 def loop_places(scores: list[float]) -> list[float]:
@@ -73,7 +77,7 @@ def loop_places(scores: list[float]) -> list[float]:
 
 
 def test_places_are_those_of_a_loop(seen):
-    rows = place_rows(seen, map_at=(10, "N"), repeats=20).set_index(["system", "direction", "metric", "k"])
+    rows = place_rows(seen, "map@10,N", repeats=20).set_index(["system", "direction", "metric", "k"])
     for direction in ("i2t", "t2i"):
         ranks = np.stack([o.first_hit_rank(direction) for o in seen.values()], axis=1)
         places = np.array([loop_places([-r for r in row]) for row in ranks.tolist()])
@@ -146,8 +150,8 @@ def test_a_reranker_has_no_place_by_map_n(corpus, seen):
     for (direction, columns), matrix in zip(keep.items(), (sim, sim.T), strict=True):
         cut[direction] = np.full(matrix.shape, -np.inf)
         np.put_along_axis(cut[direction], columns, np.take_along_axis(matrix, columns, 1), 1)
-    rerank = observe(similarity=cut["i2t"], similarity_t2i=cut["t2i"], **given, map_at=(10, "N"))
-    rows = place_rows({"xvlm": rerank, "scan": seen["scan"], "ucch": seen["ucch"]}, (10, "N"), repeats=20)
+    rerank = see({"similarity": cut["i2t"], "similarity_t2i": cut["t2i"]}, given)
+    rows = place_rows({"xvlm": rerank, "scan": seen["scan"], "ucch": seen["ucch"]}, "map@10,N", repeats=20)
     index = rows.set_index(["system", "direction", "metric", "k"])
     gone = index.loc[("xvlm", "i2t", "map_place", "N")]
     assert gone["status"] == "undefined"
@@ -160,7 +164,7 @@ def test_a_reranker_has_no_place_by_map_n(corpus, seen):
 def test_rows_belong_in_metrics_csv(corpus, seen, tmp_path):
     run = Run("mini", 0, tmp_path / "mini", {})
     given, systems = corpus
-    bounds = tie_rows(observe(**systems["ucch"], **given, map_at=(10, "N"), ties="optimistic"), (1, 5))
+    bounds = tie_rows(see(systems["ucch"], given, "optimistic"), "recall@1,5 map@10,N")
     store.write_part(run, "metrics", "ties", store.score_rows(bounds, "ucch", "picto_people"))
     store.write_part(run, "metrics", "places", place_rows(seen, repeats=20).assign(corpus="picto_people"))
     merged = store.merge(run, "metrics")
@@ -175,6 +179,6 @@ def test_other_queries_are_refused(corpus, seen):
     fewer = {"caption_image": given["caption_image"][:-PER_IMAGE], "labels": given["labels"][:-1]}
     arrays = {"images": systems["scan"]["images"][:-1], "texts": systems["scan"]["texts"][:-PER_IMAGE]}
     with pytest.raises(InputError, match="different queries; expected the same images and captions"):
-        place_rows({"beit3": seen["beit3"], "scan": observe(**arrays, **fewer, map_at=(10,))})
+        place_rows({"beit3": seen["beit3"], "scan": see(arrays, fewer)})
     with pytest.raises(InputError, match="no observations were given"):
         place_rows({})

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from fico_utils import registry
+from fico_utils.evaluation import Metric
 from fico_utils.results.claims.numbers import Number, Side, limit
 
 HOLDS, PART, NOT, CANNOT = "holds", "holds in part", "does not hold", "cannot be tested here"
@@ -216,8 +217,7 @@ def _compare(side: Side, a: str, b: str, cell: tuple[str, str, str, str], by: fl
 
 def at(side: Side, slot: str, direction: str, metric: str, k: str) -> str:
     """Corpus, direction and metric, for the evidence."""
-    letter = {"recall": f"R@{k}", "map": f"mAP@{k}", "precision": f"precision at {k}"}[metric]
-    return f"{side.where(slot, direction)} {letter}"
+    return f"{side.where(slot, direction)} {Metric(metric, k).label}"
 
 
 def _pairs(
