@@ -34,43 +34,8 @@ from fico_utils.files import (  # noqa: F401 (importers move to `files` and `pro
     write_text,
 )
 from fico_utils.machine import peak_memory
+from fico_utils.profiles import CONFIGS, check_parameter, profile_settings  # noqa: F401
 from fico_utils.provenance import PROJECT, commit, said_by  # noqa: F401
-
-CONFIGS = PROJECT / "configs"
-
-
-# ---------------------------------------------------------------------------------------------- profiles
-
-
-def profile_settings(profile: str) -> dict[str, Any]:
-    """Every parameter of a profile: the content of ``configs/<profile>.yaml``, itself a papermill file.
-
-    Raises
-    ------
-    InputError
-        No such profile.
-    """
-    import yaml
-
-    path = CONFIGS / f"{profile}.yaml"
-    if not path.is_file() or Path(profile).name != profile:
-        known = ", ".join(sorted(p.stem for p in CONFIGS.glob("*.yaml")))
-        raise InputError(f"unknown profile {profile!r}; expected one of {known}")
-    return yaml.safe_load(path.read_text(encoding="utf-8"))
-
-
-def check_parameter(name: str, value: Any, default: Any) -> Any:
-    """`value`, if it has the type of `default` (an int passes for a float); InputError otherwise."""
-    expected = type(default)
-    same = isinstance(value, expected) and (isinstance(value, bool) == isinstance(default, bool))
-    if not same and not (expected is float and type(value) is int):
-        raise InputError(
-            f"parameter {name} was given {value!r} ({type(value).__name__}); "
-            f"expected {expected.__name__}, such as {default!r}"
-        )
-    if isinstance(value, list) and default and any(type(v) is not type(default[0]) for v in value):
-        raise InputError(f"parameter {name} was given {value!r}; expected a list of {type(default[0]).__name__}")
-    return value
 
 
 def source_key(*modules: str) -> str:

@@ -10,13 +10,13 @@ import yaml
 from PIL import Image
 
 import fico_utils
-from fico_utils import experiment, registry
+from fico_utils import experiment, profiles, registry
 from fico_utils.data.pictoscenes import make_corpus
 from fico_utils.errors import InputError
 from fico_utils.evaluation import evaluate
 from fico_utils.experiment import features
 from fico_utils.extras.corpora.folder import export_folder
-from fico_utils.workspace import CONFIGS, profile_settings
+from fico_utils.profiles import CONFIGS, profile_names, profile_settings
 
 DRAWN = "picto_diverse"
 TOY = {
@@ -160,10 +160,25 @@ def test_flickr30k_and_mscoco_say_what_is_missing(data_dir):
             experiment.corpus(run, name)
 
 
-def test_profiles_have_the_same_parameters_of_the_same_kind():
-    known = {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in CONFIGS.glob("*.yaml")}
-    assert known.keys() >= {"mini", "standard", "precomputed", "full"}
-    kinds = {name: {key: type(value) for key, value in settings.items()} for name, settings in known.items()}
-    assert all(kind == kinds["mini"] for kind in kinds.values())
-    assert all(settings["profile"] == name for name, settings in known.items())
-    assert known["mini"]["corpora"] == ["picto_diverse", "picto_people"]  # mini asks for nothing that is fetched
+def test_every_profile_is_complete_and_says_only_what_differs_from_the_base():
+    files = {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in CONFIGS.glob("*.yaml")}
+    base = files.pop("base")
+    assert files.keys() == set(profile_names()) >= {"mini", "standard", "precomputed", "full"}
+    for name, own in files.items():
+        assert own["profile"] == name
+        assert profile_settings(name) == base | own
+        assert not [key for key, value in own.items() if key != "profile" and value == base[key]]
+    assert profile_settings("mini") == base, "the notebooks' defaults are those of the base"
+    assert base["corpora"] == ["picto_diverse", "picto_people"]  # mini asks for nothing that is fetched
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [("sede: 1", "has a parameter 'sede', which"), ("threads: many", "parameter threads was given 'many'")],
+)
+def test_a_profile_with_a_slip_is_refused(tmp_path, monkeypatch, line, sentence):
+    (tmp_path / "base.yaml").write_text((CONFIGS / "base.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+    (tmp_path / "own.yaml").write_text(f"profile: own\n{line}\n", encoding="utf-8")
+    monkeypatch.setattr(profiles, "CONFIGS", tmp_path)
+    with pytest.raises(InputError, match=sentence):
+        profile_settings("own")

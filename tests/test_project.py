@@ -16,7 +16,10 @@ import yaml
 from fico_utils.workspace import PROJECT
 
 PACKAGE = PROJECT / "fico_utils"
-BASE = {"errors", "registry", "files", "machine", "producers", "progress", "provenance", "artifacts", "workspace"}
+BASE = {
+    *("errors", "registry", "files", "machine", "producers", "progress", "provenance", "profiles", "artifacts"),
+    "workspace",
+}
 #: Folder or module -> what of this package it may import, besides itself and BASE.
 MAY_IMPORT = {
     "errors": set(),
@@ -26,6 +29,7 @@ MAY_IMPORT = {
     "producers": set(),
     "progress": set(),
     "provenance": set(),
+    "profiles": {"errors", "provenance"},
     "artifacts": {"errors", "files", "producers", "provenance"},
     "workspace": {"errors", "registry"},
     "data": set(),
