@@ -45,7 +45,7 @@ MAY_IMPORT = {
 }
 #: Files of the core that may import extras: those behind a verb of the command line, and, until they move, others.
 IMPORTS_EXTRAS = {
-    "evaluation/command.py", "display/recomputed.py", "models/classic.py", "experiment/corpora.py",
+    "display/recomputed.py", "models/classic.py", "experiment/corpora.py",
     "experiment/features.py", "experiment/systems.py", "experiment/model_inputs.py",
 }  # fmt: skip
 HEAVY = {"torch", "faiss", "gensim", "pandas", "matplotlib", "seaborn", "transformers", "papermill"}

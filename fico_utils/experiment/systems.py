@@ -241,9 +241,9 @@ def comparable(system: str, stored: dict[str, np.ndarray]) -> dict[str, Any]:
             "similarity": stored["sim_i2t"],
             "similarity_t2i": stored.get("sim_t2i"),
         }
-    measure = registry.system(system).measure
-    bits = {"bits": 8 * stored["img"].shape[1]} if measure == "hamming" else {}
-    return {"images": stored["img"], "texts": stored["txt"], "measure": measure, **bits}
+    from fico_utils.evaluation import find_measure
+
+    return find_measure(registry.system(system).measure).stored(stored["img"], stored["txt"])
 
 
 def validation(run: Run, system: str, name: str) -> Callable[[RetrievalModel], float]:

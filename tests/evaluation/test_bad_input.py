@@ -11,7 +11,8 @@ import pytest
 from safetensors.numpy import save_file
 
 from fico_utils.errors import InputError
-from fico_utils.evaluation import command, evaluate
+from fico_utils.evaluation import evaluate
+from fico_utils.extras.verbs import evaluate as verb
 
 RNG = np.random.default_rng(0)
 GOOD = {"images": RNG.standard_normal((4, 8)), "texts": RNG.standard_normal((8, 8))}
@@ -19,8 +20,8 @@ GOOD = {"images": RNG.standard_normal((4, 8)), "texts": RNG.standard_normal((8, 
 
 def call(*flags):
     parser = argparse.ArgumentParser()
-    command.add_arguments(parser)
-    return command.run(parser.parse_args([str(flag) for flag in flags]))
+    verb.add_arguments(parser)
+    return verb.run(parser.parse_args([str(flag) for flag in flags]))
 
 
 @pytest.fixture

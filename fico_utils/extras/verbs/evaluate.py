@@ -1,4 +1,4 @@
-"""``python -m fico_utils evaluate``: score embeddings that somebody brings."""
+"""The verb `evaluate`: score embeddings, codes or a similarity matrix that somebody brings."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ import sys
 from pathlib import Path
 
 from fico_utils.errors import InputError
-from fico_utils.evaluation import MEASURES, evaluate
-from fico_utils.evaluation.ties import TIES
 
+HELP = "score your own embeddings, codes or similarity matrix"
 #: Flag -> what the file holds.
 FILES = {
     "--images": "embeddings or hash codes of the images, (n_img, d)",
@@ -23,7 +22,10 @@ FILES = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the flags of ``evaluate`` to a parser."""
+    """Add the arguments of `evaluate`."""
+    from fico_utils.evaluation import MEASURES
+    from fico_utils.evaluation.ties import TIES
+
     parser.description = (
         "Score your own embeddings, hash codes or similarity matrix. FILE is .npy, .npz, .safetensors or .mat; "
         "FILE:NAME picks one array."
@@ -48,28 +50,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", metavar="FILE.csv", help="write a tidy table; without it a table is printed")
 
 
-def run(args: argparse.Namespace) -> int:
-    """Exit code of ``evaluate``: 0, or 2 after one sentence on stderr if the input is not good."""
+def run(options: argparse.Namespace) -> int:
+    """Exit code: 0, or 2 after one sentence on stderr if the input is not good."""
     try:
-        _run(args)
+        _score_files(options)
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
     return 0
 
 
-def _run(args: argparse.Namespace) -> None:
-    out = None if args.out is None else Path(args.out)
+def _score_files(options: argparse.Namespace) -> None:
+    out = None if options.out is None else Path(options.out)
     if out is not None and (out.suffix != ".csv" or not out.parent.is_dir()):
         raise InputError(f"--out is {out}, expected a name ending in .csv in a folder that exists")
-    recall_at, map_at = _numbers(args.recall_at, "--recall-at"), _numbers(args.map_at, "--map-at")
+    recall_at, map_at = _numbers(options.recall_at, "--recall-at"), _numbers(options.map_at, "--map-at")
 
+    from fico_utils.evaluation import evaluate
     from fico_utils.extras.corpora.arrays import read_array
 
     arrays = {}
     for flag in FILES:
         name = flag[2:].replace("-", "_")
-        place = getattr(args, name)
+        place = getattr(options, name)
         arrays[name] = None if place is None else read_array(place)
     if arrays["caption_image"] is not None and 1 in arrays["caption_image"].shape:
         # MATLAB knows no one-dimensional arrays
@@ -78,21 +81,21 @@ def _run(args: argparse.Namespace) -> None:
         arrays.pop("images"),
         arrays.pop("texts"),
         **arrays,
-        measure=args.measure,
-        bits=args.bits,
-        metrics=None if args.metrics is None else " ".join(args.metrics),
+        measure=options.measure,
+        bits=options.bits,
+        metrics=None if options.metrics is None else " ".join(options.metrics),
         recall_at=recall_at,
         map_at=map_at,
-        ties=args.ties,
-        curve=args.curve,
-        intervals=args.intervals,
-        allow_zero=args.allow_zero,
-        block_mib=args.block_mib,
+        ties=options.ties,
+        curve=options.curve,
+        intervals=options.intervals,
+        allow_zero=options.allow_zero,
+        block_mib=options.block_mib,
     )
     if out is None:
         print(scores.to_string(index=False, na_rep="", float_format=lambda x: f"{x:.4f}"))
         return
-    from fico_utils.workspace import atomic_path
+    from fico_utils.files import atomic_path
 
     with atomic_path(out) as temporary:
         scores.to_csv(temporary, index=False)
