@@ -97,11 +97,11 @@ def add_force_option(parser: argparse.ArgumentParser) -> None:
 
 def changed_settings(profile: str, changes: Sequence[str]) -> dict[str, Any]:
     """Parameters of a profile, as the texts of ``--set`` change them."""
-    from fico_utils.batch.parameters import overrides
-    from fico_utils.workspace import profile_settings
+    from fico_utils.overrides import read_overrides
+    from fico_utils.profiles import profile_settings
 
     settings = profile_settings(profile)
-    return settings | overrides(changes, settings)
+    return settings | read_overrides(changes, settings)
 
 
 def progress_printer(quiet: bool) -> Callable[[str], None]:
@@ -115,7 +115,7 @@ def update_report(batch: Any) -> str:
     from fico_utils.display.report import write_report
 
     rows = [
-        {"id": name, "notebook": pipeline.find(batch.steps, name).notebook, "state": state.name, "why": state.why}
-        for name, state in runner.states(batch).items()
+        {"id": name, "notebook": pipeline.find_step(batch.steps, name).notebook, "state": state.name, "why": state.why}
+        for name, state in runner.step_states(batch).items()
     ]
     return str(write_report(batch.root, batch.profile, rows))

@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import os
+import platform
 import sys
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
 
 import psutil
 
+from fico_utils.provenance import said_by
+
 _SELF = psutil.Process()
+#: Packages whose versions may move a number.
+PACKAGES = (
+    *("numpy", "scipy", "pandas", "numba", "torch", "transformers", "faiss-cpu", "gensim", "safetensors"),
+    *("matplotlib", "seaborn", "papermill", "ipykernel"),
+)
 
 
 def usable_cores() -> int:
@@ -46,3 +58,33 @@ def peak_memory(children: bool = False) -> int:
         return 0 if children else getattr(_SELF.memory_info(), "peak_wset", resident_memory())
     who = resource.RUSAGE_CHILDREN if children else resource.RUSAGE_SELF
     return resource.getrusage(who).ru_maxrss * (1 if sys.platform == "darwin" else 1024)  # macOS counts bytes
+
+
+def package_version(name: str) -> str | None:
+    """Version of an installed package, None where it is missing."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+@cache
+def describe_machine() -> dict[str, Any]:
+    """Python, operating system, processor, cores, memory (bytes), GPU and package versions of this machine."""
+    return {
+        "python": platform.python_version(),
+        "os": platform.platform(),
+        "cpu": _processor_name(),
+        "cores": usable_cores(),
+        "memory_bytes": total_memory(),
+        "gpu": said_by("nvidia-smi", "--query-gpu=name", "--format=csv,noheader"),
+        "packages": {name: package_version(name) for name in PACKAGES},
+    }
+
+
+def _processor_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):  # no Linux
+        return platform.processor() or platform.machine()

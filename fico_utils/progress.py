@@ -83,6 +83,9 @@ def _line_progress() -> type:
 
             return write
 
+        def clear(self, *_: Any, **__: Any) -> None:
+            """A line stays."""
+
         def moveto(self, n: int) -> None:
             """Lines have no cursor to move."""
 

@@ -14,6 +14,7 @@ import pytest
 
 from fico_utils import cli
 from fico_utils.batch import pipeline, runner, session
+from fico_utils.locks import hold_locks
 from fico_utils.verbs import check
 from fico_utils.workspace import PROJECT
 
@@ -186,7 +187,7 @@ def test_clean_refuses_foreign_folders(tmp_path: Path, capsys) -> None:
 
 
 def test_clean_refuses_while_a_run_is_going(notebooks: Path, tmp_path: Path, capsys) -> None:
-    with runner.lock(tmp_path / "mini"):
+    with hold_locks(tmp_path / "mini/runs", ["04_evaluation"]):
         assert "another run" in sentence(capsys, "clean", "--out", str(tmp_path))
 
 

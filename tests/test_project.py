@@ -17,15 +17,17 @@ from fico_utils.workspace import PROJECT
 
 PACKAGE = PROJECT / "fico_utils"
 BASE = {
-    *("errors", "registry", "files", "machine", "producers", "progress", "provenance", "profiles", "artifacts"),
-    "workspace",
+    *("errors", "registry", "files", "locks", "machine", "overrides", "producers", "progress", "provenance"),
+    *("profiles", "artifacts", "workspace"),
 }
 #: Folder or module -> what of this package it may import, besides itself and BASE.
 MAY_IMPORT = {
     "errors": set(),
     "registry": {"errors"},
     "files": {"errors"},
+    "locks": set(),
     "machine": set(),
+    "overrides": set(),
     "producers": set(),
     "progress": set(),
     "provenance": set(),

@@ -1,7 +1,7 @@
-"""Run a step once: skip it when its content key is known, else execute its notebook and write the manifest.
+"""One step: is it fresh, and if not, execute its notebook and write its manifest.
 
-The manifest is written last and atomically: no manifest, no success. Killing a run loses the step that was
-running and nothing else, and inside that step only the artefact being made, as each has its own key.
+The manifest is written last and atomically: no manifest, no success. Killing a run loses the step that was running and
+nothing else, and inside that step only the artefact being made, as each has its own recipe.
 """
 
 from __future__ import annotations
@@ -9,19 +9,24 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from fico_utils import registry
-from fico_utils.batch import keys, manifest, process
-from fico_utils.batch.parameters import declared, overrides, read_notebook, suggestion
+from fico_utils.batch import freshness
+from fico_utils.batch.notebook import Execution, declared_parameters, kernel_environment, read_notebook
 from fico_utils.batch.pipeline import STEPS, Step
 from fico_utils.errors import InputError
-from fico_utils.workspace import PROJECT, atomic_path, profile_settings, read_json, write_json
+from fico_utils.files import key_of, read_json, write_json
+from fico_utils.locks import lock_owner
+from fico_utils.machine import describe_machine, usable_cores
+from fico_utils.overrides import read_overrides, suggest_name
+from fico_utils.profiles import profile_settings
+from fico_utils.provenance import PROJECT, said_by
 
 #: What `atomic_path` calls a file that is being written.
 TEMPORARY = re.compile(r"^\..+-[a-z0-9_]{8}(\.[^.]*)?$")
@@ -33,13 +38,11 @@ class Batch:
 
     Attributes
     ----------
-    profile : str
     root : Path, ``<out_dir>/<profile>``.
     settings : dict, every parameter of the profile, as overridden.
     changed : dict, the overrides alone.
     notebooks : dict, step id -> the notebook's JSON.
     folder : Path of the notebooks.
-    steps : tuple of Step
     """
 
     profile: str
@@ -49,16 +52,29 @@ class Batch:
     notebooks: dict[str, dict[str, Any]]
     folder: Path
     steps: Sequence[Step] = STEPS
-    hashes: keys.Hashes = field(default_factory=keys.Hashes)
 
     def runs(self, step: Step, *parts: str) -> Path:
         """Path below the step's folder in ``runs/``."""
         return self.root.joinpath("runs", step.notebook, *parts)
 
+    @property
+    def threads(self) -> int:
+        """Native threads of each step."""
+        return max(1, min(int(self.settings.get("threads", usable_cores())), usable_cores()))
+
+    @cached_property
+    def package(self) -> str:
+        """Digest of the package's code."""
+        return freshness.package_digest(self.root / "runs" / ".package.json")
+
+    def parts(self, step: Step) -> dict[str, Any]:
+        """What a step is made from now, besides files."""
+        return freshness.step_parts(self.notebooks[step.id], self.settings, self.package)
+
 
 @dataclass(frozen=True)
 class State:
-    """Whether a step has to run (``fresh``, ``stale``, ``missing``, ``failed``, ``interrupted``), and why."""
+    """Whether a step has to run, and why: fresh, stale, missing, failed, interrupted or running."""
 
     name: str
     why: str = ""
@@ -69,14 +85,12 @@ def results_root(profile: str, out: str | None) -> Path:
 
     >>> results_root("mini", "/data/results").as_posix()
     '/data/results/mini'
-    >>> results_root("mini", "/data/results/mini").as_posix()
-    '/data/results/mini'
     """
     folder = PROJECT / "results" if out is None else Path(out).expanduser().absolute()
     return folder if folder.name == profile else folder / profile
 
 
-def prepare(
+def prepare_batch(
     profile: str = "mini",
     out: str | None = None,
     changes: Sequence[str] = (),
@@ -88,178 +102,121 @@ def prepare(
     Raises
     ------
     InputError
-        Unknown profile, a missing notebook, an unknown parameter or a value of another type.
+        Unknown profile, a missing notebook, an unknown parameter, corpus or system, or a value of another type.
     """
     settings = profile_settings(profile)
     folder = folder or PROJECT / "notebooks"
     notebooks = {step.id: read_notebook(folder / f"{step.notebook}.ipynb") for step in steps}
-    known = {name: value for notebook in notebooks.values() for name, value in declared(notebook).items()}
-    changed = overrides(changes, {**known, **settings})
+    known = {name: value for content in notebooks.values() for name, value in declared_parameters(content).items()}
+    changed = read_overrides(changes, {**known, **settings})
     settings |= changed
-    check_ids(settings)
+    registry.add_folders(PROJECT / settings["data_dir"])
+    systems = {**registry.SYSTEMS, **registry.configured(settings["pretrained"])}
+    for setting, ids in (("corpora", registry.CORPORA), ("systems", systems)):
+        for name in settings[setting]:
+            if name not in ids:
+                raise InputError(f"{setting} names {name!r}, which is unknown; {suggest_name(name, ids)}")
     return Batch(profile, results_root(profile, out), settings, changed, notebooks, folder, steps)
 
 
-def check_ids(settings: dict[str, Any]) -> None:
-    """InputError that suggests another name, where a setting names a corpus or a system that nobody knows."""
-    registry.add_folders(PROJECT / settings["data_dir"])
-    systems = {**registry.SYSTEMS, **registry.configured(settings["pretrained"])}
-    for setting, known in (("corpora", registry.CORPORA), ("systems", systems)):
-        for name in settings[setting]:
-            if name not in known:
-                raise InputError(f"{setting} names {name!r}, which is unknown; {suggestion(name, known)}")
-
-
-def state(batch: Batch, step: Step) -> tuple[State, dict[str, Any]]:
-    """Whether `step` is fresh and why not, and the parts of its present key."""
-    inputs = batch.hashes.matching(batch.root, step.inputs)
-    parts = keys.key_parts(batch.notebooks[step.id], batch.settings, inputs, batch.hashes)
+def step_state(batch: Batch, step: Step) -> State:
+    """Whether one step is fresh, and why not."""
     path = batch.runs(step, "manifest.json")
     if not path.is_file():
-        begun = batch.runs(step, "log.txt").is_file()
-        return State("interrupted", "the last run did not end") if begun else State("missing", "never run"), parts
+        if not batch.runs(step, "log.txt").is_file():
+            return State("missing", "never run")
+        running = lock_owner(batch.root / "runs", step.notebook)
+        return State("running") if running else State("interrupted", "the last run did not end")
     try:
         record = read_json(path)
         if record["status"] != "ok":
             failed = record["failure"]
-            return State("failed", f"cell {failed['cell'] or '?'}: {failed['error']}"), parts
-        why = keys.difference(record["key_parts"], parts)
-        outputs = {row["path"]: row["sha256"] for row in record["outputs"]}
-    except (InputError, KeyError, TypeError):
-        return State("stale", "its manifest is not readable"), parts
-    for name, digest in outputs.items():
-        output = batch.root / name
-        if not output.is_file():
-            return State("stale", f"output missing: {name}"), parts
-        if not why and batch.hashes.of(output) != digest:
-            return State("stale", f"output changed: {name}"), parts
-    return State("stale", why) if why else State("fresh"), parts
+            return State("failed", f"cell {failed['cell'] or '?'}: {failed['error']}")
+        why = freshness.part_differences(record["key_parts"], batch.parts(step))
+        for kind in ("output", "input"):
+            for row in [] if why else record[f"{kind}s"]:
+                changed = freshness.file_difference(row, batch.root)
+                why = why or (f"{kind} {changed}: {row['path']}" if changed else "")
+    except (InputError, KeyError, TypeError, AttributeError):
+        why = "its manifest is not readable"
+    return State("stale", why) if why else State("fresh")
 
 
-def states(batch: Batch, chosen: Sequence[Step] | None = None) -> dict[str, State]:
+def step_states(batch: Batch, chosen: Sequence[Step] | None = None) -> dict[str, State]:
     """Step id -> `State` of the chosen steps, or of all; one whose inputs will be made anew is stale as well.
 
     Without a choice, a step that stands aside counts once it was run.
     """
-    found: dict[str, State] = {}
+    states: dict[str, State] = {}
     if chosen is None:
         chosen = [step for step in batch.steps if not step.aside or batch.runs(step).is_dir()]
     for step in chosen:
-        own, _ = state(batch, step)
-        waiting = [need for need in step.needs if need in found and found[need].name != "fresh"]
-        found[step.id] = State("stale", f"follows {waiting[0]}") if own.name == "fresh" and waiting else own
-    return found
+        state = step_state(batch, step)
+        waiting = [need for need in step.needs if need in states and states[need].name != "fresh"]
+        states[step.id] = State("stale", f"follows {waiting[0]}") if state.name == "fresh" and waiting else state
+    return states
 
 
-@contextmanager
-def lock(root: Path, step: Step | None = None) -> Iterator[None]:
-    """Hold the results folder: alone for a whole run, together with other steps' holders for one `step`.
-
-    Raises
-    ------
-    InputError
-        Someone else holds it, or the folder cannot be written.
-    """
-    import fcntl
-
-    folder = root / "runs"
-    with atomic_path(folder / ".writable"):
-        pass
-    with suppress(FileNotFoundError):
-        (folder / ".writable").unlink()
-    wanted = [(".lock", fcntl.LOCK_EX)]
-    if step is not None:
-        wanted = [(".lock", fcntl.LOCK_SH), (f".{step.notebook}.lock", fcntl.LOCK_EX)]
-    handles = []
-    try:
-        for name, mode in wanted:
-            handles.append(open(folder / name, "a"))  # noqa: SIM115 (held until the block ends)
-            try:
-                fcntl.flock(handles[-1], mode | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise InputError(
-                    f"another run is writing to {root}; wait for it or choose another folder with --out"
-                ) from error
-        yield
-    finally:
-        for handle in handles:
-            handle.close()
-
-
-def sweep(root: Path) -> None:
+def remove_unfinished(root: Path) -> None:
     """Remove the half-written files that a killed run left."""
     for path in root.rglob(".*"):
         if path.is_file() and TEMPORARY.match(path.name):
             path.unlink(missing_ok=True)
 
 
-def run_step(batch: Batch, step: Step, on_cell: Callable[[str], None] = lambda heading: None) -> dict[str, Any]:
+def run_step(batch: Batch, step: Step, execution: Execution | None = None) -> dict[str, Any]:
     """The manifest of one execution of a step's notebook, just written.
 
-    `on_cell` is called with the heading of each cell that starts. On KeyboardInterrupt the notebook is ended,
-    what it was writing is removed, and no manifest is left.
+    Raises
+    ------
+    KeyboardInterrupt
+        The execution was stopped; no manifest is left.
     """
-    _, before = state(batch, step)
-    folder = batch.runs(step)
+    execution = execution or Execution()
+    parts, folder = batch.parts(step), batch.runs(step)
     folder.mkdir(parents=True, exist_ok=True)
-    batch.runs(step, "manifest.json").unlink(missing_ok=True)
-    own = declared(batch.notebooks[step.id])
-    parameters = {name: batch.settings.get(name, value) for name, value in own.items()}
-    if "out_dir" in own:
+    (folder / "manifest.json").unlink(missing_ok=True)
+    declared = declared_parameters(batch.notebooks[step.id])
+    parameters = {name: batch.settings.get(name, value) for name, value in declared.items()}
+    if "out_dir" in declared:
         parameters["out_dir"] = str(batch.root.parent)
-    threads = min(int(batch.settings.get("threads", os.cpu_count() or 1)), os.cpu_count() or 1)
-    partial = folder / f".{step.notebook}-unfinish.ipynb"
+    partial, record = folder / f".{step.notebook}-unfinish.ipynb", folder / ".files-recorded.jsonl"
     began, clock = datetime.now(UTC), time.monotonic()
-    request = {
-        "notebook": str(batch.folder / f"{step.notebook}.ipynb"),
-        "output": str(partial),
-        "cwd": str(batch.folder),
-        "parameters": parameters,
-    }
     try:
-        events = process.execute(
-            request, batch.runs(step, "log.txt"), process.environment(batch.changed, threads), on_cell
-        )
-        executed = read_notebook(partial) if partial.stat().st_size else {"cells": []}
-        os.replace(partial, folder / f"{step.notebook}.ipynb")
-    except FileNotFoundError:
-        executed = {"cells": []}
+        environment = kernel_environment(batch.changed, batch.threads, record)
+        source = batch.folder / f"{step.notebook}.ipynb"
+        execution.run(source, partial, folder / "log.txt", parameters, environment)
+        if execution.stopped.is_set():
+            raise KeyboardInterrupt
+        if partial.is_file():
+            os.replace(partial, folder / f"{step.notebook}.ipynb")
+        inputs, outputs = freshness.recorded_files(record, batch.root)
     finally:
         partial.unlink(missing_ok=True)
-        process.quieten(batch.runs(step, "log.txt"))
-    wall = time.monotonic() - clock
-    failed = manifest.failure(executed["cells"], events)
-    if failed is None and not executed["cells"]:
-        failed = {
-            "cell": "",
-            "heading": "",
-            "error": "the worker process ended without a notebook; see log.txt",
-        }
-    rows, untracked = manifest.phases(executed["cells"], wall)
-    # A notebook makes the inputs that it misses, so they are read again; the code is what it was before.
-    inputs = batch.hashes.matching(batch.root, step.inputs)
-    parts = {**before, "inputs": inputs}
-    record = {
+        record.unlink(missing_ok=True)
+    seconds = time.monotonic() - clock
+    changes = said_by("git", "status", "--porcelain")
+    manifest = {
         "step": step.id,
         "notebook": step.notebook,
-        "status": "failed" if failed else "ok",
-        "failure": failed,
-        "key": keys.key(parts),
+        "status": "failed" if execution.failure else "ok",
+        "failure": execution.failure,
+        "key": key_of(parts, [[row["path"], row["sha256"]] for row in inputs]),
         "profile": batch.profile,
         "parameters": parameters,
         "seed": batch.settings.get("seed"),
-        "threads": {"native": threads, "PYTHONHASHSEED": "0"},
+        "threads": {"native": batch.threads, "PYTHONHASHSEED": "0"},
         "start": began.isoformat(timespec="seconds"),
         "end": datetime.now(UTC).isoformat(timespec="seconds"),
-        "seconds": round(wall, 3),
-        "phases": rows,
-        "untracked_seconds": untracked,
-        "peak_memory_bytes": events.get("peak"),
-        "git": manifest.git(),
-        "environment": manifest.environment(),
-        "inputs": manifest.files(batch.root, inputs),
-        "outputs": manifest.files(batch.root, batch.hashes.matching(batch.root, step.outputs)),
+        "seconds": round(seconds, 3),
+        "phases": execution.phases,
+        "untracked_seconds": round(max(0.0, seconds - sum(row["seconds"] for row in execution.phases)), 3),
+        "peak_memory_bytes": execution.peak,
+        "git": {"commit": said_by("git", "rev-parse", "HEAD"), "dirty": None if changes is None else bool(changes)},
+        "environment": describe_machine(),
+        "inputs": inputs,
+        "outputs": outputs,
         "key_parts": parts,
     }
-    write_json(folder / "manifest.json", record)
-    return record
+    write_json(folder / "manifest.json", manifest)
+    return manifest

@@ -1,157 +1,161 @@
-"""Run the chosen steps in order and say how it goes: a bar in a terminal, plain lines elsewhere."""
+"""Run the chosen steps, independent ones side by side, and say how it goes: a bar on a terminal, lines elsewhere."""
 
 from __future__ import annotations
 
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from fico_utils.batch import runner
-from fico_utils.batch.pipeline import Step, dependants
+from fico_utils.batch.notebook import PATIENCE, Execution
+from fico_utils.batch.pipeline import Step, all_needs
+from fico_utils.locks import hold_locks
+from fico_utils.progress import show_progress
 
 
-def run(batch: runner.Batch, chosen: Sequence[Step], force: bool = False, quiet: bool = False) -> dict[str, str]:
+def run_steps(
+    batch: runner.Batch,
+    chosen: Sequence[Step],
+    *,
+    force: bool = False,
+    quiet: bool = False,
+    jobs: int = 1,
+    beside_others: bool = False,
+) -> dict[str, str]:
     """Step id -> what happened: ``fresh``, ``ok``, ``failed``, or ``blocked`` by one that failed before it.
 
-    A failed step stops the steps that need it and no others.
+    A step starts when all that it needs have ended; one that takes times runs alone. A failed step stops the steps that
+    need it and no others.
+
+    Parameters
+    ----------
+    jobs : int, number of steps that may run at a time.
+    beside_others : bool, let other processes run other steps in the same folder meanwhile.
 
     Raises
     ------
     InputError
-        Another run holds the folder, it cannot be written, or a package is missing.
+        Another run holds the folder, or it cannot be written.
     KeyboardInterrupt
-        Asked to stop; the notebook that was running has been ended and its half-written files removed.
+        Asked to stop; the notebooks that were running have been ended and their half-written files removed.
     """
     outcome: dict[str, str] = {}
-    with runner.lock(batch.root), _terminable(), Progress(len(chosen), quiet) as progress:
-        runner.sweep(batch.root)
-        blocked: dict[str, str] = {}
-        for step in chosen:
-            progress.start(step)
-            if step.id in blocked:
-                outcome[step.id] = "blocked"
-                progress.end(f"not run: needs {blocked[step.id]}, which failed")
-                continue
-            found, _ = runner.state(batch, step)
-            if found.name == "fresh" and not force:
-                outcome[step.id] = "fresh"
-                progress.end("fresh, skipped")
-                continue
-            try:
-                record = runner.run_step(batch, step, progress.cell)
-            except KeyboardInterrupt:
-                runner.sweep(batch.root)
-                raise
-            outcome[step.id] = record["status"]
-            if record["status"] == "failed":
-                progress.end(f"failed after {record['seconds']:.0f} s", describe(record))
-                blocked |= {name: step.id for name in dependants(batch.steps, step.id) if name not in blocked}
-            else:
-                progress.end(f"done in {record['seconds']:.0f} s")
+    waiting, running, needs = list(chosen), {}, all_needs(batch.steps)
+    names = [step.notebook for step in (chosen if beside_others else batch.steps)]
+    with (
+        hold_locks(batch.root / "runs", names),
+        _interrupted_by_sigterm(),
+        Progress(len(chosen), quiet) as progress,
+        ThreadPoolExecutor(max(1, jobs)) as pool,
+    ):
+        if not beside_others:
+            runner.remove_unfinished(batch.root)
+        try:
+            while waiting or running:
+                step = _next_step(waiting, [s for s, _ in running.values()], needs, jobs)
+                if step is None:
+                    _collect(running, outcome, progress)
+                    continue
+                waiting.remove(step)
+                failed = [need for need in outcome if outcome[need] == "failed" and need in needs[step.id]]
+                if failed:
+                    outcome[step.id] = "blocked"
+                    progress.end_step(step, f"not run: needs {failed[0]}, which failed")
+                elif not force and runner.step_state(batch, step).name == "fresh":
+                    outcome[step.id] = "fresh"
+                    progress.end_step(step, "fresh, skipped")
+                else:
+                    execution = Execution(partial(progress.start_cell, step))
+                    running[pool.submit(runner.run_step, batch, step, execution)] = (step, execution)
+        except BaseException:
+            for _, execution in running.values():
+                execution.stop()
+            wait(running, 2 * PATIENCE)
+            if not beside_others:
+                runner.remove_unfinished(batch.root)
+            raise
     return outcome
 
 
-def run_one(batch: runner.Batch, step: Step, force: bool = False, quiet: bool = False) -> str:
-    """What happened to one step: ``fresh``, ``ok`` or ``failed``; other steps may run beside it meanwhile.
-
-    Raises
-    ------
-    InputError
-        A whole run, or another run of this step, holds the folder.
-    """
-    with runner.lock(batch.root, step), _terminable(), Progress(1, quiet) as progress:
-        progress.start(step)
-        if runner.state(batch, step)[0].name == "fresh" and not force:
-            progress.end("fresh, skipped")
-            return "fresh"
-        record = runner.run_step(batch, step, progress.cell)
-        if record["status"] == "failed":
-            progress.end(f"failed after {record['seconds']:.0f} s", describe(record))
-        else:
-            progress.end(f"done in {record['seconds']:.0f} s")
-        return record["status"]
+def _next_step(waiting: Sequence[Step], running: Sequence[Step], needs: dict[str, set[str]], jobs: int) -> Step | None:
+    """The first step that may start beside those that are running; none overtakes one that has to run alone."""
+    unfinished = {step.id for step in (*waiting, *running)}
+    if len(running) < jobs and not any(step.exclusive for step in running):
+        for step in waiting:
+            if not unfinished & needs[step.id]:
+                return None if step.exclusive and running else step
+    return None
 
 
-def describe(record: dict[str, Any]) -> str:
-    """Which cell of a failed step stopped it, and with what.
+def _collect(running: dict[Future, tuple[Step, Execution]], outcome: dict[str, str], progress: Progress) -> None:
+    """Wait, at most a second, for steps that end."""
+    for done in wait(running, 1, FIRST_COMPLETED).done:
+        record = done.result()
+        step, _ = running.pop(done)
+        outcome[step.id] = record["status"]
+        word = "done in" if record["status"] == "ok" else "failed after"
+        progress.end_step(step, f"{word} {record['seconds']:.0f} s", describe_failure(record))
 
-    >>> describe({"step": "02", "failure": {"cell": "fit", "heading": "2.2 Fit", "error": "ValueError: no"}})
+
+def describe_failure(record: dict[str, Any]) -> str:
+    """Which cell of a failed step stopped it, and with what; empty where none did.
+
+    >>> describe_failure({"step": "02", "failure": {"cell": "fit", "heading": "2.2 Fit", "error": "ValueError: no"}})
     'step 02 failed in cell fit (2.2 Fit): ValueError: no'
     """
     failed = record["failure"]
+    if not failed:
+        return ""
     place = f" in cell {failed['cell']}" if failed["cell"] else ""
     heading = f" ({failed['heading']})" if failed["heading"] else ""
     return f"step {record['step']} failed{place}{heading}: {failed['error']}"
 
 
 class Progress:
-    """One bar over the steps with the heading of the running cell; plain lines where there is no terminal."""
+    """A bar over the steps that names the running cells; a line now and then where there is no terminal."""
 
     def __init__(self, total: int, quiet: bool) -> None:
-        from tqdm import tqdm
-
-        self.quiet = quiet
-        self.total = total
-        self.done = 0
-        shape = "{desc} {bar:20} {n_fmt}/{total_fmt} [{elapsed}]"
-        self.bar = tqdm(total=total, bar_format=shape, leave=False) if sys.stderr.isatty() and not quiet else None
-        self.step: Step | None = None
+        self.quiet, self.done, self.total = quiet, 0, total
+        self.cells: dict[str, str] = {}
+        self.bar = show_progress(description="", total=total, shown=not quiet, leave=False)
         self.over = threading.Event()
 
     def __enter__(self) -> Progress:
-        if self.bar is not None:
-            threading.Thread(target=self._tick, daemon=True).start()
+        threading.Thread(target=self._tick, daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.over.set()
-        if self.bar is not None:
-            self.bar.close()
+        self.bar.close()
 
     def _tick(self) -> None:
         """Keep the clock of the bar going during long cells."""
         while not self.over.wait(1):
-            self.bar.refresh()
+            self.bar.set_description_str(" | ".join(f"{k} · {v[:50]}" for k, v in list(self.cells.items())))
 
-    def _line(self, text: str, write: Callable[[str], Any] = print) -> None:
-        if self.bar is not None:
-            self.bar.clear()
-        write(text)
-        if self.bar is not None:
-            self.bar.refresh()
-
-    def start(self, step: Step) -> None:
-        """A step is looked at."""
-        self.step = step
-        if self.bar is not None:
-            self.bar.set_description_str(step.notebook)
-
-    def cell(self, heading: str) -> None:
+    def start_cell(self, step: Step, heading: str) -> None:
         """A cell below `heading` starts."""
-        if self.bar is not None:
-            self.bar.set_description_str(f"{self.step.notebook} · {heading[:50]}")
+        self.cells[step.notebook] = heading
 
-    def end(self, text: str, problem: str | None = None) -> None:
+    def end_step(self, step: Step, text: str, problem: str = "") -> None:
         """A step has ended; a `problem` is said on stderr even when quiet."""
         self.done += 1
+        self.cells.pop(step.notebook, None)
+        self.bar.clear()
         if not self.quiet:
-            self._line(f"[{self.done}/{self.total}] {self.step.notebook}: {text}", _say)
+            print(f"[{self.done}/{self.total}] {step.notebook}: {text}", flush=True)
         if problem:
-            self._line(problem, lambda line: print(line, file=sys.stderr, flush=True))
-        if self.bar is not None:
-            self.bar.update()
-            self.bar.refresh()
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)
+            print(problem, file=sys.stderr, flush=True)
+        self.bar.update()
 
 
 @contextmanager
-def _terminable() -> Iterator[None]:
+def _interrupted_by_sigterm() -> Iterator[None]:
     """Let SIGTERM, which schedulers and `kill` send, stop a run as Ctrl-C does."""
 
     def stop(*_: object) -> None:

@@ -7,14 +7,17 @@ import shutil
 
 from fico_utils import cli
 from fico_utils.batch import runner
+from fico_utils.batch.pipeline import STEPS
 from fico_utils.errors import InputError
-from fico_utils.workspace import PROJECT, profile_settings
+from fico_utils.locks import hold_locks
+from fico_utils.profiles import profile_settings
+from fico_utils.provenance import PROJECT
 
 HELP = "remove the results of a profile"
 #: What a results folder may hold; `clean` removes nothing else.
 ARTEFACTS = (
     *("data", "features", "models", "embeddings", "perquery", "metrics", "costs", "tables", "figures"),
-    *("own", "runs", "report", "shipped", "metrics.csv", "costs.csv", "claims.csv"),
+    *("own", "report", ".locks", "shipped", "metrics.csv", "costs.csv", "claims.csv"),
 )
 
 
@@ -42,17 +45,18 @@ def remove_results(profile: str, out: str | None) -> str:
     if not root.exists():
         return f"Nothing to remove: {root} does not exist."
     runs = root / "runs"
-    ours = runs.is_dir() and ((runs / ".lock").is_file() or any(runs.glob("*/manifest.json")))
+    ours = runs.is_dir() and any((*runs.glob("*/manifest.json"), *runs.glob(".*.lock")))
     if not ours or root.is_symlink() or root in (PROJECT, *PROJECT.parents):
         raise InputError(f"{root} holds no runs/ of ours, so nothing was removed; name a results folder with --out")
-    with runner.lock(root):
+    with hold_locks(runs, [step.notebook for step in STEPS]):
         for name in ARTEFACTS:
             path = root / name
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             else:
                 path.unlink(missing_ok=True)
-        runner.sweep(root)
+        runner.remove_unfinished(root)
+    shutil.rmtree(runs)  # when it is not held any more: Windows keeps open files
     left = sorted(path.name for path in root.iterdir())
     if not left:
         root.rmdir()

@@ -30,7 +30,7 @@ def run(options: argparse.Namespace) -> int:
             raise InputError(f"the folder {missing[0]} does not exist; expected two or more results folders")
         print(write_comparison(options.runs, across=options.across))
         return 0
-    batch = runner.prepare(options.profile, options.out)
+    batch = runner.prepare_batch(options.profile, options.out)
     if not (batch.root / "runs").is_dir():
         raise InputError(f"{batch.root} holds no runs to report; start with: python -m fico_utils run")
     print(cli.update_report(batch))

@@ -23,12 +23,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="only these steps, such as 04 or 02,03; may be repeated",
     )
     parser.add_argument("--from", dest="first", metavar="ID", help="this step and those after it")
+    parser.add_argument(
+        "--jobs", type=int, metavar="N", help="steps that may run at a time (default: cores by threads of the profile)"
+    )
     parser.add_argument("--dry-run", action="store_true", help="say what would run and why; writes nothing")
 
 
 def run(options: argparse.Namespace) -> int:
     """Exit code: 1 where a step failed."""
     from fico_utils.batch import pipeline, runner, session
+    from fico_utils.machine import usable_cores
     from fico_utils.verbs.check import require_packages
 
     if options.profile == RELEASE_PROFILE:
@@ -36,10 +40,10 @@ def run(options: argparse.Namespace) -> int:
             raise InputError("profile precomputed runs no notebooks; leave out --only, --from, --force and --dry-run")
         return cli.find_verbs()["precomputed"].run(options)
     only = [name for text in options.only for name in text.split(",") if name]
-    chosen = pipeline.select(pipeline.STEPS, only, options.first)
-    batch = runner.prepare(options.profile, options.out, options.changes)
+    chosen = pipeline.select_steps(pipeline.STEPS, only, options.first)
+    batch = runner.prepare_batch(options.profile, options.out, options.changes)
     if options.dry_run:
-        states = runner.states(batch, chosen)
+        states = runner.step_states(batch, chosen)
         for step in chosen:
             state = states[step.id]
             skip = state.name == "fresh" and not options.force
@@ -47,6 +51,7 @@ def run(options: argparse.Namespace) -> int:
             print(f"{step.notebook}: {'skip, fresh' if skip else 'run'}{why}")
         return 0
     require_packages()
-    outcome = session.run(batch, chosen, options.force, options.quiet)
+    jobs = options.jobs or max(1, usable_cores() // batch.threads)
+    outcome = session.run_steps(batch, chosen, force=options.force, quiet=options.quiet, jobs=jobs)
     print(cli.update_report(batch), flush=True)
     return 1 if {"failed", "blocked"} & set(outcome.values()) else 0

@@ -19,9 +19,9 @@ def run(options: argparse.Namespace) -> int:
     """Exit code, 0."""
     from fico_utils.batch import pipeline, runner
 
-    batch = runner.prepare(options.profile, options.out, options.changes)
-    states = runner.states(batch)
-    steps = [pipeline.find(batch.steps, name) for name in states]
+    batch = runner.prepare_batch(options.profile, options.out, options.changes)
+    states = runner.step_states(batch)
+    steps = [pipeline.find_step(batch.steps, name) for name in states]
     width = max(len(step.notebook) for step in steps)
     for step in steps:
         state = states[step.id]

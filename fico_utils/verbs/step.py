@@ -21,7 +21,7 @@ def run(options: argparse.Namespace) -> int:
     """Exit code: 1 where the step failed."""
     from fico_utils.batch import pipeline, runner, session
 
-    step = pipeline.find(pipeline.STEPS, options.id)
-    batch = runner.prepare(options.profile, options.out, options.changes)
-    outcome = session.run_one(batch, step, options.force, options.quiet)
-    return 1 if outcome == "failed" else 0
+    step = pipeline.find_step(pipeline.STEPS, options.id)
+    batch = runner.prepare_batch(options.profile, options.out, options.changes)
+    outcome = session.run_steps(batch, [step], force=options.force, quiet=options.quiet, beside_others=True)
+    return 1 if outcome[step.id] == "failed" else 0

@@ -21,15 +21,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Exit code, 0."""
     from fico_utils.batch import runner
-    from fico_utils.batch.parameters import suggestion
+    from fico_utils.overrides import suggest_name
     from fico_utils.workspace import setup
 
-    batch = runner.prepare(options.profile, options.out, options.changes, steps=())
+    batch = runner.prepare_batch(options.profile, options.out, options.changes, steps=())
     settings = batch.settings
     trained = [system for system in settings["systems"] if system in settings["epochs"]]
     for kind, name, known in (("system", options.system, trained), ("corpus", options.corpus, settings["corpora"])):
         if name not in known:
-            raise InputError(f"profile {options.profile} trains no {kind} {name!r}; {suggestion(name, known)}")
+            raise InputError(f"profile {options.profile} trains no {kind} {name!r}; {suggest_name(name, known)}")
     made = setup(options.profile, out_dir=str(batch.root.parent), **{"seed": settings["seed"], **batch.changed})
     from fico_utils import experiment
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
+import psutil
 import pytest
 
 from fico_utils.batch import pipeline, runner
@@ -32,7 +32,12 @@ def notebook(*cells: str, parameters: str | None = PARAMETERS) -> dict:
 
 def writes(name: str, text: str = "f'{seed}'") -> str:
     """A cell that writes the value of the expression `text` to an artefact."""
-    return f"(root / {name!r}).parent.mkdir(parents=True, exist_ok=True)\n(root / {name!r}).write_text({text})"
+    return f"from fico_utils.files import write_text\n\nwrite_text(root / {name!r}, {text})"
+
+
+def reads(name: str) -> str:
+    """A cell that reads an artefact, as the package does."""
+    return f"from fico_utils.files import note\n\nnote('read', root / {name!r})\n(root / {name!r}).read_text()"
 
 
 @pytest.fixture(autouse=True)
@@ -45,12 +50,13 @@ def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
 def bench(tmp_path: Path):
     """A function that stores notebooks (id -> JSON) and returns the `Batch` of a pipeline of them.
 
-    Step ``02`` needs ``01`` and reads ``a/*``; ``03`` stands alone.
+    Step ``02`` needs ``01``; ``03`` stands alone, as does ``04``, beside which nothing may run.
     """
     plan = {
-        "01": pipeline.Step("01", "01_first", outputs=("a/*",)),
-        "02": pipeline.Step("02", "02_second", ("01",), ("a/*",), ("b/*",)),
-        "03": pipeline.Step("03", "03_third", outputs=("c/*",)),
+        "01": pipeline.Step("01", "01_first"),
+        "02": pipeline.Step("02", "02_second", ("01",)),
+        "03": pipeline.Step("03", "03_third"),
+        "04": pipeline.Step("04", "04_timed", exclusive=True),
     }
 
     def make(changes: tuple[str, ...] = (), **notebooks: dict) -> runner.Batch:
@@ -59,7 +65,7 @@ def bench(tmp_path: Path):
         steps = [plan[name.removeprefix("s")] for name in notebooks]
         for step, content in zip(steps, notebooks.values(), strict=True):
             (folder / f"{step.notebook}.ipynb").write_text(json.dumps(content))
-        return runner.prepare("mini", str(tmp_path / "out"), changes, folder, tuple(steps))
+        return runner.prepare_batch("mini", str(tmp_path / "out"), changes, folder, tuple(steps))
 
     return make
 
@@ -67,7 +73,6 @@ def bench(tmp_path: Path):
 def alive(pid: int) -> bool:
     """Whether a process exists and is no zombie."""
     try:
-        os.kill(pid, 0)
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (ProcessLookupError, FileNotFoundError):
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
         return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+import time
 
 import pytest
 
@@ -21,9 +22,9 @@ class Terminal(io.StringIO):
 def play(progress: Progress) -> None:
     """One step that fails."""
     with progress:
-        progress.start(STEPS[4])
-        progress.cell("4.2 Measures")
-        progress.end("failed after 2 s", "step 04 failed")
+        progress.start_cell(STEPS[4], "4.2 Measures")
+        time.sleep(1.2)
+        progress.end_step(STEPS[4], "failed after 2 s", "step 04 failed")
 
 
 def test_terminal_shows_step_and_heading(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:

@@ -1,76 +1,23 @@
-"""Which parameters the notebooks declare, and how ``--set NAME=VALUE`` becomes a value of the right type.
+"""How ``--set NAME=VALUE`` becomes a value of the right type.
 
-papermill only warns of a parameter that no notebook has, so a typing slip in a batch run would pass in
-silence: here it is refused before anything starts.
+papermill only warns of a parameter that no notebook has, so that a slip of the pen would pass in silence: here it is
+refused before anything starts.
 """
 
 from __future__ import annotations
 
-import ast
-import json
 from collections.abc import Iterable
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Any
 
 from fico_utils.errors import InputError
-from fico_utils.workspace import check_parameter
+from fico_utils.profiles import check_parameter
 
 #: Parameters with an option of their own.
 RESERVED = {"profile": "--profile", "out_dir": "--out"}
 
 
-def read_notebook(path: str | Path) -> dict[str, Any]:
-    """The JSON of a notebook; InputError where the file is missing or no notebook.
-
-    Sources that are stored as lists of lines are joined.
-    """
-    path = Path(path)
-    try:
-        notebook = json.loads(path.read_text(encoding="utf-8"))
-        for cell in notebook["cells"]:
-            cell["source"] = "".join(cell["source"])
-    except FileNotFoundError as error:
-        raise InputError(f"notebook {path} does not exist; expected one file per step in {path.parent}") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} is not a notebook (not JSON with cells); restore it, for example with git") from error
-    return notebook
-
-
-def tags(cell: dict[str, Any]) -> list[str]:
-    """The tags of a cell."""
-    return cell.get("metadata", {}).get("tags", [])
-
-
-def declared(notebook: dict[str, Any]) -> dict[str, Any]:
-    """Name -> default of the cell tagged ``parameters``; empty where there is no such cell.
-
-    Raises
-    ------
-    InputError
-        A default that is not a literal.
-    """
-    defaults: dict[str, Any] = {}
-    for cell in notebook["cells"]:
-        if cell["cell_type"] != "code" or "parameters" not in tags(cell):
-            continue
-        try:
-            body = ast.parse(cell["source"]).body
-        except SyntaxError as error:
-            raise InputError(f"the parameters cell is no Python ({error.msg}, line {error.lineno}); mend it") from error
-        for node in body:
-            target = node.target if isinstance(node, ast.AnnAssign) else getattr(node, "targets", [None])[0]
-            if isinstance(target, ast.Name) and node.value is not None:
-                try:
-                    defaults[target.id] = ast.literal_eval(node.value)
-                except ValueError as error:
-                    raise InputError(
-                        f"parameter {target.id} is {ast.unparse(node.value)}; expected a literal"
-                    ) from error
-    return defaults
-
-
-def overrides(texts: Iterable[str], known: dict[str, Any]) -> dict[str, Any]:
+def read_overrides(texts: Iterable[str], known: dict[str, Any]) -> dict[str, Any]:
     """Name -> value of texts such as ``seed=1``, each of the type of its entry in `known`.
 
     Values are YAML literals; a list may be given as ``1,5,10``; a mapping is laid over the default, so that
@@ -81,7 +28,7 @@ def overrides(texts: Iterable[str], known: dict[str, Any]) -> dict[str, Any]:
     InputError
         No ``=``, an unknown name (the closest one is suggested), or a value of another type.
 
-    >>> overrides(["seed=3", "recall_at=1,5"], {"seed": 0, "recall_at": [1]})
+    >>> read_overrides(["seed=3", "recall_at=1,5"], {"seed": 0, "recall_at": [1]})
     {'seed': 3, 'recall_at': [1, 5]}
     """
     values = {}
@@ -93,12 +40,12 @@ def overrides(texts: Iterable[str], known: dict[str, Any]) -> dict[str, Any]:
         if name in RESERVED:
             raise InputError(f"--set {name} is not possible; use {RESERVED[name]}")
         if name not in known:
-            raise InputError(f"unknown parameter {name!r}; {suggestion(name, known)} (--set was given {text!r})")
+            raise InputError(f"unknown parameter {name!r}; {suggest_name(name, known)} (--set was given {text!r})")
         values[name] = _value(name, value.strip(), known[name])
     return values
 
 
-def suggestion(name: str, known: Iterable[str]) -> str:
+def suggest_name(name: str, known: Iterable[str]) -> str:
     """``did you mean ...?`` for a slip of the pen, the list of names for anything else."""
     known = [k for k in known if k not in RESERVED]
     close = get_close_matches(name, known, n=1)
@@ -117,7 +64,7 @@ def _value(name: str, text: str, default: Any) -> Any:
     if isinstance(default, dict) and isinstance(value, dict):
         for key in value:
             if default and key not in default:
-                raise InputError(f"parameter {name} has no entry {key!r}; {suggestion(str(key), default)}")
+                raise InputError(f"parameter {name} has no entry {key!r}; {suggest_name(str(key), default)}")
         return {**default, **{k: _like(name, v, default.get(k, v)) for k, v in value.items()}}
     if isinstance(default, list) and isinstance(value, list) and default:
         value = [_like(name, v, default[0]) for v in value]

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from fico_utils.batch.parameters import declared, overrides, read_notebook
 from fico_utils.errors import InputError
-
-from .conftest import notebook
+from fico_utils.overrides import read_overrides
 
 KNOWN = {
     "profile": "mini",
@@ -42,7 +38,7 @@ KNOWN = {
     ],
 )
 def test_good(text: str, value: object) -> None:
-    (found,) = overrides([text], KNOWN).values()
+    (found,) = read_overrides([text], KNOWN).values()
     assert found == value
     assert type(found) is type(value)
 
@@ -71,25 +67,6 @@ def test_good(text: str, value: object) -> None:
 )
 def test_bad(text: str, sentence: str) -> None:
     with pytest.raises(InputError) as caught:
-        overrides([text], KNOWN)
+        read_overrides([text], KNOWN)
     assert sentence in str(caught.value)
     assert "\n" not in str(caught.value)
-
-
-def test_declared_reads_annotated_and_plain_literals() -> None:
-    source = 'a: int = -1  # help = with equals\nb = [1, 2]\nc: dict[str, int] = {\n    "x": 1,\n}\n'
-    assert declared(notebook(parameters=source)) == {"a": -1, "b": [1, 2], "c": {"x": 1}}
-    assert declared(notebook("x = 1", parameters=None)) == {}
-    with pytest.raises(InputError, match="parameter b is a \\* 2; expected a literal"):
-        declared(notebook(parameters="a = 1\nb = a * 2"))
-    with pytest.raises(InputError, match="no Python"):
-        declared(notebook(parameters="a = = 1"))
-
-
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"cells": 3}', "{}"])
-def test_broken_notebook(tmp_path: Path, text: str) -> None:
-    (tmp_path / "a.ipynb").write_text(text)
-    with pytest.raises(InputError, match="is not a notebook"):
-        read_notebook(tmp_path / "a.ipynb")
-    with pytest.raises(InputError, match="does not exist"):
-        read_notebook(tmp_path / "b.ipynb")

@@ -1,0 +1,94 @@
+"""What belongs to what a step was made from, and what does not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fico_utils.artifacts import Recipe, Store
+from fico_utils.batch import freshness
+from fico_utils.files import RECORD, write_text
+
+from .conftest import notebook
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    """A package of a module, a table, a style, prose, and weights."""
+    files = {"a.py": "X = 1\n", "sub/b.py": "'Doc.'\n", "t.csv": "a\n", "R.md": "prose", "weights/w.bin": "1"}
+    for name, text in files.items():
+        write_text(tmp_path / "pkg" / name, text)
+    return tmp_path / "pkg"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "same"),
+    [
+        ("a.py", "# a remark\nX = 1  # one\n", True),
+        ("a.py", "'What it is.'\n\nX = (1)\n", True),
+        ("a.py", "X = 2\n", False),
+        ("sub/b.py", "'Other words.'\n", True),
+        ("t.csv", "b\n", False),
+        ("R.md", "more prose", True),
+        ("weights/w.bin", "2", True),
+        ("c.py", "", False),
+    ],
+)
+def test_package_digest_changes_with_meaning_only(package: Path, tmp_path: Path, name: str, text: str, same: bool):
+    cache = tmp_path / "cache.json"
+    before = freshness.package_digest(cache, package)
+    assert freshness.package_digest(cache, package) == freshness.package_digest(None, package) == before
+    write_text(package / name, text)
+    assert (freshness.package_digest(cache, package) == before) is same
+    assert freshness.package_digest(cache, package) == freshness.package_digest(None, package)
+
+
+def test_digests_of_last_time_are_taken_by_size_and_stamp(package: Path, tmp_path: Path, monkeypatch) -> None:
+    cache = tmp_path / "cache.json"
+    before = freshness.package_digest(cache, package)
+    monkeypatch.setattr(freshness, "_code_digest", lambda path: pytest.fail(f"{path} was read again"))
+    assert freshness.package_digest(cache, package) == before
+
+
+def test_parts_are_code_of_cells_and_all_settings_but_the_folder() -> None:
+    def parts(*cells: str, **settings: object) -> dict:
+        return freshness.step_parts(notebook(*cells), {"profile": "mini", "depth": 2, **settings}, "p")
+
+    first = parts("# prose", "x = 1")
+    assert first["parameters"] == {"profile": "mini", "seed": 0, "depth": 2}
+    assert parts("# other prose", "x = 1  \n", out_dir="elsewhere") == first
+    assert freshness.part_differences(first, parts("# prose", "x = 1", depth=3)) == "depth 2 -> 3"
+    assert freshness.part_differences(first, parts("x = 2")) == "notebook code changed"
+    assert freshness.part_differences(first, {**first, "package": "q"}) == "code of the package changed"
+    assert freshness.part_differences(first, first) == ""
+
+
+def test_recorded_files_are_what_was_read_and_what_was_written(tmp_path: Path, monkeypatch) -> None:
+    root, record = tmp_path / "mini", tmp_path / "record"
+    store, recipe = Store(root), Recipe("scan", {"d": 2})
+    store.arrays("models", "scan", recipe, lambda: {"w": np.ones(2)})
+    write_text(root / "gone.txt", "a")
+    monkeypatch.setenv(RECORD, str(record))
+    store.arrays("models", "scan", recipe, lambda: pytest.fail("it is there"))
+    store.arrays("models", "scan", Recipe("scan", {"d": 3}), lambda: {"w": np.zeros(2)})
+    write_text(root / "x.txt", "a")
+    write_text(root / "gone.txt", "b")
+    (root / "gone.txt").unlink()
+    with open(record, "a") as file:
+        shipped = next((freshness.PACKAGE / "weights/mini").glob("*.safetensors"))
+        file.write(json.dumps({"read": str(shipped), "digest": None}) + "\n")
+    inputs, outputs = freshness.recorded_files(record, root)
+    path = store.path("models", "scan", recipe)
+    assert [row["path"] for row in inputs] == [f"fico_utils:weights/mini/{shipped.name}", f"models/{path.name}"]
+    assert [row["path"].split("/")[0] for row in outputs] == ["models", "x.txt"]
+
+    assert [freshness.file_difference(row, root) for row in (*inputs, *outputs)] == [""] * 4
+    path.touch()  # a time stamp is no change
+    assert freshness.file_difference(inputs[1], root) == ""
+    write_text(root / "x.txt", "c")
+    assert freshness.file_difference(outputs[1], root) == "changed"
+    path.unlink()
+    assert freshness.file_difference(inputs[1], root) == "missing"
