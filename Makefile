@@ -57,12 +57,12 @@ clean:  ## delete results of PROFILE and .venv; figures/ stays
 	@echo "Removing .venv"
 	@rm -rf .venv
 
-# The committed renditions: pictures, the numbers they draw, the result tables, and Tables 2 to 7 for GitHub to show.
+# The committed renditions: pictures, the numbers they draw, the result tables, and the tables for GitHub to show.
 .PHONY: .copy-figures
 .copy-figures:
 	@mkdir -p figures/$(PROFILE)
-	@for file in results/$(PROFILE)/figures/*.{svg,pdf,csv} results/$(PROFILE)/{metrics,costs,claims}.csv \
-	  results/$(PROFILE)/tables/table[2-7].md; do \
+	@for file in results/$(PROFILE)/figures/*.{svg,pdf,csv} results/$(PROFILE)/{metrics,costs,stored,claims}.csv \
+	  results/$(PROFILE)/tables/table*.md; do \
 	  if test -f "$$file"; then cp "$$file" figures/$(PROFILE)/; fi; done
 	@$(PYTHON) -m fico_utils.display.readme
 	@echo "Figures copied to figures/$(PROFILE)/"

@@ -30,17 +30,17 @@ INK, QUIET = "#222222", "#767676"
 WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 
-def in_words(n: int) -> str:
+def number_word(n: int) -> str:
     """`n` as a sentence says it.
 
-    >>> in_words(6), in_words(12)
+    >>> number_word(6), number_word(12)
     ('six', '12')
     """
     return WORDS[n] if n < len(WORDS) else str(n)
 
 
 @contextmanager
-def style() -> Iterator[None]:
+def drawing_style() -> Iterator[None]:
     """The package's drawing style and nothing else, whatever the reader has set."""
     with mpl.rc_context():
         mpl.rcdefaults()
@@ -48,7 +48,7 @@ def style() -> Iterator[None]:
         yield
 
 
-def canvas(figure: Figure, width: float, height: float) -> Axes:
+def millimetre_canvas(figure: Figure, width: float, height: float) -> Axes:
     """An empty drawing area whose unit is 1 mm."""
     ax = figure.add_axes((0, 0, 1, 1))
     ax.set_xlim(0, width)
@@ -74,7 +74,7 @@ class Picture:
 
     def __post_init__(self) -> None:
         """Lay the figure out once: found again from the last one, a layout would differ in the third digit."""
-        with style():
+        with drawing_style():
             self.figure.draw_without_rendering()
             self.figure.set_layout_engine("none")
 
@@ -90,7 +90,7 @@ class Picture:
             },
             "png": {"Software": "fico_utils", "Description": self.alt},
         }
-        with style(), io.BytesIO() as buffer:
+        with drawing_style(), io.BytesIO() as buffer:
             # A figure keeps the layout it was given; saving would give one without any that of the style.
             mpl.rcParams["figure.constrained_layout.use"] = False
             self.figure.savefig(buffer, format=file_format, dpi=dpi, metadata=metadata[file_format])
@@ -102,14 +102,14 @@ class Picture:
         return f'<img width="{width}" alt="{html.escape(self.alt)}" src="data:image/png;base64,{picture}">'
 
 
-def save(picture: Picture, place: Run | str | Path, name: str) -> list[Path]:
+def save_picture(picture: Picture, place: Run | str | Path, name: str) -> list[Path]:
     """Paths of ``name.svg``, ``name.pdf`` and ``name.csv`` (the plotted numbers), written.
 
     Parameters
     ----------
     picture : Picture
     place : Run (then ``figures/`` below it), or a folder.
-    name : str, ``fig1`` ... ``fig4``.
+    name : str, the stem of the files.
     """
     folder = place.path("figures") if isinstance(place, Run) else Path(place)
     table = picture.data.to_csv(index=False, float_format="%.9g", lineterminator="\n").encode()

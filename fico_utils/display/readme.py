@@ -14,8 +14,8 @@ from pathlib import Path
 import pandas as pd
 
 from fico_utils import registry
-from fico_utils.display.cost_tables import MILLION
 from fico_utils.display.rows import SHIPPED, as_shipped
+from fico_utils.display.tables.costs import MILLION
 from fico_utils.errors import InputError
 from fico_utils.results import seeds, store
 from fico_utils.results.setups import measured_screens, setup_name

@@ -8,7 +8,9 @@ from pathlib import Path
 import pandas as pd
 
 from fico_utils import registry
-from fico_utils.display import figures, tables
+from fico_utils.display.figures import draw_figure
+from fico_utils.display.picture import save_picture
+from fico_utils.display.tables import make_table
 from fico_utils.errors import InputError
 from fico_utils.evaluation import evaluate
 from fico_utils.extras.corpora import released
@@ -54,8 +56,8 @@ def recompute(
 
 def write_recomputed(run: Run, metrics: pd.DataFrame) -> tuple[list[Path], str]:
     """Paths of Tables 2 to 4, Figure 3 and ``digits.csv``, just written, and a sentence that counts equal digits."""
-    paths = [path for table in (tables.table2, tables.table3, tables.table4) for path in table(metrics).write(run)]
-    paths += figures.save(figures.fig3(metrics), run, "fig3")
+    paths = [path for n in (2, 3, 4) for path in make_table(f"table{n}", metrics).write(run)]
+    paths += save_picture(draw_figure("fig3", metrics), run, "fig3")
     digits = released.equal_digits(metrics[metrics["source"] == "ours"], store.paper_reference("metrics"))
     with atomic_path(run.path("tables", "digits.csv")) as temporary:
         digits.to_csv(temporary, index=False, lineterminator="\n")

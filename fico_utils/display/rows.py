@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import pandas as pd
 
@@ -14,6 +14,10 @@ from fico_utils.results.paper_reference import SYSTEM_IDS, paper_reference, read
 #: Behind the name of a system whose weights another run trained.
 SHIPPED = " ‡"
 GROUPS = {"VLP": "vlp", "FG": "fg", "CG": "cg"}
+#: Columns of metrics.csv that the CSV of a figure repeats.
+METRIC_COLUMNS = [
+    "source", "system", "corpus", "direction", "metric", "k", "value", "ci_low", "ci_high", "chance", "status", "run",
+]  # fmt: skip
 
 
 def one_run(frame: pd.DataFrame, table: str) -> pd.DataFrame:
@@ -32,6 +36,41 @@ def one_run(frame: pd.DataFrame, table: str) -> pd.DataFrame:
         if len(known) > 1:
             raise InputError(f"{table} mixes {column}s {', '.join(known)}; expected one, keep the rows of one of them")
     return ours
+
+
+#: Columns of costs.csv that the CSV of a figure repeats.
+COST_COLUMNS = ["source", "system", "corpus", "phase", "scale_img", "quantity", "unit", "value", "status", "run"]
+
+
+def is_measured(phase: str) -> Callable[[pd.DataFrame], bool]:
+    """A function that says whether costs.csv holds something of ours in a phase."""
+    return lambda costs: bool(((costs["source"] == "ours") & (costs["phase"] == phase)).any())
+
+
+def phase_rows(costs: pd.DataFrame, phase: str, advice: str) -> pd.DataFrame:
+    """Our measured rows of a phase, of the first of its corpora; InputError with `advice` where there are none."""
+    mine = with_value(one_run(costs, "costs.csv"))
+    mine = mine[mine["phase"] == phase]
+    if mine.empty:
+        raise InputError(f"the costs hold nothing measured in phase {phase!r}; {advice}")
+    return mine[mine["corpus"] == mine["corpus"].iloc[0]]
+
+
+def short_count(x: float, _: object = None) -> str:
+    """A number of items as the paper writes it.
+
+    >>> short_count(2000), short_count(1_000_000), short_count(500)
+    ('2K', '1M', '500')
+    """
+    for size, letter in ((1e6, "M"), (1e3, "K")):
+        if x >= size:
+            return f"{x / size:g}{letter}"
+    return f"{x:g}"
+
+
+def with_value(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `frame` that hold a number that was measured."""
+    return frame[frame["status"] == "ok"]
 
 
 def run_name(mine: pd.DataFrame) -> str:

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from fico_utils import registry
-from fico_utils.display.picture import COLUMN, MM, Picture, canvas, style
+from fico_utils.display.picture import COLUMN, MM, Picture, drawing_style, millimetre_canvas
 
 PAGE = 2 * COLUMN
 ORDER_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
@@ -29,9 +29,9 @@ def sheet(pictures: Sequence[np.ndarray], captions: Sequence[str], columns: int 
     side = (PAGE / MM - gap * (columns - 1)) / columns
     below = 3.2 * max(text.count("\n") + 1 for text in texts) + 2
     height = rows * (side + below)
-    with style():
+    with drawing_style():
         figure = Figure(figsize=(PAGE, height * MM), layout="none")
-        ax = canvas(figure, PAGE / MM, height)
+        ax = millimetre_canvas(figure, PAGE / MM, height)
         for i, (picture, text) in enumerate(zip(pictures, texts, strict=True)):
             x, y = (i % columns) * (side + gap), height - (i // columns) * (side + below)
             ax.imshow(picture, extent=(x, x + side, y - side, y))
@@ -55,7 +55,7 @@ def curves(logs: Mapping[str, Sequence[Mapping[str, float]]], terms: Sequence[st
     logs : mapping, name -> rows of `training.fit`'s log.
     terms : names of loss terms, or ``score``: the validation score that chooses the checkpoint (circled).
     """
-    with style():
+    with drawing_style():
         figure = Figure(figsize=(PAGE, 48 * MM))
         for ax, term in zip(np.atleast_1d(figure.subplots(1, len(terms))), terms, strict=True):
             for (name, log), colour in zip(logs.items(), ORDER_COLOURS, strict=False):
@@ -84,7 +84,7 @@ def attention(picture: np.ndarray, words: Sequence[str], weights: np.ndarray, co
     side = int(np.sqrt(weights.shape[1]))
     rows = -(-len(words) // columns)
     height, width = picture.shape[:2]
-    with style():
+    with drawing_style():
         figure = Figure(figsize=(PAGE, rows * PAGE / columns * 1.15))
         axes = figure.subplots(rows, columns, squeeze=False).ravel()
         for ax in axes:
@@ -107,7 +107,7 @@ def distances(values: Mapping[str, np.ndarray], bits: int) -> Picture:
     values : mapping, kind of pair -> ndarray of int distances.
     """
     shares = {kind: np.bincount(d, minlength=bits + 1) / len(d) for kind, d in values.items()}
-    with style():
+    with drawing_style():
         figure = Figure(figsize=(PAGE * 0.62, 46 * MM))
         ax = figure.subplots()
         for (kind, share), colour in zip(shares.items(), ORDER_COLOURS, strict=False):
@@ -132,7 +132,7 @@ def heatmap(frame: pd.DataFrame, title: str, note: str) -> Picture:
     import seaborn as sns
 
     labels = [" ".join(map(str, c)) if isinstance(c, tuple) else str(c) for c in frame.columns]
-    with style():
+    with drawing_style():
         figure = Figure(figsize=(PAGE * 0.8, (16 + 8 * len(frame)) * MM))
         ax = figure.subplots()
         named = frame.set_axis(labels, axis=1).rename(index=lambda s: registry.system(s).name)

@@ -16,6 +16,7 @@ from fico_utils import registry
 from fico_utils.errors import InputError
 from fico_utils.evaluation import Metric
 from fico_utils.results import schema
+from fico_utils.results.order import sort_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,13 +63,11 @@ def paper_reference(table: str) -> pd.DataFrame:
 
 @cache
 def _reference(table: str) -> pd.DataFrame:
-    from fico_utils.results.store import sort  # the store reads this module
-
     rows = (_metrics if table == "metrics" else _costs)()
     for column in schema.COLUMNS[table]:
         if column not in rows:
             rows[column] = float("nan") if column in schema.NUMBERS[table] else ""
-    return sort(schema.validate(rows[list(schema.COLUMNS[table])], table), table)
+    return sort_rows(schema.validate(rows[list(schema.COLUMNS[table])], table), table)
 
 
 def _number(text: pd.Series, scale: float = 1) -> pd.Series:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from fico_utils import registry
 from fico_utils.errors import InputError
 from fico_utils.results import store
-from fico_utils.results.store import in_order
+from fico_utils.results.order import order_by
 from fico_utils.workspace import write_text
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def over_seeds(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     found = groups["value"].agg(mean="mean", sd="std", low="min", high="max", n="count")
     found["seeds"] = groups["seed"].agg(lambda column: " ".join(map(str, column)))
     found = found[found["n"] > 1].reset_index()
-    return in_order(found, names)[list(COLUMNS)]
+    return order_by(found, names)[list(COLUMNS)]
 
 
 def write_seeds(roots: Sequence[str | Path], out: str | Path) -> Path:

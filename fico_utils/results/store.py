@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fico_utils import registry
 from fico_utils.errors import InputError
 from fico_utils.results import schema
+from fico_utils.results.order import sort_rows
 from fico_utils.results.paper_reference import paper_reference
 from fico_utils.workspace import PROJECT, Run, atomic_path
 
@@ -90,7 +90,7 @@ def write_part(run: Run, table: str, part: str, frame: pd.DataFrame) -> Path:
     InputError
         A row does not belong in the table; nothing is written.
     """
-    rows = sort(schema.validate(complete(run, table, frame), table), table)
+    rows = sort_rows(schema.validate(complete(run, table, frame), table), table)
     path = run.path(table, f"{part}.csv")
     _write(rows, table, path)
     return path
@@ -117,7 +117,7 @@ def merge(run: Run, table: str) -> pd.DataFrame:
         if strange:
             raise InputError(f"{part} holds rows of profile {min(strange)!r}; expected {run.profile!r}, run it again")
     rows = pd.concat([*frames, paper_reference(table)], ignore_index=True)
-    rows = sort(schema.validate(rows, table), table)
+    rows = sort_rows(schema.validate(rows, table), table)
     _write(rows, table, run.path(f"{table}.csv"))
     return rows
 
@@ -180,39 +180,6 @@ def results_or_committed(run: Run, table: str) -> pd.DataFrame:
         return load(run, table)
     print(f"{table}.csv was not made in this run: using the one committed in figures/{run.profile}/")
     return load(PROJECT / "figures" / run.profile, table)
-
-
-def sort(frame: pd.DataFrame, table: str) -> pd.DataFrame:
-    """`frame` in the table's one order, that of the registry and the vocabularies; index from 0."""
-    by = list(schema.KEYS[table])
-    if table == "costs":  # reads as the paper's tables do: phase first
-        by.insert(2, by.pop(by.index("phase")))
-    return in_order(frame, by)[list(schema.COLUMNS[table])]
-
-
-def in_order(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    """`frame` sorted by columns of the tidy tables, each in the order of the registry and the vocabularies."""
-    orders = {
-        "source": schema.SOURCES,
-        "task": schema.TASKS,
-        "system": (*schema.EXTRACTORS, *registry.systems(), *registry.INDEXES, "chance", "perfect"),
-        "corpus": (*registry.CORPORA, "synthetic", ""),
-        "phase": schema.PHASES,
-        "metric": tuple(schema.METRICS),
-    }
-
-    def rank(column):
-        if column.name == "k":
-            return column.map(schema.k_order)
-        if column.name == "quantity":  # recall@5 before recall@10
-            return column.map(lambda q: f"{q.split('@')[0]}@{int(q.split('@')[1]):09d}" if "@" in q else q)
-        known = orders.get(column.name)
-        if known is None:
-            return column
-        places = {value: i for i, value in enumerate(dict.fromkeys((*known, *sorted({*column}))))}  # setups come last
-        return column.map(places)
-
-    return frame.sort_values(list(by), key=rank, kind="stable", ignore_index=True)
 
 
 def _write(rows: pd.DataFrame, table: str, path: Path) -> None:

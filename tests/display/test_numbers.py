@@ -19,8 +19,10 @@ import pandas as pd
 import pytest
 
 from fico_utils import registry
-from fico_utils.display import figures, quality_figures, tables
+from fico_utils.display.figures import FIGURES, draw_figure
+from fico_utils.display.picture import save_picture
 from fico_utils.display.report import write_report
+from fico_utils.display.tables import make_table
 from fico_utils.results.paper_reference import CORPUS_IDS, SYSTEM_IDS, read_paper
 
 GIB = 2**30
@@ -133,7 +135,7 @@ def test_each_quality_printed_is_a_row(redrawn, name):
 @pytest.mark.parametrize("which", ["openclipart", "openclipart_alone"])
 def test_so_it_is_with_a_corpus_that_the_paper_has_not(which, name, request, tmp_path):
     metrics = request.getfixturevalue(which)
-    getattr(tables, name)(metrics).write(tmp_path)
+    make_table(name, metrics).write(tmp_path)
     lines = read(tmp_path / f"{name}.csv")
     own = [header for header in lines[0] if header.startswith("Openclipart ")]
     assert len(own) == 6
@@ -265,8 +267,8 @@ def of_costs(data: pd.DataFrame, costs: pd.DataFrame) -> pd.DataFrame:
 @pytest.mark.parametrize("which", ["openclipart", "openclipart_alone"])
 def test_what_is_drawn_of_a_corpus_that_the_paper_has_not_is_a_row(which, request):
     metrics, own = request.getfixturevalue(which), set()
-    for draw in (figures.fig3, quality_figures.chance_corrected, quality_figures.tie_gap, quality_figures.ranking):
-        data = draw(metrics).data
+    for entry in (entry for entry in FIGURES.values() if entry.corpora):
+        data = entry(metrics).data
         found = of_metrics(data, metrics)
         assert len(found) == len(data) > 0
         np.testing.assert_allclose(found["value"], found["value of the table"], rtol=1e-12)
@@ -335,8 +337,8 @@ def test_the_report_prints_the_tables(redrawn, page):
 
 
 def test_the_report_prints_a_corpus_that_the_paper_has_not(openclipart, tmp_path):
-    paths = [getattr(tables, name)(openclipart).write(tmp_path / "tables")[0] for name in QUALITY]
-    figures.save(figures.fig3(openclipart), tmp_path / "figures", "fig3")
+    paths = [make_table(name, openclipart).write(tmp_path / "tables")[0] for name in QUALITY]
+    save_picture(draw_figure("fig3", openclipart), tmp_path / "figures", "fig3")
     page = write_report(tmp_path, "mini", []).read_text(encoding="utf-8")
     expected = [text for path in paths for line in read(path) for text in list(line.values())[3:]]
     assert cells(section(page, "Ours against the paper&#x27;s")) == expected

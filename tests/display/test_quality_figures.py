@@ -8,9 +8,11 @@ import pandas as pd
 import pytest
 
 from fico_utils import registry
-from fico_utils.display import quality_figures
-from fico_utils.display.quality_figures import chance_corrected, joined, ranking, seed_spread, tie_gap
+from fico_utils.display.figures.chance import chance_corrected
+from fico_utils.display.figures.ranking import joined_groups, mean_places
+from fico_utils.display.figures.ties import tie_gap
 from fico_utils.errors import InputError
+from fico_utils.extras.figures.seeds import seed_spread
 from fico_utils.results.seeds import over_seeds
 
 KEYS = ["source", "system", "corpus", "direction", "metric", "k", "value", "status"]
@@ -126,7 +128,7 @@ def test_without_tied_orders_the_figure_says_unavailable(metrics):
 
 @pytest.mark.parametrize("task", ["instance", "category"])
 def test_places_are_rows_in_order(rows, task):
-    picture = ranking(rows, task)
+    picture = mean_places(rows, task)
     assert is_found(picture.data, rows)
     for _, panel in picture.data.groupby(["corpus", "direction"]):
         assert panel["value"].is_monotonic_increasing
@@ -139,7 +141,7 @@ def test_places_are_rows_in_order(rows, task):
 
 
 def test_colour_of_a_mark_is_that_of_its_system(everyone):
-    figure = ranking(everyone[0]).figure
+    figure = mean_places(everyone[0]).figure
     for ax in figure.axes:
         names = [label.get_text() for label in ax.get_yticklabels()]
         single = [line for line in ax.lines if len(line.get_xdata()) == 1]
@@ -153,11 +155,11 @@ def test_joined_groups_are_the_largest_whose_intervals_all_overlap():
     def panel(values, half):
         return pd.DataFrame({"ci_low": np.subtract(values, half), "ci_high": np.add(values, half)})
 
-    assert joined(panel([1, 2, 3], 0.4)) == []
-    assert joined(panel([1, 1.5, 2.0, 3], 0.3)) == [(0, 1), (1, 2)]
-    assert joined(panel([1, 1.2, 1.4, 3, 3.1], 0.3)) == [(0, 2), (3, 4)]
-    assert joined(panel([1, 1.1], 1)) == [(0, 1)]
-    assert joined(panel([1], 1)) == []
+    assert joined_groups(panel([1, 2, 3], 0.4)) == []
+    assert joined_groups(panel([1, 1.5, 2.0, 3], 0.3)) == [(0, 1), (1, 2)]
+    assert joined_groups(panel([1, 1.2, 1.4, 3, 3.1], 0.3)) == [(0, 2), (3, 4)]
+    assert joined_groups(panel([1, 1.1], 1)) == [(0, 1)]
+    assert joined_groups(panel([1], 1)) == []
 
 
 def test_lines_at_the_right_join_the_groups(metrics):
@@ -166,11 +168,11 @@ def test_lines_at_the_right_join_the_groups(metrics):
     near.loc[places, "ci_high"] = near.loc[places, "value"] + 5
     near.loc[places, "ci_low"] = 1
     upright = [
-        line for line in ranking(near).figure.axes[0].lines
+        line for line in mean_places(near).figure.axes[0].lines
         if len(set(line.get_xdata())) == 1 and len(line.get_xdata()) == 2 and line.get_linewidth() == 1.6
     ]  # fmt: skip
     assert [list(line.get_ydata()) for line in upright] == [[-0.25, 2.25]]
-    none = ranking(metrics.assign(ci_low=metrics["value"], ci_high=metrics["value"])).figure
+    none = mean_places(metrics.assign(ci_low=metrics["value"], ci_high=metrics["value"])).figure
     assert all(line.get_linewidth() != 1.6 for ax in none.axes for line in ax.lines)
 
 
@@ -178,21 +180,21 @@ def test_missing_directions_and_systems_do_not_stop_a_figure(metrics):
     few = metrics[
         (metrics["direction"] != "t2i") & (metrics["system"] != "ucch") & (metrics["corpus"] != "picto_people")
     ]
-    for draw in (chance_corrected, tie_gap, ranking):
+    for draw in (chance_corrected, tie_gap, mean_places):
         data = draw(few).data
         ours = data[data["source"] == "ours"]
         assert set(ours["direction"]) <= {"i2t"}
         assert "ucch" not in set(ours["system"])
-    words = [t.get_text() for ax in ranking(few).figure.axes for t in ax.texts]
+    words = [t.get_text() for ax in mean_places(few).figure.axes for t in ax.texts]
     assert words == ["unavailable"]  # text-to-image
     nothing = metrics[metrics["profile"] == "paper"]
-    assert ranking(nothing).data.empty
+    assert mean_places(nothing).data.empty
     assert tie_gap(nothing).data.empty
 
 
 def test_a_corpus_beside_nothing_has_panels_of_its_own(openclipart):
     two = openclipart[openclipart["corpus"] != "openclipart"]
-    for draw, further in ((chance_corrected, 2), (tie_gap, 4), (ranking, 2)):
+    for draw, further in ((chance_corrected, 2), (tie_gap, 4), (mean_places, 2)):
         picture, without = draw(openclipart), draw(two)
         assert len(picture.figure.axes) == len(without.figure.axes) + further
         others = picture.data[picture.data["corpus"] != "openclipart"]
@@ -208,12 +210,12 @@ def test_it_alone_leaves_the_papers_panels_as_they_are(openclipart_alone):
     figure = chance_corrected(openclipart_alone).figure
     assert [ax.get_title().split("\n")[0] for ax in figure.axes[:2]] == ["MS-COCO (paper)", "Flickr30K (paper)"]
     assert [t.get_text() for ax in figure.axes for t in ax.texts] == ["unavailable"] * 2  # the paper's chance of mAP@10
-    assert len(ranking(openclipart_alone).figure.axes) == 2
+    assert len(mean_places(openclipart_alone).figure.axes) == 2
     assert len(tie_gap(openclipart_alone).figure.axes) == 4
-    assert len(ranking(openclipart_alone, corpora=["picto_people"]).figure.axes) == 2  # nothing, and says so
+    assert len(mean_places(openclipart_alone, corpora=["picto_people"]).figure.axes) == 2  # nothing, and says so
 
 
-@pytest.mark.parametrize("draw", [chance_corrected, tie_gap, ranking])
+@pytest.mark.parametrize("draw", [chance_corrected, tie_gap, mean_places])
 def test_mixed_results_are_refused(metrics, draw):
     mixed = metrics.copy()
     mixed.loc[mixed.index[mixed["profile"] == "mini"][0], "run"] = "mini-s1"
@@ -244,7 +246,3 @@ def test_seeds_are_drawn_about_their_mean_with_the_interval_behind(of_three_seed
 def test_runs_of_two_seeds_have_no_interval_in_common(of_three_seeds):
     with pytest.raises(InputError, match="mixes runs"):
         seed_spread(over_seeds(of_three_seeds), pd.concat(of_three_seeds))
-
-
-def test_every_public_figure_is_tested():
-    assert set(quality_figures.__all__) == {"chance_corrected", "ranking", "seed_spread", "tie_gap"}

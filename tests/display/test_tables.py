@@ -10,21 +10,40 @@ import subprocess
 import pandas as pd
 import pytest
 
-from fico_utils.display import tables
-from fico_utils.display.grid import DNF, EXTRAPOLATED, GIB, INTERVAL, UNAVAILABLE, UNDEFINED, Cell, printed, significant
+from fico_utils import registry
+from fico_utils.display.places import SLOTS
+from fico_utils.display.table import (
+    DNF,
+    EXTRAPOLATED,
+    GIB,
+    INTERVAL,
+    UNAVAILABLE,
+    UNDEFINED,
+    Cell,
+    printed,
+    significant,
+)
+from fico_utils.display.tables import TABLES, make_table
 from fico_utils.errors import InputError
-from fico_utils.results import paper_reference, store
+from fico_utils.results import paper_reference
+from fico_utils.results.order import sort_rows
 from fico_utils.results.paper_reference import CORPUS_IDS, SYSTEM_IDS, read_paper
 
-QUALITY = {"table2": tables.table2, "table3": tables.table3, "table4": tables.table4}
-COSTS = {"table5": tables.table5, "table6": tables.table6, "table7": tables.table7}
+QUALITY = {name: entry for name, entry in TABLES.items() if entry.reads == ("metrics",)}
+COSTS = {name: entry for name, entry in TABLES.items() if entry.reads == ("costs",)}
+
+
+STORED = pd.DataFrame(
+    [("scan", "", "128x12", "128x24", "f32"), ("ucch", "64", "", "", "u8"), ("xvlm_nf", "128", "", "", "f32")],
+    columns=["system", "embedding_dims", "image_features", "text_features", "dtype"],
+)
 
 
 @pytest.fixture(scope="session")
 def all_tables(metrics, costs):
-    made = {name: make(metrics) for name, make in QUALITY.items()}
-    made |= {name: make(costs) for name, make in COSTS.items()}
-    return {"table1": tables.table1({"scan": {"embedding_dims": "256", "dtype": "f32"}}), **made}
+    made = {name: entry.make({"metrics": metrics, "costs": costs, "stored": STORED}) for name, entry in TABLES.items()}
+    assert all(made.values())
+    return made
 
 
 def number(text: str) -> float:
@@ -50,7 +69,7 @@ def test_an_interval_stands_below_the_number_it_belongs_to(metrics):
     chosen = (mine[list(place)] == pd.Series(place)).all(axis=1)
     assert chosen.sum() == 1
     mine.loc[chosen, ["value", "ci_low", "ci_high"]] = 0.5, 0.488, 0.514
-    table = tables.table2(mine)
+    table = make_table("table2", mine)
     lines = table.side_by_side.sort_index().loc[("FG", "SCAN")]
     assert set(lines.index) == {"ours", INTERVAL, "paper", "difference"}
     assert [text for text in lines.loc[INTERVAL] if text] == ["±1.3"]
@@ -98,7 +117,7 @@ def test_paper_frame_equals_the_paper(all_tables, name, source, column, label):
     frame = all_tables[name].paper
     raw = read_paper(source)
     names = {"i2t": "Image-to-text", "t2i": "Text-to-image"}
-    systems = {n: tables.registry.system(i).name for n, i in SYSTEM_IDS.items()}
+    systems = {n: registry.system(i).name for n, i in SYSTEM_IDS.items()}
     for line in raw.itertuples():
         text = frame.loc[(line.family, systems[line.system]), (line.dataset, names[line.direction], f"{label}{line.k}")]
         paper = getattr(line, column)
@@ -142,13 +161,13 @@ def test_absences_are_different_things(all_tables):
 
 def test_missing_systems_and_directions_say_unavailable(metrics):
     few = metrics[(metrics["system"] != "scan") & (metrics["direction"] != "t2i")]
-    frame = tables.table2(few).frame
+    frame = make_table("table2", few).frame
     assert (frame.loc[("FG", "SCAN")] == UNAVAILABLE).all()
     assert (frame.loc[("CG", "UCCH")] != UNAVAILABLE).sum() == 6
-    none = tables.table2(metrics[metrics["profile"] == "paper"])
+    none = make_table("table2", metrics[metrics["profile"] == "paper"])
     assert (none.frame == UNAVAILABLE).all(axis=None)
     assert "Nothing of ours was measured" in none.caption
-    assert tables.table7(paper_reference("costs")).paper.shape == (12, 5)
+    assert make_table("table7", paper_reference("costs")).paper.shape == (12, 5)
 
 
 def test_caption_says_profile_seed_corpora_and_no_photographs(all_tables):
@@ -167,7 +186,7 @@ def test_caption_says_profile_seed_corpora_and_no_photographs(all_tables):
 
 def test_photographs_need_no_such_warning(run, metrics):
     rows = metrics[metrics["corpus"] == "picto_people"].replace({"corpus": {"picto_people": "flickr30k"}})
-    table = tables.table3(rows)
+    table = make_table("table3", rows)
     assert "PictoScenes" not in table.caption
     assert table.side_by_side.columns[0][0] == "Flickr30K"
 
@@ -193,12 +212,12 @@ def test_mixed_profiles_runs_and_corpora_are_refused(metrics):
     mixed = metrics.copy()
     mixed.loc[mixed.index[mixed["profile"] == "mini"][0], "profile"] = "standard"
     with pytest.raises(InputError, match="mixes profiles mini, standard"):
-        tables.table2(mixed)
+        make_table("table2", mixed)
     extra = metrics[metrics["corpus"] == "picto_people"].replace({"corpus": {"picto_people": "flickr30k"}})
-    both = store.sort(tables.pd.concat([metrics, extra[extra["profile"] == "mini"]]), "metrics")
+    both = sort_rows(pd.concat([metrics, extra[extra["profile"] == "mini"]]), "metrics")
     with pytest.raises(InputError, match="say which with corpora"):
-        tables.table2(both)
-    assert "Flickr30K" in tables.table3(both, corpora=["flickr30k"]).caption
+        make_table("table2", both)
+    assert "Flickr30K" in make_table("table3", both, corpora=["flickr30k"]).caption
 
 
 @pytest.mark.parametrize("name", QUALITY)
@@ -279,11 +298,10 @@ def test_its_files_are_whole_and_repeat_themselves(openclipart, name, tmp_path):
 
 
 def test_two_corpora_of_one_name_are_told_apart(openclipart, monkeypatch):
-    registry = tables.registry
     monkeypatch.setitem(registry.CORPORA, "mine", registry.CorpusInfo("mine", "Openclipart", True))
     monkeypatch.setitem(registry.CORPORA, "coco", registry.CorpusInfo("coco", "MS-COCO", True))
     rows = [openclipart[openclipart["corpus"] == "openclipart"].assign(corpus=name) for name in ("mine", "coco")]
-    table = tables.table2(tables.pd.concat([openclipart, *rows]))
+    table = make_table("table2", pd.concat([openclipart, *rows]))
     heads = list(dict.fromkeys(c.header[0] for c in table.columns))
     assert heads == ["MS-COCO", "Flickr30K", "Openclipart (openclipart)", "Openclipart (mine)", "MS-COCO (coco)"]
     assert len(table.columns) == 30
@@ -291,11 +309,20 @@ def test_two_corpora_of_one_name_are_told_apart(openclipart, monkeypatch):
 
 
 def test_a_system_the_paper_has_not_gets_its_own_row(run, metrics, monkeypatch):
-    new = tables.registry.System("clip", "CLIP", (), "vlp", "Dual", "None", "cosine", 1, "p", ":")
-    monkeypatch.setitem(tables.registry.SYSTEMS, "clip", new)
+    new = registry.System("clip", "CLIP", (), "vlp", "Dual", "None", "cosine", 1, "p", ":")
+    monkeypatch.setitem(registry.SYSTEMS, "clip", new)
     rows = metrics.query("system == 'beit3' and profile == 'mini'").assign(system="clip")
-    frame = tables.table2(tables.pd.concat([metrics, rows])).frame
+    frame = make_table("table2", pd.concat([metrics, rows])).frame
     assert frame.loc[("VLP", "CLIP")].tolist() == frame.loc[("VLP", "BEiT-3")].tolist()
+
+
+def test_table_1_shows_what_is_stored_and_a_row_that_the_paper_has_not(all_tables):
+    frame = all_tables["table1"].side_by_side
+    assert frame.loc[("FG", "SCAN", "ours")].tolist() == ["Local+Global", "Cross-Attn", "–", "128x12", "128x24", "f32"]
+    assert frame.loc[("CG", "UCCH", "ours"), ["Embedding dims", "Data type"]].tolist() == ["64", "u8"]
+    assert frame.loc[("VLP", "X-VLM NF", "ours"), "Embedding dims"] == "128"
+    assert ("VLP", "X-VLM NF", "paper") not in frame.index
+    assert (frame.loc[("FG", "VSRN", "ours")] == UNAVAILABLE).all()
 
 
 def test_files_are_written_and_repeat_themselves(all_tables, tmp_path, metrics):
@@ -303,8 +330,8 @@ def test_files_are_written_and_repeat_themselves(all_tables, tmp_path, metrics):
         paths = table.write(tmp_path)
         assert [p.name for p in paths] == [f"{table.name}.{e}" for e in ("csv", "md", "html", "tex")]
     first = {p.name: p.read_bytes() for p in sorted(tmp_path.iterdir())}
-    assert len(first) == 28
-    tables.table2(metrics.sample(frac=1, random_state=0)).write(tmp_path)  # rows in another order
+    assert len(first) == 4 * len(TABLES)
+    make_table("table2", metrics.sample(frac=1, random_state=0)).write(tmp_path)  # rows in another order
     assert {p.name: p.read_bytes() for p in sorted(tmp_path.iterdir())} == first
 
 
@@ -325,7 +352,7 @@ def files_agree(table, tmp_path):
     assert latex == cells
     markdown = [line for line in table.to_markdown().splitlines() if line.startswith("| ")][2:]
     assert [c.strip(" *") for line in markdown for c in line.split("|")[4:-1]] == cells
-    csv = tables.pd.read_csv(table.write(tmp_path)[0], dtype=str, keep_default_na=False)
+    csv = pd.read_csv(table.write(tmp_path)[0], dtype=str, keep_default_na=False)
     assert csv.iloc[:, 3:].to_numpy().ravel().tolist() == cells
 
 
@@ -359,8 +386,6 @@ def test_significant_digits(value, text):
 
 
 def test_unknown_ids_are_refused(metrics):
-    with pytest.raises(InputError, match="unknown system"):
-        tables.table1({"clip": {}})
     with pytest.raises(InputError, match="unknown corpus"):
-        tables.table2(metrics, corpora=["cifar"])
-    assert set(CORPUS_IDS.values()) == set(tables.SLOTS)
+        make_table("table2", metrics, corpora=["cifar"])
+    assert set(CORPUS_IDS.values()) == set(SLOTS)

@@ -204,7 +204,7 @@ def stages() -> tuple[list[Stage], list[Stage]]:
 
 
 def test_rows_of_a_walk_over_scenes(stages):
-    from fico_utils.results import store
+    from fico_utils.results.order import sort_rows
     from fico_utils.results.schema import COSTS_COLUMNS
 
     truth, kept = Truth("picto_diverse"), []
@@ -224,7 +224,7 @@ def test_rows_of_a_walk_over_scenes(stages):
     from fico_utils.results.schema import validate
 
     validate(pd.DataFrame(rows).assign(profile="mini", run="mini-s0"), "costs")
-    assert len(store.sort(pd.DataFrame(rows), "costs")) == len(rows)
+    assert len(sort_rows(pd.DataFrame(rows), "costs")) == len(rows)
 
 
 def test_a_feature_that_nobody_makes_is_refused(stages):

@@ -18,6 +18,7 @@ from fico_utils.errors import InputError
 from fico_utils.evaluation import Metric
 from fico_utils.results import paper_reference, store
 from fico_utils.results.claims import CLAIMS, COLUMNS, VERDICTS, ledger, read_claims, write_claims
+from fico_utils.results.order import sort_rows
 from fico_utils.results.schema import COLUMNS as TABLE_COLUMNS
 from fico_utils.results.schema import NUMBERS, unit_of
 from fico_utils.workspace import PROJECT, Run
@@ -288,7 +289,7 @@ def test_a_corpus_that_the_paper_has_not_decides_nothing(papers):
     worse = people.assign(corpus="openclipart")
     recall = worse["metric"] == "recall"
     worse.loc[recall, ["value", "ci_low", "ci_high"]] *= 0.1
-    both = ledger(store.sort(pd.concat([metrics, worse]), "metrics"), costs)
+    both = ledger(sort_rows(pd.concat([metrics, worse]), "metrics"), costs)
     assert both.equals(ledger(metrics, costs))
     assert not both["evidence"].str.contains("Openclipart").any()
     alone = ledger(worse, costs)

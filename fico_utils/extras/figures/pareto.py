@@ -1,4 +1,4 @@
-"""Recall against the size of the gallery, and what is worth deploying: figures of the tidy tables, ours alone.
+"""What is worth deploying: each way to search by what it finds, the time of a query and the bytes of an item.
 
 Colour is the family, marker and line are the system, as everywhere. A screen with a reranker wears both: the line and
 the edge of the system that screens, the marker and the filling of the one that reads again.
@@ -10,15 +10,15 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from fico_utils import registry
-from fico_utils.display.picture import COLUMN, INK, MM, QUIET, Picture, style
-from fico_utils.display.rows import one_run
+from fico_utils.display.catalogue import register_figure
+from fico_utils.display.looks import legend_below, system_look
+from fico_utils.display.picture import COLUMN, MM, QUIET, Picture, drawing_style
+from fico_utils.display.rows import COST_COLUMNS, is_measured, phase_rows, short_count
 from fico_utils.errors import InputError
 from fico_utils.results.setups import pareto_front, setup_name, setup_parts
 
-PERFECT = {"color": INK, "linestyle": (0, (1, 1.6)), "linewidth": 0.9, "label": "perfect retriever"}
 #: What is written beside a system on an index; its exhaustive search has no word.
 INDEX_WORDS = {
     "flat_ip": "", "hnsw_flat": "HNSW", "binary_flat": "ITQ", "binary_flat_counting": "ITQ", "binary_ivf": "ITQ, IVF",
@@ -26,114 +26,10 @@ INDEX_WORDS = {
 #: Screens that a legend holds beside the systems; ways to search from which on only those on the front have a word.
 FEW, CROWD = 4, 20
 OTHER_SCREENS = {"color": QUIET, "marker": ".", "markersize": 2.5, "alpha": 0.6, "linestyle": "none", "zorder": 1}
-COLUMNS = ["source", "system", "corpus", "phase", "scale_img", "quantity", "unit", "value", "status", "run"]
-DIRECTION_WORDS = {"i2t": "image to text", "t2i": "text to image"}
 
 
-def _measured(costs: pd.DataFrame, phase: str, what: str) -> pd.DataFrame:
-    mine = one_run(costs, "costs.csv")
-    mine = mine[(mine["phase"] == phase) & (mine["status"] == "ok")]
-    if mine.empty:
-        raise InputError(f"the costs hold nothing measured in phase {phase!r}; {what}")
-    corpora = list(dict.fromkeys(mine["corpus"]))
-    return mine[mine["corpus"] == corpora[0]]
-
-
-def _look(system: registry.System) -> dict:
-    return {
-        "color": system.colour, "linestyle": system.line, "marker": system.marker,
-        "markerfacecolor": "white" if system.hollow else system.colour, "label": system.name,
-    }  # fmt: skip
-
-
-def _legend(figure: Figure, handles: list[Line2D], ncols: int) -> None:
-    """A legend below the panels, which keep their size: the figure grows by the rows beyond the second."""
-    rows = -(-len(handles) // ncols)
-    width, height = figure.get_size_inches()
-    figure.set_size_inches(width, height + max(0, rows - 2) * 3.6 * MM)
-    figure.legend(handles=handles, loc="outside lower center", ncols=ncols)
-
-
-def _count(x: float, _: object = None) -> str:
-    """A number of items as the paper writes it.
-
-    >>> _count(2000), _count(1_000_000), _count(500)
-    ('2K', '1M', '500')
-    """
-    for size, letter in ((1e6, "M"), (1e3, "K")):
-        if x >= size:
-            return f"{x / size:g}{letter}"
-    return f"{x:g}"
-
-
-# ------------------------------------------------------------------------------------------------- gallery
-
-
-def gallery(costs: pd.DataFrame, direction: str = "t2i") -> Picture:
-    """R@1 and the share of true "errors" against the number of unique scenes searched, by system.
-
-    Parameters
-    ----------
-    costs : DataFrame, costs.csv with rows of phase ``gallery``; of several corpora the first is shown. One is all
-        there is: drawn scenes alone have no end and say which "errors" are true, so no other corpus grows.
-    direction : ``t2i`` or ``i2t``.
-
-    Raises
-    ------
-    InputError
-        No such rows, or an unknown direction.
-    """
-    if direction not in DIRECTION_WORDS:
-        raise InputError(f"direction is {direction!r}; expected one of {', '.join(DIRECTION_WORDS)}")
-    mine = _measured(costs, "gallery", "measure with costs.gallery_rows first")
-    parts = {
-        name: mine[mine["quantity"] == quantity].sort_values("scale_img", kind="stable")
-        for name, quantity in (("recall", f"recall_{direction}@1"), ("true", f"true_{direction}@1"))
-    }
-    with style():
-        figure = Figure(figsize=(COLUMN, 56 * MM))
-        left, right = figure.subplots(1, 2, sharex=True)
-        for ax, rows in ((left, parts["recall"]), (right, parts["true"])):
-            for system_id, line in rows.groupby("system", sort=False):
-                look = PERFECT if system_id == "perfect" else _look(registry.system(system_id))
-                ax.plot(line["scale_img"], line["value"], **look)
-            ax.set_xscale("log")
-            ax.set_xlabel("scenes (log scale)")
-            ax.set_xticks(sorted(set(mine["scale_img"])))
-            ax.xaxis.set_major_formatter(FuncFormatter(_count))
-            ax.xaxis.set_minor_formatter(NullFormatter())
-            ax.set_ylim(-0.02, 1.02)
-        left.set_title(f"(a) R@1, {DIRECTION_WORDS[direction]}")
-        right.set_title("(b) errors that are true")
-        left.set_ylabel("fraction")
-        shown = list(dict.fromkeys(parts["recall"]["system"]))
-        handles = [Line2D([], [], **_look(registry.system(s))) for s in shown if s != "perfect"]
-        handles += [Line2D([], [], **PERFECT)] if "perfect" in shown else []
-        _legend(figure, handles, ncols=3)
-    data = pd.concat(parts.values(), ignore_index=True)[COLUMNS]
-    return Picture(figure, data, _gallery_words(parts))
-
-
-def _gallery_words(parts: dict[str, pd.DataFrame]) -> str:
-    said = []
-    for system_id, line in parts["recall"].groupby("system", sort=False):
-        name = "a perfect retriever" if system_id == "perfect" else registry.system(system_id).name
-        ends = [f"{line.value.iloc[i]:.2f} at {_count(line.scale_img.iloc[i])} scenes" for i in (0, -1)]
-        said.append(f"{name} {ends[0]}, {ends[1]}")
-    shares = [
-        f"{registry.system(s).name} {line.value.iloc[-1]:.2f}"
-        for s, line in parts["true"].groupby("system", sort=False)
-    ]
-    return (
-        f"Two panels over the size of the gallery. R@1: {'; '.join(said)}. Share of wrong first answers that are true, "
-        f"at the largest size: {', '.join(shares) or 'not known'}."
-    )
-
-
-# -------------------------------------------------------------------------------------------------- pareto
-
-
-def pareto(costs: pd.DataFrame, size: int | None = None, recall: str = "recall_t2i@1") -> Picture:
+@register_figure("pareto", "Ways to search: recall, time and memory", "costs", when=is_measured("deploy"))
+def search_setups(costs: pd.DataFrame, size: int | None = None, recall: str = "recall_t2i@1") -> Picture:
     """Every setup by what it finds against (a) seconds a query and (b) bytes an item, with the front of both.
 
     Parameters
@@ -154,9 +50,9 @@ def pareto(costs: pd.DataFrame, size: int | None = None, recall: str = "recall_t
     smaller in the other. It is drawn with a ring. The markers of a screen grow with its depth. Of more screens than fit
     a legend, those with a point on the front have their look; the others are grey dots.
     """
-    mine = _measured(costs, "deploy", "measure with costs.setup_rows first")
+    mine = phase_rows(costs, "deploy", "measure with galleries.setup_rows first")
     sizes = mine.groupby("scale_img")["system"].nunique()
-    size = int(sizes[sizes == sizes.max()].index.max()) if size is None else size
+    size = _shared_size(mine) if size is None else size
     rows = mine[(mine["scale_img"] == size) & mine["quantity"].isin(("seconds_per_query", "item_bytes", recall))]
     points = rows.pivot_table(index="system", columns="quantity", values="value", sort=False).dropna()
     if points.empty or len(points.columns) < 3:
@@ -164,7 +60,7 @@ def pareto(costs: pd.DataFrame, size: int | None = None, recall: str = "recall_t
         raise InputError(f"no setup has {recall} at {size} items; expected one of the sizes {measured}")
     best = pareto_front(points[[recall, "seconds_per_query", "item_bytes"]].to_numpy(), ("max", "min", "min"))
     named = _named(points.index, best)
-    with style():
+    with drawing_style():
         figure = Figure(figsize=(COLUMN, 98 * MM))
         top, bottom = figure.subplots(2, 1, sharey=True)
         for ax, quantity in ((top, "seconds_per_query"), (bottom, "item_bytes")):
@@ -172,16 +68,41 @@ def pareto(costs: pd.DataFrame, size: int | None = None, recall: str = "recall_t
             ax.set_xscale("log")
             ax.set_ylabel(f"R@{recall.split('@')[1]}")
             ax.margins(x=0.12, y=0.12)
-        top.set_title(f"(a) {_count(size)} items: seconds a query")
+        top.set_title(f"(a) {short_count(size)} items: seconds a query")
         top.set_xlabel("s a query (log scale)")
-        bottom.set_title(f"(b) {_count(size)} items: bytes an item")
+        bottom.set_title(f"(b) {short_count(size)} items: bytes an item")
         bottom.set_xlabel("B an item (log scale)")
-        _legend(figure, _setup_handles(points.index, named), ncols=2)
+        legend_below(figure, _setup_handles(points.index, named), ncols=2)
     order = {name: i for i, name in enumerate(points.index)}
     shown = rows[rows["system"].isin(order)]
     data = shown.sort_values(["system", "quantity"], key=lambda c: c.map(order) if c.name == "system" else c)
-    data = data[COLUMNS].assign(front=data["system"].map(dict(zip(points.index, best, strict=True))))
+    data = data[COST_COLUMNS].assign(front=data["system"].map(dict(zip(points.index, best, strict=True))))
     return Picture(figure, data.reset_index(drop=True), _pareto_words(points, best, size, recall))
+
+
+def _shared_size(mine: pd.DataFrame) -> int:
+    """The largest size at which most setups were measured."""
+    sizes = mine.groupby("scale_img")["system"].nunique()
+    return int(sizes[sizes == sizes.max()].index.max())
+
+
+def _deploy_sizes(costs: pd.DataFrame) -> tuple[int, int]:
+    """The size at which most setups were measured, and the largest; fusion reads what was kept and ends before it."""
+    mine = phase_rows(costs, "deploy", "measure with galleries.setup_rows first")
+    return _shared_size(mine), int(mine["scale_img"].max())
+
+
+def _goes_further(costs: pd.DataFrame) -> bool:
+    if not is_measured("deploy")(costs):
+        return False
+    shared, largest = _deploy_sizes(costs)
+    return largest > shared
+
+
+@register_figure("pareto_largest", "Ways to search the most items that were measured", "costs", when=_goes_further)
+def pareto_largest(costs: pd.DataFrame) -> Picture:
+    """`search_setups` among the most items that any setup was measured with."""
+    return search_setups(costs, size=_deploy_sizes(costs)[1])
 
 
 def _parts(setup: str) -> tuple[registry.System, str, registry.System | None, int]:
@@ -258,7 +179,7 @@ def _setup_handles(setups, named: set[tuple[str, str]]) -> list[Line2D]:
     for setup in setups:
         first, _, second, _ = _parts(setup)
         if second is None:
-            handles[first.id] = Line2D([], [], **{**_look(first), "linestyle": "none"})
+            handles[first.id] = Line2D([], [], **{**system_look(first), "linestyle": "none"})
         elif (first.id, second.id) not in named:
             others = [Line2D([], [], label="other screens", **OTHER_SCREENS)]
         else:

@@ -9,14 +9,16 @@ from typing import NamedTuple
 import pandas as pd
 
 from fico_utils import registry
-from fico_utils.display.grid import Cell, Column, Table
+from fico_utils.display.catalogue import register_table
 from fico_utils.display.rows import one_run, papers_rows, row_groups, run_name, table_rows
+from fico_utils.display.table import Cell, Column, Table
 from fico_utils.results.paper_reference import SYSTEM_IDS, read_paper
 
 MILLION = (1_000_000, 5_000_000)
 
 
-def table5(costs: pd.DataFrame) -> Table:
+@register_table("table5", "Encoding time and storage", "costs")
+def encoding_table(costs: pd.DataFrame) -> Table:
     """Table 5: encoding time at growing size, and storage for 1M images and 5M captions.
 
     Embeddings stand as the paper counts them (one byte a bit) and, where we know it, bit-packed.
@@ -38,7 +40,8 @@ def table5(costs: pd.DataFrame) -> Table:
     return _costs("table5", title, mine, paper, rows, columns)
 
 
-def table6(costs: pd.DataFrame) -> Table:
+@register_table("table6", "Query-time attention", "costs")
+def attention_table(costs: pd.DataFrame) -> Table:
     """Table 6: time of the attention at query time, for the systems that have one."""
     mine, paper = one_run(costs, "costs.csv"), papers_rows(costs, "costs")
     attention = Where("attention", "seconds")
@@ -60,7 +63,8 @@ def table6(costs: pd.DataFrame) -> Table:
     return replace(table, columns=(mechanism, *table.columns))
 
 
-def table7(costs: pd.DataFrame) -> Table:
+@register_table("table7", "Search indexes", "costs")
+def index_table(costs: pd.DataFrame) -> Table:
     """Table 7: the search indexes, recall and time; row groups are sizes, queries/candidates."""
     mine, paper = one_run(costs, "costs.csv"), papers_rows(costs, "costs")
     paper = paper[paper["run"] == "table7"]

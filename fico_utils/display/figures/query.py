@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from fico_utils import registry
-from fico_utils.display.picture import COLUMN, INK, MM, QUIET, Picture, canvas, style
+from fico_utils.display.catalogue import register_figure
+from fico_utils.display.picture import COLUMN, INK, MM, QUIET, Picture, drawing_style, millimetre_canvas
 from fico_utils.errors import InputError
 
 
@@ -57,7 +58,8 @@ class Example:
     note: str = field(default="")
 
 
-def fig1(example: Example, n: int = 5) -> Picture:
+@register_figure("fig1", "One query retrieved both ways", "example")
+def query_example(example: Example, n: int = 5) -> Picture:
     """Figure 1: one query retrieved both ways; a full frame is relevant by id, a dashed one by label only.
 
     Parameters
@@ -76,12 +78,12 @@ def fig1(example: Example, n: int = 5) -> Picture:
             raise InputError(f"figure 1 was given no items retrieved by {system_id}; expected a ranked list of Hit")
     pictures = any(h.picture is not None for hits in lists.values() for h in hits)
     by_text = isinstance(example.query, str)
-    with style():
+    with drawing_style():
         lines = textwrap.wrap(f"“{example.query}”", 54)[:4] if by_text else []
         head, row_height = (4.5 + 3 * len(lines) if by_text else 18), (24.5 if pictures else 31)
         total = head + 2 * row_height + 8
         figure = Figure(figsize=(COLUMN, total * MM), layout="none")
-        ax = canvas(figure, 85, total)
+        ax = millimetre_canvas(figure, 85, total)
         ax.text(1.5, total - 2, "Query", fontsize=6.5, weight="bold", va="top")
         if by_text:
             ax.text(12, total - 2, "\n".join(lines), fontsize=6.5, va="top", style="italic", linespacing=1.15)

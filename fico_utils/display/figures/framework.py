@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import textwrap
 from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -12,74 +11,60 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
 from fico_utils import registry
-from fico_utils.display.picture import COLUMN, MM, QUIET, Picture, canvas, style
-
-PACKAGE = Path(__file__).resolve().parent.parent
+from fico_utils.display.catalogue import register_figure
+from fico_utils.display.picture import COLUMN, MM, QUIET, Picture, drawing_style, millimetre_canvas
 
 
 @dataclass(frozen=True)
 class Component:
-    """A component of the paper's framework and the files of this package that are it.
-
-    Attributes
-    ----------
-    title, does : str
-    folder : str, below the package.
-    modules : tuple of str, glob patterns of module names inside the folder.
-    """
+    """A component of the paper's framework: what it does, the folder of this package that is it, what lies there."""
 
     title: str
     does: str
     folder: str
-    modules: tuple[str, ...] = ("*",)
-
-    def files(self) -> list[str]:
-        """Names of its modules, without ending, sorted; a module that two patterns name is the first's."""
-        earlier = COMPONENTS[: COMPONENTS.index(self)] if self in COMPONENTS else ()
-        taken = {name for c in earlier if c.folder == self.folder for name in c._matches()}
-        return sorted(self._matches() - taken)
-
-    def _matches(self) -> set[str]:
-        found = {p.stem for m in self.modules for p in (PACKAGE / self.folder).glob(f"{m}.py")}
-        return {name for name in found if not name.startswith("_")}
+    holds: str
 
 
 COMPONENTS = (
-    Component("Data pre-processing", "pictures, captions, labels, splits, features", "data"),
-    Component("Model encoding", "one fit and one encode for systems of", "models"),
     Component(
-        "Similarity",
-        "cosine, inner product, Euclidean, Hamming, attention",
-        "evaluation",
-        ("similarity", "kernels*", "codes"),
+        "Data pre-processing", "pictures, captions, labels, splits, features", "data",
+        "drawn scenes, published corpora, folders, regions, patches, words, Doc2Vec, labels",
     ),
     Component(
-        "Retrieval tasks",
-        "instance level: relevant by id; category level: by label",
-        "evaluation",
-        ("tasks", "ties", "observ*"),
+        "Model encoding", "one fit and one encode for systems of", "models",
+        "one file a system, losses, training, encoding, checkpoints",
     ),
     Component(
-        "Evaluation metrics",
-        "R@k, ranks, mAP@k, 11-point curves, chance",
-        "evaluation",
+        "Similarity", "cosine, inner product, Euclidean, Hamming, attention", "evaluation",
+        "kernels for vectors, codes and ready matrices",
     ),
-)
+    Component(
+        "Retrieval tasks", "instance level: relevant by id; category level: by label", "evaluation",
+        "relevance, ties, ranks of relevant items",
+    ),
+    Component(
+        "Evaluation metrics", "R@k, ranks, mAP@k, 11-point curves, chance", "evaluation",
+        "metrics, intervals, mean places",
+    ),
+)  # fmt: skip
 #: What goes down from each component to the next.
 FLOWS = ("features", "embeddings or hash codes", "scores, both directions", "ranks of relevant items")
-COMPLEXITY = Component("Complexity analysis", "encode store attend search", "costs")
+COMPLEXITY = Component(
+    "Complexity analysis", "encode store attend search", "costs", "clock memory storage attention indexes"
+)
 
 BOX_WIDTH, GAP, LINE = 63.0, 5.0, 2.15
 
 
-def fig2() -> Picture:
-    """Figure 2: the framework's components, the modules of each, and what flows between them."""
-    code = [textwrap.wrap(f"{c.folder}/  {', '.join(c.files())}", 53) for c in COMPONENTS]
+@register_figure("fig2", "The framework")
+def framework_boxes() -> Picture:
+    """Figure 2: the framework's components, what lies in the folder of each, and what flows between them."""
+    code = [textwrap.wrap(f"{c.folder}/  {c.holds}", 53) for c in COMPONENTS]
     heights = [9.4 + LINE * len(lines) for lines in code]
     height = sum(heights) + GAP * (len(heights) - 1) + 3
-    with style():
+    with drawing_style():
         figure = Figure(figsize=(COLUMN, height * MM), layout="none")
-        ax = canvas(figure, 85, height)
+        ax = millimetre_canvas(figure, 85, height)
         y, bottoms = height - 1.5, []
         for i, (component, lines) in enumerate(zip(COMPONENTS, code, strict=True)):
             if i:
@@ -92,10 +77,10 @@ def fig2() -> Picture:
         _families(ax, bottoms[1] + heights[1] - 6.5)
         _complexity(ax, bottoms, heights)
     rows = [
-        (number, c.title, c.does, f"fico_utils/{c.folder}/", " ".join(c.files()))
+        (number, c.title, c.does, f"fico_utils/{c.folder}/", c.holds)
         for number, c in enumerate((*COMPONENTS, COMPLEXITY), 1)
     ]
-    data = pd.DataFrame(rows, columns=["component", "title", "does", "folder", "modules"])
+    data = pd.DataFrame(rows, columns=["component", "title", "does", "folder", "holds"])
     words = "; ".join(f"{n}, {title} in {folder}" for n, title, _, folder, _ in rows[:-1])
     alt = (
         f"The framework as boxes from top to bottom: {words}. Beside encoding, similarity and tasks "
@@ -105,7 +90,7 @@ def fig2() -> Picture:
 
 
 def _component(ax: Axes, number: str, component: Component, code: list[str], y: float, height: float) -> None:
-    """One component's box: number, title, what it does, its modules."""
+    """One component's box: number, title, what it does, what lies in its folder."""
     _box(ax, 1.5, y, BOX_WIDTH, height)
     top = y + height
     ax.text(3.7, top - 3.2, number, fontsize=8, weight="bold", color=QUIET, va="center")
@@ -141,9 +126,7 @@ def _complexity(ax: Axes, bottoms: list[float], heights: list[float]) -> None:
     middle = x + width / 2
     ax.text(middle, high - 2, "Complexity\nanalysis", fontsize=6, weight="bold", va="top", ha="center")
     ax.text(middle, high - 9, COMPLEXITY.does.replace(" ", "\n"), fontsize=5.3, va="top", ha="center")
-    names = COMPLEXITY.files()
-    room = int((high - low - 22) / LINE)  # lines left below the words
-    files = "\n".join([f"{COMPLEXITY.folder}/", *names[:room], *(["..."] if len(names) > room else [])])
+    files = "\n".join([f"{COMPLEXITY.folder}/", *COMPLEXITY.holds.split()])
     ax.text(middle, low + 1.1, files, fontsize=4.8, va="bottom", ha="center", color=QUIET, family="monospace")
     for i in (1, 2, 3):
         y = bottoms[i] + heights[i] / 2

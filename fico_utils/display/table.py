@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import itertools
 import math
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
+from fico_utils.display.table_files import html_text, latex_text, markdown_text
 from fico_utils.workspace import Run, write_text
 
 UNDEFINED, UNAVAILABLE, DNF, EXTRAPOLATED = "n/a", "–", "DNF", "†"
@@ -23,7 +23,6 @@ MARKS = (
     f"{EXTRAPOLATED}: extrapolated; ±: half a 95 % interval over images. "
     "Bold: best of its column, ours and the paper's each."
 )
-LATEX = {"–": "--", "†": r"\textdagger{}", "‡": r"\textdaggerdbl{}", "×": r"$\times$", "±": r"$\pm$"}
 GIB = 2**30
 INTERVAL = "± 95 %"  # the part that holds half the width of the interval of ours
 REFERENCE = "Reference"  # the row group of chance and the perfect retriever
@@ -225,64 +224,29 @@ class Table:
         frame = self.side_by_side
         return pd.DataFrame(best, index=frame.index, columns=frame.columns)
 
+    def _heads(self) -> list[tuple[str, ...]]:
+        return self._headers(self._both_names())
+
     def to_csv(self) -> str:
         """`side_by_side` as CSV, one header line, levels joined by a blank."""
         frame = self.side_by_side
-        frame.columns = [" ".join(filter(None, header)) for header in self._headers(self._both_names())]
+        frame.columns = [" ".join(filter(None, header)) for header in self._heads()]
         return frame.reset_index().to_csv(index=False, lineterminator="\n")
 
     def to_markdown(self, measured_only: bool = False) -> str:
         """`side_by_side` as a GitHub table; `measured_only` drops the rows without numbers of ours."""
-        frame, bold = self.side_by_side, self._bold()
         keep = [not measured_only or self.has("ours", row) for row, _ in self._stacked()]
-        frame, bold = frame[keep], bold[keep]
-        head = [*frame.index.names, *("<br>".join(filter(None, h)) for h in self._headers(self._both_names()))]
-        lines = [f"**{self.caption}**", "", _line(head), _line(["---"] * 3 + ["---:"] * len(self.columns))]
-        before = ("", "", "")
-        for index, cells, best in zip(frame.index, frame.to_numpy(), bold.to_numpy(), strict=True):
-            group = "" if index[0] == before[0] else index[0]
-            label = "" if index[:2] == before[:2] else index[1]
-            texts = [f"**{c}**" if b else c for c, b in zip(cells, best, strict=True)]
-            lines.append(_line([group, label, index[2], *texts]))
-            before = index
-        return "\n".join([*lines, "", MARKS, ""])
+        return markdown_text(self.side_by_side[keep], self._bold()[keep], self._heads(), self.caption, MARKS)
 
     def to_html(self) -> str:
         """`side_by_side` as an HTML fragment: a captioned table of class ``fico-table`` and its marks."""
-        style = self._style().set_caption(self.caption).set_table_attributes('class="fico-table"')
-        return f'<div class="fico-table-frame">\n{style.to_html()}<p class="fico-marks">{MARKS}</p>\n</div>\n'
+        return html_text(self.side_by_side, self._bold(), self.name, self.caption, MARKS)
 
     def to_latex(self) -> str:
         """`side_by_side` as a LaTeX table as wide as the text; needs booktabs and graphicx."""
-        style = self._style().format(escape="latex").format_index(escape="latex", axis=0)
-        style = style.format_index(escape="latex", axis=1)
-        n = len(self.columns)
-        body = style.to_latex(
-            hrules=True, multicol_align="c", multirow_align="naive", sparse_index=True, convert_css=True,
-            column_format="lll" + ("l" if self.comparison == "" else "r") * n, clines="skip-last;data",
-        )  # fmt: skip
-        # Rules in the manner of booktabs: a full one where a group ends, a short one where a system ends.
-        group, system = rf"\cline{{1-{3 + n}}}", rf"\cline{{2-{3 + n}}}"
-        body = body.replace(f"{group} {system}\n\\bottomrule", r"\bottomrule")
-        body = body.replace(f"{group} {system}", r"\midrule").replace(system, rf"\cmidrule{{2-{3 + n}}}")
+        words = self.comparison == ""
         caption = self.caption.replace("Table", "The paper's Table", 1)  # LaTeX counts its own
-        text = "\n".join(
-            [
-                r"% needs \usepackage{booktabs,graphicx}", r"\begin{table*}", r"\centering",
-                rf"\caption{{{_latex(caption)} {_latex(MARKS)}}}", rf"\label{{tab:{self.name}}}",
-                r"\resizebox{\textwidth}{!}{%", body.rstrip() + "}", r"\end{table*}", "",
-            ]
-        )  # fmt: skip
-        for sign, command in LATEX.items():
-            text = text.replace(sign, command)
-        return text
-
-    def _style(self):
-        """Styler of `side_by_side`: bold best, fixed ids, so that same input gives same bytes."""
-        best = self._bold().map(lambda b: "font-weight: bold" if b else "")
-        from pandas.io.formats.style import Styler
-
-        return Styler(self.side_by_side, uuid=self.name, cell_ids=False).apply(lambda _: best, axis=None)
+        return latex_text(self.side_by_side, self._bold(), self.name, f"{caption} {MARKS}", words)
 
     def _repr_html_(self) -> str:
         return self.to_html()
@@ -290,19 +254,7 @@ class Table:
     def write(self, place: Run | str | Path) -> list[Path]:
         """Paths of the CSV, Markdown, HTML and LaTeX files, written to a folder or a run's ``tables/``."""
         folder = place.path("tables") if isinstance(place, Run) else Path(place)
-        paths = []
-        for ending, text in (
-            ("csv", self.to_csv()), ("md", self.to_markdown()), ("html", self.to_html()), ("tex",
-            self.to_latex())
-        ):  # fmt: skip
-            paths.append(folder / f"{self.name}.{ending}")
-            write_text(paths[-1], text)
-        return paths
-
-
-def _line(cells: Iterable[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
-
-
-def _latex(text: str) -> str:
-    return re.sub(r"([%&_#$])", r"\\\1", text)
+        texts = {"csv": self.to_csv(), "md": self.to_markdown(), "html": self.to_html(), "tex": self.to_latex()}
+        for ending, text in texts.items():
+            write_text(folder / f"{self.name}.{ending}", text)
+        return [folder / f"{self.name}.{ending}" for ending in texts]

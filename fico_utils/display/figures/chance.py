@@ -1,0 +1,110 @@
+"""mAP above chance: the share of the way from a random ranking to a perfect one. The paper has no such figure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from fico_utils import registry
+from fico_utils.display.catalogue import register_figure
+from fico_utils.display.looks import CHANCE, OFFSETS, name_rows, note_unavailable, paper_look, system_look
+from fico_utils.display.picture import COLUMN, INK, MM, QUIET, Picture, drawing_style, number_word
+from fico_utils.display.places import of_test_split
+from fico_utils.display.rows import METRIC_COLUMNS, papers_rows, with_value
+
+
+@register_figure("chance_corrected", "mAP above chance", "metrics", corpora=True)
+def chance_corrected(metrics: pd.DataFrame, corpora: Sequence[str] | None = None) -> Picture:
+    """mAP@10 and mAP@N as the share of the way from a random ranking (0) to a perfect one (1), by system and corpus.
+
+    Parameters
+    ----------
+    metrics : DataFrame, metrics.csv.
+    corpora : sequence of str, ours to show; default: those that `metrics` holds.
+
+    Notes
+    -----
+    (value - chance) / (1 - chance), for the ends of the interval, too. The chance of the paper's mAP@N is where its
+    curves end; for its mAP@10 nobody states one, so only its mAP@N is drawn. n/a: a reranker has no mAP@N.
+    A corpus of ours that stands beside none of the paper's has a further row, mAP@10 on the left, mAP@N on the right.
+    """
+    mine, found = of_test_split(metrics, corpora)
+    mine, paper = (f[f["metric"] == "map"] for f in (mine, papers_rows(metrics, "metrics")))
+    ours, papers = _above_chance(mine), _above_chance(paper, paper[paper["source"] == "chance"])
+    known = {*ours.loc[ours["corpus"].isin({p.ours for p in found}), "system"]} or {*papers["system"]}
+    shown = [s for s in registry.systems() if s in known]
+    drawn = []
+    with drawing_style():
+        beside, apart = ([p for p in found if bool(p.paper) == wanted] for wanted in (True, False))
+        panels = [(place, k) for k in ("10", "N") for place in beside] + [(p, k) for p in apart for k in ("10", "N")]
+        figure = Figure(figsize=(COLUMN, (len(found) * (3.8 * len(shown) + 9) + 16) * MM))
+        axes = figure.subplots(len(found), 2, sharex=True, sharey=True, squeeze=False)
+        for ax, (place, k) in zip(axes.flat, panels, strict=True):
+            parts = (papers, place.paper), (ours, place.ours)
+            panel = pd.concat([frame[(frame["corpus"] == c) & (frame["k"] == k)] for frame, c in parts])
+            panel = panel[panel["system"].isin(shown)]
+            _shares(ax, panel, shown)
+            drawn.append(with_value(panel))
+            if k == "10" or not place.paper:
+                ax.set_title(f"{place.name}{'' if place.ours else ' (paper)'}\nmAP@{k}")
+            else:
+                both = place.ours and "paper" in {*panel["source"]}
+                ax.set_title(f"mAP@{k}, grey: {registry.corpus(place.paper).name}" if both else f"mAP@{k}")
+        figure.supxlabel(
+            "share of the way from chance (0) to a perfect ranking (1)\n"
+            "upper mark: image-to-text, lower: text-to-image\n"
+            "bars: 95 % intervals; grey: the paper's mAP@N",
+            fontsize=6,
+        )
+    data = pd.concat(drawn, ignore_index=True)[[*METRIC_COLUMNS, "share", "share_low", "share_high"]]
+    best = data[data["source"] == "ours"].groupby(["corpus", "k"], sort=False)["share"].max()
+    said = "; ".join(f"{registry.corpus(c).name} mAP@{k} {share:.2f}" for (c, k), share in best.items())
+    panels_word, corpora_word = number_word(2 * len(found)).capitalize(), number_word(len(found))
+    alt = (
+        f"{panels_word} panels, {corpora_word} corpora and mAP@10 and mAP@N: for each system the share of the way from "
+        "chance to a perfect ranking, in both directions, with the paper's in grey. "
+        f"The best of ours: {said or 'nothing was measured'}."
+    )
+    return Picture(figure, data, alt)
+
+
+def _above_chance(frame: pd.DataFrame, chance: pd.DataFrame | None = None) -> pd.DataFrame:
+    """Rows of systems with their share of the way above chance; `chance`: rows that hold it, where they do not."""
+    rows = frame[frame["source"].isin(("ours", "paper"))]
+    if chance is not None:
+        place = ["corpus", "direction", "k"]
+        level = chance.drop_duplicates(place).set_index(place)["value"]
+        rows = rows.assign(chance=[level.get(key) for key in rows[place].itertuples(index=False, name=None)])
+        rows = rows.astype({"chance": float})
+    rows = rows[rows["chance"].notna() & (rows["chance"] < 1)]
+    shares = {
+        name: (rows[column] - rows["chance"]) / (1 - rows["chance"])
+        for name, column in (("share", "value"), ("share_low", "ci_low"), ("share_high", "ci_high"))
+    }
+    return rows.assign(**shares)
+
+
+def _shares(ax: Axes, panel: pd.DataFrame, shown: Sequence[str]) -> None:
+    if panel.empty:
+        note_unavailable(ax)
+    ax.axvline(0, **CHANCE)
+    ax.axvline(1, color=INK, linewidth=0.6)
+    for row in panel.itertuples():
+        y, system = shown.index(row.system), registry.system(row.system)
+        if row.status != "ok":
+            if row.source == "ours" and row.direction == "i2t":
+                ax.text(0.03, y, "n/a", color=QUIET, va="center", fontsize=5.5)
+            continue
+        at = y + OFFSETS[row.direction]
+        if row.source == "paper":
+            ax.plot(row.share, at, **paper_look("", system.marker))
+            continue
+        ax.plot([row.share_low, row.share_high], [at, at], color=system.colour, linewidth=0.9)
+        ax.plot(row.share, at, **{**system_look(system), "linestyle": ""})
+    name_rows(ax, shown)
+    ax.set_xticks([0, 0.5, 1])
+    lowest = panel[["share", "share_low"]].min(axis=None)
+    ax.set_xlim(min(-0.06, lowest - 0.03, ax.get_xlim()[0]), 1.04)
