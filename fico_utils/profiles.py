@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 from fico_utils.errors import InputError
-from fico_utils.provenance import PROJECT
+from fico_utils.provenance import project_folder
 
-CONFIGS = PROJECT / "configs"
+CONFIGS = project_folder("configs")
 #: The file that every profile starts from; it is no profile itself.
 BASE = "base"
 

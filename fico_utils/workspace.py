@@ -35,12 +35,12 @@ from fico_utils.files import (  # noqa: F401 (importers move to `files` and `pro
 )
 from fico_utils.machine import peak_memory
 from fico_utils.profiles import CONFIGS, check_parameter, profile_settings  # noqa: F401
-from fico_utils.provenance import PROJECT, commit, said_by  # noqa: F401
+from fico_utils.provenance import PACKAGE, PROJECT, commit, said_by  # noqa: F401
 
 
 def source_key(*modules: str) -> str:
     """Key of the code of the named modules of this package (``"models/scan.py"``)."""
-    return key_of(*(sha256_file(PROJECT / "fico_utils" / m) for m in modules))
+    return key_of(*(sha256_file(PACKAGE / m) for m in modules))
 
 
 # -------------------------------------------------------------------------------------------------- run

@@ -16,10 +16,12 @@ from typing import Any
 from fico_utils.artifacts import digest_of, header_of
 from fico_utils.batch.notebook import declared_parameters
 from fico_utils.files import key_of, sha256_file
+from fico_utils.provenance import PACKAGE
 
-PACKAGE = Path(__file__).resolve().parent.parent
 #: How the names of files begin that lie in the package, such as weights that ship.
 IN_PACKAGE = "fico_utils:"
+#: Suffixes of what is no code: folders, prose, notes on versions, compiled modules.
+NO_CODE = ("", ".md", ".lock", ".pyc", ".nbi", ".nbc")
 
 
 def step_parts(notebook: Mapping[str, Any], settings: Mapping[str, Any], package: str) -> dict[str, Any]:
@@ -69,7 +71,7 @@ def package_digest(cache: Path | None = None, package: Path = PACKAGE) -> str:
     digests = {}
     for path in sorted(package.rglob("*")):
         name = path.relative_to(package).as_posix()
-        if path.suffix in ("", ".md", ".lock", ".pyc", ".nbi", ".nbc") or name.startswith(("weights/", ".")):
+        if path.suffix in NO_CODE or name.startswith(("weights/", "_project/")):
             continue
         stamp = [path.stat().st_size, path.stat().st_mtime_ns]
         same = name in known and known[name][0] == stamp

@@ -17,7 +17,7 @@ from typing import Any
 
 from fico_utils.errors import InputError
 from fico_utils.files import RECORD
-from fico_utils.provenance import PROJECT
+from fico_utils.provenance import PACKAGE
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 #: What a kernel is asked at the end: the most memory that it held, B.
@@ -77,7 +77,7 @@ def cell_headings(cells: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def kernel_environment(changed: Mapping[str, Any], threads: int, record: Path) -> dict[str, str]:
     """Variables of a notebook's kernel: threads, where to note files, and what `setup` takes over the profile."""
-    paths = [str(PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    paths = [str(PACKAGE.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {
         **os.environ,
         **dict.fromkeys(THREAD_VARIABLES, str(threads)),

@@ -106,6 +106,8 @@ def prepare_batch(
     """
     settings = profile_settings(profile)
     folder = folder or PROJECT / "notebooks"
+    if steps and not folder.is_dir():
+        raise InputError(f"{folder} does not exist; make a folder to work in with: fico init FOLDER, and run in there")
     notebooks = {step.id: read_notebook(folder / f"{step.notebook}.ipynb") for step in steps}
     known = {name: value for content in notebooks.values() for name, value in declared_parameters(content).items()}
     changed = read_overrides(changes, {**known, **settings})

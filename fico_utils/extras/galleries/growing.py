@@ -21,7 +21,8 @@ from fico_utils.costs.stages import CAPTIONS, Stage
 from fico_utils.errors import InputError
 from fico_utils.extras.galleries.ranking import DEPTH, Ranking
 from fico_utils.extras.galleries.truth import RECALL_AT, Ceiling, Truth
-from fico_utils.workspace import PROJECT, key_of, source_key
+from fico_utils.provenance import PACKAGE
+from fico_utils.workspace import key_of, source_key
 
 #: k of the rows mAP@k; those of R@k are `truth.RECALL_AT`.
 MAP_AT = (10, 100)
@@ -292,7 +293,7 @@ def _see(source, passes, walks: Mapping[str, Walk], truth, b: int, start: int, s
 
 def _code() -> str:
     """Key of all that draws, reads and ranks: a walk goes on only where it would have come by itself."""
-    package = PROJECT / "fico_utils"
+    package = PACKAGE
     found = [p for folder in ("data", "models") for p in sorted((package / folder).glob("*.py"))]
     found += [package / f"costs/{name}.py" for name in ("kept", "pairwise", "stages")]
     found += [package / f"extras/galleries/{name}.py" for name in ("growing", "ranking", "truth")]
