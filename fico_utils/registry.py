@@ -58,6 +58,18 @@ class System:
     bits: int = 0
 
     @property
+    def serving(self) -> Any:
+        """How the system is served: one of `fico_utils.models.serving`."""
+        from importlib import import_module
+
+        ways = import_module("fico_utils.models.serving")
+        if self.measure == "late":
+            return ways.Embeds(late=True)
+        return {"attention": ways.Attends, "rerank": ways.Reranks}.get(
+            self.measure, lambda: ways.Embeds(self.measure)
+        )()
+
+    @property
     def trained(self) -> str:
         """Id of the system that is trained for this row: a no-fusion row has the weights of its parent."""
         return self.weights or self.id

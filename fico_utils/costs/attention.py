@@ -23,7 +23,7 @@ from fico_utils.errors import InputError
 from fico_utils.workspace import key_of, source_key
 
 if TYPE_CHECKING:
-    from fico_utils.models.blocks import RetrievalModel
+    from fico_utils.models.contract import RetrievalModel
     from fico_utils.models.training import Inputs
 
 

@@ -14,7 +14,7 @@ from fico_utils.errors import InputError
 from fico_utils.workspace import key_of
 
 if TYPE_CHECKING:
-    from fico_utils.models.blocks import RetrievalModel
+    from fico_utils.models.contract import RetrievalModel
     from fico_utils.models.training import Inputs
 
 #: ``score(asked, ids)``: rows of queries (n, ...) and the ids of their candidates (n, k), or (k,), the same for all ->

@@ -22,7 +22,7 @@ from fico_utils.workspace import key_of
 if TYPE_CHECKING:
     from fico_utils.data.features import Backbone
     from fico_utils.data.text import Vocabulary
-    from fico_utils.models.blocks import RetrievalModel
+    from fico_utils.models.contract import RetrievalModel
 
 #: Captions of a scene that a stream takes, as the paper's 1K/5K ... 1M/5M.
 CAPTIONS = 5

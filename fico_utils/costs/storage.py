@@ -21,7 +21,7 @@ from fico_utils.errors import InputError
 from fico_utils.workspace import read_arrays, write_arrays
 
 if TYPE_CHECKING:
-    from fico_utils.models.blocks import RetrievalModel
+    from fico_utils.models.contract import RetrievalModel
     from fico_utils.models.training import Inputs
 
 #: The paper's collection: images, captions.

@@ -20,7 +20,7 @@ from fico_utils.workspace import Run, profile_settings
 
 if TYPE_CHECKING:
     from fico_utils.data.corpus import Corpus
-    from fico_utils.models.blocks import RetrievalModel
+    from fico_utils.models.contract import RetrievalModel
     from fico_utils.models.training import Inputs
 
 #: The parameters of a profile by which its weights differ from another's.
@@ -162,15 +162,15 @@ class Served:
         dict of ndarray: ``img`` and ``txt``, float32 (n, d) or packed codes uint8 (n, bits / 8); or ``sim_i2t``
         (n_img, n_txt) float32 of a system with attention at query time, and ``sim_t2i`` where the directions differ.
         """
-        measure = registry.system(self.system).measure
-        depth = self.run["rerank_depth"] if measure == "rerank" else None
+        serving, depth = registry.system(self.system).serving, self.run["rerank_depth"]
+        settings = {"system": self.system, "rerank_depth": None} | serving.settings(depth)
         read = self.weights.digest, inputs_key(self.run, self.system, self.corpus_name, split)
-        recipe = Recipe("encoding", {"system": self.system, "rerank_depth": depth}, 0, read)
+        recipe = Recipe("encoding", settings, 0, read)
         return self.run.store.arrays(
             "embeddings",
             f"{self.system}__{self.corpus_name}__{split}",
             recipe,
-            lambda: _stored(measure, self.model(), self.inputs(split), self.run["rerank_depth"]),
+            lambda: serving.stored_scores(self.model(), self.inputs(split), depth),
         )
 
 
@@ -220,30 +220,9 @@ def embed(run: Run, system: str, name: str, split: str = "test") -> dict[str, np
     return serve(run, system, name).embeddings(split)
 
 
-def _stored(measure: str, model: RetrievalModel, data: Inputs, depth: int) -> dict[str, np.ndarray]:
-    from fico_utils.models import encoding
-
-    encoded = encoding.encode(model, data)
-    if measure == "attention":
-        return {"sim_i2t": encoding.score(model, **encoded)}
-    if measure in ("late", "rerank"):
-        sim = encoding.late_scores(model, **encoded)
-        return {"sim_i2t": sim} if measure == "late" else encoding.rerank(model, data, sim, depth)
-    return {side: encoding.hash_codes(a) for side, a in encoded.items()} if measure == "hamming" else encoded
-
-
 def comparable(system: str, stored: dict[str, np.ndarray]) -> dict[str, Any]:
     """What `embeddings` returns, as arguments of `evaluate`."""
-    if "sim_i2t" in stored:
-        return {
-            "images": None,
-            "texts": None,
-            "similarity": stored["sim_i2t"],
-            "similarity_t2i": stored.get("sim_t2i"),
-        }
-    from fico_utils.evaluation import find_measure
-
-    return find_measure(registry.system(system).measure).stored(stored["img"], stored["txt"])
+    return registry.system(system).serving.evaluation_arguments(stored)
 
 
 def validation(run: Run, system: str, name: str) -> Callable[[RetrievalModel], float]:
@@ -253,12 +232,11 @@ def validation(run: Run, system: str, name: str) -> Callable[[RetrievalModel], f
     """
     from fico_utils.evaluation import evaluate
 
-    data, measure = inputs(run, system, name, "val"), registry.system(system).measure
+    data, row = inputs(run, system, name, "val"), registry.system(system)
 
     def score(model: RetrievalModel) -> float:
-        first_step = measure == "rerank" and not model.fusing
-        stored = _stored("late" if first_step else measure, model, data, run["rerank_depth"])
-        arguments = comparable(system, stored)
+        serving = row.serving.while_training(model)
+        arguments = serving.evaluation_arguments(serving.stored_scores(model, data, run["rerank_depth"]))
         table = evaluate(**arguments, caption_image=data.caption_image, metrics="recall@1,5,10")
         return float(table["value"].mean())
 

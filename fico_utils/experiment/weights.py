@@ -22,7 +22,7 @@ from fico_utils.files import note, read_arrays, read_json
 from fico_utils.workspace import Run
 
 if TYPE_CHECKING:
-    from fico_utils.models.blocks import RetrievalModel
+    from fico_utils.models.contract import RetrievalModel
 
 SHIPPED = Path(__file__).parents[1] / "weights"
 #: The largest number in half precision.

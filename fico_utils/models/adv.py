@@ -27,7 +27,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fico_utils.models.blocks import Batch, Recipe, RetrievalModel, hardest_hinge, same_image, trim, word_mask
+from fico_utils.models.contract import Batch, RetrievalModel, TrainingRecipe
+from fico_utils.models.losses import hardest_hinge, same_image, trim, word_mask
 
 #: Taken off the median, so that the median bit itself is negative.
 EPSILON = 1e-8
@@ -152,7 +153,7 @@ class Adv(RetrievalModel):
 
     image_input, text_input = "regions", "tokens"
     text_extra = ("rephrased", "adversarial")
-    recipe = Recipe(batch_size=128, lr=1e-3, warmup=0.05, schedule="cosine", clip=2.0)
+    recipe = TrainingRecipe(batch_size=128, lr=1e-3, warmup=0.05, schedule="cosine", clip=2.0)
     Config = AdvConfig
 
     def __init__(self, config: AdvConfig) -> None:

@@ -23,9 +23,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fico_utils.models.blocks import Batch, RetrievalModel, by_length, contrastive, each_image, trim, word_mask
+from fico_utils.models.contract import Batch, RetrievalModel
+from fico_utils.models.losses import Temperature, by_length, contrastive, each_image, trim, word_mask
 from fico_utils.models.muon import MuonRecipe
-from fico_utils.models.temperature import Temperature
 
 
 @dataclass(frozen=True)

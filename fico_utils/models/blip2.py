@@ -33,9 +33,9 @@ from torch import Tensor, nn
 from transformers import Blip2QFormerConfig, Blip2QFormerModel
 from transformers.models.blip_2.modeling_blip_2 import Blip2TextEmbeddings
 
-from fico_utils.models.blocks import (
-    Batch,
-    FusionModel,
+from fico_utils.models.contract import Batch, FusionModel
+from fico_utils.models.losses import (
+    Temperature,
     by_length,
     each_image,
     hard_negatives,
@@ -45,7 +45,6 @@ from fico_utils.models.blocks import (
     word_mask,
 )
 from fico_utils.models.muon import MuonRecipe
-from fico_utils.models.temperature import Temperature
 from fico_utils.models.xvlm import PatchViT, listen, spread
 
 SMOOTHING = 0.1  # of the contrastive and of the captioning targets

@@ -27,7 +27,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from fico_utils.models.blocks import AdversarialRecipe, Batch, RetrievalModel, binarise
+from fico_utils.models.contract import AdversarialRecipe, Batch, RetrievalModel
+from fico_utils.models.losses import binarise
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,14 @@ by name.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from fico_utils.errors import InputError
-from fico_utils.models.blocks import FusionModel, RetrievalModel
+from fico_utils.models.contract import FusionModel, RetrievalModel
 from fico_utils.models.training import Inputs, as_tensor
 from fico_utils.progress import show_progress
 
@@ -43,6 +44,41 @@ def encode_side(encoder: Callable[[Tensor], Tensor], features: np.ndarray, batch
 def hash_codes(embeddings: np.ndarray) -> np.ndarray:
     """Packed hash codes (n, bits / 8) uint8 of real codes (n, bits), by sign; 0 is positive, as in `binarise`."""
     return np.packbits(embeddings >= 0, axis=1)
+
+
+def equal_bits(img: np.ndarray, txt: np.ndarray) -> np.ndarray:
+    """Number of equal bits of packed codes (n_img, b) and (n_txt, b) uint8: (n_img, n_txt) int16.
+
+    >>> equal_bits(np.uint8([[255]]), np.uint8([[255], [254]])).tolist()
+    [[8, 7]]
+    """
+    assert img.dtype == txt.dtype == np.uint8, "packed hash codes are uint8"
+    assert img.shape[1] == txt.shape[1], "both sides have codes of one length"
+    width = -(-img.shape[1] // 8) * 8
+    a, b = (np.pad(x, ((0, 0), (0, width - x.shape[1]))).view(np.uint64) for x in (img, txt))
+    same = np.full((len(a), len(b)), 8 * img.shape[1], np.int16)
+    for word in range(a.shape[1]):
+        same -= np.bitwise_count(a[:, word, None] ^ b[None, :, word]).astype(np.int16)
+    return same
+
+
+def _unit(x: np.ndarray) -> np.ndarray:
+    x = x.astype(np.float32)
+    return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
+
+
+def _euclidean(img: np.ndarray, txt: np.ndarray) -> np.ndarray:
+    squares = (img * img).sum(1)[:, None] + (txt * txt).sum(1)[None, :]
+    return -np.sqrt(np.maximum(squares - 2 * img @ txt.T, 0))
+
+
+#: Measure of `fico_utils.evaluation` -> scores (n_img, n_txt) of what is kept of both sides, larger is closer.
+SIMILARITIES = {
+    "cosine": lambda img, txt: _unit(img) @ _unit(txt).T,
+    "inner_product": lambda img, txt: img @ txt.T,
+    "euclidean": _euclidean,
+    "hamming": equal_bits,
+}
 
 
 @torch.inference_mode()
@@ -82,37 +118,46 @@ def late_scores(model: FusionModel, img: np.ndarray, txt: np.ndarray, rows: int 
     return np.concatenate(parts)
 
 
+def rerank(model: FusionModel, inputs: Inputs, sim: np.ndarray, k: int, **options: Any) -> dict[str, np.ndarray]:
+    """As `rerank_contexts`, from the features of a split, whose contexts are computed first."""
+    if k < 1:
+        raise InputError(f"the depth of the rerank is {k}; expected at least 1 candidate a query")
+    model.eval()
+    images = encode_side(model.image_context, inputs.image[model.image_input])
+    texts = encode_side(model.text_context, inputs.text[model.text_input])
+    return rerank_contexts(model, torch.from_numpy(images), torch.from_numpy(texts), sim, k, **options)
+
+
 @torch.inference_mode()
-def rerank(
-    model: FusionModel, inputs: Inputs, sim: np.ndarray, k: int, batch_size: int = 512, progress: bool = True
+def rerank_contexts(
+    model: FusionModel,
+    images: Tensor,
+    texts: Tensor,
+    sim: np.ndarray,
+    k: int,
+    batch_size: int = 512,
+    progress: bool = True,
 ) -> dict[str, np.ndarray]:
     """Both directions' scores after the fusion head read each query with its k nearest candidates.
 
     Parameters
     ----------
     model : FusionModel
-    inputs : Inputs, of the split.
+    images, texts : Tensor (n_img, ...), (n_txt, ...), what the fusion head reads of the items.
     sim : ndarray (n_img, n_txt) float32, scores of the dual encoder.
-    k : int, candidates that are read with a query; all of them where there are fewer.
+    k : int, candidates that are read with a query, at least 1; all of them where there are fewer.
+    batch_size : int, pairs that are read at once.
 
     Returns
     -------
     dict with ``sim_i2t`` (n_img, n_txt) and ``sim_t2i`` (n_txt, n_img), float32; -inf where a pair was not ranked. Two
     matrices, since a pair may be among the first k of one side only.
-
-    Raises
-    ------
-    InputError
-        `k` below 1.
     """
-    if k < 1:
-        raise InputError(f"the depth of the rerank is {k}; expected at least 1 candidate a query")
-    model.eval()
-    images = torch.from_numpy(encode_side(model.image_context, inputs.image[model.image_input]))
-    texts = torch.from_numpy(encode_side(model.text_context, inputs.text[model.text_input]))
+    options = {"batch_size": batch_size, "progress": progress}
+    by_text = np.ascontiguousarray(sim.T)
     return {
-        "sim_i2t": _rerank_side(model, images, texts, sim, k, batch_size, progress, True),
-        "sim_t2i": _rerank_side(model, images, texts, np.ascontiguousarray(sim.T), k, batch_size, progress, False),
+        "sim_i2t": _rerank_side(model, images, texts, sim, k, by_image=True, **options),
+        "sim_t2i": _rerank_side(model, images, texts, by_text, k, by_image=False, **options),
     }
 
 
@@ -122,9 +167,10 @@ def _rerank_side(
     texts: Tensor,
     sim: np.ndarray,
     k: int,
+    *,
+    by_image: bool,
     batch_size: int,
     progress: bool,
-    by_image: bool,
 ) -> np.ndarray:
     """Scores (n_query, n_candidate) of one direction, -inf where a candidate was not among the first k."""
     n, m = sim.shape

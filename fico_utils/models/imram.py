@@ -29,7 +29,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fico_utils.models.blocks import by_length
+from fico_utils.models.losses import by_length
 from fico_utils.models.scan import Scan, attention_weights, context_cosine, gram
 
 #: Which branches each mode adds up.

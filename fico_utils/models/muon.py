@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from fico_utils.models.blocks import Recipe
+from fico_utils.models.contract import TrainingRecipe
 
 #: Of the quintic a x + b x^3 + c x^5, which draws singular values in (0, 1] towards 1 in few rounds (Jordan et al.).
 QUINTIC, ROUNDS = (3.4445, -4.7750, 2.0315), 5
@@ -26,7 +26,7 @@ ADAM_STEP = 0.2
 
 
 @dataclass(frozen=True)
-class MuonRecipe(Recipe):
+class MuonRecipe(TrainingRecipe):
     """The recipe of a system whose linear maps learn by Muon, all else by AdamW at `lr`.
 
     Attributes

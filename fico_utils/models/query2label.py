@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fico_utils.models.blocks import Batch, Recipe, RetrievalModel
+from fico_utils.models.contract import Batch, RetrievalModel, TrainingRecipe
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Query2Label(RetrievalModel):
 
     image_input, text_input = "patches", ""
     image_extra = ("labels",)
-    recipe = Recipe(batch_size=64, lr=3e-3, weight_decay=1e-2, warmup=0.2, schedule="cosine", clip=1.0)
+    recipe = TrainingRecipe(batch_size=64, lr=3e-3, weight_decay=1e-2, warmup=0.2, schedule="cosine", clip=1.0)
     Config = Query2LabelConfig
 
     def __init__(self, config: Query2LabelConfig) -> None:

@@ -23,7 +23,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from fico_utils.models.blocks import Batch, Recipe, RetrievalModel, by_length, hardest_hinge, trim, word_mask
+from fico_utils.models.contract import Batch, RetrievalModel, TrainingRecipe
+from fico_utils.models.losses import by_length, hardest_hinge, trim, word_mask
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ class Scan(RetrievalModel):
     """Regions (B, R, d_region) and tokens (B, L) -> unit fragments (B, R, d) and (B, L, d), zero where padded."""
 
     image_input, text_input = "regions", "tokens"
-    recipe = Recipe(batch_size=32, lr=1e-3, warmup=0.1, schedule="cosine", clip=2.0)
+    recipe = TrainingRecipe(batch_size=32, lr=1e-3, warmup=0.1, schedule="cosine", clip=2.0)
     Config = ScanConfig
 
     def __init__(self, config: ScanConfig) -> None:

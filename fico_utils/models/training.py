@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from fico_utils.artifacts import Units
 from fico_utils.errors import InputError
-from fico_utils.models.blocks import Batch, Recipe, RetrievalModel
+from fico_utils.models.contract import Batch, RetrievalModel, TrainingRecipe
 from fico_utils.models.muon import Muon, MuonRecipe, linear_maps
 from fico_utils.progress import show_progress
 
@@ -108,7 +108,7 @@ def draw_pairs(caption_image: np.ndarray, rng: np.random.Generator, captions: in
 
 
 def batches(
-    caption_image: np.ndarray, recipe: Recipe, seed: int, epoch: int, images: int | None = None
+    caption_image: np.ndarray, recipe: TrainingRecipe, seed: int, epoch: int, images: int | None = None
 ) -> list[np.ndarray]:
     """The captions of each step of an epoch: those of `recipe.batch_size` images, the last step's of what is left.
 
@@ -253,7 +253,7 @@ def _epoch(
     return {name: value / len(steps) for name, value in sums.items()}
 
 
-def schedule(recipe: Recipe, step: int, total: int) -> float:
+def schedule(recipe: TrainingRecipe, step: int, total: int) -> float:
     """Factor on the learning rate at a step: linear warm-up, then the recipe's schedule."""
     warm = recipe.warmup * total
     if step < warm:

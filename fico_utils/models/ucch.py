@@ -21,7 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fico_utils.models.blocks import Batch, Recipe, RetrievalModel, binarise, same_image
+from fico_utils.models.contract import Batch, RetrievalModel, TrainingRecipe
+from fico_utils.models.losses import binarise, same_image
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class Ucch(RetrievalModel):
     """Global features (B, d_global) and Doc2Vec (B, d_text) -> real codes (B, bits), binarised by sign."""
 
     image_input, text_input = "global", "doc2vec"
-    recipe = Recipe(batch_size=256, lr=1e-3, weight_decay=1e-6, clip=1.0)
+    recipe = TrainingRecipe(batch_size=256, lr=1e-3, weight_decay=1e-6, clip=1.0)
     Config = UcchConfig
 
     def __init__(self, config: UcchConfig) -> None:

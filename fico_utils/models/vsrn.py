@@ -31,7 +31,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from fico_utils.models.blocks import Batch, RetrievalModel, each_image, hardest_hinge, trim, word_mask
+from fico_utils.models.contract import Batch, RetrievalModel
+from fico_utils.models.losses import each_image, hardest_hinge, trim, word_mask
 from fico_utils.models.muon import MuonRecipe
 
 #: Steps that the memories begin with: the regions of a picture, and the words of most captions.

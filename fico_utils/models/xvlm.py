@@ -32,9 +32,9 @@ from torch import Tensor, nn
 from transformers import BertConfig, BertModel, ViTConfig, ViTModel
 
 from fico_utils.errors import InputError
-from fico_utils.models.blocks import (
-    Batch,
-    FusionModel,
+from fico_utils.models.contract import Batch, FusionModel
+from fico_utils.models.losses import (
+    Temperature,
     by_length,
     contrastive,
     each_image,
@@ -44,7 +44,6 @@ from fico_utils.models.blocks import (
     word_mask,
 )
 from fico_utils.models.muon import MuonRecipe
-from fico_utils.models.temperature import Temperature
 
 
 @dataclass(frozen=True)

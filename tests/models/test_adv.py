@@ -11,8 +11,8 @@ import torch.nn.functional as F
 
 from fico_utils.models import training
 from fico_utils.models.adv import Adv, AdvConfig, angular, balanced, every_hinge, near_binary
-from fico_utils.models.blocks import binarise
 from fico_utils.models.encoding import hash_codes
+from fico_utils.models.losses import binarise
 
 B, R, D, L, WORDS = 6, 9, 12, 8, 30
 TERMS = ("angular", "norm", "rephrase", "adversary")

@@ -11,7 +11,7 @@ from fico_utils.evaluation import evaluate
 from fico_utils.evaluation.codes import CodeScores
 from fico_utils.models import encoding
 from fico_utils.models.beit3 import Beit3, Beit3Config
-from fico_utils.models.blocks import hard_negatives, hardest_hinge, soft_contrastive
+from fico_utils.models.losses import hard_negatives, hardest_hinge, soft_contrastive
 from fico_utils.models.scan import Scan, ScanConfig
 from fico_utils.models.ucch import Ucch, UcchConfig
 

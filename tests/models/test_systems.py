@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from fico_utils.models.beit3 import Beit3, Beit3Config
-from fico_utils.models.blocks import binarise, contrastive, hardest_hinge, same_image
+from fico_utils.models.losses import binarise, contrastive, hardest_hinge, same_image
 from fico_utils.models.scan import Scan, ScanConfig
 from fico_utils.models.ucch import Ucch, UcchConfig
 

@@ -12,7 +12,7 @@ from fico_utils import artifacts
 from fico_utils.artifacts import Store
 from fico_utils.errors import InputError
 from fico_utils.models import encoding, model_class, training
-from fico_utils.models.blocks import Recipe
+from fico_utils.models.contract import TrainingRecipe
 from fico_utils.models.muon import MuonRecipe
 from fico_utils.models.scan import Scan, ScanConfig
 from fico_utils.models.ucch import Ucch, UcchConfig
@@ -53,14 +53,14 @@ def test_some_captions_of_every_image_are_drawn_side_by_side():
     assert np.array_equal(np.bincount(images), np.tile([1, 2, 3, 3], 10))
     assert (np.diff(images) != 0).sum() == 39
     assert not np.array_equal(images[np.sort(np.unique(images, return_index=True)[1])], np.arange(40))
-    recipe = Recipe(batch_size=16, lr=1e-3, captions=3)
+    recipe = TrainingRecipe(batch_size=16, lr=1e-3, captions=3)
     steps = training.batches(caption_image, recipe, 0, 0)
     assert [len(np.unique(caption_image[s])) for s in steps] == [16, 16, 8]
     assert sorted(np.concatenate(steps)) == sorted(training.draw_pairs(caption_image, np.random.default_rng([0, 0]), 3))
 
 
 def test_an_epoch_of_a_part_shows_every_image_before_any_again():
-    caption_image, recipe = np.repeat(np.arange(40), 5), Recipe(batch_size=4, lr=1e-3, captions=3)
+    caption_image, recipe = np.repeat(np.arange(40), 5), TrainingRecipe(batch_size=4, lr=1e-3, captions=3)
     shown = []
     for epoch in range(6):
         steps = training.batches(caption_image, recipe, 0, epoch, images=10)
@@ -88,7 +88,7 @@ def test_fit_counts_the_steps_of_the_images_it_shows(monkeypatch):
     shares = []
     monkeypatch.setattr(training, "schedule", lambda recipe, step, total: shares.append((step, total)) or 1.0)
     small = model()
-    small.recipe = Recipe(batch_size=2, lr=1e-3)
+    small.recipe = TrainingRecipe(batch_size=2, lr=1e-3)
     training.fit(small, pairs(), seed=0, epochs=3, validate=first_weight, images=4)
     assert shares == [(step, 6) for step in range(6)]
 
@@ -167,12 +167,12 @@ def test_no_epoch_is_refused():
 
 
 def test_schedules():
-    cosine = Recipe(1, 1.0, warmup=0.1, schedule="cosine")
+    cosine = TrainingRecipe(1, 1.0, warmup=0.1, schedule="cosine")
     rates = [training.schedule(cosine, step, 100) for step in range(100)]
     assert rates[0] < rates[9] <= 1.0
     assert max(rates) == pytest.approx(1.0, abs=0.1)
     assert rates[-1] < 0.01
-    step = Recipe(1, 1.0, schedule="step")
+    step = TrainingRecipe(1, 1.0, schedule="step")
     assert [training.schedule(step, s, 10) for s in (0, 4, 5, 9)] == [1.0, 1.0, 0.1, 0.1]
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fico_utils.models.blocks import hardest_hinge
+from fico_utils.models.losses import hardest_hinge
 from fico_utils.models.vsrn import GraphBlock, Vsrn, VsrnConfig, violation_hinge
 
 B, R, D, L, WORDS = 5, 6, 12, 8, 30

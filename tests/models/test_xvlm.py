@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from fico_utils.errors import InputError
-from fico_utils.models.blocks import hard_negatives, soft_contrastive
+from fico_utils.models.losses import hard_negatives, soft_contrastive
 from fico_utils.models.xvlm import PatchViT, Xvlm, XvlmConfig, listen
 
 B, R, D, L, WORDS = 6, 9, 12, 8, 30

@@ -164,13 +164,7 @@ def scores(
     images = torch.from_numpy(np.memmap(path, mapped.dtype, "c", mapped.offset, mapped.shape))
     texts = torch.from_numpy(inputs.text[model.text_input])
     pairs = max(1, min(LARGEST, _memory(model, memory_mib) // (16 * images[0].numel())))
-    with torch.inference_mode():
-        found = {
-            "sim_i2t": encoding._rerank_side(model, images, texts, sim, depth, pairs, progress, True),
-            "sim_t2i": encoding._rerank_side(
-                model, images, texts, np.ascontiguousarray(sim.T), depth, pairs, progress, False
-            ),
-        }
+    found = encoding.rerank_contexts(model, images, texts, sim, depth, pairs, progress)
     path.unlink()
     return found
 

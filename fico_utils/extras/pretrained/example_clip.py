@@ -20,7 +20,7 @@ from torch import Tensor
 from fico_utils.data.corpus import Corpus
 from fico_utils.data.text import END, START, Vocabulary
 from fico_utils.extras.pretrained.encoders import load
-from fico_utils.models import blocks
+from fico_utils.models import losses
 from fico_utils.models.training import draw_pairs
 from fico_utils.progress import show_progress
 from fico_utils.workspace import write_json
@@ -73,7 +73,7 @@ def save_example(
 
 def _loss(images: Tensor, texts: Tensor, scale: Tensor) -> Tensor:
     """CLIP's loss; every image of a batch comes once, so nothing has to be left out of it."""
-    return blocks.contrastive(scale.exp() * images @ texts.T, None)
+    return losses.contrastive(scale.exp() * images @ texts.T, None)
 
 
 def _network(n_words: int) -> transformers.CLIPModel:
