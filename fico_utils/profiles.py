@@ -41,7 +41,7 @@ def profile_settings(profile: str) -> dict[str, Any]:
 
 
 def check_parameter(name: str, value: Any, default: Any) -> Any:
-    """`value`, if it has the type of `default` (an int passes for a float); InputError otherwise."""
+    """`value`, if it has the type of `default` (an int passes for a float) and can be read; InputError otherwise."""
     expected = type(default)
     same = isinstance(value, expected) and (isinstance(value, bool) == isinstance(default, bool))
     if not same and not (expected is float and type(value) is int):
@@ -51,4 +51,8 @@ def check_parameter(name: str, value: Any, default: Any) -> Any:
         )
     if isinstance(value, list) and default and any(type(v) is not type(default[0]) for v in value):
         raise InputError(f"parameter {name} was given {value!r}; expected a list of {type(default[0]).__name__}")
+    if name == "metrics":
+        from fico_utils.evaluation import parse_metrics
+
+        parse_metrics(value)
     return value

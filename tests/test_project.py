@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "producers": set(),
     "progress": set(),
     "provenance": set(),
-    "profiles": {"errors", "provenance"},
+    "profiles": {"errors", "provenance", "evaluation"},
     "artifacts": {"errors", "files", "producers", "provenance"},
     "workspace": {"errors", "registry"},
     "data": set(),

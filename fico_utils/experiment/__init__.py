@@ -21,6 +21,7 @@ from fico_utils.experiment.features import (
 )
 from fico_utils.experiment.label_sources import label_generator, labels, written_labels
 from fico_utils.experiment.model_inputs import inputs
+from fico_utils.experiment.scores import score
 from fico_utils.experiment.shipping import ship
 from fico_utils.experiment.systems import (
     Served,
@@ -54,6 +55,7 @@ __all__ = [
     "measured_by",
     "new_model",
     "part",
+    "score",
     "serve",
     "ship",
     "train",

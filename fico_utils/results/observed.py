@@ -1,4 +1,6 @@
-"""Rows of metrics.csv that need what each query saw: scores under tied orders, and places among the systems.
+"""Rows of metrics.csv from what each query saw: scores, scores under tied orders, places among the systems.
+
+The functions `write_*` write them as parts of the run's table; intervals, which take time to draw, stay in the store.
 
 A place is 1 for the system that did best on a query; systems that did equally well share the mean of their
 places. Its mean over the queries compares systems where scores do not add up, as a critical-difference diagram
@@ -10,21 +12,115 @@ of that to either side, hence two systems whose intervals do not overlap differ,
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fico_utils.artifacts import Recipe
 from fico_utils.errors import InputError
-from fico_utils.evaluation import DEFAULT_METRICS, Metric, Observations, parse_metrics, summarise
+from fico_utils.evaluation import (
+    DEFAULT_METRICS,
+    Metric,
+    Observations,
+    Plan,
+    observe,
+    parse_metrics,
+    score_source,
+    summarise,
+)
+from fico_utils.files import content_digest
+from fico_utils.results import store
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from fico_utils.data.corpus import Corpus
+    from fico_utils.workspace import Run
 
 #: Draws held at a time, which bounds the memory.
 BATCH = 64
 #: Digits to which two average precisions must agree to be the same.
 DIGITS = 9
+
+
+def write_scores(run: Run, system: str, corpus: str, seen: Observations, measured_by: str = "") -> None:
+    """Write the profile's metrics of a system on a corpus, with their intervals.
+
+    Parameters
+    ----------
+    seen : Observations, of the test split.
+    measured_by : str, the column `run`; by default this run.
+    """
+    text = run["metrics"]
+    scores = _kept_rows(
+        run, f"{system}__{corpus}", {"metrics": text}, (seen,), lambda: summarise(seen, text, intervals=True)
+    )
+    rows = store.score_rows(scores, system, corpus).assign(run=measured_by)
+    store.write_part(run, "metrics", f"{system}__{corpus}", rows)
+
+
+def write_tied(run: Run, system: str, corpus: str, orders: Iterable[Observations], measured_by: str = "") -> None:
+    """Write recall and average precision of a system under the best and the worst order of tied items."""
+    import pandas as pd
+
+    scores = pd.concat([tie_rows(seen, run["metrics"]) for seen in orders])
+    rows = store.score_rows(scores, system, corpus).assign(run=measured_by)
+    store.write_part(run, "metrics", f"ties__{system}__{corpus}", rows)
+
+
+def write_places(run: Run, corpus: str, seen: Mapping[str, Observations]) -> None:
+    """Write the mean places of the systems on a corpus, by the first correct item and by average precision at 10."""
+    names = {"systems": list(seen), "metrics": "map@10"}
+    rows = _kept_rows(run, f"places__{corpus}", names, seen.values(), lambda: place_rows(seen).to_dict("records"))
+    store.write_part(run, "metrics", f"places__{corpus}", rows.assign(corpus=corpus))
+
+
+def write_references(run: Run, part: Corpus, labels: np.ndarray | None, seen: Observations) -> None:
+    """Write what frames the systems on a corpus: a random ranking and, of drawn scenes, the perfect retriever.
+
+    The perfect retriever knows the scenes: at instance level it ranks those of which a caption is true, at category
+    level whatever shares a label comes first.
+
+    Parameters
+    ----------
+    part : Corpus, its test split.
+    labels : ndarray (n_img, n_labels), by which it is judged.
+    seen : Observations, of any system: the chance of each metric is the same for all.
+    """
+    import pandas as pd
+
+    scores = pd.DataFrame(summarise(seen, run["metrics"]))
+    rows = [store.chance_rows(scores, part.name)]
+    if part.scenes is not None:  # of pictures that were not drawn here nobody knows all that is true
+        known = {"metrics": run["metrics"], "split": part.key}
+        perfect = _kept_rows(run, f"perfect__{part.name}", known, (seen,), lambda: _perfect_scores(run, part, labels))
+        rows.append(store.score_rows(perfect, "perfect", part.name, "perfect"))
+    store.write_part(run, "metrics", f"reference__{part.name}", pd.concat(rows))
+
+
+def _perfect_scores(run: Run, part: Corpus, labels: np.ndarray) -> list[dict[str, Any]]:
+    """The scores of the perfect retriever, in the columns of `evaluate`."""
+    from fico_utils.data.pictoscenes import perfect_similarity
+
+    plan, captions = Plan(run["metrics"], curve=True), part.caption_image
+    rows = summarise(observe(score_source(similarity=perfect_similarity(part)), captions, plan=plan), plan.metrics)
+    if labels is not None:
+        hot = labels.astype(np.float32)
+        shared = score_source(similarity=(hot @ hot.T > 0).astype(np.float32)[:, captions])
+        by_labels = summarise(observe(shared, captions, labels, plan), plan.metrics)
+        rows += [row for row in by_labels if row["task"] == "category"]
+    return rows
+
+
+def _kept_rows(
+    run: Run, name: str, settings: dict[str, Any], seen: Iterable[Observations], build: Callable[[], list[dict]]
+) -> pd.DataFrame:
+    """Rows made from observations, kept in the store by what these hold."""
+    import pandas as pd
+
+    recipe = Recipe("intervals", settings, 0, tuple(content_digest(o.arrays()) for o in seen))
+    return pd.DataFrame(run.store.records("perquery", name, recipe, build))
 
 
 def tie_rows(seen: Observations, metrics: str | Iterable[Metric] = DEFAULT_METRICS) -> pd.DataFrame:
