@@ -64,5 +64,5 @@ clean:  ## delete results of PROFILE and .venv; figures/ stays
 	@for file in results/$(PROFILE)/figures/*.{svg,pdf,csv} results/$(PROFILE)/{metrics,costs,stored,claims}.csv \
 	  results/$(PROFILE)/tables/table*.md; do \
 	  if test -f "$$file"; then cp "$$file" figures/$(PROFILE)/; fi; done
-	@$(PYTHON) -m fico_utils.display.readme
+	@$(PYTHON) -m fico_utils.extras.readme
 	@echo "Figures copied to figures/$(PROFILE)/"

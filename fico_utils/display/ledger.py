@@ -17,7 +17,7 @@ def claims_table(claims: pd.DataFrame) -> str:
 
     Parameters
     ----------
-    claims : DataFrame, from `fico_utils.results.claims.ledger` or `read_claims`.
+    claims : DataFrame, from claims.csv: place, claim, verdict_paper, verdict_ours, evidence.
     """
     lines = []
     for row in claims.itertuples():
@@ -42,7 +42,7 @@ def audit_list(audit: pd.DataFrame) -> str:
 
     Parameters
     ----------
-    audit : DataFrame, from `fico_utils.results.audit.audit`.
+    audit : DataFrame, from audit.csv: where, observation, arithmetic, reading.
     """
     boxes = [
         f"<details><summary>{escape(row.where)}</summary><p>{escape(row.observation)}</p>"

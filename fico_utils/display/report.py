@@ -18,8 +18,7 @@ from typing import Any
 from fico_utils.display import markup
 from fico_utils.display.ledger import audit_list, claims_table, verdict_counts
 from fico_utils.errors import InputError
-from fico_utils.results.audit import audit
-from fico_utils.results.claims import read_claims
+from fico_utils.results.store import read_csv
 from fico_utils.workspace import read_json, write_json, write_text
 
 STYLE = Path(__file__).with_name("report.css")
@@ -97,7 +96,7 @@ def page(root: Path, profile: str, rows: Sequence[dict[str, Any]]) -> str:
         _section("Slowest parts", _slowest(records)),
         _section("Ours against the paper's", *map(_inline_table, _tables(root))),
         _section("What the paper claims", _claims(root)),
-        _section("Where the paper's numbers do not fit each other", audit_list(audit())),
+        _section("Where the paper's numbers do not fit each other", _audit(root)),
         _section("Figures", _gallery(root)),
         _section("Costs", _costs(root)),
         _section("Environment", *_environment(records)),
@@ -245,11 +244,16 @@ def _gallery(root: Path) -> str:
     return f'<div class="gallery">{"".join(figures)}</div>' if figures else ""
 
 
+def _audit(root: Path) -> str:
+    path = root / "audit.csv"
+    return audit_list(read_csv(path, "audit", "run notebook 06", "run it again")) if path.is_file() else ""
+
+
 def _claims(root: Path) -> str:
     path = root / "claims.csv"
     if not path.is_file():
         return ""
-    claims = read_claims(path)
+    claims = read_csv(path, "claims", "run notebook 06", "run notebook 06 again")
     counts = verdict_counts(claims)
     said = ", ".join(f"{verdict} {n}" for verdict, n in counts["on ours"].items() if n)
     title = f"{len(claims)} claims; on our numbers: {said}"

@@ -23,7 +23,7 @@ def run(options: argparse.Namespace) -> int:
     from fico_utils.batch import runner
 
     if options.runs:
-        from fico_utils.display.comparison import write_comparison
+        from fico_utils.extras.comparison import write_comparison
 
         missing = [name for name in options.runs if not Path(name).is_dir()]
         if missing:

@@ -7,8 +7,8 @@ import json
 import pandas as pd
 import pytest
 
-from fico_utils.display.comparison import check_comparable, compare, read_runs, section, write_comparison
 from fico_utils.errors import InputError
+from fico_utils.extras.comparison import check_comparable, compare, read_runs, section, write_comparison
 from fico_utils.results import store
 from fico_utils.workspace import Run
 

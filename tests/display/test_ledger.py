@@ -5,8 +5,8 @@ from __future__ import annotations
 import pandas as pd
 
 from fico_utils.display.ledger import MARKS, audit_list, claims_table, verdict_counts
-from fico_utils.results.audit import audit
-from fico_utils.results.claims import VERDICTS
+from fico_utils.extras.audit import find_contradictions
+from fico_utils.extras.claims import VERDICTS
 
 CLAIMS = pd.DataFrame(
     [
@@ -33,7 +33,7 @@ def test_counts_add_up():
 
 
 def test_the_audit_shows_its_arithmetic():
-    html = audit_list(audit())
+    html = audit_list(find_contradictions())
     assert html.count("<details>") == 7
     assert html.count("<pre>") == 7
     assert " = " in html

@@ -13,7 +13,7 @@ from fico_utils.display.figures.ranking import joined_groups, mean_places
 from fico_utils.display.figures.ties import tie_gap
 from fico_utils.errors import InputError
 from fico_utils.extras.figures.seeds import seed_spread
-from fico_utils.results.seeds import over_seeds
+from fico_utils.extras.seeds import over_seeds
 
 KEYS = ["source", "system", "corpus", "direction", "metric", "k", "value", "status"]
 BOUNDS = ("_optimistic", "_pessimistic")

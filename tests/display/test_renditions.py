@@ -10,7 +10,7 @@ from importlib.metadata import version
 import pytest
 
 from fico_utils.display.tables import TABLES as TABLE_ENTRIES
-from fico_utils.results.claims import read_claims
+from fico_utils.extras.claims import read_claims
 from fico_utils.workspace import PROJECT
 
 #: What the renditions are drawn from, and the spread over runs of other seeds.

@@ -26,7 +26,7 @@ def seed_spread(spread: pd.DataFrame, metrics: pd.DataFrame) -> Picture:
 
     Parameters
     ----------
-    spread : DataFrame, seeds.csv (`fico_utils.results.seeds`).
+    spread : DataFrame, seeds.csv (`fico_utils.extras.seeds`).
     metrics : DataFrame, metrics.csv of one of its runs, whose intervals are drawn.
     """
     place = ["system", "corpus", "direction", "metric", "k"]

@@ -22,9 +22,9 @@ def run(options: argparse.Namespace) -> int:
     """Exit code, 0."""
     from fico_utils.batch import runner
     from fico_utils.batch.pipeline import STEPS
-    from fico_utils.display.recomputed import recompute, write_recomputed
     from fico_utils.display.report import write_report
     from fico_utils.extras.corpora.fetching import RELEASE
+    from fico_utils.extras.recomputed import recompute, write_recomputed
     from fico_utils.locks import hold_locks
     from fico_utils.workspace import PROJECT, Run
 

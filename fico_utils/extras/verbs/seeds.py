@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Exit code, 0."""
-    from fico_utils.results.seeds import write_seeds
+    from fico_utils.extras.seeds import write_seeds
 
     print(write_seeds(options.runs, options.to or options.runs[0]))
     return 0

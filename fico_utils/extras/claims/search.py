@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
-from fico_utils.results.claims.checks import Check, Claim, above, below, names, need, within
-from fico_utils.results.claims.numbers import Number, Side, limit, ratio
+from fico_utils.extras.claims.checks import Check, Claim, above, below, names, need, within
+from fico_utils.extras.claims.numbers import Number, Side, limit, ratio
 
 TABLE7 = "Similarity search, Table 7 and Figure 4"
 FLAT, HNSW, BINARY, IVF = "flat_ip", "hnsw_flat", "binary_flat", "binary_ivf"

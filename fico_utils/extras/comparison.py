@@ -16,13 +16,13 @@ import pandas as pd
 
 from fico_utils import registry
 from fico_utils.display import markup
+from fico_utils.display.report import STYLE
 from fico_utils.errors import InputError
 from fico_utils.evaluation import Metric
+from fico_utils.extras.claims.numbers import Side, sides
 from fico_utils.results import load, schema
-from fico_utils.results.claims.numbers import Side, sides
 from fico_utils.workspace import key_of, read_json, write_text
 
-STYLE = Path(__file__).with_name("report.css")
 COLUMNS = ("table", "place", "system", "what", "run", "value", "reference", "difference", "outside")
 #: What the page compares; metrics.csv has the curves and the ranks, too.
 QUALITIES = (*(("recall", k) for k in ("1", "5", "10", "50", "100", "200")), *(("map", k) for k in ("10", "100", "N")))

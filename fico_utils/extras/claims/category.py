@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from fico_utils.results.claims.checks import Check, Claim, Missing, above, at, below, every, leads, need, same, within
-from fico_utils.results.claims.groups import CG, CODES, FG, FINE, FUSION, VLP
-from fico_utils.results.claims.numbers import Number, Side, limit, minus
+from fico_utils.extras.claims.checks import Check, Claim, Missing, above, at, below, every, leads, need, same, within
+from fico_utils.extras.claims.groups import CG, CODES, FG, FINE, FUSION, VLP
+from fico_utils.extras.claims.numbers import Number, Side, limit, minus
 
 TABLE4, FIGURE3 = "Category-level retrieval, Table 4", "Category-level retrieval, Figure 3"
 ALL = (*FINE, *CODES)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from fico_utils import registry
 from fico_utils.evaluation import Metric
-from fico_utils.results.claims.numbers import Number, Side, limit
+from fico_utils.extras.claims.numbers import Number, Side, limit
 
 HOLDS, PART, NOT, CANNOT = "holds", "holds in part", "does not hold", "cannot be tested here"
 VERDICTS = (HOLDS, PART, NOT, CANNOT)

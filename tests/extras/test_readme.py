@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 from fico_utils.costs.clock import row
-from fico_utils.display.readme import costs_table, refreshed, seeds_table
-from fico_utils.results.seeds import COLUMNS
+from fico_utils.extras.readme import costs_table, refreshed, seeds_table
+from fico_utils.extras.seeds import COLUMNS
 
 LARGE = 100_000
 

@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from fico_utils.results.audit import COLUMNS, audit
+from fico_utils.extras.audit import COLUMNS, find_contradictions
 from fico_utils.results.paper_reference import read_paper
 
 OPERATORS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
@@ -27,7 +27,7 @@ def work_out(node: ast.AST) -> float:
 
 @pytest.fixture(scope="module")
 def entries():
-    return audit().set_index("id")
+    return find_contradictions().set_index("id")
 
 
 def lines(entries):
@@ -36,7 +36,7 @@ def lines(entries):
 
 def test_seven_entries_with_every_part(entries):
     assert len(entries) == 7
-    assert tuple(audit().columns) == COLUMNS
+    assert tuple(find_contradictions().columns) == COLUMNS
     assert entries.map(len).min().min() > 10
 
 

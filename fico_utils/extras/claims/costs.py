@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from fico_utils.results.claims.checks import (
+from fico_utils.extras.claims.checks import (
     AGAINST,
     FOR,
     Check,
@@ -16,8 +16,8 @@ from fico_utils.results.claims.checks import (
     need,
     within,
 )
-from fico_utils.results.claims.groups import CG, CODES, CROSS, FG, FINE, RERANK, VLP
-from fico_utils.results.claims.numbers import Number, Side, limit, ratio
+from fico_utils.extras.claims.groups import CG, CODES, CROSS, FG, FINE, RERANK, VLP
+from fico_utils.extras.claims.numbers import Number, Side, limit, ratio
 
 ENCODE, STORE = "Encoding time, Table 5", "Storage, Table 5"
 ATTENTION = "Query-time attention, Table 6"

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fico_utils.extras.claims import category, costs, instance, search
+from fico_utils.extras.claims.checks import VERDICTS, Claim, judge
+from fico_utils.extras.claims.numbers import sides
 from fico_utils.results import store
-from fico_utils.results.claims import category, costs, instance, search
-from fico_utils.results.claims.checks import VERDICTS, Claim, judge
-from fico_utils.results.claims.numbers import sides
 from fico_utils.workspace import Run, atomic_path
 
 if TYPE_CHECKING:

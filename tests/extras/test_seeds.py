@@ -8,8 +8,8 @@ import pytest
 
 from fico_utils.__main__ import main
 from fico_utils.errors import InputError
+from fico_utils.extras.seeds import COLUMNS, over_seeds, read_seeds
 from fico_utils.results import schema
-from fico_utils.results.seeds import COLUMNS, over_seeds, read_seeds
 
 
 def run(seed: int, values: dict[tuple[str, str], float], profile: str = "standard", chance: float = 0.001):

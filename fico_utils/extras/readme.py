@@ -1,4 +1,4 @@
-"""The tables of the READMEs, made from the committed ones: `python -m fico_utils.display.readme`.
+"""The tables of the READMEs, made from the committed ones: `python -m fico_utils.extras.readme`.
 
 What was found stands between ``<!-- results PROFILE CORPUS ... -->`` and ``<!-- /results -->``, how far the seed moves
 it between ``<!-- seeds PROFILE CORPUS -->`` and ``<!-- /seeds -->``, what it costs between
@@ -17,7 +17,8 @@ from fico_utils import registry
 from fico_utils.display.rows import SHIPPED, as_shipped
 from fico_utils.display.tables.costs import MILLION
 from fico_utils.errors import InputError
-from fico_utils.results import seeds, store
+from fico_utils.extras import seeds
+from fico_utils.results import store
 from fico_utils.results.setups import measured_screens, setup_name
 from fico_utils.workspace import PROJECT, write_text
 

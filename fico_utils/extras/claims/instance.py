@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from fico_utils import registry
-from fico_utils.results.claims.checks import (
+from fico_utils.extras.claims.checks import (
     Check,
     Claim,
     Missing,
@@ -18,8 +18,8 @@ from fico_utils.results.claims.checks import (
     need,
     same,
 )
-from fico_utils.results.claims.groups import CG, FG, FINE, FUSION, VLP
-from fico_utils.results.claims.numbers import Side, limit, minus
+from fico_utils.extras.claims.groups import CG, FG, FINE, FUSION, VLP
+from fico_utils.extras.claims.numbers import Side, limit, minus
 
 TABLE2, TABLE3 = "Instance-level retrieval, Table 2", "Instance-level retrieval, Table 3"
 

@@ -16,8 +16,8 @@ import pytest
 from fico_utils import registry
 from fico_utils.errors import InputError
 from fico_utils.evaluation import Metric
+from fico_utils.extras.claims import CLAIMS, COLUMNS, VERDICTS, ledger, read_claims, write_claims
 from fico_utils.results import paper_reference, store
-from fico_utils.results.claims import CLAIMS, COLUMNS, VERDICTS, ledger, read_claims, write_claims
 from fico_utils.results.order import sort_rows
 from fico_utils.results.schema import COLUMNS as TABLE_COLUMNS
 from fico_utils.results.schema import NUMBERS, unit_of

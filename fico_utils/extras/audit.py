@@ -9,9 +9,11 @@ the tests) can work out again.
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fico_utils.results.paper_reference import GIB, read_paper
+from fico_utils.workspace import Run, write_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,18 +24,25 @@ IMAGES, TEXTS = 1_000_000, 5_000_000
 BYTES = {"f32": 4, "f64": 8, "i8": 1}
 
 
-def audit() -> pd.DataFrame:
+def find_contradictions() -> pd.DataFrame:
     """One row for each of the seven: id, where, observation, arithmetic, reading.
 
     Examples
     --------
-    >>> audit()["id"].tolist()
+    >>> find_contradictions()["id"].tolist()
     ['ucch-map', 'vsrn-recall', 'imram-encoding', 'ivf-recall', 'code-bytes', 'feature-bytes', 'chance-level']
     """
     import pandas as pd
 
     entries = (ucch_map, vsrn_recall, imram_encoding, ivf_recall, code_bytes, feature_bytes, chance_level)
     return pd.DataFrame([entry() for entry in entries], columns=list(COLUMNS))
+
+
+def write_audit(run: Run) -> Path:
+    """Path of ``<root>/audit.csv``, just written, which the report shows."""
+    path = run.path("audit.csv")
+    write_text(path, find_contradictions().to_csv(index=False, lineterminator="\n"))
+    return path
 
 
 def _values(table: str, column: str, *by: str) -> dict:
