@@ -135,7 +135,7 @@ def measure(sizes: dict, repeats: int, memory_mib: int, dtype: str, folder: Path
             path = folder / f"{tower}.safetensors"
             path.unlink(missing_ok=True)
             pretrained_corpus.stream(
-                path, {tower: make(model, read, memory_mib=memory_mib)}, "k", workers=workers, progress=False
+                path, {tower: make(model, read, memory_mib=memory_mib)}, {"key": "k"}, workers=workers, progress=False
             )
 
         return work

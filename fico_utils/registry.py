@@ -1,15 +1,17 @@
 """Systems and corpora: ids, printed names, families, and the slot each has in every figure.
 
 The order of `SYSTEMS` is the order of the paper's tables. Colour stands for the family, marker and line
-for the system; a slot belongs to a system for good, so adding one moves nobody's colour.
+for the system; a slot belongs to a system for good, so adding one moves nobody's colour. `SYSTEMS` and `CORPORA` never
+change; what a run knows besides, by its configuration or its data folder, is found by `setup` and passed to `use_rows`.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from importlib import import_module
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from fico_utils.errors import InputError
@@ -41,6 +43,7 @@ class System:
     hollow : bool, drawn with an empty marker (the no-fusion variants).
     weights : str, id of the system whose weights serve; the row's own where it is empty.
     bits : int, length of the hash codes, 0 for embeddings.
+    provider : str, ``module:class`` of what serves a row that a configuration adds; empty for the package's own models.
     """
 
     id: str
@@ -56,6 +59,7 @@ class System:
     hollow: bool = False
     weights: str = ""
     bits: int = 0
+    provider: str = ""
 
     @property
     def serving(self) -> Any:
@@ -113,7 +117,7 @@ class CorpusInfo:
     ----------
     beside : str or None, id of the paper's corpus whose columns of the tables it shares.
     generated : bool, its labels are written by the label generator, as the paper's are of Flickr30K.
-    kind : str, ``drawn`` by the package itself, ``published`` with Karpathy's splits, or a ``folder`` corpus.
+    reader : str, ``module:class`` of what reads it; called with the `CorpusInfo`, see `experiment.corpora`.
     provenance : str, where it comes from and under which licence, in a sentence.
     folder : str, of a folder corpus that somebody brought: where it is.
     """
@@ -123,9 +127,18 @@ class CorpusInfo:
     photographs: bool
     beside: str | None = None
     generated: bool = False
-    kind: str = "folder"
+    reader: str = "fico_utils.extras.corpora.library:FolderReader"
     provenance: str = ""
     folder: str = ""
+
+    @property
+    def drawn(self) -> bool:
+        """Whether the package draws it, in any size."""
+        return self.reader == _DRAWN["reader"]
+
+    def open_reader(self) -> Any:
+        """What reads the corpus: ``read(run)`` gives a `Corpus`, ``regions(run)`` the region features it brings."""
+        return load_entry(self.reader)(self)
 
 
 SYSTEMS = {
@@ -157,21 +170,25 @@ INDEXES = {
     )
 }
 
-_DRAWN = "Drawn by this package from the font that matplotlib ships; MIT."
+_DRAWN = {
+    "reader": "fico_utils.data.pictoscenes:DrawnReader",
+    "provenance": "Drawn by this package from the font that matplotlib ships; MIT.",
+}
+_PUBLISHED = "fico_utils.extras.corpora.library:PublishedReader"
 CORPORA = {
     c.id: c
     for c in (
-        CorpusInfo("picto_diverse", "PictoScenes diverse", False, "mscoco", kind="drawn", provenance=_DRAWN),
+        CorpusInfo("picto_diverse", "PictoScenes diverse", False, "mscoco", **_DRAWN),
         CorpusInfo(
             *("picto_people", "PictoScenes people", False, "flickr30k"),
-            generated=True, kind="drawn", provenance=_DRAWN,
+            generated=True, **_DRAWN,
         ),
         CorpusInfo(
-            "mscoco", "MS-COCO", True, kind="published",
+            "mscoco", "MS-COCO", True, reader=_PUBLISHED,
             provenance="Lin et al., ECCV 2014, splits of Karpathy; annotations CC BY 4.0, pictures of Flickr's users.",
         ),
         CorpusInfo(
-            "flickr30k", "Flickr30K", True, kind="published",
+            "flickr30k", "Flickr30K", True, reader=_PUBLISHED,
             provenance="Young et al., TACL 2014, splits of Karpathy; pictures of Flickr's users, for research.",
         ),
         CorpusInfo(
@@ -180,109 +197,68 @@ CORPORA = {
         ),
     )
 }  # fmt: skip
-_BUILT_IN = dict(CORPORA)  # before anybody brought a folder
-#: What may stand in the ``corpus.yaml`` of a folder corpus, and of which type it is.
-FOLDER_KEYS = {"name": str, "provenance": str, "photographs": bool, "beside": str}
+#: Extras by their names, loaded where a run needs them: what makes rows of a configuration, what finds folder corpora.
+CONFIGURED_ROWS = "fico_utils.extras.pretrained.rows:configured_rows"
+FOLDER_CORPORA = "fico_utils.extras.corpora.brought:find_corpora"
 
 
-# --------------------------------------------------------------------------------- rows by configuration
-
-#: Rows beyond the paper's twelve, from the parameter ``pretrained`` of a profile; `configure` fills it.
-CONFIGURED: dict[str, System] = {}
-
-#: What `configured` takes of a row, with the type of each.
-_ROW = {"marker": str, "line": str, "shade": int, "name": str, "family": str, "measure": str, "weights": str}
-#: What `fico_utils.extras.pretrained.embedding` takes of it: the checkpoint, and how it encodes.
-SOURCE = {"path": str, "revision": str, "dtype": str, "device": str, "store": str, "memory_mib": int}
-#: How a pretrained encoder's embeddings may be compared: approach and attention, as Table 1 says them.
-_MEASURES = {"cosine": ("Dual", "None"), "late": ("Dual", "None"), "rerank": ("Dual+Fusion", "Fusion Rerank")}
-#: Markers that the paper's systems leave free; four lines each make the slots of configured rows, in their order.
-_MARKERS, _LINES = ("p", "<", "d", "8", "H"), (":", "-", "--", "-.")
+# ------------------------------------------------------------------------------------ what a run knows
 
 
-def configured(pretrained: Mapping[str, Mapping[str, Any]]) -> dict[str, System]:
-    """Rows of pretrained encoders, as a configuration names them; the paper's twelve stay as they are.
+@dataclass(frozen=True)
+class AddedRows:
+    """Systems and corpora by id that a run knows besides `SYSTEMS` and `CORPORA`."""
 
-    Parameters
-    ----------
-    pretrained : mapping, id -> ``path`` (folder or hub id), or ``weights`` (another id whose checkpoint serves), and
-        if wanted ``name``, ``family`` (vlp), ``measure`` (cosine; late or rerank of BLIP-2, rerank of BLIP),
-        ``marker``, ``line``, ``shade``, and what `SOURCE` lists.
+    systems: Mapping[str, System] = field(default_factory=lambda: MappingProxyType({}))
+    corpora: Mapping[str, CorpusInfo] = field(default_factory=lambda: MappingProxyType({}))
+
+
+_added = AddedRows()
+
+
+def use_rows(added: AddedRows) -> None:
+    """Let the functions below know these rows, and forget those of the run before."""
+    global _added
+    _added = added
+
+
+def rows_of_run(settings: Mapping[str, Any], data_dir: str | Path) -> AddedRows:
+    """The rows that the parameters of a run and its data folder add.
 
     Raises
     ------
     InputError
-        An id that is taken or would not do in a file name, an unknown key, family or measure, no checkpoint, two rows
-        that look the same, or more rows than there are looks.
-
-    Examples
-    --------
-    >>> configured({"clip_b32": {"path": "openai/clip-vit-base-patch32", "name": "CLIP ViT-B/32"}})["clip_b32"].marker
-    'p'
+        A pretrained row or a folder corpus that is described wrongly.
     """
-    rows: dict[str, System] = {}
-    for place, (system_id, given) in enumerate(pretrained.items()):
-        rows[system_id] = _row(system_id, given, place, pretrained)
-    looks: dict[tuple, str] = {}
-    for row in (*SYSTEMS.values(), *rows.values()):
-        look = (row.marker, row.line, row.hollow)  # without the colour: a printer has none
-        if look in looks:
-            raise InputError(
-                f"pretrained system {row.id!r} has marker {row.marker!r} and line {row.line!r} like {looks[look]!r}; "
-                "choose another marker or line, or leave both out"
-            )
-        looks[look] = row.id
-    return rows
+    pretrained, corpora = settings["pretrained"], load_entry(FOLDER_CORPORA)(data_dir)
+    rows = load_entry(CONFIGURED_ROWS)(pretrained) if pretrained else {}
+    return AddedRows(MappingProxyType(rows), MappingProxyType(corpora))
 
 
-def _row(system_id: str, given: Mapping[str, Any], place: int, pretrained: Mapping[str, Any]) -> System:
-    where = f"pretrained system {system_id!r}"
-    if not re.fullmatch(r"[a-z0-9]+(_[a-z0-9]+)*", str(system_id)) or system_id in (*SYSTEMS, "chance", "perfect"):
-        raise InputError(f"{where} cannot be called so; expected lower-case letters, digits and _, and no id in use")
-    if not isinstance(given, Mapping):
-        raise InputError(f"{where} is {given!r}; expected settings such as {{path: openai/clip-vit-base-patch32}}")
-    kinds = {**_ROW, **SOURCE}
-    for key, value in given.items():
-        if key not in kinds:
-            raise InputError(f"{where} has a setting {key!r}; expected any of {', '.join(kinds)}")
-        if type(value) is not kinds[key]:
-            raise InputError(f"{where}: {key} is {value!r}; expected {kinds[key].__name__}")
-    weights = given.get("weights", "")
-    if bool(weights) == bool(given.get("path")):
-        raise InputError(
-            f"{where} names {'both path and' if weights else 'neither path nor'} weights; expected one of them"
-        )
-    if weights and (weights not in pretrained or not pretrained[weights].get("path")):
-        raise InputError(
-            f"{where} takes the weights of {weights!r}; expected the id of a pretrained system with a path"
-        )
-    family, measure = given.get("family", "vlp"), given.get("measure", "cosine")
-    for key, value, known in (("family", family, FAMILIES), ("measure", measure, _MEASURES)):
-        if value not in known:
-            raise InputError(f"{where}: {key} is {value!r}; expected one of {', '.join(known)}")
-    hues, slots = len(FAMILIES[family][1]), len(_MARKERS) * len(_LINES)
-    if place >= slots:
-        raise InputError(f"{len(pretrained)} pretrained systems are configured; expected at most {slots}")
-    shade = given.get("shade", place % hues)
-    if not 0 <= shade < hues:
-        raise InputError(f"{where}: shade is {shade}; expected 0 to {hues - 1} in family {family}")
-    marker = given.get("marker", _MARKERS[place % len(_MARKERS)])
-    line = given.get("line", _LINES[place // len(_MARKERS)])
-    approach, attention = _MEASURES[measure]
-    name = given.get("name") or system_id
-    return System(system_id, name, (), family, approach, attention, measure, shade, marker, line, weights=weights)
+def add_corpus(info: CorpusInfo) -> None:
+    """Let the run know one more corpus."""
+    use_rows(replace(_added, corpora=MappingProxyType({**_added.corpora, info.id: info})))
 
 
-def configure(pretrained: Mapping[str, Mapping[str, Any]]) -> None:
-    """Let `system` and `systems` know the rows of a configuration, and forget those of the one before."""
-    rows = configured(pretrained)
-    CONFIGURED.clear()
-    CONFIGURED.update(rows)
+def add_system(row: System) -> None:
+    """Let the run know one more system."""
+    use_rows(replace(_added, systems=MappingProxyType({**_added.systems, row.id: row})))
+
+
+def load_entry(entry: str) -> Any:
+    """What an entry such as ``package.module:Class`` names."""
+    module, _, name = entry.partition(":")
+    return getattr(import_module(module), name)
 
 
 def systems() -> dict[str, System]:
     """Every row: the paper's twelve, then those that the configuration adds, in its order."""
-    return {**SYSTEMS, **CONFIGURED}
+    return {**SYSTEMS, **_added.systems}
+
+
+def known_corpora() -> dict[str, CorpusInfo]:
+    """Every corpus: the package's own entries, then folders that somebody brought."""
+    return {**CORPORA, **_added.corpora}
 
 
 def system(system_id: str) -> System:
@@ -299,63 +275,7 @@ def system(system_id: str) -> System:
 
 def corpus(corpus_id: str) -> CorpusInfo:
     """The `CorpusInfo` of an id; InputError where there is none."""
-    if corpus_id not in CORPORA:
-        raise InputError(f"unknown corpus {corpus_id!r}; expected one of {', '.join(CORPORA)}")
-    return CORPORA[corpus_id]
-
-
-def add_folder(folder: str | Path) -> CorpusInfo:
-    """The `CorpusInfo` of the folder corpus in `folder`, from now on known by its id.
-
-    The id is the folder's name in small letters, what is no letter or digit an underscore. A file ``corpus.yaml`` in
-    the folder may say ``name`` (as printed), ``provenance``, ``photographs`` (true or false) and ``beside`` (the
-    paper's corpus whose columns of the tables it takes).
-
-    Raises
-    ------
-    InputError
-        A name without letters, the name of a corpus that is no folder, or a ``corpus.yaml`` that says something else.
-    """
-    folder = Path(folder).resolve()
-    corpus_id = re.sub("[^a-z0-9]+", "_", folder.name.lower()).strip("_")
-    if not corpus_id or (corpus_id in CORPORA and CORPORA[corpus_id].kind != "folder"):
-        raise InputError(
-            f"the folder {folder} cannot give a corpus its name {folder.name!r}; rename it, in letters and digits, "
-            f"other than {', '.join(c.id for c in CORPORA.values() if c.kind != 'folder')}"
-        )
-    known, table = _BUILT_IN.get(corpus_id), folder / "corpus.yaml"
-    said = {"name": folder.name, "photographs": True, **_said(table)}
-    if known is not None and not table.is_file():
-        said = {"name": known.name, "provenance": known.provenance, "photographs": known.photographs}
-    CORPORA[corpus_id] = CorpusInfo(corpus_id, **said, folder=str(folder))
-    return CORPORA[corpus_id]
-
-
-def add_folders(data_dir: str | Path) -> None:
-    """Make every folder corpus right below `data_dir` known: a folder with ``images`` and ``captions.csv``."""
-    for table in sorted(Path(data_dir).glob("*/captions.csv")):
-        published = table.parent.name in CORPORA and CORPORA[table.parent.name].kind != "folder"
-        if (table.parent / "images").is_dir() and not published:
-            add_folder(table.parent)
-
-
-def _said(path: Path) -> dict[str, Any]:
-    """What a ``corpus.yaml`` says; nothing where there is none."""
-    import yaml
-
-    if not path.is_file():
-        return {}
-    try:
-        said = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"{path} is no YAML ({str(error).splitlines()[0]}); write lines such as `name: Mine`"
-        ) from None
-    said = said or {}
-    expected = ", ".join(f"{name} ({kind.__name__})" for name, kind in FOLDER_KEYS.items())
-    if not isinstance(said, dict) or any(type(v) is not FOLDER_KEYS.get(k) for k, v in said.items()):
-        raise InputError(f"{path} says {said!r}; expected any of {expected}")
-    slots = [c.id for c in CORPORA.values() if c.kind == "published"]
-    if said.get("beside", slots[0]) not in slots:
-        raise InputError(f"{path} says beside: {said['beside']}; expected {' or '.join(slots)}, or leave it out")
-    return said
+    known = known_corpora()
+    if corpus_id not in known:
+        raise InputError(f"unknown corpus {corpus_id!r}; expected one of {', '.join(known)}")
+    return known[corpus_id]

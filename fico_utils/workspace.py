@@ -141,8 +141,7 @@ def setup(profile: str = "mini", seed: int = 0, out_dir: str = "results", **para
         if name not in settings:
             raise InputError(f"unknown parameter {name!r}; profile {profile} knows {', '.join(settings)}")
         settings[name] = check_parameter(name, value, settings[name])
-    registry.add_folders(PROJECT / settings["data_dir"])  # corpora of one's own count as soon as they lie there
-    registry.configure(settings["pretrained"])
+    registry.use_rows(registry.rows_of_run(settings, PROJECT / settings["data_dir"]))
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # an accidental download fails instead of hanging
     set_threads(settings["threads"])
     seed_everything(seed)

@@ -31,8 +31,9 @@ TOY = {
 
 
 @pytest.fixture(autouse=True)
-def known_corpora(monkeypatch):
-    monkeypatch.setattr(registry, "CORPORA", dict(registry.CORPORA))
+def known_corpora():
+    yield
+    registry.use_rows(registry.AddedRows())
 
 
 @pytest.fixture(scope="module")

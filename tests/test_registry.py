@@ -8,32 +8,38 @@ import pytest
 
 from fico_utils import registry
 from fico_utils.errors import InputError
+from fico_utils.extras.pretrained.rows import configured_rows
 
 CLIP = {"path": "openai/clip-vit-base-patch32"}
+
+
+def know(pretrained):
+    """Let the registry know rows of a configuration, as `setup` does."""
+    registry.use_rows(registry.rows_of_run({"pretrained": pretrained}, "no folder"))
 
 
 @pytest.fixture(autouse=True)
 def forget_rows():
     yield
-    registry.configure({})
+    know({})
 
 
 def test_a_configured_row_is_found_and_the_twelve_stay():
     before = dict(registry.SYSTEMS)
-    registry.configure({"my_clip": {**CLIP, "family": "vlp", "name": "CLIP ViT-B/32"}})
+    know({"my_clip": {**CLIP, "family": "vlp", "name": "CLIP ViT-B/32"}})
     row = registry.system("my_clip")
     assert (row.name, row.family, row.measure, row.trained) == ("CLIP ViT-B/32", "vlp", "cosine", "my_clip")
     assert before == registry.SYSTEMS
     assert len(registry.SYSTEMS) == 12
     assert list(registry.systems()) == [*registry.SYSTEMS, "my_clip"]
     assert row.paper_names == ()  # the paper has no number of it
-    registry.configure({"other": CLIP})
+    know({"other": CLIP})
     with pytest.raises(InputError, match="unknown system 'my_clip'"):
         registry.system("my_clip")
 
 
 def test_a_row_may_share_anothers_weights():
-    rows = registry.configured(
+    rows = configured_rows(
         {"b": {"path": "Salesforce/blip2-itm-vit-g", "measure": "rerank"}, "b_nf": {"weights": "b", "measure": "late"}}
     )
     assert rows["b_nf"].trained == "b"
@@ -41,25 +47,25 @@ def test_a_row_may_share_anothers_weights():
 
 
 def test_twenty_rows_look_different_and_a_new_one_moves_nobody():
-    rows = registry.configured({f"m{i}": CLIP for i in range(20)})
+    rows = configured_rows({f"m{i}": CLIP for i in range(20)})
     looks = [(r.marker, r.line, r.hollow) for r in (*registry.SYSTEMS.values(), *rows.values())]
     assert len(set(looks)) == len(looks)
     for row in rows.values():
         assert row.colour in registry.FAMILIES["vlp"][1]
-    fewer = registry.configured({f"m{i}": CLIP for i in range(7)})
+    fewer = configured_rows({f"m{i}": CLIP for i in range(7)})
     assert all(rows[name] == row for name, row in fewer.items())
     with pytest.raises(InputError, match="expected at most 20"):
-        registry.configured({f"m{i}": CLIP for i in range(21)})
+        configured_rows({f"m{i}": CLIP for i in range(21)})
 
 
 def test_free_markers_are_drawable():
     from matplotlib.lines import Line2D
 
-    for row in registry.configured({f"m{i}": CLIP for i in range(20)}).values():
+    for row in configured_rows({f"m{i}": CLIP for i in range(20)}).values():
         line = Line2D([0], [0], marker=row.marker, linestyle=row.line)
         assert line.get_marker() == row.marker
     taken = {r.marker for r in registry.SYSTEMS.values()}
-    assert not taken & {r.marker for r in registry.configured({f"m{i}": CLIP for i in range(5)}).values()}
+    assert not taken & {r.marker for r in configured_rows({f"m{i}": CLIP for i in range(5)}).values()}
 
 
 BAD = {
@@ -74,7 +80,7 @@ BAD = {
 @pytest.mark.parametrize(("system_id", "given"), BAD.items())
 def test_ids_that_will_not_do(system_id, given):
     with pytest.raises(InputError, match="cannot be called so"):
-        registry.configured({system_id: given})
+        configured_rows({system_id: given})
 
 
 @pytest.mark.parametrize(
@@ -95,7 +101,7 @@ def test_ids_that_will_not_do(system_id, given):
 )
 def test_rows_that_will_not_do(given, said):
     with pytest.raises(InputError, match=said) as caught:
-        registry.configured({"row": given})
+        configured_rows({"row": given})
     assert "\n" not in str(caught.value)
 
 
@@ -103,11 +109,11 @@ def test_two_rows_with_the_same_marker_and_line():
     same = {**CLIP, "marker": "p", "line": ":"}
     for one, two in itertools.permutations([("a", CLIP), ("b", same)]):
         with pytest.raises(InputError, match="choose another marker or line"):
-            registry.configured(dict([("c", same), one, two]))
+            configured_rows(dict([("c", same), one, two]))
 
 
 def test_a_row_that_fails_changes_nothing():
-    registry.configure({"my_clip": CLIP})
+    know({"my_clip": CLIP})
     with pytest.raises(InputError):
-        registry.configure({"row": {}})
-    assert list(registry.CONFIGURED) == ["my_clip"]
+        know({"row": {}})
+    assert [s for s, row in registry.systems().items() if row.provider] == ["my_clip"]

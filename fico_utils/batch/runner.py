@@ -112,9 +112,8 @@ def prepare_batch(
     known = {name: value for content in notebooks.values() for name, value in declared_parameters(content).items()}
     changed = read_overrides(changes, {**known, **settings})
     settings |= changed
-    registry.add_folders(PROJECT / settings["data_dir"])
-    systems = {**registry.SYSTEMS, **registry.configured(settings["pretrained"])}
-    for setting, ids in (("corpora", registry.CORPORA), ("systems", systems)):
+    registry.use_rows(registry.rows_of_run(settings, PROJECT / settings["data_dir"]))
+    for setting, ids in (("corpora", registry.known_corpora()), ("systems", registry.systems())):
         for name in settings[setting]:
             if name not in ids:
                 raise InputError(f"{setting} names {name!r}, which is unknown; {suggest_name(name, ids)}")

@@ -28,6 +28,11 @@ class ImageView:
     def shape(self) -> tuple:
         return (len(self.index), *self.images.shape[1:])
 
+    @property
+    def key(self) -> str:
+        """Key of all pictures of the sequence; empty where it has none."""
+        return getattr(self.images, "key", "")
+
     def __getitem__(self, rows):
         chosen = self.index[rows]
         return self.images[int(chosen) if np.ndim(chosen) == 0 else chosen]

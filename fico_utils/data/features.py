@@ -149,5 +149,13 @@ def visual_features(model: Backbone, images: Sequence, batch_size: int = 64) -> 
     for start in range(0, len(images), batch_size):
         maps = model(to_tensor(images[start : start + batch_size]))
         regions[start : start + batch_size] = maps.flatten(2).transpose(1, 2).numpy()
-    wide = regions.astype(np.float32)
-    return {"regions": regions, "global": np.concatenate([wide.mean(1), wide.max(1)], 1).astype(np.float16)}
+    return {"regions": regions, "global": global_features(regions)}
+
+
+def global_features(regions: np.ndarray, block: int = 256) -> np.ndarray:
+    """Mean and maximum over the regions of each image, (n, 2 D) float16; a block of images is read at a time."""
+    out = np.empty((len(regions), 2 * regions.shape[-1]), np.float16)
+    for start in range(0, len(regions), block):
+        part = np.asarray(regions[start : start + block], np.float32).reshape(-1, *regions.shape[1:])
+        out[start : start + block] = np.concatenate([part.mean(1), part.max(1)], 1)
+    return out

@@ -62,7 +62,7 @@ def find_places(metrics: pd.DataFrame, corpora: Sequence[str] | None = None) -> 
         beside[slot] = corpus_id
     return (
         *(Place(slot, beside.get(slot, "")) for slot in SLOTS),
-        *(Place("", corpus_id) for corpus_id in registry.CORPORA if corpus_id in apart),
+        *(Place("", corpus_id) for corpus_id in registry.known_corpora() if corpus_id in apart),
     )
 
 
@@ -84,8 +84,8 @@ def quality_stamp(mine: pd.DataFrame, found: Sequence[Place]) -> str:
     listed = " and ".join(filter(None, (", ".join(where[:-1]), where[-1])))
     text = f"Ours: {run_name(mine)}, test split of {listed}."
     infos = [registry.corpus(place.ours) for place in ours]
-    drawn = ["PictoScenes are drawn scenes"] if any(info.kind == "drawn" for info in infos) else []
-    drawn += [f"{info.name} holds no photographs" for info in infos if not info.photographs and info.kind != "drawn"]
+    drawn = ["PictoScenes are drawn scenes"] if any(info.drawn for info in infos) else []
+    drawn += [f"{info.name} holds no photographs" for info in infos if not info.photographs and not info.drawn]
     return text + (f" {' and '.join(drawn)}: these are not results on photographs." if drawn else "")
 
 

@@ -1,4 +1,4 @@
-"""Which corpus a name stands for, in which size; read from its files where it is not drawn."""
+"""Which corpus a name stands for: a reader draws it in the sizes of the profile, or reads it from its files."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from fico_utils import registry
-from fico_utils.data.corpus import SPLITS, Corpus
+from fico_utils.data.corpus import Corpus
 from fico_utils.errors import InputError
-from fico_utils.extras.corpora.library import files_of
 from fico_utils.workspace import PROJECT, Run
 
-#: Where image features of a corpus that is not drawn come from: the backbone, or arrays in SCAN's layout.
-VISUAL = ("backbone", "scan_arrays")
+#: The extra that reads a folder of one's own, given by its path.
+FOLDER_CORPUS = "fico_utils.extras.corpora.brought:folder_corpus"
 
 
 def corpus(run: Run, name: str) -> Corpus:
@@ -30,22 +29,7 @@ def corpus(run: Run, name: str) -> Corpus:
     InputError
         Unknown corpus, one the profile gives no sizes for, or files that are missing or wrong.
     """
-    info = info_of(run, name)
-    if info.kind != "drawn":
-        return from_files(run, info)[0]
-    sizes = tuple((split, run[f"n_{split}"].get(name)) for split in SPLITS)
-    if any(n is None for _, n in sizes):
-        raise InputError(
-            f"profile {run.profile} gives no size for corpus {name!r}; add it to n_train, n_val and n_test"
-        )
-    return _corpus(name, sizes)
-
-
-@lru_cache(maxsize=8)
-def _corpus(name: str, sizes: tuple[tuple[str, int], ...]) -> Corpus:
-    from fico_utils.data.pictoscenes import make_corpus
-
-    return make_corpus(name, dict(sizes))
+    return info_of(run, name).open_reader().read(run)
 
 
 def training_split(run: Run, system: str, name: str) -> str:
@@ -74,65 +58,38 @@ def part(run: Run, name: str, split: str) -> Corpus:
 
 
 def size(run: Run, name: str, split: str) -> int:
-    """Images of a split; of a longer one without drawing it."""
-    return run["n_train_vlp"][name] if split == "train_vlp" else int((corpus(run, name).split == split).sum())
+    """Images of a split."""
+    return part(run, name, split).n_img
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=8)
 def first_scenes(name: str, n: int) -> Corpus:
     """The first `n` training scenes of a drawn corpus."""
     from fico_utils.data.pictoscenes import make_corpus
 
-    return make_corpus(name, {"train": n}).subset("train")
+    return make_corpus(name, {"train": n})
 
 
 def info_of(run: Run, name: str) -> registry.CorpusInfo:
-    """What is known of a corpus; a folder corpus becomes known here."""
-    data_dir, path = PROJECT / run["data_dir"], Path(name)
-    if path.name != name:  # a path
-        return registry.add_folder(PROJECT / path.expanduser())
-    if name not in registry.CORPORA:
-        registry.add_folders(data_dir)
-    if name not in registry.CORPORA:
+    """What is known of a corpus; one that is given by its path is known by its name from now on."""
+    if Path(name).name != name:  # a path
+        info = registry.load_entry(FOLDER_CORPUS)(PROJECT / Path(name).expanduser())
+        registry.add_corpus(info)
+        return info
+    known = registry.known_corpora()
+    if name in known:
+        return known[name]
+    data_dir = PROJECT / run["data_dir"]
+    known |= registry.load_entry(registry.FOLDER_CORPORA)(data_dir)  # one that has come since `setup`
+    if name not in known:
         raise InputError(
-            f"unknown corpus {name!r}; expected one of {', '.join(registry.CORPORA)}, or a folder with images/ and "
+            f"unknown corpus {name!r}; expected one of {', '.join(known)}, or a folder with images/ and "
             f"captions.csv, by its path or by its name in {data_dir}"
         )
-    return registry.corpus(name)
-
-
-def from_files(run: Run, info: registry.CorpusInfo) -> tuple[Corpus, dict[str, np.ndarray] | None]:
-    """A corpus read from files and, with ``visual_features: scan_arrays``, the mapped regions of each split."""
-    source = run["visual_features"]
-    if source not in VISUAL:
-        raise InputError(f"visual_features is {source!r}; expected one of {', '.join(VISUAL)}")
-    data_dir = PROJECT / run["data_dir"]
-    given = run["flickr30k_labels"], run["flickr30k_label_ids"]
-    given = given if info.id == "flickr30k" else ("", "")
-    stamps = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files_of(info, data_dir)]
-    whole = run["published_in_full"]
-    return _read(info, data_dir, run["image_size"], given, source == "scan_arrays", whole, tuple(stamps))
-
-
-@lru_cache(maxsize=8)
-def _read(
-    info: registry.CorpusInfo,
-    data_dir: Path,
-    size: int,
-    labels: tuple[str, str],
-    scan: bool,
-    in_full: bool,
-    _stamps: tuple,
-) -> tuple[Corpus, dict[str, np.ndarray] | None]:
-    from fico_utils.extras.corpora.library import read_corpus, read_regions
-
-    if scan:
-        found = read_regions(info, data_dir, *labels)
-        return found.corpus, found.regions
-    return read_corpus(info, data_dir, size=size, labels=labels[0], label_ids=labels[1], in_full=in_full), None
+    registry.add_corpus(known[name])
+    return known[name]
 
 
 def regions_of(run: Run, name: str) -> dict[str, np.ndarray] | None:
     """Mapped regions of each split, where a corpus brings them."""
-    info = info_of(run, name)
-    return None if info.kind == "drawn" else from_files(run, info)[1]
+    return info_of(run, name).open_reader().regions(run)

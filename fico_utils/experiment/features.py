@@ -13,7 +13,6 @@ from fico_utils.data.text import Vocabulary
 from fico_utils.errors import InputError
 from fico_utils.experiment.corpora import corpus, first_scenes, info_of, part, regions_of
 from fico_utils.experiment.weights import Weights, backbone_name, shipped_records, train_weights
-from fico_utils.extras.corpora.pictures import file_images
 from fico_utils.files import key_of
 from fico_utils.workspace import Run
 
@@ -75,8 +74,7 @@ def visual(run: Run, name: str, split: str, kind: str = "regions") -> dict[str, 
     -------
     dict of ndarray: ``regions`` (n_img, R, D) and their ``global`` (n_img, 2 D), or ``patches`` (n_img, R, D).
     """
-    from fico_utils.data.features import SIDE, visual_features
-    from fico_utils.extras.corpora.library import global_of
+    from fico_utils.data.features import SIDE, global_features, visual_features
 
     arrays = regions_of(run, name)
     if kind == "patches" and (arrays is not None or backbone_name(run, "patches") == backbone_name(run, "regions")):
@@ -84,7 +82,7 @@ def visual(run: Run, name: str, split: str, kind: str = "regions") -> dict[str, 
     recipe = Recipe("visual_features", {"kind": kind}, 0, (part(run, name, split).key, *visual_keys(run, name, kind)))
     file = f"{name}__{split}__{'visual' if kind == 'regions' else kind}"
     if arrays is not None:
-        kept = run.store.arrays("features", file, recipe, lambda: {"global": global_of(arrays[split])})
+        kept = run.store.arrays("features", file, recipe, lambda: {"global": global_features(arrays[split])})
         return {"regions": arrays[split], **kept}
 
     def extract() -> dict[str, np.ndarray]:
@@ -118,8 +116,8 @@ def visual_keys(run: Run, name: str, kind: str = "regions") -> list[str]:
     """What the image features of a corpus were made with: the backbone and the picture files, or the arrays."""
     if regions_of(run, name) is not None:
         return [_arrays_key(run, name)]
-    made = [backbone_weights(run, kind).digest]
-    return made if info_of(run, name).kind == "drawn" else [*made, file_images(corpus(run, name))[0].key]
+    files = getattr(corpus(run, name).images, "key", "")
+    return [backbone_weights(run, kind).digest, *([files] if files else [])]
 
 
 def _arrays_key(run: Run, name: str) -> str:
@@ -173,7 +171,7 @@ def doc2vec_weights(run: Run, live: bool = False, name: str = PRETRAINING) -> We
 
 def doc2vec_file(run: Run, name: str) -> str:
     """Name of the weights of the Doc2Vec that reads a corpus's captions."""
-    return "doc2vec" if info_of(run, name).kind == "drawn" else f"doc2vec__{name}"
+    return "doc2vec" if info_of(run, name).drawn else f"doc2vec__{name}"
 
 
 def doc2vec(run: Run, name: str, split: str) -> np.ndarray:

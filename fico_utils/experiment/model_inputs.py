@@ -40,10 +40,9 @@ def inputs(run: Run, system: str, name: str, split: str) -> Inputs:
     InputError
         A supervised system on a corpus without labels.
     """
-    if system in registry.CONFIGURED:
-        from fico_utils.extras.pretrained.embedding import model_of
-
-        return model_of(run["pretrained"], system).inputs(corpus(run, name).subset(split))
+    provider = registry.system(system).provider
+    if provider:
+        return registry.load_entry(provider)(run, system).inputs(corpus(run, name).subset(split))
     from fico_utils.models import model_class
     from fico_utils.models.training import Inputs
 

@@ -57,7 +57,7 @@ def ship(run: Run) -> list[Path]:
     texts = {folder / f"{name}.md": card(run, name, weights) for name, weights in ready.items()}
     texts[folder / "README.md"] = contents(run, ready)
     files = {folder / f"{name}.safetensors": weights.path for name, weights in ready.items()}
-    for name in (c for c in run["corpora"] if registry.corpus(c).kind == "drawn"):
+    for name in (c for c in run["corpora"] if registry.corpus(c).drawn):
         features.vocabulary(run, name)
         recipe = features.vocabulary_recipe(run, name)
         files[folder / f"vocabulary__{name}.json"] = run.store.path("features", f"vocabulary__{name}", recipe, ".json")
@@ -77,7 +77,7 @@ def trained_weights(run: Run) -> dict[str, Weights]:
     found["doc2vec"] = features.doc2vec_weights(run)
     if "query2label" in run["epochs"]:
         found["query2label"] = label_sources.label_generator(run)[2]
-    drawn = [c for c in run["corpora"] if registry.corpus(c).kind == "drawn"]
+    drawn = [c for c in run["corpora"] if registry.corpus(c).drawn]
     for system in dict.fromkeys(registry.system(s).trained for s in run["systems"]):
         for corpus in drawn if system in run["epochs"] else ():
             file, recipe, _ = weights_recipe(run, system, corpus)

@@ -213,10 +213,9 @@ def shipping_run(run: Run, profile: str) -> Run:
 
 def embed(run: Run, system: str, name: str, split: str = "test") -> dict[str, np.ndarray]:
     """What a system stores of a split: `Served.embeddings` of whatever serves."""
-    if system in registry.CONFIGURED:
-        from fico_utils.extras.pretrained.embedding import served
-
-        return served(run, system, corpus(run, name).subset(split), split)
+    provider = registry.system(system).provider
+    if provider:
+        return registry.load_entry(provider)(run, system).embeddings(corpus(run, name).subset(split), split)
     return serve(run, system, name).embeddings(split)
 
 
@@ -250,7 +249,7 @@ def training_log(run: Run, system: str, name: str) -> list[dict[str, float]]:
 
 def weights_origin(run: Run, system: str, name: str) -> str:
     """Where the weights that serve for a system came from: ``trained`` in this run, ``shipped`` or ``pretrained``."""
-    return "pretrained" if system in registry.CONFIGURED else serve(run, system, name).origin
+    return "pretrained" if registry.system(system).provider else serve(run, system, name).origin
 
 
 def measured_by(run: Run, system: str, name: str) -> str:
@@ -259,7 +258,7 @@ def measured_by(run: Run, system: str, name: str) -> str:
     ``mini-s0+standard-s0`` is measured in run mini-s0 with weights that the standard profile trained and the companion
     ships; a run that trained the system, or took the weights of its own profile, stands alone.
     """
-    if system in registry.CONFIGURED:
+    if registry.system(system).provider:
         return run.run_id
     served = serve(run, system, name).run
     return run.run_id if served.run_id == run.run_id else f"{run.run_id}+{served.run_id}"

@@ -52,7 +52,7 @@ def over_seeds(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     if len(tables) < 2:
         raise InputError(f"{len(tables)} run was given to compare seeds; expected two or more of one profile")
     parts, seen, chance = [], {}, {}
-    written = {c for c, info in registry.CORPORA.items() if info.generated}
+    written = {c for c, info in registry.known_corpora().items() if info.generated}
     for table in tables:
         mine = table[(table["source"] == "ours") & (table["split"] == "test") & (table["status"] == "ok")]
         run = {name.split("+")[0] for name in mine["run"]}

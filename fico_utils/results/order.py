@@ -26,7 +26,7 @@ def order_by(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
         "source": schema.SOURCES,
         "task": schema.TASKS,
         "system": (*schema.EXTRACTORS, *registry.systems(), *registry.INDEXES, "chance", "perfect"),
-        "corpus": (*registry.CORPORA, "synthetic", ""),
+        "corpus": (*registry.known_corpora(), "synthetic", ""),
         "phase": schema.PHASES,
         "metric": tuple(schema.METRICS),
     }

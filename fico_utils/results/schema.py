@@ -159,7 +159,7 @@ def is_setup(text: str) -> bool:
 
 def corpora_of(table: str) -> tuple[str, ...]:
     """Ids that the `corpus` column may hold; costs also know ``synthetic`` and empty (not stated, or any)."""
-    return tuple(registry.CORPORA) if table == "metrics" else (*registry.CORPORA, "synthetic", "")
+    return tuple(registry.known_corpora()) if table == "metrics" else (*registry.known_corpora(), "synthetic", "")
 
 
 def _vocabularies(table: str) -> dict[str, tuple[str, ...]]:

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fico_utils import registry
 from fico_utils.errors import InputError
 from fico_utils.extras.corpora import fetching, published
 from fico_utils.extras.corpora.fetching import Part, fetch
@@ -39,7 +38,6 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 
 @pytest.fixture(autouse=True)
 def known_corpora(monkeypatch):
-    monkeypatch.setattr(registry, "CORPORA", dict(registry.CORPORA))
     monkeypatch.setitem(
         published.COUNTS, "mscoco", {"train": (N - 20, 5 * (N - 20)), "val": (10, 50), "test": (10, 50)}
     )

@@ -9,19 +9,14 @@ import pytest
 from PIL import Image
 
 from fico_utils import registry
+from fico_utils.data.features import global_features
 from fico_utils.data.pictoscenes import make_corpus
 from fico_utils.errors import InputError
 from fico_utils.extras.corpora import published
+from fico_utils.extras.corpora.brought import find_corpora, folder_corpus
 from fico_utils.extras.corpora.folder import export_folder, read_folder, write_folder
-from fico_utils.extras.corpora.library import files_of, global_of, read_corpus, read_regions
 
 TINY = {"train": (3, 15), "val": (1, 5), "test": (2, 10)}
-
-
-@pytest.fixture(autouse=True)
-def known_corpora(monkeypatch):
-    """Whatever a test registers is forgotten afterwards."""
-    monkeypatch.setattr(registry, "CORPORA", dict(registry.CORPORA))
 
 
 @pytest.fixture
@@ -55,7 +50,7 @@ def data_dir(tmp_path, monkeypatch):
 
 
 def read(name, data_dir, **given):
-    return read_corpus(registry.corpus(name), data_dir, **{"size": 8, **given})
+    return registry.corpus(name).open_reader().read_pictures(data_dir, **{"size": 8, **given})
 
 
 def test_published_corpora_are_read_from_their_layout(data_dir):
@@ -69,7 +64,7 @@ def test_published_corpora_are_read_from_their_layout(data_dir):
     (data_dir / "ids.txt").write_text("".join(f"{i}.jpg\n" for i in range(6)[::-1]), encoding="utf-8")
     labelled = read("flickr30k", data_dir, labels="made.npy", label_ids="ids.txt")
     assert labelled.labels.tolist() == np.eye(6).tolist()
-    assert [p.name for p in files_of(registry.corpus("mscoco"), data_dir)] == [
+    assert [p.name for p in registry.corpus("mscoco").open_reader().files(data_dir)] == [
         "dataset_coco.json", "instances_train2014.json", "instances_val2014.json",
     ]  # fmt: skip
 
@@ -101,11 +96,11 @@ def test_regions_in_scans_layout_bring_the_corpus(data_dir):
         np.save(folder / f"{split}_ims.npy", array)
         (folder / f"{split}_caps.txt").write_text("a caption\n" * 10, encoding="utf-8")
         (folder / f"{split}_ids.txt").write_text(f"{70 + 2 * n}\n{71 + 2 * n}\n", encoding="utf-8")
-    found = read_regions(registry.corpus("mscoco"), data_dir)
+    found = registry.corpus("mscoco").open_reader().read_regions(data_dir)
     assert found.corpus.split.tolist() == ["train"] * 2 + ["val"] * 2 + ["test"] * 2
     assert found.corpus.labels[:, 1].tolist() == [0, 0, 1, 0, 0, 0]
     assert np.array_equal(found.regions["val"], arrays["dev"])
-    wide = global_of(found.regions["test"], block=1)
+    wide = global_features(found.regions["test"], block=1)
     assert np.allclose(wide[:, :6], arrays["test"].mean(1), atol=1e-3)
     assert np.allclose(wide[:, 6:], arrays["test"].max(1), atol=2e-3)
 
@@ -130,22 +125,19 @@ def test_a_folder_becomes_a_corpus_without_code(tmp_path):
     own(tmp_path / "plain")
     (tmp_path / "flickr30k" / "images").mkdir(parents=True)
     (tmp_path / "flickr30k" / "captions.csv").write_text("", encoding="utf-8")  # a published corpus stays what it is
-    registry.add_folders(tmp_path)
-    info = registry.corpus("my_pictures")
+    known = find_corpora(tmp_path)
+    info = known["my_pictures"]
     assert (info.name, info.photographs, info.beside, info.provenance) == ("Holidays", False, "flickr30k", "mine")
-    assert (registry.corpus("plain").name, registry.corpus("plain").beside) == ("plain", None)
-    assert registry.corpus("flickr30k").kind == "published"
-    assert read("my_pictures", tmp_path / "elsewhere").captions[2] == "picture number 2"
+    assert (known["plain"].name, known["plain"].beside) == ("plain", None)
+    assert list(known) == ["my_pictures", "plain"]
+    assert info.open_reader().read_pictures(tmp_path / "elsewhere", size=8).captions[2] == "picture number 2"
 
 
 def test_openclipart_keeps_its_provenance(tmp_path):
     own(tmp_path / "openclipart")
-    registry.add_folders(tmp_path)
-    info = registry.corpus("openclipart")
+    info = find_corpora(tmp_path)["openclipart"]
     assert (info.name, info.photographs) == ("Openclipart", False)
     assert "public domain" in info.provenance
-    registry.add_folders(tmp_path)
-    assert registry.corpus("openclipart") == info
 
 
 @pytest.mark.parametrize(
@@ -161,14 +153,14 @@ def test_openclipart_keeps_its_provenance(tmp_path):
 )
 def test_a_wrong_corpus_yaml_is_one_sentence(tmp_path, text, said):
     with pytest.raises(InputError, match=said) as error:
-        registry.add_folder(own(tmp_path / "mine", text))
+        folder_corpus(own(tmp_path / "mine", text))
     assert "\n" not in str(error.value)
 
 
 def test_a_folder_may_not_take_the_name_of_another_corpus(tmp_path):
     for name in ("mscoco", "Picto-People", "---"):
         with pytest.raises(InputError, match="cannot give a corpus its name"):
-            registry.add_folder(own(tmp_path / name))
+            folder_corpus(own(tmp_path / name))
 
 
 def test_a_corpus_goes_to_a_folder_and_back(tmp_path):

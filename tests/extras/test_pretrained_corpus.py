@@ -39,12 +39,12 @@ def corpus():
 @pytest.fixture(autouse=True)
 def forget_rows():
     yield
-    registry.configure({})
+    registry.use_rows(registry.AddedRows())
     pretrained_corpus._loaded.cache_clear()
 
 
 def make_run(tmp_path, **rows):
-    registry.configure(rows)
+    registry.use_rows(registry.rows_of_run({"pretrained": rows}, tmp_path))
     return Run("mini", 0, tmp_path, {"pretrained": rows, "rerank_depth": 3, "threads": 1})
 
 
@@ -130,7 +130,7 @@ def test_rows_of_a_configuration_are_served(checkpoints, corpus, tmp_path):
         blip2_toy={"path": checkpoints["blip-2"], "measure": "rerank", "device": "cpu"},
         blip2_toy_nf={"weights": "blip2_toy", "measure": "late"},
     )
-    stored = {row: pretrained_corpus.served(run, row, corpus, "test") for row in registry.CONFIGURED}
+    stored = {row: pretrained_corpus.PretrainedRows(run, row).embeddings(corpus, "test") for row in run["pretrained"]}
     clip = stored["my_clip"]
     table = evaluate(clip["img"], clip["txt"], caption_image=corpus.caption_image, recall_at=(1, 9))
     assert table.query("metric == 'recall' and k == '9' and direction == 't2i'")["value"].item() == 1.0
@@ -145,8 +145,8 @@ def test_rows_of_a_configuration_are_served(checkpoints, corpus, tmp_path):
     np.testing.assert_allclose(stored["blip2_toy_nf"]["sim_i2t"], sim, atol=1e-5)
     names = {p.name.split("__s0__")[0] for p in (tmp_path / "embeddings").iterdir()}
     assert names == {
-        "my_clip__noise__test.safetensors", "blip__noise__test.safetensors", "blip__noise__test__scores",
-        "blip2_toy__noise__test.safetensors", "blip2_toy__noise__test__scores",
+        "my_clip__noise__test", "blip__noise__test", "blip__noise__test__scores",
+        "blip2_toy__noise__test", "blip2_toy__noise__test__scores",
         "blip2_toy_nf__noise__test__scores",
     }  # fmt: skip
 

@@ -19,6 +19,7 @@ from fico_utils.extras.pretrained import streaming
 from fico_utils.extras.pretrained.streaming import Side, stream
 
 N, WIDTH = 50, 3
+KEY = {"key": "k"}
 ROWS = np.random.default_rng(0).standard_normal((N, WIDTH)).astype(np.float32)
 
 
@@ -41,7 +42,9 @@ class Counter:
 def test_what_is_written_is_a_plain_safetensors_file(tmp_path, dtype):
     path = tmp_path / "deep" / "x.safetensors"
     order = np.random.default_rng(1).permutation(N)
-    got = stream(path, {"img": Counter().side, "txt": Counter(order=order).side}, "k", dtype=dtype, corpus="c")
+    got = stream(
+        path, {"img": Counter().side, "txt": Counter(order=order).side}, {"key": "k", "corpus": "c"}, dtype=dtype
+    )
     assert isinstance(got["img"], np.memmap)
     whole = load_file(path)
     for name in ("img", "txt"):
@@ -49,26 +52,26 @@ def test_what_is_written_is_a_plain_safetensors_file(tmp_path, dtype):
         np.testing.assert_array_equal(whole[name], ROWS.astype(dtype))
         np.testing.assert_array_equal(got[name], whole[name])
     assert [p.name for p in path.parent.iterdir()] == ["x.safetensors"]
-    from fico_utils.workspace import read_metadata
+    from fico_utils.files import content_digest, read_metadata
 
-    assert read_metadata(path) == {"key": "k", "corpus": "c"}
+    assert read_metadata(path) == {"key": "k", "corpus": "c", "digest": content_digest(whole)}
 
 
 @pytest.mark.parametrize("stop", [1, 2, 4, 6])
 def test_a_stopped_run_goes_on_and_encodes_no_finished_row_again(tmp_path, stop):
     path, first = tmp_path / "x.safetensors", Counter(stop_after=stop)
     with pytest.raises(KeyboardInterrupt):
-        stream(path, {"img": first.side}, "k", progress=False)
+        stream(path, {"img": first.side}, KEY, progress=False)
     assert not path.exists()
     second = Counter(batch=5)  # another batch size, as after a change of machine
-    got = stream(path, {"img": second.side}, "k", progress=False)
+    got = stream(path, {"img": second.side}, KEY, progress=False)
     done = min(N, 8 * stop)
     assert second.seen[:done].sum() == 0
     assert (second.seen[done:] == 1).all()
     assert second.batches == -(-(N - done) // 5)
     np.testing.assert_array_equal(got["img"], ROWS)
     third = Counter()
-    stream(path, {"img": third.side}, "k", progress=False)
+    stream(path, {"img": third.side}, KEY, progress=False)
     assert third.batches == 0
 
 
@@ -80,7 +83,7 @@ def _slowly(path: Path, log: Path) -> None:
             time.sleep(60)
         return torch.from_numpy(ROWS)[rows]
 
-    stream(path, {"img": Side(N, torch.from_numpy, encode, 8)}, "k", progress=False)
+    stream(path, {"img": Side(N, torch.from_numpy, encode, 8)}, KEY, progress=False)
 
 
 def test_a_killed_process_goes_on(tmp_path):
@@ -94,7 +97,7 @@ def test_a_killed_process_goes_on(tmp_path):
     os.kill(child.pid, signal.SIGKILL)
     child.join()
     again = Counter()
-    got = stream(path, {"img": again.side}, "k", progress=False)
+    got = stream(path, {"img": again.side}, KEY, progress=False)
     assert np.flatnonzero(again.seen).tolist() == list(range(24, N))
     np.testing.assert_array_equal(got["img"], ROWS)
 
@@ -102,14 +105,14 @@ def test_a_killed_process_goes_on(tmp_path):
 def test_a_torn_row_is_encoded_again(tmp_path):
     path = tmp_path / "x.safetensors"
     with pytest.raises(KeyboardInterrupt):
-        stream(path, {"img": Counter(stop_after=3).side}, "k", progress=False)
+        stream(path, {"img": Counter(stop_after=3).side}, KEY, progress=False)
     part = path.with_name("x.safetensors.part")
     with open(part, "r+b") as file:
         length = int.from_bytes(file.read(8), "little")
         file.seek(8 + length + 5 * WIDTH * 4)
         file.write(b"torn")
     again = Counter()
-    got = stream(path, {"img": again.side}, "k", progress=False)
+    got = stream(path, {"img": again.side}, KEY, progress=False)
     assert np.flatnonzero(again.seen).tolist() == [5, *range(24, N)]
     np.testing.assert_array_equal(got["img"], ROWS)
 
@@ -118,14 +121,16 @@ def test_a_torn_row_is_encoded_again(tmp_path):
 def test_a_beginning_that_does_not_fit_is_made_anew(tmp_path, what):
     path = tmp_path / "x.safetensors"
     with pytest.raises(KeyboardInterrupt):
-        stream(path, {"img": Counter(stop_after=4).side}, "old" if what == "other key" else "k", progress=False)
+        stream(
+            path, {"img": Counter(stop_after=4).side}, {"key": "old" if what == "other key" else "k"}, progress=False
+        )
     part = path.with_name("x.safetensors.part")
     if what == "cut":
         os.truncate(part, part.stat().st_size - 3)
     elif what != "other key":
         part.write_bytes(b"" if what == "empty" else b"\xff" * 500)
     again = Counter()
-    got = stream(path, {"img": again.side}, "k", progress=False)
+    got = stream(path, {"img": again.side}, KEY, progress=False)
     assert (again.seen == 1).all()
     np.testing.assert_array_equal(got["img"], ROWS)
 
@@ -133,13 +138,13 @@ def test_a_beginning_that_does_not_fit_is_made_anew(tmp_path, what):
 @pytest.mark.parametrize("what", ["other key", "truncated", "foreign"])
 def test_a_finished_file_that_does_not_fit_is_made_anew(tmp_path, what):
     path = tmp_path / "x.safetensors"
-    stream(path, {"img": Counter().side}, "old" if what == "other key" else "k", progress=False)
+    stream(path, {"img": Counter().side}, {"key": "old" if what == "other key" else "k"}, progress=False)
     if what == "truncated":
         os.truncate(path, path.stat().st_size - 40)
     elif what == "foreign":
         path.write_bytes(json.dumps({"no": "safetensors"}).encode() * 20)
     again = Counter()
-    np.testing.assert_array_equal(stream(path, {"img": again.side}, "k", progress=False)["img"], ROWS)
+    np.testing.assert_array_equal(stream(path, {"img": again.side}, KEY, progress=False)["img"], ROWS)
     assert (again.seen == 1).all()
 
 
@@ -154,11 +159,11 @@ def test_what_is_not_finite_is_refused_by_its_row(tmp_path, value):
 
     path = tmp_path / "x.safetensors"
     with pytest.raises(InputError, match="encoding: img, row 13: what") as caught:
-        stream(path, {"img": Side(N, torch.from_numpy, encode, 8)}, "k", dtype="float16", progress=False)
+        stream(path, {"img": Side(N, torch.from_numpy, encode, 8)}, KEY, dtype="float16", progress=False)
     assert "\n" not in str(caught.value)
     assert not path.exists()
     again = Counter()
-    stream(path, {"img": again.side}, "k", dtype="float16", progress=False)
+    stream(path, {"img": again.side}, KEY, dtype="float16", progress=False)
     assert again.seen[:8].sum() == 0  # the batch before it was done
     assert (again.seen[8:] == 1).all()
 
@@ -172,7 +177,7 @@ def test_a_batch_that_does_not_fit_on_the_device_is_halved(tmp_path):
         sizes.append(len(rows))
         return torch.from_numpy(ROWS)[rows]
 
-    got = stream(tmp_path / "x.safetensors", {"img": Side(N, torch.from_numpy, encode, 16)}, "k", progress=False)
+    got = stream(tmp_path / "x.safetensors", {"img": Side(N, torch.from_numpy, encode, 16)}, KEY, progress=False)
     np.testing.assert_array_equal(got["img"], ROWS)
     assert max(sizes) == 2
 
@@ -180,7 +185,7 @@ def test_a_batch_that_does_not_fit_on_the_device_is_halved(tmp_path):
         raise torch.OutOfMemoryError
 
     with pytest.raises(InputError, match="does not fit into the memory"):
-        stream(tmp_path / "y.safetensors", {"img": Side(N, torch.from_numpy, never, 16)}, "k", progress=False)
+        stream(tmp_path / "y.safetensors", {"img": Side(N, torch.from_numpy, never, 16)}, KEY, progress=False)
 
 
 def test_memory_is_bounded_by_the_batches_ahead(tmp_path):
@@ -197,7 +202,7 @@ def test_memory_is_bounded_by_the_batches_ahead(tmp_path):
         waiting.pop()
         return torch.from_numpy(ROWS)[rows]
 
-    stream(tmp_path / "x.safetensors", {"img": Side(N, load, encode, 2)}, "k", workers=4, progress=False)
+    stream(tmp_path / "x.safetensors", {"img": Side(N, load, encode, 2)}, KEY, workers=4, progress=False)
     assert max(most) <= streaming.AHEAD + 1
 
 
@@ -207,10 +212,10 @@ def test_two_processes_do_not_write_one_file(tmp_path):
 
     def encode(rows: torch.Tensor) -> torch.Tensor:
         with pytest.raises(InputError, match="another process is writing"):
-            stream(path, {"img": inner.side}, "k", progress=False)
+            stream(path, {"img": inner.side}, KEY, progress=False)
         return torch.from_numpy(ROWS)[rows]
 
-    stream(path, {"img": Side(N, torch.from_numpy, encode, N)}, "k", progress=False)
+    stream(path, {"img": Side(N, torch.from_numpy, encode, N)}, KEY, progress=False)
     assert inner.batches == 0
 
 
@@ -220,21 +225,21 @@ def test_a_full_disk_is_one_sentence(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(InputError, match=r"GiB, and there is no room for it \(No space left on device\)"):
-        stream(tmp_path / "x.safetensors", {"img": Counter().side}, "k", progress=False)
+        stream(tmp_path / "x.safetensors", {"img": Counter().side}, KEY, progress=False)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_other_bad_input(tmp_path):
     with pytest.raises(InputError, match="cannot be stored as 'bfloat16'"):
-        stream(tmp_path / "x.safetensors", {"img": Counter().side}, "k", dtype="bfloat16")
+        stream(tmp_path / "x.safetensors", {"img": Counter().side}, KEY, dtype="bfloat16")
     with pytest.raises(InputError, match="nothing to encode under 'img'"):
-        stream(tmp_path / "x.safetensors", {"img": Side(0, torch.from_numpy, Counter().encode, 8)}, "k")
+        stream(tmp_path / "x.safetensors", {"img": Side(0, torch.from_numpy, Counter().encode, 8)}, KEY)
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot write"):
-        stream(tmp_path / "file" / "x.safetensors", {"img": Counter().side}, "k")
+        stream(tmp_path / "file" / "x.safetensors", {"img": Counter().side}, KEY)
 
 
 def test_progress_is_shown(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("fico_utils.progress.INTERVAL", 0)
-    stream(tmp_path / "x.safetensors", {"img": Counter().side}, "k", label="CLIP on noise")
+    stream(tmp_path / "x.safetensors", {"img": Counter().side}, KEY, label="CLIP on noise")
     assert "CLIP on noise: " in capsys.readouterr().err

@@ -9,7 +9,14 @@ what they state), `truth` (what is true of what), `corpus` (all of it as a `Corp
 """
 
 from fico_utils.data.pictoscenes.captions import Caption, Facts, Mention, captions_of
-from fico_utils.data.pictoscenes.corpus import DrawnCorpus, cell_targets, labels_of, make_corpus, unique_pairs
+from fico_utils.data.pictoscenes.corpus import (
+    DrawnCorpus,
+    DrawnReader,
+    cell_targets,
+    labels_of,
+    make_corpus,
+    unique_pairs,
+)
 from fico_utils.data.pictoscenes.draw import SceneImages, render
 from fico_utils.data.pictoscenes.scene import PIXELS, SPECS, SPLIT_START, Scene, Thing, make_scene, spec_of
 from fico_utils.data.pictoscenes.tables import (
@@ -37,6 +44,7 @@ __all__ = [
     "SPLIT_START",
     "Caption",
     "DrawnCorpus",
+    "DrawnReader",
     "Facts",
     "Mention",
     "Scene",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -14,6 +15,8 @@ from fico_utils.data.pictoscenes.draw import SceneImages
 from fico_utils.data.pictoscenes.scene import SPLIT_START, Scene, make_scene, n_captions, spec_of
 from fico_utils.data.pictoscenes.tables import GRID, LABEL_NAMES, LABEL_OF
 from fico_utils.errors import InputError
+from fico_utils.registry import CorpusInfo
+from fico_utils.workspace import Run
 
 
 def labels_of(scenes) -> np.ndarray:
@@ -149,6 +152,36 @@ class DrawnCorpus(Corpus):
             part.scenes.made = self.scenes.made  # a scene is made once
             self._parts[split] = part
         return self._parts[split]
+
+
+@dataclass(frozen=True)
+class DrawnReader:
+    """Draws an embedded corpus; `read` and `regions` are what a run asks of every reader.
+
+    Attributes
+    ----------
+    info : CorpusInfo
+    """
+
+    info: CorpusInfo
+
+    def read(self, run: Run) -> DrawnCorpus:
+        """The corpus in the sizes of the run's profile; InputError where it gives none."""
+        name = self.info.id
+        sizes = tuple((split, run[f"n_{split}"].get(name)) for split in SPLITS)
+        if None in dict(sizes).values():
+            raise InputError(
+                f"profile {run.profile} gives no size for corpus {name!r}; add it to n_train, n_val and n_test"
+            )
+        return _cached_corpus(name, sizes)
+
+    def regions(self, _run: Run) -> None:
+        """It brings no region features."""
+
+
+@functools.lru_cache(maxsize=8)
+def _cached_corpus(name: str, sizes: tuple[tuple[str, int], ...]) -> DrawnCorpus:
+    return make_corpus(name, dict(sizes))
 
 
 def unique_pairs(name: str, start: int, stop: int, seed: int = 0, captions: int = 5) -> tuple[SceneImages, list[str]]:

@@ -33,7 +33,7 @@ def tie_gap(metrics: pd.DataFrame, corpora: Sequence[str] | None = None) -> Pict
     mine = one_run(metrics, "metrics.csv")
     mine = with_value(mine[(mine["split"] == "test") & (mine["source"] == "ours")])
     bounded = mine[mine["metric"].str.endswith(BOUNDS)]
-    names = [c for c in registry.CORPORA if c in {*bounded["corpus"]} and (corpora is None or c in corpora)]
+    names = [c for c in registry.known_corpora() if c in {*bounded["corpus"]} and (corpora is None or c in corpora)]
     narrow = len(names) > 2  # then the words of a corpus' name stand below each other
     shown = [s for s in registry.systems() if s in {*bounded["system"]}]
     drawn = [bounded.head(0)]

@@ -137,11 +137,11 @@ def _cost_stamp(mine: pd.DataFrame, *phases: str) -> str:
     devices = " and ".join(sorted(set(used["device"]) - {""})) or "an unnamed device"
     threads = sorted({int(t) for t in used["threads"].dropna()})
     text = f"Ours: {run_name(used)}, {devices}" + (f", {' or '.join(map(str, threads))} threads" if threads else "")
-    corpora = [c for c in used.loc[used["phase"] != "store", "corpus"].unique() if c in registry.CORPORA]
+    corpora = [c for c in used.loc[used["phase"] != "store", "corpus"].unique() if c in registry.known_corpora()]
     if corpora:
         text += f", on {registry.corpus(corpora[0]).name}"
         if not registry.corpus(corpora[0]).photographs:
-            what = "drawn scenes" if registry.corpus(corpora[0]).kind == "drawn" else "no photographs"
+            what = "drawn scenes" if registry.corpus(corpora[0]).drawn else "no photographs"
             text += f" ({what}: these are not results on photographs)"
     return text + ". The paper's times are from another machine: read the pattern, not the ratio."
 

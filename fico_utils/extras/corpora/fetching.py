@@ -16,7 +16,8 @@ from pathlib import Path
 from fico_utils import registry
 from fico_utils.data.corpus import Corpus
 from fico_utils.errors import InputError
-from fico_utils.extras.corpora import library
+from fico_utils.extras.corpora.brought import find_corpora, folder_corpus
+from fico_utils.extras.corpora.library import FATAL
 from fico_utils.extras.corpora.openclipart import fetch_openclipart
 from fico_utils.extras.corpora.pictures import PROBLEMS, check_images, file_images
 from fico_utils.extras.corpora.reading import inside
@@ -94,17 +95,15 @@ def fetch(
             say(_release(data_dir / RELEASE))
             continue
         if Path(name).name != name:
-            info = registry.add_folder(name)
+            info = folder_corpus(name)
         else:
-            registry.add_folders(data_dir)
-            info = registry.corpus(name)
+            info = find_corpora(data_dir).get(name) or registry.corpus(name)
         say(f"{info.name}: {info.provenance or 'your own.'}")
-        if info.kind == "drawn":
+        if info.drawn:
             say(f"  Nothing to download: {info.id} is drawn by the package itself.")
             continue
-        folder = library.place(info, data_dir)
-        if info.kind == "published":
-            _get(folder, (parts or PARTS)[info.id], say, progress)
+        if info.id in PARTS:
+            _get(info.open_reader().place(data_dir), (parts or PARTS)[info.id], say, progress)
         elif info.id == "openclipart" and not info.folder:
             fetch_openclipart(data_dir)
         say(f"  {check(info, data_dir, progress)}")
@@ -120,13 +119,14 @@ def check(info: registry.CorpusInfo, data_dir: Path, progress: bool = False) -> 
     InputError
         A file that is wrong, that changed since it was first used, or too many pictures that cannot be read.
     """
-    folder = library.place(info, data_dir)
-    record(folder, [path for path in library.files_of(info, data_dir) if path.name != "problems.csv"])
-    corpus = library.read_corpus(info, data_dir, size=1, whole=True)
+    reader = info.open_reader()
+    folder = reader.place(data_dir)
+    record(folder, [path for path in reader.files(data_dir) if path.name != "problems.csv"])
+    corpus = reader.read_pictures(data_dir, size=1, whole=True)
     key, sums = file_images(corpus)[0].key, read_json(folder / "checksums.json")
     if sums.get("pictures") != key:
         found = check_images(corpus, progress)
-        bad = [image for kind in library.FATAL for image in found[kind]]
+        bad = [image for kind in FATAL for image in found[kind]]
         if len(bad) > TOLERATED * corpus.n_img:
             raise InputError(
                 f"{len(bad)} of {corpus.n_img} pictures in {folder / 'images'} are missing or cannot be read (first: "
@@ -134,9 +134,9 @@ def check(info: registry.CorpusInfo, data_dir: Path, progress: bool = False) -> 
             )
         _write_problems(folder / "problems.csv", found)
         write_json(folder / "checksums.json", sums | {"pictures": key})
-    odd = [problem for _, problem in library.problems(folder)]
+    odd = [problem for _, problem in reader.problems(data_dir)]
     listed = ", ".join(f"{odd.count(kind)} {kind}" for kind in PROBLEMS if kind in odd)
-    return f"{_counts(library.read_corpus(info, data_dir, size=1))} in {folder}" + (
+    return f"{_counts(reader.read_pictures(data_dir, size=1))} in {folder}" + (
         f"; problems.csv lists {listed} (all but greyscale ones are left out)" if listed else ""
     )
 

@@ -34,7 +34,7 @@ def seed_spread(spread: pd.DataFrame, metrics: pd.DataFrame) -> Picture:
     mine = with_value(mine[(mine["split"] == "test") & (mine["source"] == "ours")]).set_index(place)
     data = spread.join(((mine["ci_high"] - mine["ci_low"]) / 2).rename("half_interval"), on=place)
     data = data[[pair in MOVED for pair in zip(data["metric"], data["k"], strict=True)]].reset_index(drop=True)
-    names = [c for c in registry.CORPORA if c in {*data["corpus"]}]
+    names = [c for c in registry.known_corpora() if c in {*data["corpus"]}]
     shown = [s for s in registry.systems() if s in {*data["system"]}]
     with drawing_style():
         height = max(len(names), 1) * (3.8 * max(len(shown), 1) + 9) + 12

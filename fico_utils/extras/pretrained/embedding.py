@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from fico_utils.data.corpus import Corpus
 from fico_utils.errors import InputError
 from fico_utils.extras.pretrained.base import Pretrained
 from fico_utils.extras.pretrained.encoders import load
+from fico_utils.extras.pretrained.rows import configured_rows
 from fico_utils.extras.pretrained.streaming import Side, stream
 from fico_utils.models import encoding
 from fico_utils.models.training import Inputs
@@ -65,6 +67,7 @@ def embeddings(
     workers: int = 2,
     progress: bool = True,
     label: str = "",
+    header: Mapping[str, Any] | None = None,
 ) -> dict[str, np.ndarray]:
     """``img`` (n_img, d) and ``txt`` (n_txt, d), unit vectors, memory-mapped from `path`; a killed run goes on there.
 
@@ -76,23 +79,18 @@ def embeddings(
     store : str, float32 or float16; as the network computes, if empty.
     memory_mib : int, see `batch_size`.
     workers : int, threads that read and cut pictures while the batch before is encoded.
+    header : mapping, of a store's artefact; by default it says the key, the corpus and the network.
     """
     inputs, store = model.inputs(corpus), store or _half(model)
     sides = {
         "img": picture_side(model, inputs, memory_mib=memory_mib),
         "txt": caption_side(model, inputs, memory_mib=memory_mib),
     }
-    return stream(
-        path,
-        sides,
-        key_of(inputs.key, store),
-        dtype=store,
-        label=label or f"encoding {corpus.name}",
-        workers=workers,
-        progress=progress,
-        corpus=corpus.name,
-        network=type(model.network).__name__,
-    )
+    header = header or {
+        "key": key_of(inputs.key, store), "corpus": corpus.name, "network": type(model.network).__name__
+    }  # fmt: skip
+    label = label or f"encoding {corpus.name}"
+    return stream(path, sides, header, dtype=store, label=label, workers=workers, progress=progress)
 
 
 def _half(model: Pretrained) -> str:
@@ -154,7 +152,7 @@ def scores(
     mapped = stream(
         path,
         {"context": side},
-        key_of(inputs.key, "context"),
+        {"key": key_of(inputs.key, "context")},
         dtype=_half(model),
         label=f"vision tokens of {corpus.name}",
         workers=workers,
@@ -193,29 +191,63 @@ def model_of(pretrained: Mapping[str, Mapping[str, Any]], system: str) -> Pretra
     return model
 
 
+def add_checkpoint(run: Run, system: str, path: str, name: str = "") -> Run:
+    """The run with one row more: a pretrained encoder, compared by cosine, or, of BLIP-2, by its best vector.
+
+    Parameters
+    ----------
+    system : str, id of the row.
+    path : str, folder or hub id of the checkpoint.
+    name : str, as printed; by default the type of its architecture.
+    """
+    model = _loaded(path, "", "float32", "")
+    given = {"path": path, "name": name or model.network.config.model_type.upper(), "measure": model.measures[0]}
+    rows = {**run["pretrained"], system: given}
+    registry.add_system(configured_rows(rows)[system])
+    return replace(run, settings=run.settings | {"pretrained": rows})
+
+
 @lru_cache(maxsize=1)
 def _loaded(path: str, revision: str, dtype: str, device: str) -> Pretrained:
     return load(path, revision=revision, dtype=dtype, device=device)
 
 
-def served(run: Run, system: str, part: Corpus, split: str) -> dict[str, np.ndarray]:
-    """What a configured row stores of a split of a corpus, below ``embeddings/``, as arguments of `comparable`."""
-    row, pretrained = registry.system(system), run["pretrained"]
-    model, given = model_of(pretrained, system), pretrained[row.trained]
-    place = run.path("embeddings", f"{row.trained}__{part.name}__{split}.safetensors")
-    memory = given.get("memory_mib", 0)
-    embedded = embeddings(
-        model, part, place, store=given.get("store", ""), memory_mib=memory, workers=run["threads"],
-        label=f"{row.name} on {part.name}",
-    )  # fmt: skip
-    if row.measure == "cosine":
-        return embedded
-    depth = run["rerank_depth"] if row.measure == "rerank" else 0
-    recipe = Recipe("encoding", {"measure": row.measure, "rerank_depth": depth}, 0, (model.key, part.key))
+class PretrainedRows:
+    """What serves a row of a configuration: what it reads of a split, and what it stores.
 
-    def score() -> dict[str, np.ndarray]:
-        context = place.with_suffix(".context.safetensors")
-        given = {"depth": depth, "memory_mib": memory, "workers": run["threads"]}
-        return scores(model, part, row.measure, embedded, context, **given)
+    Parameters
+    ----------
+    run : Run
+    system : str, id of the row.
+    """
 
-    return run.store.arrays("embeddings", f"{system}__{part.name}__{split}__scores", recipe, score)
+    def __init__(self, run: Run, system: str) -> None:
+        self.run, self.row = run, registry.system(system)
+        self.model = model_of(run["pretrained"], system)
+
+    def inputs(self, part: Corpus) -> Inputs:
+        """What the encoder reads of a split of a corpus."""
+        return self.model.inputs(part)
+
+    def embeddings(self, part: Corpus, split: str) -> dict[str, np.ndarray]:
+        """What the row stores of a split of a corpus, below ``embeddings/``, as arguments of `comparable`."""
+        run, row, model = self.run, self.row, self.model
+        given = run["pretrained"][row.trained]
+        dtype, memory = given.get("store", "") or _half(model), given.get("memory_mib", 0)
+        recipe = Recipe("encoding", {"dtype": dtype}, 0, (model.inputs(part).key,))
+        place = run.store.path("embeddings", f"{row.trained}__{part.name}__{split}", recipe)
+        embedded = embeddings(
+            model, part, place, store=dtype, memory_mib=memory, workers=run["threads"],
+            label=f"{row.name} on {part.name}", header=run.store.header(recipe, None),
+        )  # fmt: skip
+        if row.measure == "cosine":
+            return embedded
+        depth = run["rerank_depth"] if row.measure == "rerank" else 0
+        recipe = Recipe("encoding", {"measure": row.measure, "rerank_depth": depth}, 0, (model.key, part.key))
+
+        def score() -> dict[str, np.ndarray]:
+            context = place.with_suffix(".context.safetensors")
+            given = {"depth": depth, "memory_mib": memory, "workers": run["threads"]}
+            return scores(model, part, row.measure, embedded, context, **given)
+
+        return run.store.arrays("embeddings", f"{row.id}__{part.name}__{split}__scores", recipe, score)

@@ -23,8 +23,10 @@ from fico_utils.extras.pretrained.encoders import load
 from fico_utils.models import losses
 from fico_utils.models.training import draw_pairs
 from fico_utils.progress import show_progress
-from fico_utils.workspace import write_json
+from fico_utils.workspace import read_json, write_json
 
+#: Version of this training.
+VERSION = 1
 SIDE, PATCH, WORDS = 48, 8, 40
 TOWER = {"hidden_size": 96, "intermediate_size": 192, "num_hidden_layers": 2, "num_attention_heads": 4}
 
@@ -34,6 +36,8 @@ def save_example(
 ) -> Path:
     """The folder of a CLIP of half a million weights, trained on the images and captions of a corpus.
 
+    A folder that was made in the same way before is kept; the file ``<folder>.json`` beside it says how it was made.
+
     Parameters
     ----------
     folder : path, where config.json, model.safetensors, tokenizer.json and preprocessor_config.json go.
@@ -41,6 +45,11 @@ def save_example(
     epochs : int, passes over the images, one caption each.
     """
     folder = Path(folder)
+    recipe = {"version": VERSION, "corpus": corpus.key, "seed": seed, "epochs": epochs, "batch": batch_size, "lr": lr}
+    kept = folder.with_name(f"{folder.name}.json")
+    if kept.is_file() and read_json(kept) == recipe:
+        return folder
+    kept.unlink(missing_ok=True)
     vocabulary = Vocabulary(corpus.captions)
     torch.manual_seed(seed)
     _network(len(vocabulary)).save_pretrained(folder)
@@ -68,6 +77,7 @@ def save_example(
                 bar.update()
                 bar.set_postfix(loss=f"{loss.item():.2f}")
     model.network.save_pretrained(folder)
+    write_json(kept, recipe)
     return folder
 
 

@@ -7,33 +7,35 @@ step cuts the checksums off and renames the file: what is left is a plain safete
 
 from __future__ import annotations
 
-import fcntl
 import json
 import math
 import os
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors import safe_open
 from torch import Tensor
 
 from fico_utils.errors import InputError
 from fico_utils.extras.corpora.arrays import read_array
+from fico_utils.files import content_digest, note, read_metadata
 from fico_utils.progress import show_progress
-from fico_utils.workspace import read_metadata
 
 _NAMES = {"float16": "F16", "float32": "F32"}
 #: Batches that are prepared ahead of the one that is encoded, and rows of a batch that a thread prepares alone.
 AHEAD, PIECE = 2, 8
+#: Stands for the digest of the content until that is known; as long.
+UNKNOWN = "0" * 64
 
 
 @dataclass(frozen=True)
@@ -59,13 +61,12 @@ class Side:
 def stream(
     path: str | Path,
     sides: dict[str, Side],
-    key: str,
+    header: Mapping[str, Any],
     *,
     dtype: str = "float32",
     label: str = "encoding",
     workers: int = 2,
     progress: bool = True,
-    **metadata: Any,
 ) -> dict[str, np.ndarray]:
     """Memory-mapped arrays (n, ...) by name, read-only; encoded where `path` does not hold them already.
 
@@ -73,11 +74,11 @@ def stream(
     ----------
     path : the file, ``.safetensors``.
     sides : dict of Side, array by array.
-    key : str, of all that the arrays depend on; a file or a beginning of another key is made anew.
+    header : mapping, JSON-able, of the file; its ``key`` stands for all that the arrays depend on: a file or a
+        beginning of another key is made anew. The digest of the content is added at the end.
     dtype : str, of the arrays: float32 or float16.
     label : str, what the progress bar says.
     workers : int, threads that prepare batches.
-    **metadata : what else travels in the header, JSON-able.
 
     Raises
     ------
@@ -90,46 +91,65 @@ def stream(
     for name, side in sides.items():
         if side.n < 1:
             raise InputError(f"{label}: there is nothing to encode under {name!r}; expected at least one item")
-    if not _finished(path, key):
+    if not _finished(path, header["key"]):
         part = path.with_name(path.name + ".part")
         with _alone(part):
-            if _begun(part, key):
+            if _begun(part, header["key"]):
                 growing = _Growing(part)
             else:
-                growing = _start(part, sides, dtype, label, {"key": key, **metadata})
+                growing = _start(part, sides, dtype, label, header)
             _fill(growing, sides, label, workers, progress)
             growing.finish(path)
     return {name: read_array(f"{path}:{name}") for name in sides}
 
 
 def _finished(path: Path, key: str) -> bool:
+    """Is the whole file there, of this key, with the content that it says?"""
     try:
-        return path.is_file() and read_metadata(path).get("key") == key
+        header = read_metadata(path)
+        if header.get("key") != key:
+            return False
+        stat = path.stat()
+        whole = _digest(path, stat.st_size, stat.st_mtime_ns) == header.get("digest")
     except InputError:
-        return False  # truncated or foreign: stale like any other
+        return False  # missing, truncated or foreign: stale like any other
+    if whole:
+        note("read", path, header["digest"])
+    return whole
+
+
+@lru_cache(maxsize=64)
+def _digest(path: Path, _size: int, _changed: int) -> str:
+    """Digest of the arrays of a file, which stay on the disk; read once as long as its size and time stay."""
+    with safe_open(path, "np") as file:
+        names = list(file.keys())
+    return content_digest({name: read_array(f"{path}:{name}") for name in names})
 
 
 @contextmanager
 def _alone(part: Path) -> Iterator[None]:
     """Holds the file against other processes that would write to it, until the block ends."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(part.with_name(f".{part.name}.lock"), timeout=0)
     try:
         part.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(part, os.O_RDWR | os.O_CREAT, 0o644)
+        lock.acquire()
+    except Timeout:
+        raise InputError(f"another process is writing {part}; wait for it, or choose another folder") from None
     except OSError as error:
         raise InputError(f"cannot write {part} ({error.strerror}); choose a folder you may write to") from error
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise InputError(f"another process is writing {part}; wait for it, or choose another folder") from None
         yield
     finally:
-        os.close(handle)
+        lock.release()
+        Path(lock.lock_file).unlink(missing_ok=True)
 
 
-def _start(part: Path, sides: dict[str, Side], dtype: str, label: str, metadata: dict[str, Any]) -> _Growing:
+def _start(part: Path, sides: dict[str, Side], dtype: str, label: str, about: Mapping[str, Any]) -> _Growing:
     """A new file with room for all rows, holding the first batch of each side, which told its shape."""
-    header: dict[str, Any] = {"__metadata__": {name: json.dumps(value) for name, value in metadata.items()}}
+    about = {**about, "digest": UNKNOWN}
+    header: dict[str, Any] = {"__metadata__": {name: json.dumps(value) for name, value in about.items()}}
     offset, rows, first = 0, 0, {}
     for name, side in sides.items():
         chosen = _order(side)[: side.batch]
@@ -142,8 +162,7 @@ def _start(part: Path, sides: dict[str, Side], dtype: str, label: str, metadata:
     text += b" " * (-len(text) % 8)
     total = 8 + len(text) + offset + 4 * rows
     try:
-        with open(part, "r+b") as file:
-            file.truncate(0)
+        with open(part, "w+b") as file:
             if hasattr(os, "posix_fallocate"):  # a full disk is an error now, not a crash of the memory map later
                 os.posix_fallocate(file.fileno(), 0, total)
             else:
@@ -210,14 +229,19 @@ class _Growing:
         self.sums[name][rows] = [_sum(value) for value in values]
 
     def finish(self, path: Path) -> None:
-        """Cut the checksums off and give the file its name, once it is on the disk."""
+        """Write the digest, cut the checksums off and give the file its name, once it is on the disk."""
+        digest = content_digest(self.arrays)
         for array in (*self.arrays.values(), *self.sums.values()):
             array.flush()
         self.arrays, self.sums = {}, {}  # a mapped file is not cut
         with open(self.part, "r+b") as file:
+            start = file.read(1 << 20).index(UNKNOWN.encode())
+            file.seek(start)
+            file.write(digest.encode())
             file.truncate(self.end)
             os.fsync(file.fileno())
         os.replace(self.part, path)
+        note("wrote", path, digest)
 
 
 def _sum(row: np.ndarray) -> int:
