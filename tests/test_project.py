@@ -35,7 +35,7 @@ MAY_IMPORT = {
     "artifacts": {"errors", "files", "producers", "provenance"},
     "workspace": {"errors", "registry"},
     "data": set(),
-    "models": {"data"},
+    "models": {"data", "evaluation"},  # its measures
     "evaluation": {"data"},
     "costs": {"data", "models", "evaluation"},
     "results": {"data", "models", "evaluation", "costs"},

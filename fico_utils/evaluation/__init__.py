@@ -11,13 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from fico_utils.errors import InputError
 from fico_utils.evaluation.measures import MEASURES, find_measure
-from fico_utils.evaluation.metrics import (
-    DEFAULT_METRICS,
-    Metric,
-    metrics_at,
-    parse_metrics,
-    write_metrics,
-)
+from fico_utils.evaluation.metrics import DEFAULT_METRICS, Metric, metrics_at, parse_metrics
 from fico_utils.evaluation.observations import K, Observations
 from fico_utils.evaluation.observe import Budget, Plan, observe
 from fico_utils.evaluation.similarity import score_source
@@ -40,7 +34,6 @@ __all__ = [
     "parse_metrics",
     "score_source",
     "summarise",
-    "write_metrics",
 ]
 
 
@@ -130,7 +123,8 @@ def evaluate(
         )
     plan = Plan(metrics, ties=ties, curve=curve)
     if labels is None and not any(INSTANCE in metric.entry.levels for metric in plan.metrics):
-        raise InputError(f"{write_metrics(plan.metrics)} is computed from labels, and none are given: give labels")
+        asked = ", ".join(map(str, plan.metrics))
+        raise InputError(f"{asked} is computed from labels, and none are given: give labels")
     budget = Budget(block_mib)
     source = score_source(
         images,

@@ -96,6 +96,6 @@ class Hamming:
             raise InputError(f"bits is {bits!r}, expected a whole number from 1")
         return CodeScores(images, texts, None if bits is None else int(bits))
 
-    def stored(self, images: np.ndarray, texts: np.ndarray) -> dict[str, Any]:
+    def arguments(self, images: np.ndarray, texts: np.ndarray) -> dict[str, Any]:
         """Arguments of `evaluate` for codes as a system stores them, packed."""
         return {"images": images, "texts": texts, "measure": self.name, "bits": 8 * images.shape[1]}

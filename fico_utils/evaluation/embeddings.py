@@ -84,6 +84,38 @@ def _narrowest(images: np.ndarray, texts: np.ndarray) -> np.dtype:
     return np.dtype(np.float32 if narrow else np.float64)
 
 
+Prepared = tuple[np.dtype, Callable[[np.ndarray], np.ndarray]]
+
+
+def prepare_cosine(images: np.ndarray, texts: np.ndarray, peaks: tuple[float, float]) -> Prepared:
+    """The type to compute cosines in, and what is done to rows before they are multiplied: unit length."""
+    return _narrowest(images, texts), _unit
+
+
+def prepare_inner_product(images: np.ndarray, texts: np.ndarray, peaks: tuple[float, float]) -> Prepared:
+    """The same for products of vectors as they are: double precision where these leave the range of single."""
+    size = _bounded(peaks[0] * peaks[1] * images.shape[1], peaks)
+    in_range = size == 0 or 1e-20 < size < 1e30
+    return _narrowest(images, texts) if in_range else np.dtype(np.float64), np.asarray
+
+
+def prepare_euclidean(images: np.ndarray, texts: np.ndarray, peaks: tuple[float, float]) -> Prepared:
+    """The same for distances: double precision, around a common centre."""
+    _bounded(4 * max(peaks) ** 2 * images.shape[1], peaks)
+    means = [x.mean(axis=0, dtype=np.float64) for x in (images, texts)]
+    # rounded to 8 bits, so that the subtraction is exact and equal distances stay equal
+    mantissa, exponent = np.frexp((means[0] + means[1]) / 2)
+    centre = np.ldexp(np.round(mantissa * 256) / 256, exponent)
+    return np.dtype(np.float64), lambda rows: rows - centre
+
+
+def _bounded(size: float, peaks: tuple[float, float]) -> float:
+    """The largest number that products may reach, if double precision holds it."""
+    if size > 1e300:
+        raise InputError(f"images and texts reach {max(peaks):.3g}, too large to multiply: scale them down")
+    return size
+
+
 @dataclass(frozen=True)
 class VectorMeasure:
     """How continuous embeddings are compared.
@@ -91,11 +123,13 @@ class VectorMeasure:
     Attributes
     ----------
     name : str
+    prepare : function of images, texts and their largest absolute values; gives a type and a change of rows.
     refuses_zero : bool, a zero vector has no meaning.
     takes_squares : bool, half the squared length of each gallery vector is taken off its products.
     """
 
     name: str
+    prepare: Callable[[np.ndarray, np.ndarray, tuple[float, float]], Prepared]
     refuses_zero: bool = False
     takes_squares: bool = False
     has_codes = False
@@ -108,53 +142,9 @@ class VectorMeasure:
             raise InputError(f"bits is for hash codes, but measure is {self.name!r}: say measure 'hamming'")
         return EmbeddingScores(images, texts, self, allow_zero=allow_zero, device=device)
 
-    def stored(self, images: np.ndarray, texts: np.ndarray) -> dict[str, Any]:
+    def arguments(self, images: np.ndarray, texts: np.ndarray) -> dict[str, Any]:
         """Arguments of `evaluate` for arrays as a system stores them."""
         return {"images": images, "texts": texts, "measure": self.name}
-
-    def prepare(
-        self, images: np.ndarray, texts: np.ndarray, peaks: tuple[float, float]
-    ) -> tuple[np.dtype, Callable[[np.ndarray], np.ndarray]]:
-        """The type to compute in, and what is done to rows before they are multiplied."""
-        raise NotImplementedError
-
-
-class Cosine(VectorMeasure):
-    """Of vectors brought to unit length."""
-
-    def prepare(self, images, texts, peaks):
-        """See `VectorMeasure.prepare`."""
-        return _narrowest(images, texts), _unit
-
-
-class InnerProduct(VectorMeasure):
-    """Of the vectors as they are."""
-
-    def prepare(self, images, texts, peaks):
-        """See `VectorMeasure.prepare`; double precision where products leave the range of single."""
-        size = _bounded(peaks[0] * peaks[1] * images.shape[1], peaks)
-        in_range = size == 0 or 1e-20 < size < 1e30
-        return _narrowest(images, texts) if in_range else np.dtype(np.float64), np.asarray
-
-
-class Euclidean(VectorMeasure):
-    """Negative squared distance, from inner products of vectors around their centre, in double precision."""
-
-    def prepare(self, images, texts, peaks):
-        """See `VectorMeasure.prepare`."""
-        _bounded(4 * max(peaks) ** 2 * images.shape[1], peaks)
-        means = [x.mean(axis=0, dtype=np.float64) for x in (images, texts)]
-        # rounded to 8 bits, so that the subtraction is exact and equal distances stay equal
-        mantissa, exponent = np.frexp((means[0] + means[1]) / 2)
-        centre = np.ldexp(np.round(mantissa * 256) / 256, exponent)
-        return np.dtype(np.float64), lambda rows: rows - centre
-
-
-def _bounded(size: float, peaks: tuple[float, float]) -> float:
-    """The largest number that products may reach, if double precision holds it."""
-    if size > 1e300:
-        raise InputError(f"images and texts reach {max(peaks):.3g}, too large to multiply: scale them down")
-    return size
 
 
 class EmbeddingScores:

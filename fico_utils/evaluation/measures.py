@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from fico_utils.errors import InputError
 from fico_utils.evaluation.codes import Hamming
-from fico_utils.evaluation.embeddings import Cosine, Euclidean, InnerProduct, VectorMeasure
+from fico_utils.evaluation.embeddings import (
+    VectorMeasure,
+    prepare_cosine,
+    prepare_euclidean,
+    prepare_inner_product,
+)
 
 Measure = VectorMeasure | Hamming
 MEASURES: dict[str, Measure] = {
     measure.name: measure
     for measure in (
-        Cosine("cosine", refuses_zero=True),
-        InnerProduct("inner_product"),
-        Euclidean("euclidean", takes_squares=True),
+        VectorMeasure("cosine", prepare_cosine, refuses_zero=True),
+        VectorMeasure("inner_product", prepare_inner_product),
+        VectorMeasure("euclidean", prepare_euclidean, takes_squares=True),
         Hamming(),
     )
 }

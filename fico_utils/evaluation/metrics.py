@@ -246,18 +246,6 @@ def parse_metrics(text: str | Iterable[str | Metric]) -> tuple[Metric, ...]:
     return tuple(dict.fromkeys(metrics))
 
 
-def write_metrics(metrics: Iterable[Metric]) -> str:
-    """The text that `parse_metrics` reads.
-
-    >>> write_metrics(parse_metrics("recall@1 recall@5 median_rank"))
-    'recall@1,5 median_rank'
-    """
-    by_name: dict[str, list[str]] = {}
-    for metric in metrics:
-        by_name.setdefault(metric.name, []).append(metric.k_text)
-    return " ".join(f"{name}@{','.join(ks)}" if ks[0] else name for name, ks in by_name.items())
-
-
 def metrics_at(recall_at: Iterable[int], map_at: Iterable[K]) -> tuple[Metric, ...]:
     """Recall and average precision at these k, with the ranks of the first correct item between them.
 
@@ -266,22 +254,13 @@ def metrics_at(recall_at: Iterable[int], map_at: Iterable[K]) -> tuple[Metric, .
     InputError
         A k that is no whole number from 1 nor, of ``map_at``, N; it names the list.
     """
-    recall, average = _checked(recall_at, "recall_at", "recall"), _checked(map_at, "map_at", "map")
-    return (*recall, Metric("median_rank"), Metric("mean_rank"), *average)
-
-
-def _checked(values: Iterable[K], argument: str, name: str) -> tuple[Metric, ...]:
-    with_n = ", or N" if name == "map" else ""
-    metrics = []
-    for k in [values] if isinstance(values, (str, int)) else values:
-        whole = isinstance(k, (int, np.integer)) and not isinstance(k, bool) and k >= 1
-        if not whole and not (with_n and k == "N"):
-            raise InputError(f"{argument} has {k!r}, expected whole numbers from 1{with_n}")
-        metrics.append(Metric(name, k))
-    return tuple(dict.fromkeys(metrics))
-
-
-def kept_ks(metrics: Iterable[Metric], level: str) -> tuple[K, ...]:
-    """The k at which something must be kept while scores are at hand, of one level, for some metrics."""
-    ks = [metric.k for metric in metrics if metric.entry.kept and level in metric.entry.levels]
-    return tuple(dict.fromkeys(ks))
+    asked: dict[str, list[Metric]] = {"recall": [], "map": []}
+    for argument, values, known in (("recall_at", recall_at, ""), ("map_at", map_at, ", or N")):
+        name = argument.removesuffix("_at")
+        for k in [values] if isinstance(values, str | int) else values:
+            try:
+                asked[name].append(Metric(name, k))
+            except InputError:
+                raise InputError(f"{argument} has {k!r}, expected whole numbers from 1{known}") from None
+    ranks = Metric("median_rank"), Metric("mean_rank")
+    return tuple(dict.fromkeys((*asked["recall"], *ranks, *asked["map"])))

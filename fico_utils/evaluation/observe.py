@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from fico_utils.errors import InputError
-from fico_utils.evaluation.metrics import DEFAULT_METRICS, Metric, kept_ks, parse_metrics
+from fico_utils.evaluation.metrics import DEFAULT_METRICS, Metric, parse_metrics
 from fico_utils.evaluation.observations import FOUND, K, Observations
 from fico_utils.evaluation.similarity import OrderedScores, Source, sortable
 from fico_utils.evaluation.tasks import CATEGORY, DIRECTIONS, INSTANCE, LEVELS, Relevance
@@ -64,7 +64,8 @@ class Plan:
 
     def ks(self, level: str) -> tuple[K, ...]:
         """The k of one level at which something is kept."""
-        return kept_ks(self.metrics, level)
+        kept = [metric.k for metric in self.metrics if metric.entry.kept and level in metric.entry.levels]
+        return tuple(dict.fromkeys(kept))
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from fico_utils.evaluation import find_measure
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -174,7 +176,7 @@ class Embeds(Serving):
 
     @property
     def hashed(self) -> bool:
-        return self.measure == "hamming"
+        return find_measure(self.measure).has_codes
 
     @property
     def searchable(self) -> bool:
@@ -194,8 +196,7 @@ class Embeds(Serving):
     def evaluation_arguments(self, stored: dict[str, np.ndarray]) -> dict[str, Any]:
         if self.late:
             return super().evaluation_arguments(stored)
-        bits = {"bits": 8 * stored["img"].shape[1]} if self.hashed else {}
-        return {"images": stored["img"], "texts": stored["txt"], "measure": self.measure, **bits}
+        return find_measure(self.measure).arguments(stored["img"], stored["txt"])
 
     def compare(self, model: Any, images: np.ndarray, texts: np.ndarray) -> np.ndarray:
         from fico_utils.models.encoding import SIMILARITIES, late_scores

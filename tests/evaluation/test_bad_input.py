@@ -133,7 +133,7 @@ RULES = {
         GOOD, ("--metrics", "recall@1", "--recall-at", "1"), "metrics is given together with recall_at",
     ),
     "metrics and map_at": (GOOD, ("--metrics", "recall@1", "--map-at", "1"), "metrics is given together with map_at"),
-    "metrics of labels alone": (GOOD, ("--metrics", "map@1,N"), "map@1,N is computed from labels, and none are given"),
+    "metrics of labels alone": (GOOD, ("--metrics", "map@1,N"), "map@1, map@N is computed from labels"),
     "block": (GOOD, ("--block-mib", "0"), "block_mib is 0"),
     "only images": ({"images": GOOD["images"]}, (), "nothing to score"),
     "nothing": ({}, (), "nothing to score"),
