@@ -1,55 +1,67 @@
 """Who makes results: every producer has an id and states a whole number, its ``VERSION``, beside its code.
 
 The number is part of the key of everything that the producer makes. It is raised when the meaning of what is made
-changes,
-and only then; `fico_utils.versions` notices when it should have been raised. It is read from the module's text, since
-importing a model loads torch.
+changes, and only then; `fico_utils.versions` notices when it should have been raised. A module states ``VERSIONS``, a
+dict of producers, or, as a system's file in ``models/`` does, ``VERSION``, its own. The numbers are read from the text
+of the modules, since importing a model loads torch; where a module lies does not matter, so one may move.
 """
 
 from __future__ import annotations
 
 import ast
+import re
 from functools import lru_cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent
-
-#: Producer -> module of the package that states its version. A system's is the file of its model.
-MODULES = {
-    "pictoscenes": "data/pictoscenes/__init__.py",
-    "backbone": "data/features.py",
-    "visual_features": "data/features.py",
-    "doc2vec": "data/text.py",
-    "doc2vec_vectors": "data/text.py",
-    "query2label": "models/query2label.py",
-    "labels": "models/query2label.py",
-    "training": "models/training.py",
-    "encoding": "models/encoding.py",
-}
+_STATED = re.compile(r"^(VERSIONS?)(?:: [^=]+)? = ((?:\{[^}]*\})|\d+)", re.MULTILINE)
+#: Producers whose code others run through: raising the number on the right raises those on the left too. Every system
+#: is trained by one loop, and a scene has a picture.
+SHARED = {"pictoscenes": ("drawing",), "models": ("training",)}
 
 
 def version_of(producer: str) -> int:
-    """The version that a producer states: `VERSION`, or its entry of `VERSIONS`, in its module; 1 where it states none.
+    """The number that stands in the keys of what a producer makes: its own, and what was raised in shared code.
 
     >>> version_of("backbone") >= 1
     True
     """
-    module = MODULES.get(producer, f"models/{producer.split('_')[0]}.py")
-    path = PACKAGE / module
-    if not path.is_file():
-        return 1
-    stated = _stated(path, path.stat().st_mtime_ns)
-    return stated.get(producer, stated.get("", 1))
+    stated = stated_versions()
+    own = stated_by(producer)
+    shared = SHARED["models"] if own in system_producers() else SHARED.get(own, ())
+    return stated[own] + sum(stated[other] - 1 for other in shared)
 
 
-@lru_cache(maxsize=256)
-def _stated(path: Path, _stamp: int) -> dict[str, int]:
-    """Versions that a module states: producer -> number, the empty name for all others."""
-    versions: dict[str, int] = {}
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
-        target = node.targets[0] if isinstance(node, ast.Assign) else None
-        if isinstance(target, ast.Name) and target.id == "VERSION":
-            versions[""] = ast.literal_eval(node.value)
-        if isinstance(target, ast.Name) and target.id == "VERSIONS":
-            versions |= ast.literal_eval(node.value)
-    return versions
+def stated_by(producer: str) -> str:
+    """Whose statement counts for a producer: its own; of a system such as ``adv_64``, that of its file, ``adv``."""
+    stated = stated_versions()
+    file = max((s for s in system_producers() if f"{producer}_".startswith(f"{s}_")), key=len, default=producer)
+    own = producer if producer in stated else file
+    assert own in stated, f"no module states a VERSION of {producer!r}"
+    return own
+
+
+def stated_versions() -> dict[str, int]:
+    """Producer -> the version that its module states."""
+    return {producer: version for producer, (version, _) in _statements().items()}
+
+
+def stated_in(producer: str) -> Path:
+    """The module that states the version of a producer, relative to the package."""
+    return _statements()[stated_by(producer)][1]
+
+
+def system_producers() -> list[str]:
+    """Producers that are systems: the files in ``models/`` that state a ``VERSION`` of their own."""
+    return [p for p, (_, path) in _statements().items() if path.parts[0] == "models" and p == path.stem]
+
+
+@lru_cache(maxsize=1)
+def _statements() -> dict[str, tuple[int, Path]]:
+    """Producer -> (version, module); read once a process."""
+    found: dict[str, tuple[int, Path]] = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for name, value in _STATED.findall(path.read_text(encoding="utf-8")):
+            stated = ast.literal_eval(value) if name == "VERSIONS" else {path.stem: int(value)}
+            found |= {producer: (version, path.relative_to(PACKAGE)) for producer, version in stated.items()}
+    return found

@@ -32,6 +32,9 @@ MAY_IMPORT = {
     "progress": set(),
     "provenance": set(),
     "profiles": {"errors", "provenance", "evaluation"},
+    "code_hash": set(),
+    "golden": {"data", "models", "evaluation", "costs", "results"},
+    "versions": {"code_hash", "golden"},
     "artifacts": {"errors", "files", "producers", "provenance"},
     "workspace": {"errors", "registry"},
     "data": set(),
@@ -42,7 +45,7 @@ MAY_IMPORT = {
     "display": {"evaluation", "results"},  # redrawing needs no model
     "experiment": {"data", "models", "evaluation"},
     "batch": set(),
-    "extras": {"data", "models", "evaluation", "costs", "results", "display", "experiment"},
+    "extras": {"data", "models", "evaluation", "costs", "results", "display", "experiment", "golden"},
     "__init__": set(),
 }
 #: Files of the core that may import extras until they move.

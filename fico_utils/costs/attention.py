@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from fico_utils.models.contract import RetrievalModel
     from fico_utils.models.training import Inputs
 
+VERSIONS = {"attention_time": 1}
+
 
 def attention_rows(
     score: Callable[..., Any],

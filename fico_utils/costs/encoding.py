@@ -23,6 +23,7 @@ from fico_utils.costs.stages import CAPTIONS, Stage
 from fico_utils.errors import InputError
 from fico_utils.workspace import key_of, source_key
 
+VERSIONS = {"encoding_time": 1}
 #: Seconds between two writings of the part files: what a killed run loses at most, and a block.
 SAVE_EVERY_S = 5.0
 #: The exponent of sizes that are not run: blocks follow each other, and none knows how many came before. The exponent

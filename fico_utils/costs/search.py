@@ -33,6 +33,7 @@ from fico_utils.costs.synthetic import Synthetic, Vectors
 from fico_utils.errors import InputError
 from fico_utils.workspace import key_of, source_key
 
+VERSIONS = {"search_time": 1}
 #: Whose code the part files depend on.
 MADE_BY = tuple(f"costs/{name}.py" for name in ("clock", "indexes", "nearest", "search", "synthetic"))
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from fico_utils.models.contract import RetrievalModel
     from fico_utils.models.training import Inputs
 
+VERSIONS = {"storage": 1}
 #: The paper's collection: images, captions.
 PAPER_SCALE = (1_000_000, 5_000_000)
 

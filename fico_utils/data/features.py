@@ -26,6 +26,7 @@ from fico_utils.data.pictoscenes import (
 )
 from fico_utils.progress import show_progress
 
+VERSIONS = {"backbone": 1, "visual_features": 1}
 #: Height and width of the pictures that the backbone reads, vectors it makes of one, their width.
 SIDE, N_REGIONS, WIDTH = 96, 36, 192
 CLASSES = {

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from fico_utils.data.pictoscenes.captions import OPENINGS
 from fico_utils.data.pictoscenes.tables import BACKGROUND_TERMS, COLOURS, NUMBERS, PLACES, RELATIONS, SIZE_WORDS, TERMS
 
+VERSIONS = {"rewriting": 1}
 _VAGUE = ("thing", "object", "drawing")
 _OPPOSITE = {"left": "right", "right": "left", "above": "below", "below": "above", "near": "far", "far": "near"}
 _OPENS = re.compile(rf"(?:{'|'.join(o.lower() for o in OPENINGS)}|there is|there are) ")

@@ -13,6 +13,7 @@ import numpy as np
 
 from fico_utils.errors import InputError
 
+VERSIONS = {"vocabulary": 1, "doc2vec": 1, "doc2vec_vectors": 1}
 PAD, START, END, UNKNOWN = range(4)
 #: Doc2Vec's first learning rate. gensim's 0.025 suits long documents: after ten passes over a caption of a dozen words
 #: the vector has hardly left the mean.

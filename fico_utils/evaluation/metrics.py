@@ -19,6 +19,7 @@ from fico_utils.evaluation.observations import K, Side
 from fico_utils.evaluation.tasks import CATEGORY, DIRECTIONS, INSTANCE
 from fico_utils.evaluation.ties import expected_median, harmonic_numbers, hit_probability, hit_rank, random_counts
 
+VERSIONS = {"scoring": 1, "intervals": 1}
 FRACTION, RANK = (0.0, 1.0), (1.0, inf)
 WHOLE, WHOLE_OR_ALL, LEVEL = r"[1-9]\d*", r"[1-9]\d*|N", r"R=(0\.\d|1\.0)"
 #: The 11 levels of recall at which the interpolated precision-recall curve is read.

@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from fico_utils.models.contract import Batch, RetrievalModel, TrainingRecipe
 from fico_utils.models.losses import hardest_hinge, same_image, trim, word_mask
 
+VERSION = 1
 #: Taken off the median, so that the median bit itself is negative.
 EPSILON = 1e-8
 

@@ -27,6 +27,8 @@ from fico_utils.models.contract import Batch, RetrievalModel
 from fico_utils.models.losses import Temperature, by_length, contrastive, each_image, trim, word_mask
 from fico_utils.models.muon import MuonRecipe
 
+VERSION = 1
+
 
 @dataclass(frozen=True)
 class Beit3Config:

@@ -47,6 +47,7 @@ from fico_utils.models.losses import (
 from fico_utils.models.muon import MuonRecipe
 from fico_utils.models.xvlm import PatchViT, listen, spread
 
+VERSION = 1
 SMOOTHING = 0.1  # of the contrastive and of the captioning targets
 
 

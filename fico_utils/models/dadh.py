@@ -30,6 +30,8 @@ from torch.func import functional_call
 from fico_utils.models.contract import AdversarialRecipe, Batch, RetrievalModel
 from fico_utils.models.losses import binarise
 
+VERSION = 1
+
 
 @dataclass(frozen=True)
 class DadhConfig:

@@ -18,6 +18,8 @@ from fico_utils.models.contract import FusionModel, RetrievalModel
 from fico_utils.models.training import Inputs, as_tensor
 from fico_utils.progress import show_progress
 
+VERSIONS = {"encoding": 1}
+
 
 @torch.inference_mode()
 def encode(model: RetrievalModel, inputs: Inputs, batch_size: int = 256) -> dict[str, np.ndarray]:

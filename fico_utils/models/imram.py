@@ -32,6 +32,7 @@ from torch import Tensor, nn
 from fico_utils.models.losses import by_length
 from fico_utils.models.scan import Scan, attention_weights, context_cosine, gram
 
+VERSION = 1
 #: Which branches each mode adds up.
 MODES = {"text": ("text",), "image": ("image",), "full": ("text", "image")}
 #: First bias of g: it keeps 0.95 of a query, so that training starts near SCAN and not from second queries at random.

@@ -24,6 +24,8 @@ from torch import Tensor, nn
 
 from fico_utils.models.contract import Batch, RetrievalModel, TrainingRecipe
 
+VERSIONS = {"query2label": 1, "labels": 1}
+
 
 @dataclass(frozen=True)
 class Query2LabelConfig:

@@ -26,6 +26,8 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from fico_utils.models.contract import Batch, RetrievalModel, TrainingRecipe
 from fico_utils.models.losses import by_length, hardest_hinge, trim, word_mask
 
+VERSION = 1
+
 
 @dataclass(frozen=True)
 class ScanConfig:

@@ -26,6 +26,8 @@ from fico_utils.models.contract import Batch, RetrievalModel, TrainingRecipe
 from fico_utils.models.muon import Muon, MuonRecipe, linear_maps
 from fico_utils.progress import show_progress
 
+VERSIONS = {"training": 1}
+
 
 @dataclass(frozen=True)
 class Inputs:

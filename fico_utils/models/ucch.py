@@ -24,6 +24,8 @@ from torch import Tensor, nn
 from fico_utils.models.contract import Batch, RetrievalModel, TrainingRecipe
 from fico_utils.models.losses import binarise, same_image
 
+VERSION = 1
+
 
 @dataclass(frozen=True)
 class UcchConfig:

@@ -35,6 +35,7 @@ from fico_utils.models.contract import Batch, RetrievalModel
 from fico_utils.models.losses import each_image, hardest_hinge, trim, word_mask
 from fico_utils.models.muon import MuonRecipe
 
+VERSION = 1
 #: Steps that the memories begin with: the regions of a picture, and the words of most captions.
 N_REGIONS, WORDS = 36, 12
 

@@ -45,6 +45,8 @@ from fico_utils.models.losses import (
 )
 from fico_utils.models.muon import MuonRecipe
 
+VERSION = 1
+
 
 @dataclass(frozen=True)
 class XvlmConfig:

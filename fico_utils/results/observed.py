@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from fico_utils.data.corpus import Corpus
     from fico_utils.workspace import Run
 
+VERSIONS = {"places": 1}
 #: Draws held at a time, which bounds the memory.
 BATCH = 64
 #: Digits to which two average precisions must agree to be the same.

@@ -33,10 +33,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--verify", action="store_true", help="read all results and all that ships, and name what is damaged"
     )
+    parser.add_argument(
+        "--versions", action="store_true", help="compare what every producer computes with what its version promises"
+    )
+    parser.add_argument(
+        "--keep", action="append", default=[], metavar="PRODUCER",
+        help="with --versions: record that the meaning is the same, or the output of a raised version; all for all",
+    )  # fmt: skip
 
 
 def run(options: argparse.Namespace) -> int:
-    """Exit code: 0, or 1 where something that was read is damaged."""
+    """Exit code: 0, or 1 where something that was read is damaged or a producer differs from its version."""
+    if options.keep and not options.versions:
+        raise InputError("--keep was given without --versions; say check --versions --keep PRODUCER")
+    if options.versions:
+        from fico_utils.versions import check_versions
+
+        return check_versions(options.keep)
     if options.verify:
         return verify_content(options)
     lines = check_installation(options.profile, options.out)

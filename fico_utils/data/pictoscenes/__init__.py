@@ -30,7 +30,7 @@ from fico_utils.data.pictoscenes.tables import (
 from fico_utils.data.pictoscenes.truth import perfect_retriever, perfect_similarity, true_of, true_rows, truth_matrix
 
 #: Version of what is drawn and written: scenes, pictures, captions, labels, truth; part of every drawn corpus's key.
-VERSION = 1
+VERSIONS = {"pictoscenes": 1}
 
 __all__ = [
     "BACKGROUND_NAMES",

@@ -11,6 +11,7 @@ import numpy as np
 from fico_utils.data.pictoscenes.scene import PIXELS, ROTATIONS, Scene
 from fico_utils.data.pictoscenes.tables import BACKGROUNDS, COLOURS, PICTOGRAPHS, SIZE_PIXELS
 
+VERSIONS = {"drawing": 1}
 _NOISE_ROWS = 640  # rows of the noise bank; a picture uses a window of 96
 
 

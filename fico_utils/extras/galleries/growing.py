@@ -24,6 +24,7 @@ from fico_utils.extras.galleries.truth import RECALL_AT, Ceiling, Truth
 from fico_utils.provenance import PACKAGE
 from fico_utils.workspace import key_of, source_key
 
+VERSIONS = {"gallery": 1}
 #: k of the rows mAP@k; those of R@k are `truth.RECALL_AT`.
 MAP_AT = (10, 100)
 #: Seconds between two writings of the part files: what a killed walk loses at most, and a block.

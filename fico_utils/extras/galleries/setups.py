@@ -25,6 +25,7 @@ from fico_utils.errors import InputError
 from fico_utils.extras.galleries.screens import Screen
 from fico_utils.workspace import key_of, source_key
 
+VERSIONS = {"deployment": 1}
 #: Whose code the part files depend on.
 MADE_BY = tuple(
     [f"costs/{name}.py" for name in ("clock", "indexes", "nearest", "pairwise")]

@@ -1,0 +1,53 @@
+"""Golden cases of growing galleries and of ways to search one collection."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fico_utils.golden import golden
+from fico_utils.golden.costs import rows_as_arrays
+
+
+@golden("gallery", 1e-4)
+def gallery() -> dict[str, np.ndarray]:
+    """Recall and average precision in a growing gallery of drawn scenes, and the perfect retriever's."""
+    from fico_utils.costs.pairwise import scorer
+    from fico_utils.costs.stages import Stage
+    from fico_utils.extras.galleries.growing import Growing, gallery_rows
+    from fico_utils.extras.galleries.truth import Ceiling, Truth
+
+    rng = np.random.default_rng(0)
+    held = {"pixels": rng.integers(-3, 4, (12, 8)).astype(np.float32)}
+    held["captions"] = held["pixels"].repeat(5, 0) + rng.integers(-3, 4, (60, 8)).astype(np.float32)
+
+    def source(start: int, stop: int) -> dict[str, Any]:
+        return {"pixels": held["pixels"][start:stop], "captions": held["captions"][5 * start : 5 * stop]}
+
+    see = Stage("backbone", {"image": ("pixels", lambda x: {"regions": x})}, "b", ("regions",))
+    read = Stage("tokens", {"text": ("captions", lambda x: {"tokens": x})}, "t", ("tokens",))
+    sides = {"image": ("regions", lambda x: iter([x])), "text": ("tokens", lambda x: iter([x]))}
+    truth = Truth("picto_people")
+    growing = {"beit3": Growing(3, scorer("beit3"), truth)}
+    passes = [([see, read], [Stage("beit3", sides, "s")])]
+    return rows_as_arrays(gallery_rows(source, passes, growing, truth, [6, 12], ceiling=Ceiling(3, truth), block=4))
+
+
+@golden("deployment", 1e-2)
+def deployment() -> dict[str, np.ndarray]:
+    """Ways to search one collection: vectors, codes, and a screen of both."""
+    from fico_utils.costs.indexes import Settings
+    from fico_utils.extras.galleries.setups import setup_rows
+
+    rng = np.random.default_rng(0)
+    items = rng.standard_normal((120, 16)).astype(np.float32)
+    asked = items[:30] + 0.5 * rng.standard_normal((30, 16)).astype(np.float32)
+    codes = tuple(np.packbits(x > 0, axis=1) for x in (items, asked))
+    settings = Settings(bits=16, n_list=4, n_probe=2)
+    return rows_as_arrays(
+        setup_rows(
+            [60, 120], np.arange(30), dense={"beit3": (items, asked)}, codes={"ucch": codes}, depths=(20,),
+            settings=settings, threads=1, repeats=1,
+        )
+    )  # fmt: skip

@@ -1,0 +1,198 @@
+"""Whether the stated versions are honest: golden outputs, the code behind them, and the weights that ship.
+
+``versions.lock`` holds a line a producer: its name, the version, and a hash of the code that its golden case ran
+through when somebody last looked. A producer whose output differs under the same version is named; so is one whose code
+differs, until somebody raises the version or says, with ``check --versions --keep PRODUCER``, that the meaning is the
+same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fico_utils.artifacts import damage_of, header_of
+from fico_utils.code_hash import functions_entered, hash_of
+from fico_utils.errors import InputError
+from fico_utils.files import read_arrays, write_arrays, write_text
+from fico_utils.golden import FOLDER, Case, golden_cases, largest_difference
+from fico_utils.producers import PACKAGE, stated_by, stated_in, stated_versions, version_of
+
+LOCK = PACKAGE / "versions.lock"
+#: What ``--keep`` takes for every producer.
+ALL = "all"
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What was seen of a producer.
+
+    Attributes
+    ----------
+    producer : str
+    sentence : str, what is wrong; empty where all is as stated.
+    refused : bool, the output differs under the same version, so that the meaning cannot be the same.
+    version : int, as stated.
+    code : str, hash of the code.
+    output : dict of ndarray, what its case gives now.
+    """
+
+    producer: str
+    sentence: str
+    refused: bool
+    version: int
+    code: str
+    output: Mapping[str, np.ndarray]
+
+
+def check_versions(keep: Sequence[str] = (), say: Callable[[str], None] = print) -> int:
+    """Exit code of ``check --versions``: 0 where every producer and every shipped file is as stated, else 1.
+
+    Parameters
+    ----------
+    keep : producers, or ``all``, whose meaning is the same as recorded, or whose raised version is to be recorded.
+    say : callable, gets one sentence for each producer or file that differs, or one that all is well.
+
+    Raises
+    ------
+    InputError
+        `keep` names no producer, or one whose output differs under the same version.
+    """
+    stated = stated_versions()
+    unknown = [name for name in keep if name != ALL and name not in stated]
+    if unknown:
+        raise InputError(f"{unknown[0]!r} is no producer; expected {ALL} or any of {', '.join(sorted(stated))}")
+    looked = list(look_at_producers())
+    kept = [p for p in looked if p.sentence and (ALL in keep or p.producer in keep)]
+    refused = [p.sentence for p in kept if p.refused]
+    if refused:
+        raise InputError(f"{refused[0]}; --keep records only what computes the same")
+    if kept:
+        _record(looked, kept)
+        say(f"recorded in {LOCK.name}: {', '.join(p.producer for p in kept)}")
+    sentences = [p.sentence for p in looked if p.sentence and p not in kept]
+    sentences += _missing(stated, [p.producer for p in looked]) + check_shipped()
+    for sentence in sentences:
+        say(sentence)
+    if not sentences:
+        say(f"{len(looked)} producers compute what they did at their stated versions, and all that ships is whole")
+    return 1 if sentences else 0
+
+
+def look_at_producers(only: Sequence[str] | None = None) -> Iterator[Looked]:
+    """Run the golden case of every producer, or of some, on one thread, and compare it with what is recorded."""
+    stated, lock = stated_versions(), read_lock()
+    with _one_thread():
+        for producer, case in golden_cases().items():
+            if producer in stated and (only is None or producer in only):
+                yield _look(producer, case, stated[producer], lock.get(producer))
+
+
+def _look(producer: str, case: Case, version: int, locked: tuple[int, str] | None) -> Looked:
+    """One producer: run once to be compared, and once more to see the code, when all that is compiled is warm."""
+    with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
+        output = {name: np.asarray(array) for name, array in case.run().items()}
+        code = hash_of(functions_entered(case.run))
+    module = f"{PACKAGE.name}/{stated_in(producer).as_posix()}"
+    record = f"check --versions --keep {producer}"
+    sentence, refused = "", False
+    if locked is None:
+        sentence = f"{producer} is not recorded yet: look at what it computes, then say {record}"
+    elif version > locked[0]:
+        sentence = f"{producer} has version {version} and is recorded as {locked[0]}: say {record}"
+    elif version < locked[0]:
+        sentence, refused = f"{producer} has version {version} and was {locked[0]}: a version is never lowered", True
+    elif difference := largest_difference(output, _recorded(producer), case.tolerance):
+        sentence, refused = (
+            f"{producer} computes something else than version {version} did ({difference}); raise VERSION in {module}",
+            True,
+        )
+    elif code != locked[1]:
+        sentence = (
+            f"the code of {producer} changed and its output did not: raise VERSION in {module} if the meaning changed, "
+            f"or say {record}"
+        )
+    return Looked(producer, sentence, refused, version, code, output)
+
+
+def _missing(stated: Mapping[str, int], looked: Sequence[str]) -> list[str]:
+    """Producers without a case, and recorded ones that nobody states any more."""
+    without = [f"{p} states a version and has no golden case: add one in {FOLDER.name}/" for p in stated]
+    gone = [p for p in read_lock() if p not in stated]
+    return [s for p, s in zip(stated, without, strict=True) if p not in looked] + [
+        f"{p} is recorded in {LOCK.name} and no module states its version: delete its line" for p in gone
+    ]
+
+
+# ------------------------------------------------------------------------------------------------ what is recorded
+
+
+def read_lock() -> dict[str, tuple[int, str]]:
+    """Producer -> (version, hash of the code), as recorded."""
+    if not LOCK.is_file():
+        return {}
+    lines = [line.split() for line in LOCK.read_text(encoding="utf-8").splitlines() if line and line[0] != "#"]
+    return {producer: (int(version), code) for producer, version, code in lines}
+
+
+def _golden_path(producer: str) -> Path:
+    return FOLDER / f"{producer}.safetensors"
+
+
+def _recorded(producer: str) -> dict[str, np.ndarray]:
+    return read_arrays(_golden_path(producer)) if _golden_path(producer).is_file() else {}
+
+
+def _record(looked: Sequence[Looked], kept: Sequence[Looked]) -> None:
+    """Write the lock, and the golden outputs of versions that are new."""
+    lock = read_lock()
+    for producer in kept:
+        if lock.get(producer.producer, (0, ""))[0] != producer.version:
+            write_arrays(_golden_path(producer.producer), producer.output, {"version": producer.version})
+        lock[producer.producer] = producer.version, producer.code
+    stated = {p.producer for p in looked}
+    lines = [f"{name} {version} {code}" for name, (version, code) in sorted(lock.items()) if name in stated]
+    write_text(LOCK, "\n".join(["# producer, version, code: written by check --versions --keep", *lines, ""]))
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Native libraries work on one thread meanwhile, so that sums are added in one order."""
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1):
+            yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+# ---------------------------------------------------------------------------------------------------- what ships
+
+
+def check_shipped(folder: Path = PACKAGE / "weights") -> list[str]:
+    """A sentence for each shipped file that is damaged, or that an older version of its producer made."""
+    sentences = []
+    for path in sorted(folder.rglob("*.safetensors")):
+        name = path.relative_to(folder.parent).as_posix()
+        header = header_of(path)
+        recipe = header.get("recipe")
+        if recipe is None:
+            continue
+        damage = damage_of(path)
+        if damage:
+            sentences.append(f"{name} {damage}; take it from the repository again")
+        elif recipe["version"] != version_of(recipe["producer"]):
+            sentences.append(
+                f"{name} was made by version {recipe['version']} of {stated_by(recipe['producer'])}, which is "
+                f"{version_of(recipe['producer'])} now, so it serves no more: train it anew and ship it"
+            )
+    return sentences
