@@ -13,11 +13,12 @@ from fico_utils.golden import golden
 @golden("example_clip", 2e-2)
 def example_clip() -> dict[str, np.ndarray]:
     """Projections of a small CLIP after one step on six drawn pictures."""
+    from safetensors.numpy import load_file
+
     from fico_utils.data.pictoscenes import make_corpus
     from fico_utils.extras.pretrained.example_clip import save_example
-    from fico_utils.files import read_arrays
 
     with tempfile.TemporaryDirectory() as folder:
         corpus = make_corpus("picto_people", {"train": 6}).subset("train")
-        arrays = read_arrays(save_example(Path(folder) / "clip", corpus, seed=0, epochs=1) / "model.safetensors")
+        arrays = load_file(save_example(Path(folder) / "clip", corpus, seed=0, epochs=1) / "model.safetensors")
     return {name: array[:8] for name, array in arrays.items() if name.endswith("projection.weight")}
