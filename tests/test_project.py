@@ -164,7 +164,7 @@ def requirement(text: str) -> tuple[str, str]:
 def test_environment_equals_pyproject() -> None:
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
-    wanted = dict(map(requirement, [*project["dependencies"], *extras["dev"]]))
+    wanted = dict(map(requirement, [*project["dependencies"], *extras["cluster"], *extras["dev"]]))
     wanted["python"] = project["requires-python"]
     lines = yaml.safe_load((PROJECT / "environment.yml").read_text(encoding="utf-8"))["dependencies"]
     plain = [line for line in lines if isinstance(line, str) and line != "pip"]

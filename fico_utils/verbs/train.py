@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
-from fico_utils import cli
+from fico_utils import cli, registry
 from fico_utils.errors import InputError
 
 HELP = "train one system on one corpus, for schedulers"
@@ -26,7 +27,7 @@ def run(options: argparse.Namespace) -> int:
 
     batch = runner.prepare_batch(options.profile, options.out, options.changes, steps=())
     settings = batch.settings
-    trained = [system for system in settings["systems"] if system in settings["epochs"]]
+    trained = trained_systems(settings)
     for kind, name, known in (("system", options.system, trained), ("corpus", options.corpus, settings["corpora"])):
         if name not in known:
             raise InputError(f"profile {options.profile} trains no {kind} {name!r}; {suggest_name(name, known)}")
@@ -36,3 +37,9 @@ def run(options: argparse.Namespace) -> int:
     experiment.train(made, options.system, options.corpus)
     print(f"weights of {options.system} on {options.corpus} in {made.path('models')}")
     return 0
+
+
+def trained_systems(settings: dict[str, Any]) -> dict[str, str]:
+    """Id of each system that the settings train, those with epochs -> id of the step whose notebook shows it."""
+    rows = [registry.system(name) for name in settings["systems"] if name not in settings["pretrained"]]
+    return {row.trained: "03" if row.family == "cg" else "02" for row in rows if row.trained in settings["epochs"]}
