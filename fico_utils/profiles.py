@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from fico_utils.errors import InputError
@@ -28,16 +31,23 @@ def profile_settings(profile: str) -> dict[str, Any]:
     InputError
         There is no such profile, or its file holds a parameter that the base does not have, or one of another type.
     """
-    import yaml
-
     if profile not in profile_names():
         raise InputError(f"unknown profile {profile!r}; expected one of {', '.join(profile_names())}")
-    base, own = (yaml.safe_load((CONFIGS / f"{name}.yaml").read_text(encoding="utf-8")) for name in (BASE, profile))
+    paths = [CONFIGS / f"{name}.yaml" for name in (BASE, profile)]
+    base, own = (deepcopy(_parsed(path, path.stat().st_mtime_ns)) for path in paths)
     for name, value in own.items():
         if name not in base:
             raise InputError(f"configs/{profile}.yaml has a parameter {name!r}, which configs/{BASE}.yaml lacks")
         check_parameter(name, value, base[name])
     return base | own
+
+
+@lru_cache(maxsize=64)
+def _parsed(path: Path, _stamp: int) -> dict[str, Any]:
+    """The content of a file, parsed once for each state of it, as serving a system asks for it many times."""
+    import yaml
+
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
 def check_parameter(name: str, value: Any, default: Any) -> Any:

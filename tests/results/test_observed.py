@@ -10,7 +10,7 @@ import pytest
 
 from fico_utils.errors import InputError
 from fico_utils.evaluation import Plan, evaluate, observe, score_source
-from fico_utils.results import store
+from fico_utils.results import observed, store
 from fico_utils.results.observed import critical_difference, mean_places, place_rows, tie_rows
 from fico_utils.workspace import Run
 
@@ -172,6 +172,27 @@ def test_rows_belong_in_metrics_csv(corpus, seen, tmp_path):
     mine = merged[(merged["profile"] == "mini") & (merged["metric"] == "place")]
     assert mine["system"].tolist() == ["beit3"] * 2 + ["scan"] * 2 + ["ucch"] * 2
     assert set(mine["source"]) == {"ours"}
+
+
+def test_scores_are_written_once_and_kept(corpus, seen, tmp_path, monkeypatch):
+    run = Run("mini", 0, tmp_path / "mini", {"metrics": "recall@1,5 map@10 precision@10"})
+    given, systems = corpus
+    scored = observe(
+        score_source(**systems["ucch"]), given["caption_image"], given["labels"], Plan(run["metrics"], curve=True)
+    )
+    observed.write_scores(run, "ucch", "picto_people", scored, "mini-s0+standard-s0")
+    first = store.merge(run, "metrics")
+    ours = first[first["source"] == "ours"]
+    assert {*ours["run"]} == {"mini-s0+standard-s0"}
+    direct = evaluate(
+        **systems["ucch"], **given, metrics=run["metrics"], curve=True, intervals=True
+    )  # precision at both levels, the points of the curve at category level
+    for column in ("value", "ci_low", "ci_high", "chance"):
+        assert sorted(ours[column]) == pytest.approx(sorted(direct[column]), rel=1e-8)
+    assert [*ours[(ours["metric"] == "precision") & (ours["k"] == "10")]["task"]] == ["instance"] * 2 + ["category"] * 2
+    monkeypatch.setattr(observed, "summarise", None)  # a second time nothing is computed
+    observed.write_scores(run, "ucch", "picto_people", scored, "mini-s0+standard-s0")
+    assert store.merge(run, "metrics").equals(first)
 
 
 def test_other_queries_are_refused(corpus, seen):
