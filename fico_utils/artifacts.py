@@ -236,7 +236,7 @@ class Store:
         if damage:
             print(f"{path} {damage}; it is made again", file=sys.stderr)
             return False
-        if header_of(path)["key"] != recipe.key:
+        if header_of(path).get("key") != recipe.key:
             return False
         note("read", path, digest_of(path))
         return True

@@ -94,14 +94,14 @@ def look_at_producers(only: Sequence[str] | None = None) -> Iterator[Looked]:
 
 
 def _look(producer: str, case: Case, version: int, locked: tuple[int, str] | None) -> Looked:
-    """One producer: run once to be compared, and once more to see the code, when all that is compiled is warm."""
-    with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
-        output = {name: np.asarray(array) for name, array in case.run().items()}
-        code = hash_of(functions_entered(case.run))
+    """One producer beside what is recorded of it."""
+    output, code, problem = _run_case(case)
     module = f"{PACKAGE.name}/{stated_in(producer).as_posix()}"
     record = f"check --versions --keep {producer}"
     sentence, refused = "", False
-    if locked is None:
+    if problem:
+        sentence, refused = f"{producer} does not run on its golden input: {problem}", True
+    elif locked is None:
         sentence = f"{producer} is not recorded yet: look at what it computes, then say {record}"
     elif version > locked[0]:
         sentence = f"{producer} has version {version} and is recorded as {locked[0]}: say {record}"
@@ -118,6 +118,16 @@ def _look(producer: str, case: Case, version: int, locked: tuple[int, str] | Non
             f"or say {record}"
         )
     return Looked(producer, sentence, refused, version, code, output)
+
+
+def _run_case(case: Case) -> tuple[dict[str, np.ndarray], str, str]:
+    """Output of a case, hash of its code, and what went wrong: it runs twice, the second time to see the code."""
+    with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
+        try:
+            output = {name: np.asarray(array) for name, array in case.run().items()}
+            return output, hash_of(functions_entered(case.run)), ""
+        except Exception as error:  # whatever it is, the other producers are looked at all the same
+            return {}, "", f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def _missing(stated: Mapping[str, int], looked: Sequence[str]) -> list[str]:

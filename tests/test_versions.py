@@ -76,6 +76,13 @@ def test_a_picture_that_is_drawn_otherwise_is_named(copy: Path):
     assert told["vocabulary"] == ""
 
 
+def test_a_producer_that_fails_is_named_and_the_others_are_looked_at(copy: Path):
+    edit(copy / "fico_utils/data/text.py", "return _WORD.findall(caption.lower())", "return caption.nothing")
+    told = sentences(copy, "vocabulary", "rewriting")
+    assert told["vocabulary"].startswith("vocabulary does not run on its golden input: AttributeError")
+    assert told["rewriting"] == ""
+
+
 def test_comments_docstrings_and_messages_cost_nothing(copy: Path):
     path = copy / "fico_utils/models/dadh.py"
     edit(path, "\nclass Dadh", "\n# a remark\nclass Dadh")
