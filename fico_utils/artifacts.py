@@ -145,6 +145,12 @@ def damage_of(path: str | Path) -> str:
         return "is not a whole file of ours"
 
 
+def _files_below(folder: Path) -> list[Path]:
+    """Files below a folder that may be artefacts, sorted; locks and half-written files do not count."""
+    found = (p for p in folder.rglob("*") if p.suffix in (".safetensors", ".json"))
+    return sorted(p for p in found if not any(part.startswith(".") for part in p.relative_to(folder).parts))
+
+
 def damaged_artefacts(*folders: str | Path) -> tuple[int, dict[Path, str]]:
     """How many artefacts lie below some folders, and what is wrong with those that are damaged; all content is read.
 
@@ -152,9 +158,7 @@ def damaged_artefacts(*folders: str | Path) -> tuple[int, dict[Path, str]]:
     """
     count, damaged = 0, {}
     for folder in folders:
-        for path in sorted(p for p in Path(folder).rglob("*") if p.suffix in (".safetensors", ".json")):
-            if any(part.startswith(".") for part in path.relative_to(folder).parts):
-                continue
+        for path in _files_below(Path(folder)):
             if path.suffix == ".json" and '"header"' not in path.read_text(encoding="utf-8", errors="replace")[:200]:
                 continue
             count += 1
@@ -188,7 +192,7 @@ class Store:
     ) -> Arrays:
         """Named arrays by their recipe; made by `build` and written where they are missing or damaged."""
         path = self.path(folder, name, recipe)
-        return self._made(path, recipe, build, about, _write_artefact_arrays, read_arrays)
+        return self._made(path, recipe, build, about, write_arrays, read_arrays)
 
     def records(
         self, folder: str, name: str, recipe: Recipe, build: Callable[[], list[dict[str, Any]]], **about: Any
@@ -200,12 +204,12 @@ class Store:
     def lookup(self, folder: str, name: str, recipe: Recipe) -> Arrays | None:
         """Named arrays by their recipe where they are there and whole, else None."""
         path = self.path(folder, name, recipe)
-        return read_arrays(path) if self._whole(path, recipe) else None
+        return self._read(path, read_arrays) if self.holds(path, recipe) else None
 
     def write(self, folder: str, name: str, recipe: Recipe, arrays: Mapping[str, np.ndarray], **about: Any) -> Path:
         """Write named arrays under their recipe; the path."""
         path = self.path(folder, name, recipe)
-        _write_artefact_arrays(path, arrays, self.header(recipe, arrays, **about))
+        write_arrays(path, arrays, self.header(recipe, arrays, **about))
         return path
 
     def units(self, folder: str, name: str, recipe: Recipe) -> Units:
@@ -215,8 +219,7 @@ class Store:
     def files(self, *folders: str) -> list[Path]:
         """All artefacts below some folders, or below all, sorted; locks and half-written files do not count."""
         tops = [self.root / f for f in folders] if folders else [self.root]
-        found = [p for top in tops if top.is_dir() for p in top.rglob("*") if p.suffix in (".safetensors", ".json")]
-        return sorted(p for p in found if not any(part.startswith(".") for part in p.relative_to(self.root).parts))
+        return sorted(path for top in tops for path in _files_below(top))
 
     def header(self, recipe: Recipe, content: Any, **about: Any) -> dict[str, Any]:
         """The header of an artefact of some content."""
@@ -228,7 +231,7 @@ class Store:
             "about": {**self.about, "commit": commit(), **about},
         }
 
-    def _whole(self, path: Path, recipe: Recipe) -> bool:
+    def holds(self, path: Path, recipe: Recipe) -> bool:
         """Whether an artefact is there, of this recipe and undamaged; one that is damaged is named on stderr."""
         if not path.is_file():
             return False
@@ -236,21 +239,21 @@ class Store:
         if damage:
             print(f"{path} {damage}; it is made again", file=sys.stderr)
             return False
-        if header_of(path).get("key") != recipe.key:
-            return False
+        return header_of(path).get("key") == recipe.key
+
+    def _read(self, path: Path, read: Callable) -> Any:
+        """The content of an artefact that `holds` found whole; the runner is told."""
         note("read", path, digest_of(path))
-        return True
+        return read(path)
 
     def _made(
         self, path: Path, recipe: Recipe, build: Callable, about: Mapping, write: Callable, read: Callable
     ) -> Any:
-        if self._whole(path, recipe):
-            return read(path)
+        if self.holds(path, recipe):
+            return self._read(path, read)
         with self.locked(path):
-            if (
-                path.is_file() and not damage_of(path) and self._whole(path, recipe)
-            ):  # another process made it meanwhile
-                return read(path)
+            if path.is_file() and not damage_of(path) and self.holds(path, recipe):  # made meanwhile by another process
+                return self._read(path, read)
             content = build()
             write(path, content, self.header(recipe, content, **about))
         return content if path.suffix == ".safetensors" else read(path)
@@ -269,10 +272,6 @@ class Store:
             ) from error
         with FileLock(folder / f"{key_of(path.relative_to(self.root).as_posix())}.lock"):
             yield
-
-
-def _write_artefact_arrays(path: Path, arrays: Mapping[str, np.ndarray], header: Mapping[str, Any]) -> None:
-    write_arrays(path, arrays, header)
 
 
 def _write_artefact_records(path: Path, records: list[dict[str, Any]], header: Mapping[str, Any]) -> None:

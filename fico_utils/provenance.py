@@ -28,6 +28,8 @@ def find_project() -> Path:
 
 
 PROJECT = find_project()
+#: The weights, vocabularies and labels that ship, a folder a profile.
+SHIPPED = PACKAGE / "weights"
 
 
 def project_folder(name: str) -> Path:

@@ -22,6 +22,7 @@ from fico_utils.errors import InputError
 from fico_utils.files import read_arrays, write_arrays, write_text
 from fico_utils.golden import FOLDER, Case, golden_cases, largest_difference
 from fico_utils.producers import PACKAGE, stated_by, stated_in, stated_versions, version_of
+from fico_utils.provenance import SHIPPED
 
 LOCK = PACKAGE / "versions.lock"
 #: What ``--keep`` takes for every producer.
@@ -188,7 +189,7 @@ def _one_thread() -> Iterator[None]:
 # ---------------------------------------------------------------------------------------------------- what ships
 
 
-def check_shipped(folder: Path = PACKAGE / "weights") -> list[str]:
+def check_shipped(folder: Path = SHIPPED) -> list[str]:
     """A sentence for each shipped file that is damaged, or that an older version of its producer made."""
     sentences = []
     for path in sorted(folder.rglob("*.safetensors")):

@@ -1,9 +1,4 @@
-"""Where every artefact lies, how it is written, and `setup`, the first line of every notebook.
-
-Each artefact under ``<out_dir>/<profile>/`` is written by exactly one step, is safe to delete, and carries the
-key of what it was made from: an artefact whose key differs is stale and is made again. Writing is atomic, so a
-killed run leaves the old file or the new one.
-"""
+"""A run: its profile, seed, folder and store, and `setup`, the first line of every notebook."""
 
 from __future__ import annotations
 

@@ -15,18 +15,15 @@ from fico_utils.experiment.corpora import corpus, part
 from fico_utils.experiment.features import PRETRAINING, backbone_weights, visual
 from fico_utils.experiment.weights import Weights, train_weights
 from fico_utils.files import key_of, read_arrays
+from fico_utils.provenance import SHIPPED
 from fico_utils.workspace import Run
 
 if TYPE_CHECKING:
     from fico_utils.models.query2label import Query2Label
 
-#: Folder of the labels that ship.
-LABELS = Path(__file__).parents[1] / "weights"
-
-
 def given_labels(name: str) -> Path:
     """File of the labels by which a corpus is judged that withholds its own: data that ships, with its digest."""
-    return LABELS / f"labels__{name}.safetensors"
+    return SHIPPED / f"labels__{name}.safetensors"
 
 
 def labels(run: Run, name: str, split: str, required: bool = True) -> np.ndarray | None:

@@ -90,6 +90,12 @@ def train(run: Run, system: str, name: str) -> RetrievalModel:
     InputError
         The profile gives no epochs for the system, or the corpus lacks what it learns from.
     """
+    weights, model = _train(run, system, name)
+    return weights.load_into(model)
+
+
+def _train(run: Run, system: str, name: str) -> tuple[Weights, RetrievalModel]:
+    """The weights that `train` ends with, and the model that they are of."""
     from fico_utils.models.training import fit
 
     file, recipe, model = weights_recipe(run, system, name)
@@ -110,7 +116,7 @@ def train(run: Run, system: str, name: str) -> RetrievalModel:
 
     weights = train_weights(run, file, recipe, build, live=True)
     units.remove()
-    return weights.load_into(model)
+    return weights, model
 
 
 # ------------------------------------------------------------------------------------------------- serving
@@ -199,9 +205,7 @@ def serve(run: Run, system: str, name: str) -> Served:
         defaults = profile_settings("standard")
         added = {k: run[k] | {trained: defaults[k][trained]} for k in ("epochs", "sizes")}
         run = replace(run, settings=run.settings | added)
-    train(run, system, name)
-    file, recipe, _ = weights_recipe(run, system, name)
-    return Served(run, system, name, find_weights(run, file, recipe))
+    return Served(run, system, name, _train(run, system, name)[0])
 
 
 def shipping_run(run: Run, profile: str) -> Run:

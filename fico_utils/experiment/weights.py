@@ -19,12 +19,12 @@ import numpy as np
 from fico_utils.artifacts import Recipe, damage_of, header_of
 from fico_utils.errors import InputError
 from fico_utils.files import note, read_arrays, read_json
+from fico_utils.provenance import SHIPPED
 from fico_utils.workspace import Run
 
 if TYPE_CHECKING:
     from fico_utils.models.contract import RetrievalModel
 
-SHIPPED = Path(__file__).parents[1] / "weights"
 #: The largest number in half precision.
 HALF = np.finfo(np.float16).max
 
@@ -79,11 +79,8 @@ def find_weights(run: Run, name: str, recipe: Recipe) -> Weights | None:
     not look at trainings of this store: those made by the same recipe have other numbers.
     """
     path = run.store.path("models", name, recipe)
-    if not run.shipped and path.is_file():
-        damage = damage_of(path)
-        if not damage:
-            return Weights(path, "trained", header_of(path))
-        print(f"{path} {damage}; it is made again", file=sys.stderr)
+    if not run.shipped and run.store.holds(path, recipe):
+        return Weights(path, "trained", header_of(path))
     profile = run.shipped or run.profile
     for folder in dict.fromkeys((profile, *_profiles())):
         shipped = shipped_file(folder, f"{name}.safetensors", recipe)
@@ -109,12 +106,23 @@ def train_weights(
     InputError
         The training ended in numbers that are not finite.
     """
-    ready = find_weights(run, name, recipe)
-    if ready is not None and (ready.origin == "trained" or not live):
+
+    def usable() -> Weights | None:
+        ready = find_weights(run, name, recipe)
+        return None if ready is not None and live and ready.origin != "trained" else ready
+
+    if ready := usable():
         return ready
-    if ready is None and not live:
-        print(f"No trained weights of {name} fit this profile: they are trained now.")
-    arrays, log = build()
+    with run.store.locked(run.store.path("models", name, recipe)):  # another process may be training them
+        if ready := usable():
+            return ready
+        if not live:
+            print(f"No trained weights of {name} fit this profile: they are trained now.")
+        return _kept(run, name, recipe, *build())
+
+
+def _kept(run: Run, name: str, recipe: Recipe, arrays: Mapping[str, np.ndarray], log: list[dict]) -> Weights:
+    """Newly trained weights, in half precision, in the run's store."""
     arrays = {n: _narrowed(a) for n, a in arrays.items()}
     strange = [n for n, a in arrays.items() if not np.isfinite(a).all()]
     if strange:

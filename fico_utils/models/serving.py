@@ -117,7 +117,7 @@ class Serving:
         dict of ndarray: ``img`` and ``txt``, float32 (n, d) or packed codes uint8 (n, bits / 8); or ``sim_i2t``
         (n_img, n_txt) float32, and ``sim_t2i`` (n_txt, n_img) where the directions differ.
         """
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} defines no stored_scores")
 
     def evaluation_arguments(self, stored: dict[str, np.ndarray]) -> dict[str, Any]:
         """What `stored_scores` gave, as keywords of `fico_utils.evaluate`."""
@@ -128,7 +128,7 @@ class Serving:
 
     def compare(self, model: Any, images: np.ndarray, texts: np.ndarray) -> np.ndarray:
         """Scores (n_img, n_txt) of all images with all captions, larger is closer; of `Reranks`, its first ranking."""
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} defines no compare")
 
     def score_candidates(
         self, model: Any, images: Items, texts: Items, asked: np.ndarray, candidates: np.ndarray

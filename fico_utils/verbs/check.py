@@ -15,14 +15,13 @@ from pathlib import Path
 from fico_utils import cli
 from fico_utils.batch import runner
 from fico_utils.errors import InputError
+from fico_utils.provenance import SHIPPED
 from fico_utils.workspace import PROJECT, atomic_path, profile_settings
 
 #: Distributions whose module is called otherwise.
 MODULES = {"faiss-cpu": "faiss", "pillow": "PIL", "pyyaml": "yaml"}
 #: Free space that a run of the mini profile may take, bytes.
 DISK = 2 * 2**30
-#: The weights, vocabularies and labels that ship.
-SHIPPED = Path(__file__).parents[1] / "weights"
 
 HELP = "test the installation"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from fico_utils.artifacts import Recipe, Store, Units
 from fico_utils.errors import InputError
 from fico_utils.experiment import label_sources, weights
 from fico_utils.files import read_arrays, write_arrays
-from fico_utils.models import blocks, training
+from fico_utils.models import contract, training
 from fico_utils.models.adv import Adv, AdvConfig
 from fico_utils.models.beit3 import Beit3, Beit3Config
 from fico_utils.models.blip2 import Blip2, Blip2Config
@@ -175,6 +176,21 @@ def test_what_ships_serves_unless_training_is_asked_for(run, tmp_path):
     assert weights.find_weights(reads_shipped, "toy", RECIPE).arrays()["a"].tolist() == [0, 0, 0]
 
 
+def test_a_second_training_of_one_recipe_waits_and_takes_the_first(run):
+    """As two jobs of a cluster may ask for the same weights."""
+    built = []
+
+    def train():
+        weights.train_weights(run, "toy", RECIPE, lambda: built.append(1) or build(), live=True)
+
+    threads = [threading.Thread(target=train) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert built == [1]
+
+
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(place=st.integers(0, 95))
 def test_a_shipped_file_with_one_changed_byte_does_not_serve(run, tmp_path, capsys, place):
@@ -250,7 +266,7 @@ def test_an_image_that_is_left_over_alone_takes_no_step(system, monkeypatch):
 class Changing(Ucch):
     """UCCH that says at one epoch that its loss became another."""
 
-    recipe = blocks.Recipe(batch_size=4, lr=1e-3)
+    recipe = contract.TrainingRecipe(batch_size=4, lr=1e-3)
     changes = 99
 
     def start_epoch(self, epoch: int) -> bool:
@@ -275,7 +291,7 @@ def test_moments_start_anew_where_the_loss_becomes_another(tmp_path, changes, co
 class Spoilt(Ucch):
     """UCCH whose loss is not a number in one batch of one epoch."""
 
-    recipe = blocks.Recipe(batch_size=4, lr=1e-3)
+    recipe = contract.TrainingRecipe(batch_size=4, lr=1e-3)
     epoch, spoilt, count = 0, (1, 2), 0
 
     def start_epoch(self, epoch: int) -> None:
