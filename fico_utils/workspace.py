@@ -28,7 +28,7 @@ from fico_utils.files import (  # noqa: F401 (importers move to `files` and `pro
     write_json,
     write_text,
 )
-from fico_utils.machine import peak_memory
+from fico_utils.machine import package_version, peak_memory
 from fico_utils.profiles import CONFIGS, check_parameter, profile_settings  # noqa: F401
 from fico_utils.provenance import PACKAGE, PROJECT, commit, said_by  # noqa: F401
 
@@ -141,16 +141,8 @@ def setup(profile: str = "mini", seed: int = 0, out_dir: str = "results", **para
     set_threads(settings["threads"])
     seed_everything(seed)
     run = Run(profile, seed, PROJECT.joinpath(out_dir, profile), settings)
-    versions = ", ".join(f"{name} {_version(name)}" for name in ("numpy", "torch", "transformers", "faiss-cpu"))
+    shown = ("numpy", "torch", "transformers", "faiss-cpu")
+    versions = ", ".join(f"{name} {package_version(name) or 'missing'}" for name in shown)
     device = "cuda" if "torch" in sys.modules and sys.modules["torch"].cuda.is_available() else "cpu"
     print(f"profile {profile} · seed {seed} · {settings['threads']} threads · {device} · {versions}")
     return run
-
-
-def _version(package: str) -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "missing"

@@ -15,6 +15,7 @@ from PIL import Image
 
 from fico_utils.batch.pipeline import STEPS
 from fico_utils.data.pictoscenes import make_corpus
+from fico_utils.verbs.clean import ARTEFACTS
 from fico_utils.workspace import PROJECT
 
 pytestmark = [
@@ -75,6 +76,10 @@ def test_each_step_leaves_its_artefacts(results: Path, manifests: dict[str, dict
     for n in (1, 2, 3, 4, 5, 6, 7):
         assert all((results / f"tables/table{n}.{suffix}").is_file() for suffix in ("csv", "md", "html", "tex"))
     assert [p.name for p in results.rglob(".*") if p.is_file() and not p.name.endswith(".lock")] == []
+
+
+def test_clean_knows_everything_that_a_run_leaves(results: Path) -> None:
+    assert {p.name for p in results.iterdir()} - {*ARTEFACTS, "runs"} == set()
 
 
 def test_tables_follow_the_schema(results: Path) -> None:

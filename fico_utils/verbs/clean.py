@@ -17,7 +17,7 @@ HELP = "remove the results of a profile"
 #: What a results folder may hold; `clean` removes nothing else.
 ARTEFACTS = (
     *("data", "features", "models", "embeddings", "perquery", "metrics", "costs", "tables", "figures"),
-    *("own", "report", ".locks", "shipped", "metrics.csv", "costs.csv", "claims.csv"),
+    *("own", "report", ".locks", "shipped", "metrics.csv", "costs.csv", "claims.csv", "stored.csv", "audit.csv"),
 )
 
 
