@@ -18,8 +18,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from fico_utils.evaluation import find_measure
-
 if TYPE_CHECKING:
     import numpy as np
 
@@ -179,6 +177,8 @@ class Embeds(Serving):
 
     @property
     def hashed(self) -> bool:
+        from fico_utils.evaluation import find_measure
+
         return find_measure(self.measure).has_codes
 
     @property
@@ -199,6 +199,8 @@ class Embeds(Serving):
     def evaluation_arguments(self, stored: dict[str, np.ndarray]) -> dict[str, Any]:
         if self.late:
             return super().evaluation_arguments(stored)
+        from fico_utils.evaluation import find_measure
+
         return find_measure(self.measure).arguments(stored["img"], stored["txt"])
 
     def compare(self, model: Any, images: np.ndarray, texts: np.ndarray) -> np.ndarray:
