@@ -1,12 +1,14 @@
 """Systems and corpora: ids, printed names, families, and the slot each has in every figure.
 
-The order of `SYSTEMS` is the order of the paper's tables. Colour stands for the family, marker and line
-for the system; a slot belongs to a system for good, so adding one moves nobody's colour. `SYSTEMS` and `CORPORA` never
+A system is one file in ``models/``, which states its rows; `SYSTEMS` is read from these files, in the order of the
+paper's tables. Colour stands for the family, marker and line for the system; a slot belongs to a system for good, so
+adding one moves nobody's colour. `SYSTEMS` and `CORPORA` never
 change; what a run knows besides, by its configuration or its data folder, is found by `setup` and passed to `use_rows`.
 """
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from importlib import import_module
@@ -36,14 +38,15 @@ class System:
     paper_names : tuple of str, spellings in the paper's tables and figures.
     family : str, ``vlp``, ``fg`` or ``cg``; decides the colour.
     approach, attention : str, Table 1: how it encodes, what it computes at query time.
-    measure : str, how two embeddings are compared: ``cosine``, ``hamming``, ``late`` (the best cosine of several
-        vectors an image), ``attention`` (a model's own score of every pair) or ``rerank`` (of the first k alone).
+    serving : one of `fico_utils.models.serving`: what is kept of an item, and how queries are answered.
     shade : int, index into the family's hues.
     marker, line : str, matplotlib marker and line style.
     hollow : bool, drawn with an empty marker (the no-fusion variants).
     weights : str, id of the system whose weights serve; the row's own where it is empty.
     bits : int, length of the hash codes, 0 for embeddings.
     provider : str, ``module:class`` of what serves a row that a configuration adds; empty for the package's own models.
+    order : int, place in the paper's tables; rows that the paper does not have come after them.
+    model : str, class of the model, in the file that states the row; in `SYSTEMS`, ``module:class``.
     """
 
     id: str
@@ -52,7 +55,7 @@ class System:
     family: str
     approach: str
     attention: str
-    measure: str
+    serving: Any
     shade: int
     marker: str
     line: str = "-"
@@ -60,18 +63,13 @@ class System:
     weights: str = ""
     bits: int = 0
     provider: str = ""
+    order: int = 1000
+    model: str = ""
 
     @property
-    def serving(self) -> Any:
-        """How the system is served: one of `fico_utils.models.serving`."""
-        from importlib import import_module
-
-        ways = import_module("fico_utils.models.serving")
-        if self.measure == "late":
-            return ways.Embeds(late=True)
-        return {"attention": ways.Attends, "rerank": ways.Reranks}.get(
-            self.measure, lambda: ways.Embeds(self.measure)
-        )()
+    def measure(self) -> str:
+        """The word for how it is served, for tables; what it does is asked of `serving`."""
+        return self.serving.name
 
     @property
     def trained(self) -> str:
@@ -141,24 +139,6 @@ class CorpusInfo:
         return load_entry(self.reader)(self)
 
 
-SYSTEMS = {
-    s.id: s
-    for s in (
-        System("blip2", "BLIP-2", ("BLIP-2",), "vlp", "Dual+Fusion", "Fusion Rerank", "rerank", 0, "s"),
-        System("blip2_nf", "BLIP-2 NF", ("BLIP-2NF",), "vlp", "Dual", "None", "late", 0, "s", "--", True, "blip2"),
-        System("beit3", "BEiT-3", ("BEIT-3",), "vlp", "Dual", "None", "cosine", 1, "o"),
-        System("xvlm", "X-VLM", ("X-VLM",), "vlp", "Dual+Fusion", "Fusion Rerank", "rerank", 2, "D"),
-        System("xvlm_nf", "X-VLM NF", ("X-VLMNF",), "vlp", "Dual", "None", "cosine", 2, "D", "--", True, "xvlm"),
-        System("imram", "IMRAM", ("IMRAM",), "fg", "Local+Global", "Cross-Attn", "attention", 0, "^"),
-        System("vsrn", "VSRN", ("VSRN",), "fg", "Global", "None", "cosine", 1, "v", "--"),
-        System("scan", "SCAN", ("SCAN",), "fg", "Local+Global", "Cross-Attn", "attention", 2, ">", "-."),
-        System("adv_2048", "ADV 2048-bit", ("ADV2048bit",), "cg", "Dual", "None", "hamming", 0, "P", bits=2048),
-        System("adv_64", "ADV 64-bit", ("ADV64bit",), "cg", "Dual", "None", "hamming", 1, "X", "--", bits=64),
-        System("ucch", "UCCH", ("UCCH",), "cg", "Dual Hash", "None", "hamming", 2, "h", "-.", bits=64),
-        System("dadh", "DADH", ("DADH",), "cg", "Dual Hash", "None", "hamming", 3, "*", ":", bits=64),
-    )
-}
-
 INDEXES = {
     i.id: i
     for i in (
@@ -202,6 +182,48 @@ CONFIGURED_ROWS = "fico_utils.extras.pretrained.rows:configured_rows"
 FOLDER_CORPORA = "fico_utils.extras.corpora.brought:find_corpora"
 
 
+# --------------------------------------------------------------------- rows that the files of the models state
+
+
+def load_entry(entry: str) -> Any:
+    """What an entry such as ``package.module:Class`` names."""
+    module, _, name = entry.partition(":")
+    return getattr(import_module(module), name)
+
+
+def read_systems(folder: Path) -> dict[str, System]:
+    """The rows that the files of a folder state as ``ROWS``, in the order of the paper's tables.
+
+    They are read from the text, since importing a model loads torch: a file is parsed as far as its ``ROWS`` go, which
+    stand below its imports, and only the names that are called in them are imported.
+    """
+    rows = []
+    for path in sorted(folder.glob("*.py")):
+        text = path.read_text(encoding="utf-8")
+        start = text.find("\nROWS = (")
+        if start >= 0:
+            stated = _stated_rows(ast.parse(text[: text.index("\n)", start) + 2]).body)
+            rows += [replace(row, model=f"fico_utils.models.{path.stem}:{row.model}") for row in stated]
+    return {row.id: row for row in sorted(rows, key=lambda row: (row.order, row.id))}
+
+
+def _stated_rows(body: list[ast.stmt]) -> tuple[System, ...]:
+    """The value of ``ROWS``, the last statement: calls with literal arguments, of names that the others import."""
+    imports = {a.name: n.module for n in body if isinstance(n, ast.ImportFrom) for a in n.names}
+
+    def value(node: ast.expr) -> Any:
+        if isinstance(node, ast.Call):
+            called = load_entry(f"{imports[node.func.id]}:{node.func.id}")
+            return called(*map(value, node.args), **{k.arg: value(k.value) for k in node.keywords})
+        return tuple(map(value, node.elts)) if isinstance(node, ast.Tuple) else ast.literal_eval(node)
+
+    return value(body[-1].value)
+
+
+#: Every system that has a file in ``models/``, by its id.
+SYSTEMS = read_systems(Path(__file__).with_name("models"))
+
+
 # ------------------------------------------------------------------------------------ what a run knows
 
 
@@ -243,12 +265,6 @@ def add_corpus(info: CorpusInfo) -> None:
 def add_system(row: System) -> None:
     """Let the run know one more system."""
     use_rows(replace(_added, systems=MappingProxyType({**_added.systems, row.id: row})))
-
-
-def load_entry(entry: str) -> Any:
-    """What an entry such as ``package.module:Class`` names."""
-    module, _, name = entry.partition(":")
-    return getattr(import_module(module), name)
 
 
 def systems() -> dict[str, System]:

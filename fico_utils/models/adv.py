@@ -29,6 +29,23 @@ from torch import Tensor, nn
 
 from fico_utils.models.contract import Batch, RetrievalModel, TrainingRecipe
 from fico_utils.models.losses import hardest_hinge, same_image, trim, word_mask
+from fico_utils.models.serving import Embeds
+from fico_utils.registry import System
+
+#: Raised when the meaning of what is trained changes: equal settings and seed, other weights.
+VERSION = 1
+ROWS = (
+    System(
+        id="adv_2048", name="ADV 2048-bit", paper_names=("ADV2048bit",), order=9, model="Adv",
+        serving=Embeds("hamming"), bits=2048,
+        family="cg", approach="Dual", attention="None", shade=0, marker="P",
+    ),
+    System(
+        id="adv_64", name="ADV 64-bit", paper_names=("ADV64bit",), order=10, model="Adv",
+        serving=Embeds("hamming"), bits=64,
+        family="cg", approach="Dual", attention="None", shade=1, marker="X", line="--",
+    ),
+)  # fmt: skip
 
 VERSION = 1
 #: Taken off the median, so that the median bit itself is negative.

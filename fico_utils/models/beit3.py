@@ -26,6 +26,17 @@ from torch import Tensor, nn
 from fico_utils.models.contract import Batch, RetrievalModel
 from fico_utils.models.losses import Temperature, by_length, contrastive, each_image, trim, word_mask
 from fico_utils.models.muon import MuonRecipe
+from fico_utils.models.serving import Embeds
+from fico_utils.registry import System
+
+#: Raised when the meaning of what is trained changes: equal settings and seed, other weights.
+VERSION = 1
+ROWS = (
+    System(
+        id="beit3", name="BEiT-3", paper_names=("BEIT-3",), order=3, model="Beit3", serving=Embeds("cosine"),
+        family="vlp", approach="Dual", attention="None", shade=1, marker="o",
+    ),
+)  # fmt: skip
 
 VERSION = 1
 

@@ -45,7 +45,22 @@ from fico_utils.models.losses import (
     word_mask,
 )
 from fico_utils.models.muon import MuonRecipe
+from fico_utils.models.serving import Embeds, Reranks
 from fico_utils.models.xvlm import PatchViT, listen, spread
+from fico_utils.registry import System
+
+#: Raised when the meaning of what is trained changes: equal settings and seed, other weights.
+VERSION = 1
+ROWS = (
+    System(
+        id="blip2", name="BLIP-2", paper_names=("BLIP-2",), order=1, model="Blip2", serving=Reranks(),
+        family="vlp", approach="Dual+Fusion", attention="Fusion Rerank", shade=0, marker="s",
+    ),
+    System(
+        id="blip2_nf", name="BLIP-2 NF", paper_names=("BLIP-2NF",), order=2, model="Blip2", serving=Embeds(late=True),
+        family="vlp", approach="Dual", attention="None", shade=0, marker="s", line="--", hollow=True, weights="blip2",
+    ),
+)  # fmt: skip
 
 VERSION = 1
 SMOOTHING = 0.1  # of the contrastive and of the captioning targets

@@ -29,6 +29,17 @@ from torch.func import functional_call
 
 from fico_utils.models.contract import AdversarialRecipe, Batch, RetrievalModel
 from fico_utils.models.losses import binarise
+from fico_utils.models.serving import Embeds
+from fico_utils.registry import System
+
+#: Raised when the meaning of what is trained changes: equal settings and seed, other weights.
+VERSION = 1
+ROWS = (
+    System(
+        id="dadh", name="DADH", paper_names=("DADH",), order=12, model="Dadh", serving=Embeds("hamming"), bits=64,
+        family="cg", approach="Dual Hash", attention="None", shade=3, marker="*", line=":",
+    ),
+)  # fmt: skip
 
 VERSION = 1
 

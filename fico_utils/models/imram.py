@@ -31,6 +31,17 @@ from torch import Tensor, nn
 
 from fico_utils.models.losses import by_length
 from fico_utils.models.scan import Scan, attention_weights, context_cosine, gram
+from fico_utils.models.serving import Attends
+from fico_utils.registry import System
+
+#: Raised when the meaning of what is trained changes: equal settings and seed, other weights.
+VERSION = 1
+ROWS = (
+    System(
+        id="imram", name="IMRAM", paper_names=("IMRAM",), order=6, model="Imram", serving=Attends(),
+        family="fg", approach="Local+Global", attention="Cross-Attn", shade=0, marker="^",
+    ),
+)  # fmt: skip
 
 VERSION = 1
 #: Which branches each mode adds up.

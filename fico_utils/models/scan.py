@@ -25,6 +25,17 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from fico_utils.models.contract import Batch, RetrievalModel, TrainingRecipe
 from fico_utils.models.losses import by_length, hardest_hinge, trim, word_mask
+from fico_utils.models.serving import Attends
+from fico_utils.registry import System
+
+#: Raised when the meaning of what is trained changes: equal settings and seed, other weights.
+VERSION = 1
+ROWS = (
+    System(
+        id="scan", name="SCAN", paper_names=("SCAN",), order=8, model="Scan", serving=Attends(),
+        family="fg", approach="Local+Global", attention="Cross-Attn", shade=2, marker=">", line="-.",
+    ),
+)  # fmt: skip
 
 VERSION = 1
 

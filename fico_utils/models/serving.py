@@ -18,8 +18,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from fico_utils.evaluation import find_measure
-
 if TYPE_CHECKING:
     import numpy as np
 
@@ -67,10 +65,12 @@ class Serving:
     ----------------
     reads_pairs : bool, the model itself computes something for pairs of an image and a caption when queries come.
     reranks : bool, it does so for the first candidates of a query alone.
+    name : str, a word for tables and for ``pretrained`` in a profile; what a system does is asked of the methods.
     """
 
     reads_pairs: ClassVar[bool] = False
     reranks: ClassVar[bool] = False
+    name: ClassVar[str]
 
     @property
     def hashed(self) -> bool:
@@ -171,11 +171,14 @@ class Embeds(Serving):
     measure: str = "cosine"
     late: bool = False
 
-    def __str__(self) -> str:
-        return f"{self.measure} of the best vector" if self.late else self.measure
+    @property
+    def name(self) -> str:
+        return "late" if self.late else self.measure
 
     @property
     def hashed(self) -> bool:
+        from fico_utils.evaluation import find_measure
+
         return find_measure(self.measure).has_codes
 
     @property
@@ -196,6 +199,8 @@ class Embeds(Serving):
     def evaluation_arguments(self, stored: dict[str, np.ndarray]) -> dict[str, Any]:
         if self.late:
             return super().evaluation_arguments(stored)
+        from fico_utils.evaluation import find_measure
+
         return find_measure(self.measure).arguments(stored["img"], stored["txt"])
 
     def compare(self, model: Any, images: np.ndarray, texts: np.ndarray) -> np.ndarray:
@@ -209,9 +214,7 @@ class Attends(Serving):
     """Cross attention: the fragments of both sides are kept, and every pair is scored when queries come."""
 
     reads_pairs: ClassVar[bool] = True
-
-    def __str__(self) -> str:
-        return "attention to every pair"
+    name: ClassVar[str] = "attention"
 
     def storage(self, items: Items) -> tuple[np.ndarray, np.ndarray | None]:
         import numpy as np
@@ -256,9 +259,7 @@ class Reranks(Serving):
 
     reads_pairs: ClassVar[bool] = True
     reranks: ClassVar[bool] = True
-
-    def __str__(self) -> str:
-        return "cosine, then fusion of the first"
+    name: ClassVar[str] = "rerank"
 
     def encode(self, model: Any, images: np.ndarray, texts: np.ndarray) -> tuple[Items, Items]:
         from fico_utils.models.encoding import encode_side

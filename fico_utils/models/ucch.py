@@ -23,6 +23,17 @@ from torch import Tensor, nn
 
 from fico_utils.models.contract import Batch, RetrievalModel, TrainingRecipe
 from fico_utils.models.losses import binarise, same_image
+from fico_utils.models.serving import Embeds
+from fico_utils.registry import System
+
+#: Raised when the meaning of what is trained changes: equal settings and seed, other weights.
+VERSION = 1
+ROWS = (
+    System(
+        id="ucch", name="UCCH", paper_names=("UCCH",), order=11, model="Ucch", serving=Embeds("hamming"), bits=64,
+        family="cg", approach="Dual Hash", attention="None", shade=2, marker="h", line="-.",
+    ),
+)  # fmt: skip
 
 VERSION = 1
 

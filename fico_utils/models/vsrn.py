@@ -34,6 +34,17 @@ from torch.nn.utils.rnn import pack_padded_sequence
 from fico_utils.models.contract import Batch, RetrievalModel
 from fico_utils.models.losses import each_image, hardest_hinge, trim, word_mask
 from fico_utils.models.muon import MuonRecipe
+from fico_utils.models.serving import Embeds
+from fico_utils.registry import System
+
+#: Raised when the meaning of what is trained changes: equal settings and seed, other weights.
+VERSION = 1
+ROWS = (
+    System(
+        id="vsrn", name="VSRN", paper_names=("VSRN",), order=7, model="Vsrn", serving=Embeds("cosine"),
+        family="fg", approach="Global", attention="None", shade=1, marker="v", line="--",
+    ),
+)  # fmt: skip
 
 VERSION = 1
 #: Steps that the memories begin with: the regions of a picture, and the words of most captions.

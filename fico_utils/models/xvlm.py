@@ -44,6 +44,21 @@ from fico_utils.models.losses import (
     word_mask,
 )
 from fico_utils.models.muon import MuonRecipe
+from fico_utils.models.serving import Embeds, Reranks
+from fico_utils.registry import System
+
+#: Raised when the meaning of what is trained changes: equal settings and seed, other weights.
+VERSION = 1
+ROWS = (
+    System(
+        id="xvlm", name="X-VLM", paper_names=("X-VLM",), order=4, model="Xvlm", serving=Reranks(),
+        family="vlp", approach="Dual+Fusion", attention="Fusion Rerank", shade=2, marker="D",
+    ),
+    System(
+        id="xvlm_nf", name="X-VLM NF", paper_names=("X-VLMNF",), order=5, model="Xvlm", serving=Embeds("cosine"),
+        family="vlp", approach="Dual", attention="None", shade=2, marker="D", line="--", hollow=True, weights="xvlm",
+    ),
+)  # fmt: skip
 
 VERSION = 1
 

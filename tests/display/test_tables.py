@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 import shutil
@@ -309,7 +310,7 @@ def test_two_corpora_of_one_name_are_told_apart(openclipart, monkeypatch):
 
 
 def test_a_system_the_paper_has_not_gets_its_own_row(run, metrics, monkeypatch):
-    new = registry.System("clip", "CLIP", (), "vlp", "Dual", "None", "cosine", 1, "p", ":")
+    new = dataclasses.replace(registry.SYSTEMS["beit3"], id="clip", name="CLIP", paper_names=(), marker="p", line=":")
     monkeypatch.setitem(registry.SYSTEMS, "clip", new)
     rows = metrics.query("system == 'beit3' and profile == 'mini'").assign(system="clip")
     frame = make_table("table2", pd.concat([metrics, rows])).frame

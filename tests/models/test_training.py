@@ -199,7 +199,7 @@ def test_score_does_not_depend_on_blocks_and_keeps_the_order_of_captions():
 
 
 def test_an_unknown_system_is_refused():
-    with pytest.raises(InputError, match="no implementation"):
+    with pytest.raises(InputError, match="unknown system"):
         model_class("word2vec")
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fico_utils.errors import InputError
+from fico_utils.models.serving import Embeds, Reranks
 from fico_utils.registry import FAMILIES, SYSTEMS, System
 
 #: What serves these rows.
@@ -16,7 +17,11 @@ _ROW = {"marker": str, "line": str, "shade": int, "name": str, "family": str, "m
 #: What `embedding` takes of it: the checkpoint, and how it encodes.
 SOURCE = {"path": str, "revision": str, "dtype": str, "device": str, "store": str, "memory_mib": int}
 #: How a pretrained encoder's embeddings may be compared: approach and attention, as Table 1 says them.
-_MEASURES = {"cosine": ("Dual", "None"), "late": ("Dual", "None"), "rerank": ("Dual+Fusion", "Fusion Rerank")}
+_MEASURES = {
+    "cosine": ("Dual", "None", Embeds()),
+    "late": ("Dual", "None", Embeds(late=True)),
+    "rerank": ("Dual+Fusion", "Fusion Rerank", Reranks()),
+}
 #: Markers that the paper's systems leave free; four lines each make the slots of configured rows, in their order.
 _MARKERS, _LINES = ("p", "<", "d", "8", "H"), (":", "-", "--", "-.")
 
@@ -89,9 +94,8 @@ def _row(system_id: str, given: Mapping[str, Any], place: int, pretrained: Mappi
         raise InputError(f"{where}: shade is {shade}; expected 0 to {hues - 1} in family {family}")
     marker = given.get("marker", _MARKERS[place % len(_MARKERS)])
     line = given.get("line", _LINES[place // len(_MARKERS)])
-    approach, attention = _MEASURES[measure]
     name = given.get("name") or system_id
     return System(
-        system_id, name, (), family, approach, attention, measure, shade, marker, line,
+        system_id, name, (), family, *_MEASURES[measure], shade, marker, line,
         weights=weights, provider=PROVIDER,
     )  # fmt: skip

@@ -1,0 +1,131 @@
+"""What every system promises, whoever adds it: this file loops over the rows that the files of the models state."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from fico_utils import registry
+from fico_utils.evaluation import evaluate
+from fico_utils.models import model_class, training
+
+N_IMG, CELLS, WIDTH, LONGEST, WORDS = 8, 4, 6, 7, 20
+#: Toy values of what the configurations of the systems call their sizes.
+SIZES = {
+    **dict.fromkeys(("d_region", "d_patch", "d_global", "d_text"), WIDTH),
+    **dict.fromkeys(("n_patches", "n_regions"), CELLS),
+    **dict.fromkeys(("width", "d", "bits", "ffn"), 8),
+    **dict.fromkeys(("d_word", "d_caption", "d_embed", "channels"), 4),
+    **{"n_words": WORDS, "max_words": LONGEST, "n_images": N_IMG, "n_labels": 3, "heads": 2, "n_keys": 5},
+}
+
+
+def tiny_model(system: str):
+    torch.manual_seed(0)
+    cls = model_class(system)
+    return cls(cls.Config(**{k: v for k, v in SIZES.items() if k in cls.Config.__dataclass_fields__}))
+
+
+def tiny_inputs(model) -> training.Inputs:
+    """Two captions an image of all that any system reads."""
+    rng = np.random.default_rng(0)
+    owner = np.repeat(np.arange(N_IMG), 2)
+    grid = rng.standard_normal((N_IMG, CELLS, WIDTH)).astype(np.float32)
+    labels = (rng.random((N_IMG, 3)) < 0.5).astype(np.uint8) | np.eye(N_IMG, 3, dtype=np.uint8)
+    image = {
+        "regions": grid,
+        "patches": grid,
+        "global": grid[:, 0],
+        "labels": labels | np.eye(N_IMG, 3, dtype=np.uint8),
+    }
+    text = {"doc2vec": rng.standard_normal((len(owner), WIDTH)).astype(np.float32)}
+    for name, shape in (("tokens", ()), ("rephrased", (2,)), ("adversarial", (3,))):
+        rows = rng.integers(4, WORDS, (len(owner), *shape, LONGEST))
+        for row, length in zip(rows.reshape(-1, LONGEST), rng.integers(3, LONGEST + 1, rows.size), strict=False):
+            row[0], row[length - 1], row[length:] = 1, 2, 0
+        text[name] = rows
+    return training.Inputs(image, text, owner, "toy")
+
+
+@pytest.fixture(scope="module", params=list(registry.SYSTEMS))
+def trained(request):
+    """A row, its model after two epochs, the inputs, and the log."""
+    row, model = registry.system(request.param), tiny_model(request.param)
+    inputs = tiny_inputs(model)
+    log = training.fit(model, inputs, seed=0, epochs=2, validate=lambda m: 0.0)
+    return row, model.eval(), inputs, log
+
+
+def test_training_writes_finite_terms_and_moves_the_weights(trained):
+    row, model, _, log = trained
+    assert [entry["epoch"] for entry in log] == [1, 2]
+    assert np.isfinite([list(entry.values()) for entry in log]).all()
+    fresh = tiny_model(row.id).state_dict()
+    assert any(not torch.equal(t, fresh[n]) for n, t in model.weights().items() if t.is_floating_point())
+
+
+def test_settings_are_json_and_weights_are_part_of_the_state(trained):
+    row, model, _, _ = trained
+    assert json.loads(json.dumps(model.settings)).keys() >= {"recipe"}
+    assert set(model.weights()) <= set(model.state_dict())
+    again = tiny_model(row.id)
+    again.load_state_dict(model.weights(), strict=False)
+    again.eval()
+    first = [side.vectors for side in row.serving.encode(model, *features(model, trained[2]))]
+    second = [side.vectors for side in row.serving.encode(again, *features(again, trained[2]))]
+    assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True)), "encoding needs no more than weights"
+
+
+def features(model, inputs) -> tuple[np.ndarray, np.ndarray]:
+    return inputs.image[model.image_input], inputs.text[model.text_input]
+
+
+def test_an_item_is_encoded_alone_as_in_a_batch(trained):
+    _, model, inputs, _ = trained
+    images, texts = features(model, inputs)
+    for side, encoder in ((images, model.encode_image), (texts, model.encode_text)):
+        with torch.inference_mode():
+            whole = encoder(training.as_tensor(side))
+            alone = encoder(training.as_tensor(side[2:3]))
+        assert torch.isfinite(whole).all()
+        assert torch.allclose(whole[2:3], alone, atol=1e-5)
+
+
+def test_what_is_stored_can_be_evaluated(trained):
+    row, model, inputs, _ = trained
+    stored = row.serving.stored_scores(model, inputs, depth=3)
+    arguments = row.serving.evaluation_arguments(stored)
+    table = evaluate(**arguments, caption_image=inputs.caption_image, metrics="recall@1,3")
+    assert table["value"].between(0, 1).all()
+    assert set(table["direction"]) == {"i2t", "t2i"}
+    if row.serving.hashed:
+        assert all(array.dtype == np.uint8 for array in stored.values())
+
+
+def test_comparing_and_reading_pairs_agree_with_what_is_stored(trained):
+    row, model, inputs, _ = trained
+    serving, stored = row.serving, row.serving.stored_scores(model, inputs, depth=N_IMG)
+    images, texts = serving.encode(model, *features(model, inputs))
+    ranking = serving.compare(model, images.vectors, texts.vectors)
+    assert ranking.shape == (len(images), len(texts)) == (N_IMG, 2 * N_IMG)
+    assert images.bytes_per_item == sum(a[0].nbytes for a in serving.storage(images) if a is not None)
+    if not serving.reads_pairs:
+        if "sim_i2t" in stored:
+            assert np.array_equal(ranking, stored["sim_i2t"])
+        with pytest.raises(TypeError, match="reads no pairs"):
+            serving.answer_query(model, images[:1], texts, 3)
+        return
+    everything = stored.get("sim_t2i", stored["sim_i2t"].T)
+    some = np.array([5, 0, 3])
+    scores = serving.score_candidates(model, images, texts, np.arange(4), some)
+    assert np.allclose(scores, everything[:4][:, some], atol=1e-4)
+    each = serving.score_candidates(model, images, texts, np.arange(4), np.stack([some] * 4))
+    assert np.allclose(each, scores, atol=1e-4)
+    candidates, answers = serving.answer_query(model, images, texts[1:2], N_IMG)
+    assert np.allclose(answers, everything[1][candidates], atol=1e-4)
+    whole = serving.read_pairs(model, images, texts, serving.rank_first(model, images, texts), N_IMG)
+    whole = whole["sim_t2i"] if isinstance(whole, dict) else whole.T
+    assert np.allclose(whole, everything, atol=1e-4)
