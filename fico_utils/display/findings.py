@@ -29,7 +29,7 @@ def describe_findings(claims: pd.DataFrame | None, metrics: pd.DataFrame | None)
     mine = None if metrics is None else _measured(metrics)
     about = "" if mine is None or mine.empty else f" ({run_name(mine)})"
     if mine is not None and not mine.empty:
-        corpora = [registry.corpus(c) for c in registry.CORPORA if c in {*mine["corpus"]}]
+        corpora = [registry.corpus(c) for c in registry.known_corpora() if c in {*mine["corpus"]}]
         sentences.append(f"This run{about} measured {join_words([_placed(c) for c in corpora])}.")
         if not any(c.photographs for c in corpora):
             sentences[-1] += " The systems are small and the pictures are no photographs."
@@ -41,7 +41,7 @@ def describe_findings(claims: pd.DataFrame | None, metrics: pd.DataFrame | None)
             f"On the numbers of this run{about}, {ours}. On the paper's own numbers, {papers}."
         )
     if mine is not None:
-        sentences += [_best_of(mine, c) for c in registry.CORPORA if c in {*mine["corpus"]}]
+        sentences += [_best_of(mine, c) for c in registry.known_corpora() if c in {*mine["corpus"]}]
     return sentences
 
 
