@@ -1,31 +1,23 @@
-"""The claims and the audit as HTML: one row a claim with both verdicts, one box a contradiction with its arithmetic."""
+"""The claims and the audit as HTML, and the verdicts counted: one row a claim, one box a contradiction."""
 
 from __future__ import annotations
 
-from html import escape
-
 import pandas as pd
 
-from fico_utils.display import markup
+from fico_utils.display.page import render_part
 
 #: Verdict -> mark beside its words, so that no verdict is told by colour alone.
 MARKS = {"holds": "●", "holds in part": "◐", "does not hold": "○", "cannot be tested here": "–"}
 
 
 def claims_table(claims: pd.DataFrame) -> str:
-    """HTML of the claims ledger: place, claim, the verdict on the paper's numbers and on ours; the evidence unfolds.
+    """HTML of the claims: place, claim, the verdict on the paper's numbers and on ours; the evidence unfolds.
 
     Parameters
     ----------
-    claims : DataFrame, from claims.csv: place, claim, verdict_paper, verdict_ours, evidence.
+    claims : DataFrame, claims.csv: place, claim, verdict_paper, verdict_ours, evidence.
     """
-    lines = []
-    for row in claims.itertuples():
-        evidence = f"<details><summary>{escape(row.claim)}</summary>{escape(row.evidence)}</details>"
-        verdicts = "".join(f"<td>{MARKS[v]} {escape(v)}</td>" for v in (row.verdict_paper, row.verdict_ours))
-        lines.append(f"<tr><td>{escape(row.place)}</td><td>{evidence}</td>{verdicts}</tr>")
-    head = ("where", "claim, in our words (open it for the numbers that decided)", "on the paper's numbers", "on ours")
-    return markup.table(head, lines, "", set())
+    return render_part("claims_table", claims.to_dict("records"), MARKS)
 
 
 def verdict_counts(claims: pd.DataFrame) -> pd.DataFrame:
@@ -42,11 +34,6 @@ def audit_list(audit: pd.DataFrame) -> str:
 
     Parameters
     ----------
-    audit : DataFrame, from audit.csv: where, observation, arithmetic, reading.
+    audit : DataFrame, audit.csv: where, observation, arithmetic, reading.
     """
-    boxes = [
-        f"<details><summary>{escape(row.where)}</summary><p>{escape(row.observation)}</p>"
-        f"<pre>{escape(row.arithmetic)}</pre><p>{escape(row.reading)}</p></details>"
-        for row in audit.itertuples()
-    ]
-    return "\n".join(boxes)
+    return render_part("audit_list", audit.to_dict("records"))

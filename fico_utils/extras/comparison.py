@@ -9,14 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 
 import pandas as pd
 
 from fico_utils import registry
-from fico_utils.display import markup
-from fico_utils.display.report import STYLE
+from fico_utils.display.page import number_text, render_page
 from fico_utils.errors import InputError
 from fico_utils.evaluation import Metric
 from fico_utils.extras.claims.numbers import Side, sides
@@ -135,7 +133,7 @@ def check_comparable(runs: Sequence[Compared]) -> None:
                 )
 
 
-def compare(runs: Sequence[Compared], across: bool = False) -> pd.DataFrame:
+def compare_runs(runs: Sequence[Compared], across: bool = False) -> pd.DataFrame:
     """One row for each number that a run shares with the first, and whether noise explains the difference.
 
     Parameters
@@ -188,72 +186,6 @@ def _costs(a: Compared, b: Compared):
 # ---------------------------------------------------------------------------------------------------- page
 
 
-def section(runs: Sequence[Compared], frame: pd.DataFrame) -> str:
-    """The part of a page that shows a comparison: who is compared, what differs, and everything in full."""
-    who = [
-        f"<tr><td>{escape(run.label)}</td><td>{escape(run.profile)}</td><td>{escape(run.commit or 'unknown')}</td>"
-        f"<td>{escape(', '.join(f'{corpus} {key[:8]}' for corpus, key in sorted(_keys(run).items())))}</td></tr>"
-        for run in runs
-    ]
-    compared, marked = frame["outside"].notna().sum(), frame[frame["outside"] == True]  # noqa: E712 (None is neither)
-    said = (
-        f"{len(marked)} of {compared} differences lie outside the intervals; {UP} and {DOWN} mark them. "
-        f"The first run is the reference."
-    )
-    if compared < len(frame):
-        said += f" {len(frame) - compared} numbers come from another test split: shown, never marked."
-    parts = [
-        markup.table(("Run", "Profile", "Commit", "Test split"), who, "", set()),
-        f"<p>{escape(said)}</p>",
-    ]
-    if len(marked):
-        parts.append("<h3>Outside the intervals</h3>" + _wide(runs, frame, only=marked))
-    for table, title in (("metrics", "Every quality"), ("costs", "Every cost")):
-        rows = frame[frame["table"] == table]
-        if len(rows):
-            parts.append(f"<details><summary>{title} that both have</summary>{_wide(runs, rows)}</details>")
-    return "<section>\n<h2>Runs compared</h2>\n" + "\n".join(parts) + "\n</section>"
-
-
-def _keys(run: Compared) -> dict[str, str]:
-    """A short name for each test split: its hash, or one of its chance rows."""
-    return {corpus: key_of(rows) for corpus, rows in run.prints.items()} | run.keys
-
-
-def _wide(runs: Sequence[Compared], frame: pd.DataFrame, only: pd.DataFrame | None = None) -> str:
-    """A table with one line a number and one column a run; `only`: lines that have a row there."""
-    names = ["table", "place", "system", "what"]
-    wanted = None if only is None else {*only[names].itertuples(index=False, name=None)}
-    lines = []
-    for key, rows in frame.groupby(names, sort=False):
-        if wanted is not None and key not in wanted:
-            continue
-        _, place, system, what = key
-        found = {row.run: row for row in rows.itertuples()}
-        cells = [f'<td class="number">{_printed(key, rows["reference"].iloc[0])}</td>']
-        for run in runs[1:]:
-            row = found.get(run.label)
-            cells.append(f'<td class="number">{_cell(key, row) if row is not None else "–"}</td>')
-        name = (registry.INDEXES.get(system) or registry.system(system)).name
-        lines.append(f"<tr><td>{escape(place)}</td><td>{escape(name)}</td><td>{escape(what)}</td>{''.join(cells)}</tr>")
-    head = ("Where", "System", "What", *(run.label for run in runs))
-    return markup.table(head, lines, "", set(range(3, 3 + len(runs))))
-
-
-def _cell(key: tuple, row) -> str:
-    """A value with its change from the reference, in points or as a factor, and the mark of a clear one."""
-    text = _printed(key, row.value)
-    if key[0] == "metrics":
-        text += f' <span class="quiet">({100 * row.difference:+.1f})</span>'
-    elif row.reference:
-        text += f' <span class="quiet">(×{row.value / row.reference:.2f})</span>'
-    return f"<b>{text} {UP if row.difference > 0 else DOWN}</b>" if row.outside is True else text
-
-
-def _printed(key: tuple, value: float) -> str:
-    return f"{100 * value:.1f} %" if key[0] == "metrics" else markup.short(f"{value!r}")
-
-
 def write_comparison(roots: Sequence[str | Path], out: str | Path | None = None, across: bool = False) -> Path:
     """Path of the page just written; by default ``report/comparison.html`` in the first folder.
 
@@ -263,14 +195,58 @@ def write_comparison(roots: Sequence[str | Path], out: str | Path | None = None,
         Fewer than two runs, tables that do not belong, or (without `across`) other profiles or corpora.
     """
     runs = read_runs(roots)
-    body = section(runs, compare(runs, across))
-    title = escape(" and ".join(run.label for run in runs))
+    frame = compare_runs(runs, across)
+    marked = frame[frame["outside"].map(lambda outside: outside is True)]
+    parts = [("Every quality that both have", "metrics"), ("Every cost that both have", "costs")]
     path = Path(out) if out else runs[0].root / "report" / "comparison.html"
-    write_text(
-        path,
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>Runs compared: {title}</title>\n<style>\n{STYLE.read_text(encoding='utf-8')}</style>\n</head>\n"
-        f"<body>\n<h1>{title}</h1>\n{body}\n</body>\n</html>\n",
+    page = render_page(
+        "comparison.html.j2",
+        title=" and ".join(run.label for run in runs),
+        runs=[(run.label, run.profile, run.commit or "unknown", _split_names(run)) for run in runs],
+        marked=len(marked),
+        compared=int(frame["outside"].notna().sum()),
+        elsewhere=int(frame["outside"].isna().sum()),
+        clear=_lines(runs, frame, only=marked) if len(marked) else [],
+        parts_shown=[(heading, _lines(runs, frame[frame["table"] == table])) for heading, table in parts],
     )
+    write_text(path, page)
     return path
+
+
+def _split_names(run: Compared) -> str:
+    """A short name for each test split: its hash, or one of its chance rows."""
+    names = {corpus: key_of(rows) for corpus, rows in run.prints.items()} | run.keys
+    return ", ".join(f"{corpus} {key[:8]}" for corpus, key in sorted(names.items()))
+
+
+def _lines(runs: Sequence[Compared], frame: pd.DataFrame, only: pd.DataFrame | None = None) -> list[dict]:
+    """One line a number, with a cell for each run; `only`: lines that have a row there."""
+    names = ["table", "place", "system", "what"]
+    wanted = None if only is None else {*only[names].itertuples(index=False, name=None)}
+    lines = []
+    for key, rows in frame.groupby(names, sort=False):
+        if wanted is None or key in wanted:
+            table, place, system, what = key
+            known = {row.run: row for row in rows.itertuples()}
+            cells = [{"text": _printed(table, rows["reference"].iloc[0])}]
+            cells += [_cell(table, known.get(run.label)) for run in runs[1:]]
+            name = (registry.INDEXES.get(system) or registry.system(system)).name
+            lines.append({"place": place, "name": name, "what": what, "cells": cells})
+    return lines
+
+
+def _cell(table: str, row) -> dict[str, str]:
+    """A value with its change from the reference, in points or as a factor, and the mark of a clear one."""
+    if row is None:
+        return {"text": "–"}
+    change = ""
+    if table == "metrics":
+        change = f"({100 * row.difference:+.1f})"
+    elif row.reference:
+        change = f"(×{row.value / row.reference:.2f})"
+    mark = (UP if row.difference > 0 else DOWN) if row.outside is True else ""
+    return {"text": _printed(table, row.value), "change": change, "mark": mark}
+
+
+def _printed(table: str, value: float) -> str:
+    return f"{100 * value:.1f} %" if table == "metrics" else number_text(f"{value!r}")

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from fico_utils.errors import InputError
-from fico_utils.extras.comparison import check_comparable, compare, read_runs, section, write_comparison
+from fico_utils.extras.comparison import check_comparable, compare_runs, read_runs, write_comparison
 from fico_utils.results import store
 from fico_utils.workspace import Run
 
@@ -48,7 +48,7 @@ def moved(by: float, system: str = "scan", metric: str = "recall", k: str = "1")
 
 
 def test_equal_runs_differ_nowhere(make):
-    frame = compare(read_runs([make("a", 1), make("b", 2)]))
+    frame = compare_runs(read_runs([make("a", 1), make("b", 2)]))
     assert len(frame) > 100
     assert (frame["difference"] == 0).all()
     assert not frame["outside"].any()
@@ -71,8 +71,8 @@ def test_a_corpus_beside_nothing_is_compared_too(make):
         return rows
 
     first = make("a", 1, change=more)
-    assert not compare(read_runs([first, make("b", 2, change=more)]))["outside"].any()
-    frame = compare(read_runs([first, make("c", 3, change=worse)]), across=True)
+    assert not compare_runs(read_runs([first, make("b", 2, change=more)]))["outside"].any()
+    frame = compare_runs(read_runs([first, make("c", 3, change=worse)]), across=True)
     own = frame[frame["place"].str.startswith("Openclipart")]
     assert {*own["place"]} == {"Openclipart i2t", "Openclipart t2i"}
     assert (own.loc[own["what"] == "R@1", "difference"] < 0).all()
@@ -81,13 +81,13 @@ def test_a_corpus_beside_nothing_is_compared_too(make):
 
 def test_only_what_lies_outside_is_marked(make):
     first = make("a", 1)
-    far = compare(read_runs([first, make("b", 2, change=moved(0.05))]))
+    far = compare_runs(read_runs([first, make("b", 2, change=moved(0.05))]))
     marked = far[far["outside"].astype(bool)]
     assert set(marked["system"]) == {"scan"}
     assert set(marked["what"]) == {"R@1"}
     assert len(marked) == 4  # two corpora, two directions
     assert marked["difference"].to_numpy() == pytest.approx(0.05)
-    near = compare(read_runs([first, make("c", 3, change=moved(0.015))]))  # intervals of 0.01 each overlap
+    near = compare_runs(read_runs([first, make("c", 3, change=moved(0.015))]))  # intervals of 0.01 each overlap
     assert not near["outside"].any()
     assert (near["difference"] != 0).sum() == 4
 
@@ -103,17 +103,17 @@ def test_times_are_marked_beyond_their_noise(make):
         return change
 
     first = make("a", 1)
-    twice = compare(read_runs([first, make("b", 2, change=slower(2))]))
+    twice = compare_runs(read_runs([first, make("b", 2, change=slower(2))]))
     assert set(twice[twice["outside"].astype(bool)]["system"]) == {"ucch"}
-    assert not compare(read_runs([first, make("c", 3, change=slower(1.2))]))["outside"].any()
+    assert not compare_runs(read_runs([first, make("c", 3, change=slower(1.2))]))["outside"].any()
 
 
 def test_other_profiles_and_corpora_are_refused(make):
     first = make("a", 1)
     runs = read_runs([first, make("b", 1, "standard")])
     with pytest.raises(InputError, match=r"profile mini and .* of standard; expected runs of one profile"):
-        compare(runs)
-    assert len(compare(runs, across=True))
+        compare_runs(runs)
+    assert len(compare_runs(runs, across=True))
 
     def other_labels(table, rows):
         if table == "metrics":
@@ -124,7 +124,7 @@ def test_other_profiles_and_corpora_are_refused(make):
     runs = read_runs([first, make("c", 2, change=other_labels)])
     with pytest.raises(InputError, match="different test splits of picto_people"):
         check_comparable(runs)
-    frame = compare(runs, across=True)
+    frame = compare_runs(runs, across=True)
     people = frame["place"].str.startswith("PictoScenes people")
     assert frame.loc[people, "outside"].isna().all()
     assert frame.loc[~people, "outside"].notna().all()
@@ -151,13 +151,12 @@ def test_too_few_or_missing_runs(make, tmp_path):
 
 def test_the_page(make):
     roots = [make("a", 1), make("b", 2, change=moved(0.05)), make("c", 3)]
-    runs = read_runs(roots)
-    text = section(runs, compare(runs))
+    path = write_comparison(roots)
+    text = path.read_text(encoding="utf-8")
     assert text.count("↑") == 1 + 2 * 4  # the sentence; two corpora in two directions, apart and among all
     assert "4 of " in text
     assert "mini-s1" in text
     assert "mini-s3" in text
-    path = write_comparison(roots)
     assert path == roots[0] / "report" / "comparison.html"
     page = path.read_text(encoding="utf-8")
     assert page.startswith("<!doctype html>")

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from fico_utils.display.report import write_report
+from fico_utils.extras.claims import read_claims
+from fico_utils.workspace import PROJECT
 
 SVG = '<svg xmlns="http://www.w3.org/2000/svg"><title>Recall of three systems</title><path d="M0 0"/></svg>'
 VOID = {"meta", "img", "br"}
@@ -93,6 +95,31 @@ def test_page_shows_what_happened(root: Path) -> None:
     assert "9.87" not in page  # the paper's costs stand in the tables, not among our measurements
     assert "uncommitted changes" in page
     assert page.index("Failures") < page.index("<h2>Steps</h2>") < page.index("Ours against the paper")
+
+
+def test_alternative_text_is_the_pictures_own(root: Path) -> None:
+    text = "Recall &lt; 0.5 of <b>"
+    described = f"<metadata><dc:creator><dc:title>fico_utils</dc:title></dc:creator><dc:description>{text[:-3]}"
+    svg = SVG.replace("<title>Recall of three systems</title>", f"{described}</dc:description></metadata>")
+    (root / "figures" / "fig3.svg").write_text(svg)
+    page = write_report(root, "mini", STEPS).read_text()
+    assert 'alt="Recall &lt; 0.5 of"' in page
+    assert "<figcaption>Figure 3. Precision-recall curves</figcaption>" in page
+
+
+def test_findings_stand_before_the_times_of_steps(root: Path) -> None:
+    committed = PROJECT / "figures" / "mini"
+    for name in ("claims.csv", "metrics.csv"):
+        (root / name).write_bytes((committed / name).read_bytes())
+    page = write_report(root, "mini", STEPS).read_text()
+    assert page.index("<h2>What was found</h2>") < page.index("<h2>Steps</h2>")
+    part = page.partition("<h2>What was found</h2>")[2].partition("</section>")[0]
+    claims = read_claims(committed / "claims.csv")
+    assert "mini profile, seed 0" in part
+    assert "PictoScenes people (beside Flickr30K)" in part
+    for verdicts in (claims["verdict_ours"], claims["verdict_paper"]):
+        assert f" {(verdicts == 'holds').sum()} hold, {(verdicts == 'holds in part').sum()} hold in part" in part
+    assert "the right picture first" in part
 
 
 def test_page_is_self_contained_and_well_formed(root: Path) -> None:

@@ -1,0 +1,67 @@
+"""Pages from templates: HTML that needs no network, no script and no other file; and numbers as people read them."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+
+
+@cache
+def _templates():
+    import jinja2
+
+    folders = jinja2.FileSystemLoader([HERE, HERE.parent / "extras"])
+    made = jinja2.Environment(loader=folders, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    made.filters |= {"duration": duration_text, "size": size_text, "number": number_text}
+    made.globals["style"] = (HERE / "report.css").read_text(encoding="utf-8")
+    return made
+
+
+def render_page(template: str, **values: Any) -> str:
+    """The HTML of a template beside this module or in the extras; every value is escaped."""
+    return _templates().get_template(template).render(**values)
+
+
+def render_part(part: str, *values: Any) -> str:
+    """The HTML of one part of ``parts.html.j2``, such as ``claims_table``."""
+    return str(getattr(_templates().get_template("parts.html.j2").module, part)(*values))
+
+
+def duration_text(seconds: float) -> str:
+    """Seconds as text.
+
+    >>> duration_text(0.3), duration_text(119.9)
+    ('0.3 s', '2 min 0 s')
+    """
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s"
+
+
+def size_text(n_bytes: float | None) -> str:
+    """Bytes as text.
+
+    >>> size_text(1536), size_text(3 * 2**30), size_text(None)
+    ('1.5 KiB', '3.0 GiB', 'unknown')
+    """
+    if not n_bytes:
+        return "unknown" if n_bytes is None else "0 B"
+    power = min(int(n_bytes).bit_length() - 1, 39) // 10
+    return f"{n_bytes / 1024**power:.1f} {('B', 'KiB', 'MiB', 'GiB')[power]}" if power else f"{n_bytes} B"
+
+
+def number_text(text: str) -> str:
+    """A number with four significant digits; any other text as it is.
+
+    >>> number_text("0.123456"), number_text("1234567.8"), number_text("dnf")
+    ('0.1235', '1,234,568', 'dnf')
+    """
+    try:
+        number = float(text)
+    except ValueError:
+        return text
+    return f"{number:.4g}" if abs(number) < 1e4 else f"{number:,.0f}"
