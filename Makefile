@@ -31,10 +31,9 @@ INSTALL = $(PYTHON) -m pip install --quiet --disable-pip-version-check --no-comp
 	@$(INSTALL) -e '.[dev]'
 	@touch $@
 
-reproduce: .venv/installed  ## run every notebook, write results/, figures/ and the report
+reproduce: .venv/installed  ## run every notebook, write results/ and the report
 	@echo "Running the notebooks on profile $(PROFILE); steps that are fresh are skipped"
 	@$(PYTHON) -m fico_utils run --profile $(PROFILE)
-	@$(MAKE) --no-print-directory .copy-figures
 
 test: .venv/testing  ## run the tests and the style check
 	@echo "Running the style check and the tests"
@@ -43,10 +42,17 @@ test: .venv/testing  ## run the tests and the style check
 	@echo "Running every notebook on the mini profile (minutes)"
 	@$(PYTHON) -m pytest -m notebooks
 
-figures: .venv/installed  ## redraw tables and figures from the measured numbers
+# What a run draws stays in results/. This alone changes files that are committed: pictures, the numbers that they draw,
+# the result tables, the tables for GitHub to show, and the tables of the READMEs.
+figures: .venv/installed  ## redraw tables and figures from results/, copy them to figures/ and the READMEs
 	@echo "Redrawing tables and figures of profile $(PROFILE)"
 	@$(PYTHON) -m fico_utils run --profile $(PROFILE) --only 06 --force
-	@$(MAKE) --no-print-directory .copy-figures
+	@mkdir -p figures/$(PROFILE)
+	@for file in results/$(PROFILE)/figures/*.{svg,pdf,csv} results/$(PROFILE)/{metrics,costs,stored,claims}.csv \
+	  results/$(PROFILE)/tables/table*.md; do \
+	  if test -f "$$file"; then cp "$$file" figures/$(PROFILE)/; fi; done
+	@$(PYTHON) -m fico_utils.extras.readme
+	@echo "Figures copied to figures/$(PROFILE)/"
 
 lab: .venv/installed  ## open the notebooks in JupyterLab
 	@echo "Opening the notebooks"
@@ -56,13 +62,3 @@ clean:  ## delete results of PROFILE and .venv; figures/ stays
 	@if test -x $(PYTHON); then $(PYTHON) -m fico_utils clean --profile $(PROFILE); fi
 	@echo "Removing .venv"
 	@rm -rf .venv
-
-# The committed renditions: pictures, the numbers they draw, the result tables, and the tables for GitHub to show.
-.PHONY: .copy-figures
-.copy-figures:
-	@mkdir -p figures/$(PROFILE)
-	@for file in results/$(PROFILE)/figures/*.{svg,pdf,csv} results/$(PROFILE)/{metrics,costs,stored,claims}.csv \
-	  results/$(PROFILE)/tables/table*.md; do \
-	  if test -f "$$file"; then cp "$$file" figures/$(PROFILE)/; fi; done
-	@$(PYTHON) -m fico_utils.extras.readme
-	@echo "Figures copied to figures/$(PROFILE)/"

@@ -197,6 +197,34 @@ def test_make_targets() -> None:
     command = ["make", "-n", "reproduce", "PROFILE=standard"]
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
     assert "fico_utils run --profile standard" in done.stdout
+    assert "figures" not in done.stdout.replace("--set", "")  # what is committed is changed by `make figures` alone
+    done = subprocess.run(["make", "-n", "figures"], cwd=PROJECT, capture_output=True, text=True, check=True)
+    assert 'cp "$file" figures/mini/' in done.stdout
+    assert "fico_utils.extras.readme" in done.stdout
+
+
+def test_every_module_loads_without_what_windows_lacks() -> None:
+    """Locks, memory and signals of POSIX: nothing may ask for them while it is imported."""
+    names = [path.relative_to(PROJECT).with_suffix("").as_posix().replace("/", ".") for path in MODULES]
+    names = [name.removesuffix(".__init__") for name in names if not name.endswith("__main__")]
+    code = f"""
+import signal, sys
+import psutil  # its own part for this system may use them
+for name in ("resource", "fcntl"):
+    sys.modules[name] = None
+for name in ("SIGKILL", "SIGALRM", "SIGHUP"):
+    delattr(signal, name)
+from importlib import import_module
+for name in {names}:
+    import_module(name)
+from fico_utils import locks, machine
+assert machine.usable_cores() >= 1 and machine.peak_memory() > 2**20 and machine.resident_memory() > 2**20
+import tempfile, pathlib
+with tempfile.TemporaryDirectory() as folder, locks.hold_locks(pathlib.Path(folder), ["a"]):
+    pass
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_package_data_is_there() -> None:
