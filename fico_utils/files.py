@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -85,6 +86,17 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
     WRITTEN[str(path.absolute())] = WRITTEN.get(str(path.absolute()), 0) + 1
     note("wrote", path)
+
+
+#: What `atomic_path` calls a file that is being written.
+TEMPORARY = re.compile(r"^\..+-[a-z0-9_]{8}(\.[^.]*)?$")
+
+
+def remove_unfinished(root: Path) -> None:
+    """Remove the half-written files that a killed run left."""
+    for path in root.rglob(".*"):
+        if path.is_file() and TEMPORARY.match(path.name):
+            path.unlink(missing_ok=True)
 
 
 #: Path -> how often this process has written it: two writings may share a time stamp.

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fico_utils.errors import InputError
-from fico_utils.provenance import project_folder
+from fico_utils.provenance import PROJECT, project_folder
 
 CONFIGS = project_folder("configs")
 #: The file that every profile starts from; it is no profile itself.
@@ -66,3 +66,13 @@ def check_parameter(name: str, value: Any, default: Any) -> Any:
 
         parse_metrics(value)
     return value
+
+
+def results_folder(profile: str, out: str | None) -> Path:
+    """Folder of a profile's results: `out` where it ends with the profile's name, else ``<out>/<profile>``.
+
+    >>> results_folder("mini", "/data/results").as_posix()
+    '/data/results/mini'
+    """
+    folder = PROJECT / "results" if out is None else Path(out).expanduser().absolute()
+    return folder if folder.name == profile else folder / profile

@@ -17,8 +17,8 @@ from fico_utils.workspace import PROJECT
 
 PACKAGE = PROJECT / "fico_utils"
 BASE = {
-    *("errors", "registry", "files", "locks", "machine", "overrides", "producers", "progress", "provenance"),
-    *("profiles", "artifacts", "workspace"),
+    *("errors", "registry", "files", "locks", "machine", "overrides", "package_code", "producers"),
+    *("progress", "provenance", "profiles", "artifacts", "workspace"),
 }
 #: Folder or module -> what of this package it may import, besides itself and BASE.
 MAY_IMPORT = {
@@ -28,6 +28,7 @@ MAY_IMPORT = {
     "locks": set(),
     "machine": set(),
     "overrides": set(),
+    "package_code": set(),
     "producers": set(),
     "progress": set(),
     "provenance": set(),

@@ -7,7 +7,6 @@ time stamp are those of last time is not read again.
 
 from __future__ import annotations
 
-import ast
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,13 +14,11 @@ from typing import Any
 
 from fico_utils.artifacts import digest_of, header_of
 from fico_utils.batch.notebook import declared_parameters
-from fico_utils.files import key_of, sha256_file
+from fico_utils.files import key_of
 from fico_utils.provenance import PACKAGE
 
 #: How the names of files begin that lie in the package, such as weights that ship.
 IN_PACKAGE = "fico_utils:"
-#: Suffixes of what is no code: folders, prose, notes on versions, compiled modules.
-NO_CODE = ("", ".md", ".lock", ".pyc", ".nbi", ".nbc")
 
 
 def step_parts(notebook: Mapping[str, Any], settings: Mapping[str, Any], package: str) -> dict[str, Any]:
@@ -55,52 +52,6 @@ def _flattened(parameters: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in parameters.items():
         flat |= {f"{name} of {k}": v for k, v in value.items()} if isinstance(value, dict) else {name: value}
     return flat
-
-
-# ------------------------------------------------------------------------------------------ code of the package
-
-
-def package_digest(cache: Path | None = None, package: Path = PACKAGE) -> str:
-    """Key of the package's code: the syntax trees of its modules, and its tables and styles; not its weights.
-
-    Parameters
-    ----------
-    cache : Path, JSON with the digests of last time; written where its folder is there.
-    """
-    known = json.loads(cache.read_text(encoding="utf-8")) if cache and cache.is_file() else {}
-    digests = {}
-    for path in sorted(package.rglob("*")):
-        name = path.relative_to(package).as_posix()
-        if path.suffix in NO_CODE or name.startswith(("weights/", "_project/")):
-            continue
-        stamp = [path.stat().st_size, path.stat().st_mtime_ns]
-        same = name in known and known[name][0] == stamp
-        digests[name] = known[name] if same else [stamp, _code_digest(path)]
-    if cache and cache.parent.is_dir() and digests != known:
-        cache.write_text(json.dumps(digests), encoding="utf-8")
-    return key_of({name: digest for name, (_, digest) in digests.items()})
-
-
-def _code_digest(path: Path) -> str:
-    return syntax_digest(path.read_text(encoding="utf-8")) if path.suffix == ".py" else sha256_file(path)
-
-
-def syntax_digest(source: str) -> str:
-    """Key of the syntax tree of Python source, without comments and docstrings.
-
-    >>> syntax_digest("def f():\\n    'Nothing.'\\n    return 1  # one") == syntax_digest("def f(): return 1")
-    True
-    """
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            first = node.body[0] if node.body else None
-            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and type(first.value.value) is str:
-                node.body = node.body[1:]
-    return key_of(ast.dump(tree))
-
-
-# ------------------------------------------------------------------------------------------- files of a step
 
 
 def recorded_files(record: Path, root: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

@@ -7,7 +7,6 @@ nothing else, and inside that step only the artefact being made, as each has its
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,11 +24,9 @@ from fico_utils.files import key_of, read_json, write_json
 from fico_utils.locks import lock_owner
 from fico_utils.machine import describe_machine, usable_cores
 from fico_utils.overrides import read_overrides, suggest_name
-from fico_utils.profiles import profile_settings
+from fico_utils.package_code import package_digest
+from fico_utils.profiles import profile_settings, results_folder
 from fico_utils.provenance import PROJECT, said_by
-
-#: What `atomic_path` calls a file that is being written.
-TEMPORARY = re.compile(r"^\..+-[a-z0-9_]{8}(\.[^.]*)?$")
 
 
 @dataclass
@@ -65,7 +62,7 @@ class Batch:
     @cached_property
     def package(self) -> str:
         """Digest of the package's code."""
-        return freshness.package_digest(self.root / "runs" / ".package.json")
+        return package_digest(self.root / "runs" / ".package.json")
 
     def parts(self, step: Step) -> dict[str, Any]:
         """What a step is made from now, besides files."""
@@ -78,16 +75,6 @@ class State:
 
     name: str
     why: str = ""
-
-
-def results_root(profile: str, out: str | None) -> Path:
-    """Folder of a profile's results: `out` where it ends with the profile's name, else ``<out>/<profile>``.
-
-    >>> results_root("mini", "/data/results").as_posix()
-    '/data/results/mini'
-    """
-    folder = PROJECT / "results" if out is None else Path(out).expanduser().absolute()
-    return folder if folder.name == profile else folder / profile
 
 
 def prepare_batch(
@@ -117,7 +104,7 @@ def prepare_batch(
         for name in settings[setting]:
             if name not in ids:
                 raise InputError(f"{setting} names {name!r}, which is unknown; {suggest_name(name, ids)}")
-    return Batch(profile, results_root(profile, out), settings, changed, notebooks, folder, steps)
+    return Batch(profile, results_folder(profile, out), settings, changed, notebooks, folder, steps)
 
 
 def step_state(batch: Batch, step: Step) -> State:
@@ -156,13 +143,6 @@ def step_states(batch: Batch, chosen: Sequence[Step] | None = None) -> dict[str,
         waiting = [need for need in step.needs if need in states and states[need].name != "fresh"]
         states[step.id] = State("stale", f"follows {waiting[0]}") if state.name == "fresh" and waiting else state
     return states
-
-
-def remove_unfinished(root: Path) -> None:
-    """Remove the half-written files that a killed run left."""
-    for path in root.rglob(".*"):
-        if path.is_file() and TEMPORARY.match(path.name):
-            path.unlink(missing_ok=True)
 
 
 def run_step(batch: Batch, step: Step, execution: Execution | None = None) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import sys
-import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from typing import Any
 from fico_utils.batch import runner
 from fico_utils.batch.notebook import PATIENCE, Execution
 from fico_utils.batch.pipeline import Step, all_needs
+from fico_utils.files import remove_unfinished
 from fico_utils.locks import hold_locks
 from fico_utils.progress import show_progress
 
@@ -46,15 +46,15 @@ def run_steps(
     """
     outcome: dict[str, str] = {}
     waiting, running, needs = list(chosen), {}, all_needs(batch.steps)
+    progress = Progress(len(chosen), quiet)
     names = [step.notebook for step in (chosen if beside_others else batch.steps)]
     with (
         hold_locks(batch.root / "runs", names),
         _interrupted_by_sigterm(),
-        Progress(len(chosen), quiet) as progress,
         ThreadPoolExecutor(max(1, jobs)) as pool,
     ):
         if not beside_others:
-            runner.remove_unfinished(batch.root)
+            remove_unfinished(batch.root)
         try:
             while waiting or running:
                 step = _next_step(waiting, [s for s, _ in running.values()], needs, jobs)
@@ -71,14 +71,17 @@ def run_steps(
                     progress.end_step(step, "fresh, skipped")
                 else:
                     execution = Execution(partial(progress.start_cell, step))
+                    progress.start_cell(step, "")
                     running[pool.submit(runner.run_step, batch, step, execution)] = (step, execution)
         except BaseException:
             for _, execution in running.values():
                 execution.stop()
             wait(running, 2 * PATIENCE)
             if not beside_others:
-                runner.remove_unfinished(batch.root)
+                remove_unfinished(batch.root)
             raise
+        finally:
+            progress.bar.close()
     return outcome
 
 
@@ -94,6 +97,7 @@ def _next_step(waiting: Sequence[Step], running: Sequence[Step], needs: dict[str
 
 def _collect(running: dict[Future, tuple[Step, Execution]], outcome: dict[str, str], progress: Progress) -> None:
     """Wait, at most a second, for steps that end."""
+    progress.refresh()
     for done in wait(running, 1, FIRST_COMPLETED).done:
         record = done.result()
         step, _ = running.pop(done)
@@ -122,25 +126,16 @@ class Progress:
     def __init__(self, total: int, quiet: bool) -> None:
         self.quiet, self.done, self.total = quiet, 0, total
         self.cells: dict[str, str] = {}
-        self.bar = show_progress(description="", total=total, shown=not quiet, leave=False)
-        self.over = threading.Event()
-
-    def __enter__(self) -> Progress:
-        threading.Thread(target=self._tick, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.over.set()
-        self.bar.close()
-
-    def _tick(self) -> None:
-        """Keep the clock of the bar going during long cells."""
-        while not self.over.wait(1):
-            self.bar.set_description_str(" | ".join(f"{k} · {v[:50]}" for k, v in list(self.cells.items())))
+        self.bar = show_progress(total=total, shown=not quiet, leave=False)
 
     def start_cell(self, step: Step, heading: str) -> None:
         """A cell below `heading` starts."""
         self.cells[step.notebook] = heading
+
+    def refresh(self) -> None:
+        """Show what is running, and how long it took so far."""
+        texts = (f"{name} · {cell[:50]}".rstrip(" ·") for name, cell in list(self.cells.items()))
+        self.bar.set_description_str(" | ".join(texts))
 
     def end_step(self, step: Step, text: str, problem: str = "") -> None:
         """A step has ended; a `problem` is said on stderr even when quiet."""
@@ -152,6 +147,7 @@ class Progress:
         if problem:
             print(problem, file=sys.stderr, flush=True)
         self.bar.update()
+        self.refresh()
 
 
 @contextmanager

@@ -13,10 +13,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from fico_utils import cli
-from fico_utils.batch import runner
 from fico_utils.errors import InputError
-from fico_utils.provenance import SHIPPED
-from fico_utils.workspace import PROJECT, atomic_path, profile_settings
+from fico_utils.files import atomic_path
+from fico_utils.profiles import profile_settings, results_folder
+from fico_utils.provenance import PROJECT, SHIPPED
 
 #: Distributions whose module is called otherwise.
 MODULES = {"faiss-cpu": "faiss", "pillow": "PIL", "pyyaml": "yaml"}
@@ -61,7 +61,7 @@ def verify_content(options: argparse.Namespace) -> int:
     """Exit code: 0 where every artefact of the results and every shipped file fits its digest, else 1."""
     from fico_utils.artifacts import damaged_artefacts
 
-    root = runner.results_root(options.profile, options.out)
+    root = results_folder(options.profile, options.out)
     count, damaged = damaged_artefacts(*filter(Path.is_dir, (root, SHIPPED)))
     for path, damage in damaged.items():
         print(f"{path} {damage}; delete it, or restore it with git, and run again", file=sys.stderr)
@@ -137,7 +137,7 @@ def check_installation(profile: str, out: str | None) -> list[str]:
         raise InputError(f"the font {font} is missing, PictoScenes is drawn from it; reinstall matplotlib")
     lines.append("the font that PictoScenes is drawn from")
     profile_settings(profile)
-    root = runner.results_root(profile, out)
+    root = results_folder(profile, out)
     existed = next(folder for folder in (root, *root.parents) if folder.exists())
     with atomic_path(root / ".writable"):
         pass

@@ -6,11 +6,11 @@ import argparse
 import shutil
 
 from fico_utils import cli
-from fico_utils.batch import runner
 from fico_utils.batch.pipeline import STEPS
 from fico_utils.errors import InputError
+from fico_utils.files import remove_unfinished
 from fico_utils.locks import hold_locks
-from fico_utils.profiles import profile_settings
+from fico_utils.profiles import profile_settings, results_folder
 from fico_utils.provenance import PROJECT
 
 HELP = "remove the results of a profile"
@@ -41,7 +41,7 @@ def remove_results(profile: str, out: str | None) -> str:
         The folder does not look like results, or a run is writing to it.
     """
     profile_settings(profile)
-    root = runner.results_root(profile, out)
+    root = results_folder(profile, out)
     if not root.exists():
         return f"Nothing to remove: {root} does not exist."
     runs = root / "runs"
@@ -55,7 +55,7 @@ def remove_results(profile: str, out: str | None) -> str:
                 shutil.rmtree(path)
             else:
                 path.unlink(missing_ok=True)
-        runner.remove_unfinished(root)
+        remove_unfinished(root)
     shutil.rmtree(runs)  # when it is not held any more: Windows keeps open files
     left = sorted(path.name for path in root.iterdir())
     if not left:

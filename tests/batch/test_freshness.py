@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fico_utils import package_code
 from fico_utils.artifacts import Recipe, Store
 from fico_utils.batch import freshness
 from fico_utils.files import RECORD, write_text
@@ -39,18 +40,18 @@ def package(tmp_path: Path) -> Path:
 )
 def test_package_digest_changes_with_meaning_only(package: Path, tmp_path: Path, name: str, text: str, same: bool):
     cache = tmp_path / "cache.json"
-    before = freshness.package_digest(cache, package)
-    assert freshness.package_digest(cache, package) == freshness.package_digest(None, package) == before
+    before = package_code.package_digest(cache, package)
+    assert package_code.package_digest(cache, package) == package_code.package_digest(None, package) == before
     write_text(package / name, text)
-    assert (freshness.package_digest(cache, package) == before) is same
-    assert freshness.package_digest(cache, package) == freshness.package_digest(None, package)
+    assert (package_code.package_digest(cache, package) == before) is same
+    assert package_code.package_digest(cache, package) == package_code.package_digest(None, package)
 
 
 def test_digests_of_last_time_are_taken_by_size_and_stamp(package: Path, tmp_path: Path, monkeypatch) -> None:
     cache = tmp_path / "cache.json"
-    before = freshness.package_digest(cache, package)
-    monkeypatch.setattr(freshness, "_code_digest", lambda path: pytest.fail(f"{path} was read again"))
-    assert freshness.package_digest(cache, package) == before
+    before = package_code.package_digest(cache, package)
+    monkeypatch.setattr(package_code, "_code_digest", lambda path: pytest.fail(f"{path} was read again"))
+    assert package_code.package_digest(cache, package) == before
 
 
 def test_parts_are_code_of_cells_and_all_settings_but_the_folder() -> None:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from fico_utils.batch import freshness, runner, session
+from fico_utils import files
+from fico_utils.batch import runner, session
 from fico_utils.errors import InputError
 from fico_utils.locks import hold_locks
 from fico_utils.workspace import PROJECT, sha256_file
@@ -120,8 +121,8 @@ def test_code_of_the_package_counts_and_its_remarks_do_not(bench, tmp_path: Path
     package = tmp_path / "pkg"
     package.mkdir()
     (package / "a.py").write_text("X = 1\n")
-    digest = freshness.package_digest
-    monkeypatch.setattr(freshness, "package_digest", lambda cache: digest(cache, package))
+    digest = runner.package_digest
+    monkeypatch.setattr(runner, "package_digest", lambda cache: digest(cache, package))
     content = notebook("1")
     session.run_steps(bench(s01=content), bench(s01=content).steps, quiet=True)
     (package / "a.py").write_text("'What it is.'\nX = 1  # one\n")
@@ -216,7 +217,7 @@ def test_killed_run_goes_on_where_it_stopped(bench, tmp_path: Path, number: sign
     assert not (batch.root / "runs/01_first/manifest.json").exists()
     assert runner.step_states(batch)["01"].name == "interrupted"
     if number != signal.SIGKILL:
-        assert not [p for p in batch.root.rglob(".*") if runner.TEMPORARY.match(p.name)]
+        assert not [p for p in batch.root.rglob(".*") if files.TEMPORARY.match(p.name)]
 
     batch = bench(s03=batch.notebooks["03"], s01=notebook("# 1 First", ROOT, slow.replace("60", "0")))
     capfd.readouterr()
@@ -224,7 +225,7 @@ def test_killed_run_goes_on_where_it_stopped(bench, tmp_path: Path, number: sign
     told = f"process {process.pid} ended without unlocking {batch.root}; its lock is taken over\n"
     assert capfd.readouterr().err == (told if number == signal.SIGKILL else "")
     assert (batch.root / "a/big.txt").read_text() == "whole"
-    assert not [p for p in batch.root.rglob(".*") if runner.TEMPORARY.match(p.name)]
+    assert not [p for p in batch.root.rglob(".*") if files.TEMPORARY.match(p.name)]
 
 
 def _wait(condition, seconds: float = 40) -> None:
@@ -276,6 +277,6 @@ def test_sweep_removes_temporary_files_only(tmp_path: Path) -> None:
     (tmp_path / "runs").mkdir()
     for path in (*kept, *gone):
         path.write_text("")
-    runner.remove_unfinished(tmp_path)
+    files.remove_unfinished(tmp_path)
     assert [p.exists() for p in kept] == [True] * 4
     assert [p.exists() for p in gone] == [False] * 2
