@@ -45,8 +45,6 @@ MAY_IMPORT = {
     "extras": {"data", "models", "evaluation", "costs", "results", "display", "experiment"},
     "__init__": set(),
 }
-#: Files of the core that may import extras until they move.
-IMPORTS_EXTRAS = {"models/classic.py"}
 HEAVY = {"torch", "faiss", "gensim", "pandas", "matplotlib", "seaborn", "transformers", "papermill"}
 #: What may stand at the top of a module, where it is not imported late; the backbone is a torch module too.
 AT_TOP = {
@@ -102,8 +100,7 @@ def test_imports_point_one_way(path: Path) -> None:
         for name in imported(list(ast.walk(tree)), path):
             if name.startswith("fico_utils."):
                 other = name.split(".")[1]
-                late = {"extras"} if file.as_posix() in IMPORTS_EXTRAS else set()
-                assert other in MAY_IMPORT[own] | BASE | {own} | late, f"{own} must not import {name}"
+                assert other in MAY_IMPORT[own] | BASE | {own}, f"{own} must not import {name}"
     heavy = {name.split(".")[0] for name in imported(at_import(tree), path)} & HEAVY
     allowed = set().union(*(AT_TOP.get(p.as_posix(), set()) for p in (file, *file.parents)))
     assert heavy <= allowed, f"{heavy} belong inside functions"
