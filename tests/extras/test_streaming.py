@@ -15,8 +15,8 @@ import torch
 from safetensors.numpy import load_file
 
 from fico_utils.errors import InputError
-from fico_utils.extras.pretrained import streaming
-from fico_utils.extras.pretrained.streaming import Side, stream
+from fico_utils.extras.pretrained.batches import AHEAD, Side
+from fico_utils.extras.pretrained.streaming import stream
 
 N, WIDTH = 50, 3
 KEY = {"key": "k"}
@@ -203,7 +203,7 @@ def test_memory_is_bounded_by_the_batches_ahead(tmp_path):
         return torch.from_numpy(ROWS)[rows]
 
     stream(tmp_path / "x.safetensors", {"img": Side(N, load, encode, 2)}, KEY, workers=4, progress=False)
-    assert max(most) <= streaming.AHEAD + 1
+    assert max(most) <= AHEAD + 1
 
 
 def test_two_processes_do_not_write_one_file(tmp_path):

@@ -16,9 +16,10 @@ from fico_utils.artifacts import Recipe
 from fico_utils.data.corpus import Corpus
 from fico_utils.errors import InputError
 from fico_utils.extras.pretrained.base import Pretrained
+from fico_utils.extras.pretrained.batches import Side
 from fico_utils.extras.pretrained.encoders import load
 from fico_utils.extras.pretrained.rows import configured_rows
-from fico_utils.extras.pretrained.streaming import Side, stream
+from fico_utils.extras.pretrained.streaming import stream
 from fico_utils.models import encoding
 from fico_utils.models.training import Inputs
 from fico_utils.workspace import Run, key_of

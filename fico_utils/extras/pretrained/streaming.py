@@ -11,51 +11,25 @@ import json
 import math
 import os
 import zlib
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import lru_cache, partial
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from safetensors import safe_open
-from torch import Tensor
 
 from fico_utils.errors import InputError
 from fico_utils.extras.corpora.arrays import read_array
+from fico_utils.extras.pretrained.batches import Side, encode_checked, load_shared, prepared_batches
 from fico_utils.files import content_digest, note, read_metadata
 from fico_utils.progress import show_progress
 
 _NAMES = {"float16": "F16", "float32": "F32"}
-#: Batches that are prepared ahead of the one that is encoded, and rows of a batch that a thread prepares alone.
-AHEAD, PIECE = 2, 8
 #: Stands for the digest of the content until that is known; as long.
 UNKNOWN = "0" * 64
-
-
-@dataclass(frozen=True)
-class Side:
-    """One array of a file: how its rows are made.
-
-    Attributes
-    ----------
-    n : int, rows.
-    load : callable, row numbers (b,) -> what `encode` takes, prepared on the CPU while the batch before is encoded.
-    encode : callable, that -> Tensor (b, ...) float32 on the CPU.
-    batch : int, rows at once.
-    order : ndarray (n,) or None, the order in which rows are encoded: those of like cost side by side.
-    """
-
-    n: int
-    load: Callable[[np.ndarray], Tensor]
-    encode: Callable[[Tensor], Tensor]
-    batch: int
-    order: np.ndarray | None = None
 
 
 def stream(
@@ -153,7 +127,7 @@ def _start(part: Path, sides: dict[str, Side], dtype: str, label: str, about: Ma
     offset, rows, first = 0, 0, {}
     for name, side in sides.items():
         chosen = _order(side)[: side.batch]
-        first[name] = chosen, _checked(side, side.load(chosen), chosen, np.dtype(dtype), f"{label}: {name}")
+        first[name] = chosen, encode_checked(side, side.load(chosen), chosen, np.dtype(dtype), f"{label}: {name}")
         shape = (side.n, *first[name][1].shape[1:])
         size = math.prod(shape) * np.dtype(dtype).itemsize
         header[name] = {"dtype": _NAMES[dtype], "shape": shape, "data_offsets": [offset, offset + size]}
@@ -261,62 +235,12 @@ def _fill(growing: _Growing, sides: dict[str, Side], label: str, workers: int, p
         show_progress(description=label, total=total, initial=done, unit="item", shown=progress) as bar,
         ThreadPoolExecutor(max(1, workers)) as pool,
     ):
-        share = partial(_shared, pool, max(1, workers))
+        share = partial(load_shared, pool, max(1, workers))
         for name, side in sides.items():
             order = _order(side)
             order = order[np.isin(order, waiting[name])]
             batches = [order[i : i + side.batch] for i in range(0, len(order), side.batch)]
-            for rows, loaded in _prepared(share, side.load, batches):
-                values = _checked(side, loaded, rows, growing.arrays[name].dtype, f"{label}: {name}")
+            for rows, loaded in prepared_batches(share, side.load, batches):
+                values = encode_checked(side, loaded, rows, growing.arrays[name].dtype, f"{label}: {name}")
                 growing.write(name, rows, values)
                 bar.update(len(rows))
-
-
-def _shared(pool: ThreadPoolExecutor, workers: int, load: Callable, rows: np.ndarray) -> list[Future]:
-    """A batch that is being loaded, in pieces for all workers."""
-    pieces = np.array_split(rows, min(workers, -(-len(rows) // PIECE)))
-    return [pool.submit(load, piece) for piece in pieces]
-
-
-def _prepared(share: Callable, load: Callable, batches: list[np.ndarray]) -> Iterator[tuple[np.ndarray, Tensor]]:
-    """Batches with what was loaded for them, a few ahead of the one in use, so that memory stays bounded."""
-    ahead: deque[tuple[np.ndarray, list[Future]]] = deque()
-    coming = iter(batches)
-    try:
-        while True:
-            ahead.extend((rows, share(load, rows)) for rows in islice(coming, AHEAD + 1 - len(ahead)))
-            if not ahead:
-                return
-            rows, pieces = ahead.popleft()
-            yield rows, torch.cat([piece.result() for piece in pieces])
-    finally:
-        for _, pieces in ahead:
-            for piece in pieces:
-                piece.cancel()
-
-
-def _checked(side: Side, loaded: Tensor, rows: np.ndarray, dtype: np.dtype, what: str) -> np.ndarray:
-    """What `side` makes of a batch, as it is stored; refused where it is not finite, at the latest then."""
-    with np.errstate(over="ignore"):
-        values = _encoded(side, loaded).numpy().astype(dtype)
-    bad = ~np.isfinite(values).reshape(len(values), -1).all(1)
-    if bad.any():
-        raise InputError(
-            f"{what}, row {rows[bad][0]}: what was encoded is NaN or infinite; the weights are broken, or overflow in "
-            "half precision: try bfloat16 or float32"
-        )
-    return values
-
-
-@torch.inference_mode()
-def _encoded(side: Side, loaded: Tensor) -> Tensor:
-    """What `side` makes of a batch; of its halves, where the whole does not fit on the device."""
-    try:
-        return side.encode(loaded)
-    except torch.OutOfMemoryError as error:
-        if len(loaded) == 1:
-            raise InputError(
-                "one item does not fit into the memory of the device; use float16 or bfloat16, or the CPU"
-            ) from error
-    torch.cuda.empty_cache()
-    return torch.cat([_encoded(side, half) for half in loaded.chunk(2)])
