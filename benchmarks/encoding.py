@@ -58,7 +58,7 @@ def prepare(systems: list[str], threads: int) -> tuple[list, dict]:
     run = Run("mini", 0, Path(tempfile.gettempdir()), small)  # nothing is written there
     captions = experiment.corpus(run, CORPUS).captions[:500]
     doc2vec = train_doc2vec(captions, seed=0, epochs=1), 0, small["doc2vec_epochs"]
-    extractors = costs.extractors(Backbone(CLASSES).eval(), experiment.vocabulary(run, CORPUS), doc2vec)
+    extractors = costs.feature_stages(Backbone(CLASSES).eval(), experiment.vocabulary(run, CORPUS), doc2vec)
     return extractors, {s: experiment.new_model(run, s, CORPUS).eval() for s in systems}
 
 
@@ -73,7 +73,7 @@ def overhead(systems: list[str], n: int, threads: int, repeats: int) -> list[dic
     import torch
 
     from fico_utils import costs
-    from fico_utils.costs.stages import Stage
+    from fico_utils.costs.blocks import Stage
     from fico_utils.models.training import as_tensor
 
     extractors, models = prepare(systems, threads)
@@ -90,10 +90,10 @@ def overhead(systems: list[str], n: int, threads: int, repeats: int) -> list[dic
         sides = {"image": ("pixels", model.image_input, model.encode_image)}
         sides["text"] = ("captions", model.text_input, model.encode_text)
         ready = [
-            Stage("backbone", {side: (raw, lambda rows, name=name: {name: features[name][rows]})}, "", (name,))
+            Stage("backbone", {side: (raw, lambda rows, name=name: {name: features[name][rows]})}, makes=(name,))
             for side, (raw, name, _) in sides.items()
         ]
-        encoder = costs.encoder(system, model)
+        encoder = costs.system_stage(system, model)
         for block in dict.fromkeys((n, min(n, STREAM))):
             tensors = {
                 side: [as_tensor(part) for part in batches(features[name], block * (5 if side == "text" else 1))]
@@ -107,7 +107,7 @@ def overhead(systems: list[str], n: int, threads: int, repeats: int) -> list[dic
                         for batch in tensors[side]:
                             encode(batch)
                     bare.append(time.perf_counter() - start)
-                rows = costs.encoding_rows(source, ready, [encoder], [n], block=block, repeats=1)
+                rows = costs.encoding_rows(source, [(ready, [encoder])], [n], block=block, timing=costs.Timing(1))
                 streamed.append(next(r["value"] for r in rows if (r["phase"], r["quantity"]) == ("encode", "seconds")))
             found.append(
                 {
@@ -128,9 +128,9 @@ def memory(systems: list[str], n: int, threads: int) -> dict:
     from fico_utils.machine import resident_memory
 
     extractors, models = prepare(systems, threads)
-    encoders = [costs.encoder(s, m) for s, m in models.items()]
+    encoders = [costs.system_stage(s, m) for s, m in models.items()]
     before, start = resident_memory() / 2**20, time.perf_counter()
-    rows = costs.encoding_rows(costs.Scenes(CORPUS), extractors, encoders, [n], block=BLOCK, repeats=1)
+    rows = costs.encoding_rows(costs.Scenes(CORPUS), [(extractors, encoders)], [n], block=BLOCK, timing=costs.Timing(1))
     wall = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 1024)
     seconds = {f"{r['phase']} {r['system']}": r["value"] for r in rows if r["quantity"] == "seconds"}

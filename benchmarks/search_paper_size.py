@@ -89,9 +89,9 @@ def one_pass(data, binarisers: dict, folder: Path, key: str) -> tuple[np.ndarray
 
 
 def search(index, queries: np.ndarray, nearest: np.ndarray, ks: list[int], threads: int):
-    """The `Timing` of asking all queries, some at a time, and their recall."""
-    from fico_utils.costs.clock import Timing
-    from fico_utils.costs.nearest import recall_of_nearest
+    """The `Measurement` of asking all queries, some at a time, and their recall."""
+    from fico_utils.costs.clock import Measurement
+    from fico_utils.costs.vectors import recall_of_nearest
 
     seconds, recall = 0.0, dict.fromkeys(ks, 0.0)
     index.search(queries[:10], max(ks))  # the first call is slow
@@ -101,14 +101,14 @@ def search(index, queries: np.ndarray, nearest: np.ndarray, ks: list[int], threa
         seconds += time.perf_counter() - start
         for k, value in recall_of_nearest(found, nearest[i : i + QUERIES], ks).items():
             recall[k] += value * len(found) / len(queries)
-    return Timing((seconds,), threads=threads), recall
+    return Measurement((seconds,), threads=threads), recall
 
 
 def rows_of(codes: dict, asked: dict, nearest: np.ndarray, dim: int, bits: int, threads: int, columns: dict) -> list:
     """Rows of costs.csv: every index on ITQ's codes, and the recall of the other codes beside."""
-    from fico_utils.costs.clock import Timing, row
+    from fico_utils.costs.clock import Measurement, cost_row
     from fico_utils.costs.indexes import Settings, index_bytes, new_index
-    from fico_utils.costs.nearest import RECALL_AT
+    from fico_utils.costs.vectors import RECALL_AT
 
     n, rows = len(codes["itq"]), []
     ks = [k for k in RECALL_AT if k <= n]
@@ -119,19 +119,23 @@ def rows_of(codes: dict, asked: dict, nearest: np.ndarray, dim: int, bits: int, 
         if not index.is_trained:
             index.train(codes["itq"])
         index.add(codes["itq"])
-        built = Timing((time.perf_counter() - start,), threads=threads)
+        built = Measurement((time.perf_counter() - start,), threads=threads)
         searched, recall = search(index, asked["itq"], nearest, ks, threads)
-        rows.append(row("index", "seconds", built, system=name, **place))
-        rows.append(row("index", "index_bytes", index_bytes(index), unit="B", threads=threads, system=name, **place))
-        rows.append(row("search", "seconds", searched, system=name, **place))
+        rows.append(cost_row("index", "seconds", built, system=name, **place))
+        rows.append(
+            cost_row("index", "index_bytes", index_bytes(index), unit="B", threads=threads, system=name, **place)
+        )
+        rows.append(cost_row("search", "seconds", searched, system=name, **place))
         for k, value in recall.items():
-            rows.append(row("search", f"recall@{k}", value, unit="", threads=threads, system=name, **place))
+            rows.append(cost_row("search", f"recall@{k}", value, unit="", threads=threads, system=name, **place))
     for method in ("sign", "rotation"):
         index = new_index("binary_flat_counting", dim, n, Settings(bits=bits))
         index.add(codes[method])
         for k, value in search(index, asked[method], nearest, ks, threads)[1].items():
             rows.append(
-                row("search", f"recall_{method}@{k}", value, unit="", threads=threads, system="binary_flat", **place)
+                cost_row(
+                    "search", f"recall_{method}@{k}", value, unit="", threads=threads, system="binary_flat", **place
+                )
             )
     return rows
 
@@ -158,9 +162,10 @@ def main() -> None:
     import faiss
     import pandas as pd
 
-    from fico_utils.costs.indexes import BINARISERS, binariser, faiss_threads
+    from fico_utils.costs.clock import Timing
+    from fico_utils.costs.indexes import BINARISERS, faiss_threads, make_binariser
     from fico_utils.costs.search import search_rows
-    from fico_utils.costs.synthetic import Synthetic
+    from fico_utils.costs.vectors import Synthetic
     from fico_utils.results.schema import COSTS_COLUMNS
     from fico_utils.workspace import atomic_path, key_of
 
@@ -168,7 +173,7 @@ def main() -> None:
     columns = {"run": None, "device": "cpu"}
     with faiss_threads(given.threads):
         train = data.train()
-        encoders = {method: binariser(method, train, given.bits) for method in BINARISERS}
+        encoders = {method: make_binariser(method, train, given.bits) for method in BINARISERS}
         # blocks of other data, or of another rotation (ITQ may differ between machines), are not gone on with
         probe = [encode(train[:256]).tobytes().hex() for encode in encoders.values()]
         key = key_of(given.dim, given.candidates, given.queries, given.train, given.seed, probe, faiss.__version__)
@@ -178,9 +183,7 @@ def main() -> None:
         rows = rows_of(codes, asked, nearest, given.dim, given.bits, given.threads, columns)
     if given.float:
         ks = [k for k in (1, 10, 100, 1000) if k <= given.candidates]
-        rows += search_rows(
-            data, indexes=("flat_ip", "hnsw_flat"), ks=ks, threads=given.threads, repeats=1, warmup=0, run=None
-        )
+        rows += search_rows(data, indexes=("flat_ip", "hnsw_flat"), ks=ks, timing=Timing(1, 0, threads=given.threads))
     frame = pd.DataFrame(rows).assign(profile="benchmark", run=f"d{given.dim}-b{given.bits}-s{given.seed}")
     with atomic_path(given.out) as temporary:
         frame[list(COSTS_COLUMNS)].to_csv(temporary, index=False, float_format="%.9g", lineterminator="\n")

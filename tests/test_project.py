@@ -41,8 +41,8 @@ MAY_IMPORT = {
     "data": set(),
     "models": {"data", "evaluation"},  # its measures
     "evaluation": {"data"},
-    "costs": {"data", "models", "evaluation"},
-    "results": {"data", "models", "evaluation", "costs"},
+    "costs": {"data", "models", "evaluation", "experiment"},
+    "results": {"data", "models", "evaluation"},
     "display": {"evaluation", "results"},  # redrawing needs no model
     "experiment": {"data", "models", "evaluation"},
     "batch": set(),

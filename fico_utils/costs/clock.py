@@ -10,14 +10,13 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
 from fico_utils.costs.memory import PeakMemory
 from fico_utils.errors import InputError
-from fico_utils.workspace import Run
 
 #: Columns of costs.csv, in order.
 COLUMNS = (
@@ -35,14 +34,55 @@ STATUSES = ("ok", "undefined", "unavailable", "extrapolated", "dnf")
 
 @dataclass(frozen=True)
 class Timing:
-    """How long a function takes.
+    """How to measure.
 
     Attributes
     ----------
-    seconds : float, median over the repeats, s.
-    spread : float, interquartile range over the repeats, s.
+    repeats : int, timed runs wanted.
+    warmup : int, untimed runs before them; the first also measures the memory.
+    budget_s : float or None, wall seconds for one measurement; None is no limit. See `measure_time`.
+    limit_s : float or None, s; a size that is expected to take longer is extrapolated and not run.
+    threads : int or None, native threads to pin; None leaves them as the run pinned them.
+    device : str, ``cpu`` or ``cuda``; on cuda the clock is read when the device has finished.
+
+    Raises
+    ------
+    InputError
+        No repeats, a negative warm-up, fewer than 1 thread, or a budget or limit that is not positive.
+    """
+
+    repeats: int = 5
+    warmup: int = 1
+    budget_s: float | None = None
+    limit_s: float | None = None
+    threads: int | None = None
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        if self.repeats < 1 or self.warmup < 0:
+            raise InputError(
+                f"repeats={self.repeats} and warmup={self.warmup} were given; expected at least 1 repeat and a "
+                "warm-up of 0 or more"
+            )
+        if self.threads is not None and self.threads < 1:
+            raise InputError(f"{self.threads} threads were asked for; expected at least 1")
+        for what, value in (("budget", self.budget_s), ("limit", self.limit_s)):
+            if value is not None and not value > 0:
+                raise InputError(f"a {what} of {value} s was given; expected more than 0, or None for no limit")
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """What a measured time depends on, as settings of a recipe: all but the limit, which only decides what runs."""
+        return {**asdict(self), "limit_s": None, "threads": self.threads or native_threads()}
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """How long a function took.
+
+    Attributes
+    ----------
     samples : tuple of float, every repeat, s.
-    repeats : int, number of samples.
     warm : bool, False where the budget afforded one run only and that run was the first.
     threads : int, native threads allowed while it ran.
     device : str, ``cpu`` or ``cuda``.
@@ -60,28 +100,36 @@ class Timing:
 
     @property
     def seconds(self) -> float:
+        """Median over the repeats, s."""
         return float(np.median(self.samples))
 
     @property
     def spread(self) -> float:
-        return iqr(self.samples)
+        """Interquartile range over the repeats, s; 0 for one sample."""
+        low, high = np.quantile(self.samples, [0.25, 0.75])
+        return float(high - low)
 
     @property
     def repeats(self) -> int:
+        """Number of samples."""
         return len(self.samples)
 
+    @property
+    def described(self) -> dict[str, Any]:
+        """The measurement as JSON, without what the function returned."""
+        return {**asdict(self), "result": None}
 
-def iqr(samples: Iterable[float]) -> float:
-    """Interquartile range of the samples, in their unit; 0 for one sample."""
-    low, high = np.quantile(list(samples), [0.25, 0.75])
-    return float(high - low)
+    @classmethod
+    def restored(cls, described: dict[str, Any]) -> Measurement:
+        """A measurement from its `described` form."""
+        return cls(**{**described, "samples": tuple(described["samples"])})
 
 
 class Loading:
     """Seconds spent fetching data, to be taken off the clock.
 
     ``loading.over(batches)`` yields the batches and counts the time each took to arrive; pass the same object
-    to `measure` as `loading`.
+    to `measure_time` as `loading`.
     """
 
     def __init__(self, device: str = "cpu", clock: Callable[[], float] = time.perf_counter) -> None:
@@ -93,7 +141,7 @@ class Loading:
         """The same batches, with the time spent waiting for them counted."""
         source = iter(batches)
         while True:
-            synchronise(self._device)  # work still under way on the device is not loading
+            wait_for_device(self._device)  # work still under way on the device is not loading
             start = self._clock()
             try:
                 batch = next(source)
@@ -104,93 +152,77 @@ class Loading:
             yield batch
 
 
-def measure(
+def measure_time(
     function: Callable[..., Any],
+    timing: Timing | None = None,
     *,
-    repeats: int = 5,
-    warmup: int = 1,
-    budget_s: float | None = None,
     prepare: Callable[[], Any] | None = None,
     loading: Loading | None = None,
-    device: str = "cpu",
     clock: Callable[[], float] = time.perf_counter,
-) -> Timing:
-    """The `Timing` of a function.
+) -> Measurement:
+    """How long a function takes.
 
     Parameters
     ----------
     function : callable; called with what `prepare` returned, or with nothing.
-    repeats : int, timed runs wanted.
-    warmup : int, untimed runs before them; the first also measures the memory.
-    budget_s : float or None, wall seconds for this measurement, warm-up, preparation and loading included. A
-        repeat starts only if one as long as the slowest run so far still fits; one sample is always taken. A
-        function whose second run would not fit gives its warm-up as the only sample (`warm` is False).
+    timing : Timing or None, how to measure; None is five repeats after one warm-up. Its budget is wall seconds for this
+        measurement, warm-up, preparation and loading included: a repeat starts only if one as long as the slowest run
+        so far still fits, and one sample is always taken. A function whose second run would not fit gives its warm-up
+        as the only sample (`warm` is False).
     prepare : callable or None, run before each run, outside the clock.
     loading : Loading or None, the seconds it counts during a run are taken off that run.
-    device : str, ``cpu`` or ``cuda``; on cuda the clock is read when the device has finished.
     clock : callable, a monotonic clock in seconds.
-
-    Raises
-    ------
-    InputError
-        No repeats, a negative warm-up, or a budget that is not positive.
 
     Examples
     --------
-    >>> measure(lambda: sum(range(1000)), repeats=3).repeats
+    >>> measure_time(lambda: sum(range(1000)), Timing(repeats=3)).repeats
     3
     """
-    if repeats < 1 or warmup < 0:
-        raise InputError(
-            f"repeats={repeats} and warmup={warmup} were given; expected at least 1 repeat and a warm-up of 0 or more"
-        )
-    if budget_s is not None and not budget_s > 0:
-        raise InputError(f"a budget of {budget_s} s was given; expected more than 0, or None for no limit")
-
+    timing = timing or Timing()
     begin = clock()
     slowest = 0.0  # wall seconds of a whole run, preparation and loading included
     result: Any = None
 
-    def once() -> float:
+    def run_once() -> float:
         nonlocal slowest, result
         result = None  # the previous run's result must not stand in this run's memory
         start_wall = clock()
         arguments = () if prepare is None else (prepare(),)
         loaded = 0.0 if loading is None else loading.seconds
-        synchronise(device)
+        wait_for_device(timing.device)
         start = clock()
         result = function(*arguments)
-        synchronise(device)
+        wait_for_device(timing.device)
         end = clock()
         slowest = max(slowest, end - start_wall)
         return end - start - (0.0 if loading is None else loading.seconds - loaded)
 
     def affordable() -> bool:
-        return budget_s is None or clock() - begin + slowest <= budget_s
+        return timing.budget_s is None or clock() - begin + slowest <= timing.budget_s
 
     memory = PeakMemory()
     first: list[float] = []
-    for i in range(warmup):
+    for i in range(timing.warmup):
         if i == 0:
             with memory:
-                first.append(once())
+                first.append(run_once())
         elif affordable():
-            once()
+            run_once()
     samples: list[float] = []
-    while len(samples) < repeats and (not (samples or first) or affordable()):
-        samples.append(once())
-    return Timing(
+    while len(samples) < timing.repeats and (not (samples or first) or affordable()):
+        samples.append(run_once())
+    return Measurement(
         samples=tuple(samples or first),
-        warm=bool(samples) and warmup > 0,
+        warm=bool(samples) and timing.warmup > 0,
         threads=native_threads(),
-        device=device,
+        device=timing.device,
         peak_bytes=memory.peak_bytes if first else None,
         extra_bytes=memory.extra_bytes if first else None,
         result=result,
     )
 
 
-def synchronise(device: str) -> None:
+def wait_for_device(device: str) -> None:
     """Wait until the device has finished what it was given; nothing to wait for on the CPU."""
     if device == "cuda":
         sys.modules["torch"].cuda.synchronize()
@@ -209,23 +241,16 @@ def native_threads() -> int:
 # -------------------------------------------------------------------------------------------------- rows
 
 
-def row(
+def cost_row(
     phase: str,
     quantity: str,
-    value: float | Timing | None,
+    value: float | Measurement | None,
     *,
     unit: str = "s",
-    system: str = "",
-    corpus: str = "",
-    scale_img: int | None = None,
-    scale_txt: int | None = None,
+    status: str = "ok",
     spread: float | None = None,
     repeats: int | None = None,
-    threads: int | None = None,
-    device: str = "cpu",
-    status: str = "ok",
-    source: str = "ours",
-    run: Run | None = None,
+    **columns: Any,
 ) -> dict[str, Any]:
     """One row of costs.csv: a dict with exactly the columns of `COLUMNS`.
 
@@ -233,44 +258,23 @@ def row(
     ----------
     phase : str, one of `PHASES`.
     quantity : str, what the value is: ``seconds``, ``embedding_bytes``, ``recall@10``, ...
-    value : a number, None where `status` says why there is none, or a `Timing`, which brings its own spread,
+    value : a number, None where `status` says why there is none, or a `Measurement`, which brings its own spread,
         repeats, threads and device.
     unit : ``s``, ``B``, ``items/s`` or empty.
-    scale_img, scale_txt : int or None, images and texts (search: queries and candidates).
-    run : the `Run` the number belongs to; gives the columns `profile` and `run`.
-
-    Raises
-    ------
-    InputError
-        A phase or status outside the vocabulary, or a value missing where the status is ``ok``.
+    **columns : `system`, `corpus`, `source`, `threads`, `device`; `scale_img` and `scale_txt`, images and texts
+        (search: queries and candidates); `run`, the `Run` the number belongs to, which gives `profile` and `run`.
     """
-    if phase not in PHASES:
-        raise InputError(f"unknown phase {phase!r}; expected one of {', '.join(PHASES)}")
-    if status not in STATUSES:
-        raise InputError(f"unknown status {status!r}; expected one of {', '.join(STATUSES)}")
-    if isinstance(value, Timing):
-        spread, repeats, threads, device = value.spread, value.repeats, value.threads, value.device
+    run = columns.pop("run", None)
+    if isinstance(value, Measurement):
+        spread, repeats = value.spread, value.repeats
+        columns |= {"threads": value.threads, "device": value.device}
         value = value.seconds
-    if value is None and status in ("ok", "extrapolated"):
-        raise InputError(
-            f"{quantity} of {system or 'a system'} has status {status!r} and no value; "
-            "give the value, or a status that says why there is none"
-        )
-    return {
-        "profile": "" if run is None else run.profile,
-        "source": source,
-        "system": system,
-        "corpus": corpus,
-        "phase": phase,
-        "scale_img": scale_img,
-        "scale_txt": scale_txt,
-        "quantity": quantity,
-        "unit": unit,
-        "value": value,
-        "spread": spread,
-        "repeats": repeats,
-        "threads": threads,
-        "device": device,
-        "status": status,
-        "run": "" if run is None else run.run_id,
-    }
+    assert phase in PHASES, f"unknown phase {phase!r}"
+    assert status in STATUSES, f"unknown status {status!r}"
+    assert value is not None or status not in ("ok", "extrapolated"), f"{quantity} has status {status!r} and no value"
+    row = dict.fromkeys(COLUMNS) | {"source": "ours", "system": "", "corpus": "", "device": "cpu"} | columns
+    row |= {"phase": phase, "quantity": quantity, "unit": unit, "value": value, "spread": spread}
+    row |= {"repeats": repeats, "status": status}
+    row |= {"profile": run.profile if run else "", "run": run.run_id if run else ""}
+    assert len(row) == len(COLUMNS), f"costs.csv has no column {[name for name in row if name not in COLUMNS]}"
+    return row

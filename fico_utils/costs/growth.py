@@ -6,13 +6,13 @@ fitted and shown with its uncertainty, and a cell that did not run is marked ``e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from fico_utils.costs.clock import Timing, row
+from fico_utils.costs.clock import Measurement, cost_row
 from fico_utils.errors import InputError
 
 
@@ -58,7 +58,7 @@ def _student(freedom: int) -> float:
     return float(t.ppf(0.975, freedom)) if freedom > 0 else float("nan")
 
 
-def fit(sizes: Sequence[float], costs: Sequence[float], exponent: float | None = None) -> Growth:
+def fit_growth(sizes: Sequence[float], costs: Sequence[float], exponent: float | None = None) -> Growth:
     """The `Growth` of costs over sizes.
 
     Parameters
@@ -67,24 +67,16 @@ def fit(sizes: Sequence[float], costs: Sequence[float], exponent: float | None =
     exponent : float or None, the exponent where it is known, so that only the coefficient is fitted; the interval is
         then narrower by far.
 
-    Raises
-    ------
-    InputError
-        Fewer than two different sizes, unequal lengths, or a value that is not positive.
-
     Examples
     --------
-    >>> round(fit([10, 20, 40], [1, 4, 16]).exponent, 6)
+    >>> round(fit_growth([10, 20, 40], [1, 4, 16]).exponent, 6)
     2.0
     """
     x, y = np.asarray(sizes, np.float64), np.asarray(costs, np.float64)
-    if x.ndim != 1 or x.shape != y.shape or len(set(x.tolist())) < 2:
-        raise InputError(
-            f"a growth fit was given {x.size} sizes ({len(set(x.ravel().tolist()))} different) and {y.size} "
-            "costs; expected as many costs as sizes and at least two different sizes"
-        )
-    if not (np.all(np.isfinite(x)) and np.all(np.isfinite(y)) and x.min() > 0 and y.min() > 0):
-        raise InputError("a growth fit was given a size or cost that is not a positive number; leave such cells out")
+    assert x.shape == y.shape, f"{x.shape} sizes and {y.shape} costs"
+    assert len(set(x.tolist())) > 1, "a fit needs at least two different sizes"
+    assert np.isfinite([x, y]).all(), "a fit needs sizes and costs that are numbers"
+    assert min(x.min(), y.min()) > 0, "a fit needs positive sizes and costs"
     x, y = np.log(x), np.log(y)
     sxx = float(((x - x.mean()) ** 2).sum())
     slope = float(((x - x.mean()) * (y - y.mean())).sum() / sxx) if exponent is None else float(exponent)
@@ -97,20 +89,7 @@ def fit(sizes: Sequence[float], costs: Sequence[float], exponent: float | None =
     return Growth(slope, coefficient, slope - half, slope + half, float(x.mean()), residual, sxx, len(x), freedom)
 
 
-@dataclass(frozen=True)
-class Cell:
-    """One size of a sweep.
-
-    Attributes
-    ----------
-    size : (n_img, n_txt)
-    costs : dict of str to Timing or Prediction; empty where the size did not finish.
-    status : ``ok``, ``extrapolated`` or ``dnf``.
-    """
-
-    size: tuple[int, int]
-    costs: dict[str, Timing | Prediction]
-    status: str
+# ------------------------------------------------------------------------------------------------- sweeps
 
 
 @dataclass(frozen=True)
@@ -127,73 +106,72 @@ class Prediction:
     spread: float | None
 
 
-def predictions(
-    measured: Mapping[str, tuple[Sequence[float], Sequence[float]]], n_img: int, exponent: float | None = None
-) -> dict[str, Prediction]:
-    """Each cost at a size, by its fit.
+@dataclass(frozen=True)
+class Cell:
+    """One size of a sweep.
 
-    Parameters
+    Attributes
     ----------
-    measured : cost -> (sizes in images, seconds), at least two different sizes.
-    n_img : int, the size to carry them to.
-    exponent : of `fit`.
+    size : (n_img, n_txt)
+    costs : dict, name -> Measurement or Prediction; empty where the size did not finish.
+    status : ``ok``, ``extrapolated``, ``dnf`` (it did not finish), or ``unavailable`` (there is nothing to fit).
     """
-    costs = {}
-    for name, (at, seconds) in measured.items():
-        value, low, high = fit(at, seconds, exponent).predict(n_img)
-        costs[name] = Prediction(value, None if np.isnan(low) else (high - low) / 2)
-    return costs
+
+    size: tuple[int, int]
+    costs: Mapping[str, Measurement | Prediction]
+    status: str
 
 
-def sweep(
-    sizes: Sequence[tuple[int, int]],
-    time_at: Callable[[int, int], dict[str, Timing]],
-    *,
-    limit_s: float | None = None,
-    extrapolate_to: Sequence[tuple[int, int]] = (),
-) -> Iterator[Cell]:
-    """The cells of a sweep, sizes ascending in images, each yielded when done.
+@dataclass
+class Sweep:
+    """The sizes of one system as they are measured, in ascending order of images.
 
-    Parameters
+    Attributes
     ----------
-    sizes : (n_img, n_txt) to run.
-    time_at : callable giving the timings at a size, ``seconds`` among them.
-    limit_s : float or None, s. From two measured sizes on, a size whose fitted ``seconds`` exceed it is not
-        run and has status ``extrapolated``.
-    extrapolate_to : (n_img, n_txt) never run, always ``extrapolated``; needs two measured sizes.
-
-    Raises
-    ------
-    InputError
-        No sizes, a size below 1, a limit that is not positive, or too few measured sizes to extrapolate.
-
-    Notes
-    -----
-    A size that runs out of memory has status ``dnf`` and the sweep goes on: what is measured is kept.
+    exponent : float or None, the power with which sizes that are not run are extrapolated; None fits it.
+    cells : list of Cell
     """
+
+    exponent: float | None = None
+    cells: list[Cell] = field(default_factory=list)
+
+    def measured(self, cost: str = "seconds") -> tuple[list[int], list[float]]:
+        """Sizes in images and seconds of what was measured."""
+        ok = [cell for cell in self.cells if cell.status == "ok"]
+        return [cell.size[0] for cell in ok], [cell.costs[cost].seconds for cell in ok]
+
+    def exceeds(self, n_img: int, limit_s: float | None) -> bool:
+        """Whether the fit of at least two measured sizes puts a size above the limit."""
+        if limit_s is None or len(self.measured()[0]) < 2:
+            return False
+        return fit_growth(*self.measured(), self.exponent).predict(n_img)[0] > limit_s
+
+    def extrapolate(self, size: tuple[int, int]) -> None:
+        """Add a size that is not run, from the fit of those that were; without a value from fewer than two."""
+        ok = [cell for cell in self.cells if cell.status == "ok"]
+        if len(ok) < 2:
+            status = "dnf" if any(cell.status == "dnf" for cell in self.cells) else "unavailable"
+            self.cells.append(Cell(size, {}, status))
+            return
+        costs = {}
+        for name in ok[0].costs:
+            value, low, high = fit_growth(*self.measured(name), self.exponent).predict(size[0])
+            costs[name] = Prediction(value, None if np.isnan(low) else (high - low) / 2)
+        self.cells.append(Cell(size, costs, "extrapolated"))
+
+    def exponent_row(self, phase: str, **columns: Any) -> dict[str, Any]:
+        """The row ``exponent`` of the seconds, see `exponent_row`."""
+        return exponent_row(list(zip(*self.measured(), strict=True)), phase, **columns)
+
+
+def check_sizes(sizes: Sequence[tuple[int, int]], extrapolate_to: Sequence[tuple[int, int]] = ()) -> None:
+    """InputError where sizes (n_img, n_txt) are missing or below 1, or fewer than two are given to extrapolate from."""
     if not sizes or min(min(size) for size in (*sizes, *extrapolate_to)) < 1:
         raise InputError(f"sizes {[*sizes, *extrapolate_to]} were given; expected (images, texts) of at least 1 each")
-    if limit_s is not None and not limit_s > 0:
-        raise InputError(f"a limit of {limit_s} s was given; expected more than 0, or None for no limit")
-    measured: dict[str, tuple[list[int], list[float]]] = {}
-
-    for size in sorted(sizes):
-        enough = len(measured.get("seconds", ([], []))[0]) > 1
-        if limit_s is not None and enough and predictions(measured, size[0])["seconds"].seconds > limit_s:
-            yield Cell(size, predictions(measured, size[0]), "extrapolated")
-            continue
-        try:
-            timings = time_at(*size)
-        except MemoryError:
-            yield Cell(size, {}, "dnf")
-            continue
-        for name, timing in timings.items():
-            at, seconds = measured.setdefault(name, ([], []))
-            at.append(size[0])
-            seconds.append(timing.seconds)
-        yield Cell(size, dict(timings), "ok")
-    for size in sorted(extrapolate_to):
-        yield Cell(size, predictions(measured, size[0]), "extrapolated")
+    if extrapolate_to and len({n_img for n_img, _ in sizes}) < 2:
+        raise InputError(
+            f"one size ({sizes[0][0]} images) was given to extrapolate from; expected at least two different sizes"
+        )
 
 
 def cell_rows(cell: Cell, phase: str, quantities: Sequence[str], **columns: Any) -> list[dict[str, Any]]:
@@ -204,7 +182,7 @@ def cell_rows(cell: Cell, phase: str, quantities: Sequence[str], **columns: Any)
         fitted = {"spread": cost.spread} if isinstance(cost, Prediction) else {}
         value = cost.seconds if isinstance(cost, Prediction) else cost
         place = {"scale_img": cell.size[0], "scale_txt": cell.size[1], "status": cell.status}
-        rows.append(row(phase, quantity, value, **place, **fitted, **columns))
+        rows.append(cost_row(phase, quantity, value, **place, **fitted, **columns))
     return rows
 
 
@@ -214,11 +192,11 @@ def exponent_row(points: Sequence[tuple[float, float]], phase: str, **columns: A
     Parameters
     ----------
     points : (size, seconds) of each measured size.
-    phase, **columns : of `row`. `spread` is half the width of the 95 % interval (empty from two sizes) and
+    phase, **columns : of `cost_row`. `spread` is half the width of the 95 % interval (empty from two sizes) and
         `repeats` the number of sizes; from fewer than two different sizes the status is ``undefined``.
     """
     if len({size for size, _ in points}) < 2:
-        return row(phase, "exponent", None, unit="", repeats=len(points), status="undefined", **columns)
-    growth = fit(*zip(*points, strict=True))
+        return cost_row(phase, "exponent", None, unit="", repeats=len(points), status="undefined", **columns)
+    growth = fit_growth(*zip(*points, strict=True))
     spread = None if np.isnan(growth.half_width) else growth.half_width
-    return row(phase, "exponent", growth.exponent, unit="", spread=spread, repeats=len(points), **columns)
+    return cost_row(phase, "exponent", growth.exponent, unit="", spread=spread, repeats=len(points), **columns)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fico_utils.costs.synthetic import CHUNK_ELEMENTS, KEEP_BYTES, Synthetic, Vectors
+from fico_utils.costs.vectors import CHUNK_ELEMENTS, KEEP_BYTES, Synthetic, Vectors
 from fico_utils.errors import InputError
 
 #: Index ids, in the order of Table 7.
@@ -39,7 +39,7 @@ class Settings:
     n_list: int | None = None
     n_probe: int = 32
 
-    def lists(self, n_base: int) -> tuple[int, int]:
+    def ivf_lists(self, n_base: int) -> tuple[int, int]:
         """(lists, lists visited) for `n_base` candidates; InputError for more lists than candidates."""
         n_list = self.n_list if self.n_list is not None else max(1, round(n_base**0.5))
         if not 1 <= n_list <= n_base:
@@ -56,7 +56,7 @@ class Settings:
 # ------------------------------------------------------------------------------------------- vectors to codes
 
 
-def binariser(method: str, train: np.ndarray, bits: int) -> Callable[[np.ndarray], np.ndarray]:
+def make_binariser(method: str, train: np.ndarray, bits: int) -> Callable[[np.ndarray], np.ndarray]:
     """A function from (n, dim) float32 vectors to (n, bits / 8) packed uint8 codes.
 
     Parameters
@@ -69,13 +69,12 @@ def binariser(method: str, train: np.ndarray, bits: int) -> Callable[[np.ndarray
     Raises
     ------
     InputError
-        Unknown method, a code length that is no multiple of 8 or above dim, too few vectors to train ITQ.
+        A code length that is no multiple of 8 or above dim, or too few vectors to train ITQ.
     """
     import faiss
 
     dim = train.shape[1]
-    if method not in BINARISERS:
-        raise InputError(f"unknown binariser {method!r}; expected one of {', '.join(BINARISERS)}")
+    assert method in BINARISERS, f"unknown binariser {method!r}"
     if bits < 8 or bits % 8 or bits > dim:
         raise InputError(
             f"codes of {bits} bits were asked for from {dim} dimensions; expected a multiple of 8 up to {dim}"
@@ -98,29 +97,38 @@ def binariser(method: str, train: np.ndarray, bits: int) -> Callable[[np.ndarray
 
 
 def new_index(name: str, dim: int, n_base: int, settings: Settings) -> Any:
-    """An empty FAISS index; InputError for an unknown name or lists that do not fit."""
+    """An empty FAISS index for `n_base` vectors of `dim` dimensions, or codes of ``settings.bits``."""
     import faiss
 
+    assert name in INDEXES, f"unknown index {name!r}"
     if name == "flat_ip":
         return faiss.IndexFlatIP(dim)
     if name == "hnsw_flat":
         index = faiss.IndexHNSWFlat(dim, settings.neighbours, faiss.METRIC_INNER_PRODUCT)
         index.hnsw.efConstruction, index.hnsw.efSearch = settings.build_width, settings.search_width
         return index
-    if name in ("binary_flat", "binary_flat_counting"):
+    if name != "binary_ivf":
         index = faiss.IndexBinaryFlat(settings.bits)
         index.use_heap = name == "binary_flat"
         return index
-    if name == "binary_ivf":
-        n_list, n_probe = settings.lists(n_base)
-        quantiser = faiss.IndexBinaryFlat(settings.bits)
-        index = faiss.IndexBinaryIVF(quantiser, settings.bits, n_list)
-        quantiser.this.disown()  # the index frees it
-        index.own_fields = True
-        index.nprobe = n_probe
-        index.cp.min_points_per_centroid = 1  # a small trial is no reason for a warning
-        return index
-    raise InputError(f"unknown index {name!r}; expected one of {', '.join(INDEXES)}")
+    n_list, n_probe = settings.ivf_lists(n_base)
+    quantiser = faiss.IndexBinaryFlat(settings.bits)
+    index = faiss.IndexBinaryIVF(quantiser, settings.bits, n_list)
+    quantiser.this.disown()  # the index frees it
+    index.own_fields = True
+    index.nprobe = n_probe
+    index.cp.min_points_per_centroid = 1  # a small trial is no reason for a warning
+    return index
+
+
+def filled_index(name: str, items: np.ndarray, settings: Settings) -> Any:
+    """A FAISS index that holds items: (n, dim) float32 vectors, or (n, bits / 8) packed uint8 codes."""
+    index = new_index(name, items.shape[1], len(items), settings)
+    items = np.ascontiguousarray(items)
+    if not index.is_trained:
+        index.train(items)
+    index.add(items)
+    return index
 
 
 def index_bytes(index: Any) -> int:
@@ -152,8 +160,6 @@ def faiss_threads(threads: int | None) -> Iterator[int]:
     """FAISS pinned to `threads` inside the block (None: as it is); gives the number in force."""
     import faiss
 
-    if threads is not None and threads < 1:
-        raise InputError(f"{threads} threads were asked for; expected at least 1")
     before = faiss.omp_get_max_threads()
     try:
         faiss.omp_set_num_threads(threads or before)

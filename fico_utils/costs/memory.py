@@ -38,6 +38,10 @@ class PeakMemory:
     def __exit__(self, *_: object) -> None:
         self._done.set()
         self._thread.join()
+        self.look()
+
+    def look(self) -> None:
+        """Bring both numbers up to this moment."""
         mark = peak_memory()
         self.peak_bytes = max(self.peak_bytes, resident_memory(), mark if mark > self._mark else 0)
         self.extra_bytes = max(0, self.peak_bytes - self._before)

@@ -7,32 +7,28 @@ embedding column is dimensions x bytes x 6 M but for ADV 2048-bit (`results/pape
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fico_utils import registry
-from fico_utils.costs.clock import row
-from fico_utils.costs.indexes import Settings, index_bytes, new_index
-from fico_utils.errors import InputError
-from fico_utils.workspace import read_arrays, write_arrays
+from fico_utils.costs.clock import cost_row
+from fico_utils.costs.indexes import Settings, filled_index, index_bytes
 
 if TYPE_CHECKING:
-    from fico_utils.models.contract import RetrievalModel
-    from fico_utils.models.training import Inputs
+    from fico_utils.models.serving import Items
 
+#: Raised when the meaning of what is counted here changes.
 VERSIONS = {"storage": 1}
 #: The paper's collection: images, captions.
 PAPER_SCALE = (1_000_000, 5_000_000)
 
 
-def stored(arrays: np.ndarray | Mapping[str, np.ndarray] | Iterable[np.ndarray]) -> int:
+def stored_bytes(arrays: np.ndarray | Mapping[str, np.ndarray] | Iterable[np.ndarray]) -> int:
     """Bytes the arrays hold, the sum of their `nbytes`.
 
-    >>> stored({"img": np.zeros((10, 64), np.int8), "txt": np.zeros((50, 64), np.int8)})
+    >>> stored_bytes({"img": np.zeros((10, 64), np.int8), "txt": np.zeros((50, 64), np.int8)})
     3840
     """
     if isinstance(arrays, np.ndarray):
@@ -40,7 +36,7 @@ def stored(arrays: np.ndarray | Mapping[str, np.ndarray] | Iterable[np.ndarray])
     return sum(a.nbytes for a in (arrays.values() if isinstance(arrays, Mapping) else arrays))
 
 
-def per_item(embeddings: np.ndarray, bits: int | None = None) -> dict[str, float]:
+def bytes_per_item(embeddings: np.ndarray, bits: int | None = None) -> dict[str, float]:
     """Bytes an item takes under the three accounts.
 
     Parameters
@@ -54,29 +50,15 @@ def per_item(embeddings: np.ndarray, bits: int | None = None) -> dict[str, float
     dict
         ``embedding_bytes`` as the array is, ``paper_bytes`` (codes: one byte a bit), and for codes
         ``packed_bytes`` (8 bits a byte).
-
-    Raises
-    ------
-    InputError
-        Not an (n, d) or (n, q, d) array with rows, codes of more than two dimensions, or a width that is neither
-        `bits` nor its packed form.
     """
     a = np.asarray(embeddings)
-    if a.ndim < 2 or len(a) == 0 or (bits is not None and a.ndim != 2):
-        raise InputError(f"embeddings of shape {a.shape} were given; expected (n, d) with at least one row")
+    assert a.ndim == 2 or (a.ndim > 2 and bits is None), f"embeddings of shape {a.shape}; expected (n, d)"
+    assert len(a), "expected at least one row"
     actual = a.nbytes / len(a)
     if bits is None:
         return {"embedding_bytes": actual, "paper_bytes": actual}
-    packed_width = -(-bits // 8)
-    if a.shape[1] == bits:
-        packed = np.packbits(a[:1] > 0, axis=1).nbytes
-    elif a.shape[1] == packed_width and a.dtype == np.uint8:
-        packed = a[:1].nbytes
-    else:
-        raise InputError(
-            f"codes {a.shape[1]} wide ({a.dtype}) were given as {bits} bits; "
-            f"expected {bits} elements, or {packed_width} bytes of uint8"
-        )
+    packed = -(-bits // 8)
+    assert a.shape[1] == bits or (a.shape[1] == packed and a.dtype == np.uint8), f"codes {a.shape[1]} wide, {bits} bits"
     return {"embedding_bytes": actual, "paper_bytes": float(bits), "packed_bytes": float(packed)}
 
 
@@ -101,26 +83,16 @@ def storage_rows(
         item; None where it needs none, and ``feature_bytes`` is unavailable.
     index : (bytes an image, bytes a text) that an index adds, from `index_on_top`; None gives no row for it.
     scales : (images, texts) to scale to; status ``extrapolated``.
-    **columns : of `row`: system, corpus, run.
-
-    Raises
-    ------
-    InputError
-        Arrays without rows, codes of another width, or features of another count than the embeddings.
+    **columns : of `cost_row`: system, corpus, run.
     """
     counts = {"img": len(img_emb), "txt": len(txt_emb)}
-    each = {"img": per_item(img_emb, bits), "txt": per_item(txt_emb, bits)}
+    each = {"img": bytes_per_item(img_emb, bits), "txt": bytes_per_item(txt_emb, bits)}
     for side, features in (("img", features_img), ("txt", features_txt)):
         if features is None:
             continue
         arrays = [features] if isinstance(features, np.ndarray) else list(features)
-        lengths = {len(a) for a in arrays}
-        if lengths != {counts[side]}:
-            raise InputError(
-                f"features of {sorted(lengths)} items were given with {counts[side]} {side} embeddings; "
-                "expected the same items"
-            )
-        each[side]["feature_bytes"] = stored(arrays) / counts[side]
+        assert {len(a) for a in arrays} == {counts[side]}, f"features of other items than the {side} embeddings"
+        each[side]["feature_bytes"] = stored_bytes(arrays) / counts[side]
     quantities = ["embedding_bytes", "paper_bytes", "packed_bytes", "feature_bytes"]
     if index is not None:
         quantities.append("index_bytes")
@@ -135,15 +107,15 @@ def storage_rows(
             missing = "unavailable" if quantity == "feature_bytes" else "undefined"
             place = {"scale_img": n_img, "scale_txt": n_txt, "unit": "B", **columns}
             status = ("ok" if measured else "extrapolated") if known else missing
-            rows.append(row("store", quantity, round(value) if known else None, status=status, **place))
+            rows.append(cost_row("store", quantity, round(value) if known else None, status=status, **place))
     return rows
 
 
 # ------------------------------------------------------------------------------------------- what a system stores
 
 
-def stored_sample(system: str, model: RetrievalModel, inputs: Inputs, n_img: int = 64) -> dict[str, Any]:
-    """What a system stores of a sample, written to disk and read back: the arguments of `storage_rows`.
+def stored_sample(system: str, images: Items, texts: Items) -> dict[str, Any]:
+    """What a system stores of some items: the arguments of `storage_rows`, arrays where there are any.
 
     Embeddings or packed codes; beside them what a query needs: the fragments of cross attention (its only
     embedding), or the contexts that a fusion head reads.
@@ -151,42 +123,17 @@ def stored_sample(system: str, model: RetrievalModel, inputs: Inputs, n_img: int
     Parameters
     ----------
     system : str, id of the registry.
-    model : RetrievalModel, trained or not: its bytes do not depend on it.
-    inputs : Inputs, what it reads.
-    n_img : int, images of the sample; with five captions each.
-
-    Raises
-    ------
-    InputError
-        A sample of no image, or of more than there are.
+    images, texts : Items, what the system keeps of the sample.
     """
-    from fico_utils.models import encoding
+    serving = registry.system(system).serving
+    (img, img_beside), (txt, txt_beside) = serving.storage(images), serving.storage(texts)
+    arrays = {"img_emb": img, "txt_emb": txt, "features_img": img_beside, "features_txt": txt_beside}
+    return {name: array for name, array in arrays.items() if array is not None} | {"bits": code_bits(system, img)}
 
-    images, texts = inputs.image[model.image_input], inputs.text[model.text_input]
-    if not 1 <= n_img <= min(len(images), len(texts) // 5):
-        raise InputError(
-            f"a sample of {n_img} images with five captions each was asked for and {len(images)} images with "
-            f"{len(texts)} captions given; expected 1 to {min(len(images), len(texts) // 5)}"
-        )
-    images, texts, measure = images[:n_img], texts[: 5 * n_img], registry.system(system).measure
-    model.eval()
-    arrays = {
-        "img_emb": encoding.encode_side(model.encode_image, images),
-        "txt_emb": encoding.encode_side(model.encode_text, texts),
-    }
-    if measure == "hamming":
-        arrays = {name: encoding.hash_codes(a) for name, a in arrays.items()}
-    elif measure == "attention":
-        arrays = {"features_img": arrays["img_emb"], "features_txt": arrays["txt_emb"]}
-    elif measure == "rerank":
-        arrays["features_img"] = encoding.encode_side(model.image_context, images)
-        arrays["features_txt"] = encoding.encode_side(model.text_context, texts)
-    with tempfile.TemporaryDirectory() as folder:
-        write_arrays(Path(folder) / "sample.safetensors", arrays)
-        written = read_arrays(Path(folder) / "sample.safetensors")
-    if measure == "attention":  # nothing but fragments
-        written |= {"img_emb": np.empty((n_img, 0)), "txt_emb": np.empty((5 * n_img, 0))}
-    return {**written, "bits": 8 * written["img_emb"].shape[1] if measure == "hamming" else None}
+
+def code_bits(system: str, embeddings: np.ndarray) -> int | None:
+    """Length of a system's packed hash codes (n, bits / 8); None for real embeddings."""
+    return 8 * embeddings.shape[1] if registry.system(system).serving.hashed else None
 
 
 def index_on_top(sample: np.ndarray, bits: int | None = None) -> float:
@@ -202,14 +149,10 @@ def index_on_top(sample: np.ndarray, bits: int | None = None) -> float:
     """
     if sample.shape[-1] == 0:
         return 0.0
-    vectors = np.ascontiguousarray(sample.reshape(-1, sample.shape[-1]))
+    vectors = sample.reshape(-1, sample.shape[-1])
     if bits is None:
-        index = new_index("hnsw_flat", vectors.shape[1], len(vectors), Settings())
-        index.add(vectors)
-        added = index_bytes(index) - vectors.nbytes
+        added = index_bytes(filled_index("hnsw_flat", vectors, Settings())) - vectors.nbytes
     else:
-        index = new_index("binary_ivf", bits, len(vectors), Settings(bits=bits, n_list=1, n_probe=1))
-        index.train(vectors)
-        index.add(vectors)
+        index = filled_index("binary_ivf", vectors, Settings(bits=bits, n_list=1, n_probe=1))
         added = index_bytes(index) - vectors.nbytes - vectors[:1].nbytes
     return added / len(sample)

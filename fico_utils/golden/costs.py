@@ -30,24 +30,26 @@ def _stream(start: int, stop: int) -> dict[str, Any]:
 
 def _stages() -> tuple[list[Any], list[Any]]:
     """Two extractors and an encoder that do next to nothing."""
-    from fico_utils.costs.stages import Stage
+    from fico_utils.costs.blocks import Stage
 
-    see = Stage("backbone", {"image": ("pixels", lambda x: {"regions": 2 * x})}, "b", ("regions",))
-    read = Stage("tokens", {"text": ("captions", lambda c: {"tokens": np.array(c)[:, None]})}, "t", ("tokens",))
+    see = Stage("backbone", {"image": ("pixels", lambda x: {"regions": 2 * x})}, makes=("regions",))
+    read = Stage("tokens", {"text": ("captions", lambda c: {"tokens": np.array(c)[:, None]})}, makes=("tokens",))
     sides = {"image": ("regions", lambda x: iter([x])), "text": ("tokens", lambda x: iter([x]))}
-    return [see, read], [Stage("scan", sides, "s")]
+    return [see, read], [Stage("scan", sides)]
 
 
 @golden("storage", 1e-4)
 def storage() -> dict[str, np.ndarray]:
     """Bytes of one system of each way to be served."""
+    from fico_utils import registry
     from fico_utils.costs.storage import index_on_top, storage_rows, stored_sample
     from fico_utils.models import model_class
 
     rows = []
     for system in ("ucch", "scan", "beit3", "xvlm"):
         model, data = tiny_model(model_class(system)), _five_captions()
-        sample = stored_sample(system, model, data, n_img=4)
+        images, texts = data.image[model.image_input][:4], data.text[model.text_input][:20]
+        sample = stored_sample(system, *registry.system(system).serving.encode(model.eval(), images, texts))
         on_top = tuple(index_on_top(sample[side], sample["bits"]) for side in ("img_emb", "txt_emb"))
         rows += storage_rows(**sample, index=on_top, system=system)
     return rows_as_arrays(rows)
@@ -65,35 +67,39 @@ def _five_captions() -> Any:
 @golden("encoding_time", 1e-6)
 def encoding_time() -> dict[str, np.ndarray]:
     """Rows of a pass over a stream, with a size that is only extrapolated."""
+    from fico_utils.costs.clock import Timing
     from fico_utils.costs.encoding import encoding_rows
 
-    return rows_as_arrays(
-        encoding_rows(_stream, *_stages(), [4, 8], block=3, extrapolate_to=[100], repeats=1, corpus="golden")
-    )
+    options = {"block": 3, "extrapolate_to": [100], "timing": Timing(repeats=1), "corpus": "golden"}
+    return rows_as_arrays(encoding_rows(_stream, [_stages()], [4, 8], **options))
 
 
 @golden("attention_time", 1e-6)
 def attention_time() -> dict[str, np.ndarray]:
     """Rows of cross attention and of reranking."""
-    from fico_utils.costs.attention import attention_rows, query_time
+    from fico_utils import registry
+    from fico_utils.costs.attention import Pairs, attention_rows
+    from fico_utils.costs.clock import Timing
     from fico_utils.models import model_class
 
     rows, sizes = [], [(4, 20), (8, 40)]
     for system in ("scan", "xvlm"):
-        timed = query_time(system, tiny_model(model_class(system)), _five_captions(), sizes, 2)
-        options = timed.arguments() | {"repeats": 1, "extrapolate_to": [(100, 500)], "system": system}
-        rows += attention_rows(timed.score, sizes, **options)
+        model, data = tiny_model(model_class(system)).eval(), _five_captions()
+        read = data.image[model.image_input], data.text[model.text_input]
+        items = registry.system(system).serving.encode(model, *read)
+        work = Pairs(system, model, lambda items=items: items).query_work(2)
+        options = {"timing": Timing(repeats=1), "extrapolate_to": [(100, 500)], "system": system}
+        rows += attention_rows(work, sizes, **options)
     return rows_as_arrays(rows)
 
 
 @golden("search_time", 1e-2)
 def search_time() -> dict[str, np.ndarray]:
     """Rows of all indexes on synthetic vectors, recall included."""
+    from fico_utils.costs.clock import Timing
     from fico_utils.costs.indexes import Settings
     from fico_utils.costs.search import search_sweep
 
     settings = Settings(bits=16, n_list=4, n_probe=2)
-    rows = search_sweep(
-        [(20, 200), (40, 400)], dim=32, n_train=300, ks=[1, 10], settings=settings, threads=1, repeats=1
-    )
-    return rows_as_arrays(rows)
+    options = {"ks": [1, 10], "settings": settings, "timing": Timing(repeats=1, threads=1)}
+    return rows_as_arrays(search_sweep([(20, 200), (40, 400)], dim=32, n_train=300, **options))

@@ -8,12 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from fico_utils.costs.attention import attends, attention_rows, query_time
+from fico_utils import registry
+from fico_utils.costs.attention import Pairs, QueryWork, attention_rows, check_depth
+from fico_utils.costs.clock import Timing
 from fico_utils.errors import InputError
 from fico_utils.models import encoding
+from fico_utils.models.blip2 import Blip2, Blip2Config
 from fico_utils.models.scan import Scan, ScanConfig
 from fico_utils.models.training import Inputs
 from fico_utils.models.xvlm import Xvlm, XvlmConfig
+from fico_utils.workspace import Run
 
 N_IMG, WORDS = 12, 30
 
@@ -47,7 +51,7 @@ def test_the_exponent_of_pairs_and_of_reranking_is_found():
     sizes = [(20, 100), (40, 200), (80, 400)]
     found = {}
     for name, score in (("pairs", pairs), ("rerank", rerank)):
-        last = attention_rows(score, sizes, repeats=3)[-1]
+        last = attention_rows(QueryWork(score), sizes, timing=Timing(repeats=3))[-1]
         assert (last["quantity"], last["repeats"], last["unit"]) == ("exponent", 3, "")
         found[name] = last["value"]
     assert found["pairs"] == pytest.approx(2, abs=0.25)
@@ -58,23 +62,23 @@ def test_cost_per_query_is_a_share_of_the_whole_or_measured_by_asking():
     def score(n_img: int, n_txt: int) -> None:
         time.sleep(0.05)
 
-    shared = attention_rows(score, [(10, 50)], repeats=1)
+    shared = attention_rows(QueryWork(score), [(10, 50)], timing=Timing(repeats=1))
     assert shared[1]["quantity"] == "seconds_per_query"
     assert shared[1]["value"] == pytest.approx(shared[0]["value"] / 60)
-    asked = attention_rows(score, [(10, 50)], ask=lambda n, m: time.sleep(0.02), asked=4, repeats=1)
+    work = QueryWork(score, ask=lambda n, m: time.sleep(0.02), asked=4)
+    asked = attention_rows(work, [(10, 50)], timing=Timing(repeats=1))
     assert 0.005 <= asked[1]["value"] < 0.02
     assert asked[-1]["status"] == "undefined"  # one size has no exponent
 
 
 def test_preparing_is_outside_the_clock():
-    rows = attention_rows(
-        lambda n, m, given: time.sleep(given), [(10, 50)], prepare=lambda n, m: time.sleep(0.1) or 0.01, repeats=2
-    )
+    work = QueryWork(lambda n, m, given: time.sleep(given), prepare=lambda n, m: time.sleep(0.1) or 0.01)
+    rows = attention_rows(work, [(10, 50)], timing=Timing(repeats=2))
     assert 0.01 <= rows[0]["value"] < 0.1
 
 
 def test_sizes_that_were_measured_are_kept(tmp_path):
-    ran = []
+    ran, run = [], Run("mini", 0, tmp_path, {})
 
     def score(n_img: int, n_txt: int) -> None:
         ran.append(n_img)
@@ -82,30 +86,49 @@ def test_sizes_that_were_measured_are_kept(tmp_path):
             raise KeyboardInterrupt
         time.sleep(0.001)
 
-    arguments = {"repeats": 1, "parts": tmp_path}
+    def measured(key: str, n: int = 2):
+        work = QueryWork(score, settings={"model": key})
+        return attention_rows(work, [(10, 50), (20, 100), (30, 150)][:n], timing=Timing(repeats=1), run=run)
+
     with pytest.raises(KeyboardInterrupt):
-        attention_rows(score, [(10, 50), (20, 100), (30, 150)], key="a", **arguments)
+        measured("a", 3)
     assert ran == [10, 10, 20, 20, 30]  # each with its warm-up
     ran.clear()
-    first = attention_rows(score, [(10, 50), (20, 100)], key="a", **arguments)
+    first = measured("a")
     assert ran == []
-    assert attention_rows(score, [(10, 50), (20, 100)], key="a", **arguments) == first
-    attention_rows(score, [(10, 50), (20, 100)], key="b", **arguments)
+    assert measured("a") == first
+    measured("b")
     assert ran == [10, 10, 20, 20]
+
+
+def test_a_size_over_the_limit_is_extrapolated_and_one_out_of_memory_did_not_finish():
+    def score(n_img: int, n_txt: int) -> None:
+        if n_img == 20:
+            raise MemoryError
+        time.sleep(n_img**2 * 2e-5)
+
+    sizes = [(n, 5 * n) for n in (10, 20, 30, 1000)]
+    rows = attention_rows(QueryWork(score), sizes, timing=Timing(repeats=1, limit_s=2.0))
+    assert [r["status"] for r in rows if r["quantity"] == "seconds"] == ["ok", "dnf", "ok", "extrapolated"]
+
+
+def pairs_of(systems, system: str, n_img: int = N_IMG, n_txt: int = 5 * N_IMG) -> Pairs:
+    model, inputs = systems[system]
+    features = inputs.image[model.image_input][:n_img], inputs.text[model.text_input][:n_txt]
+    return Pairs(system, model, lambda: registry.system(system).serving.encode(model, *features))
 
 
 def test_the_attention_of_all_pairs_is_the_models_own(systems):
     model, inputs = systems["scan"]
-    asked = query_time("scan", model, inputs, [(4, 20), (8, 40)], depth=0)
+    asked = pairs_of(systems, "scan", 8, 40).query_work(depth=0)
     encoded = encoding.encode(model, inputs)
     expected = encoding.score(model, encoded["img"][:8], encoded["txt"][:40], progress=False)
-    np.testing.assert_allclose(asked.score(8, 40), expected, rtol=1e-4, atol=1e-5)
-    assert asked.prepare is None
+    np.testing.assert_allclose(asked.score(8, 40, asked.prepare(8, 40)), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_reranking_reads_the_first_of_each_query_from_stored_contexts(systems):
     model, inputs = systems["xvlm"]
-    asked = query_time("xvlm", model, inputs, [(6, 30), (12, 60)], depth=3)
+    asked = pairs_of(systems, "xvlm").query_work(depth=3)
     scores = asked.score(12, 60, asked.prepare(12, 60))
     encoded = encoding.encode(model, inputs)
     expected = encoding.rerank(model, inputs, encoding.late_scores(model, **encoded), 3, progress=False)
@@ -115,8 +138,7 @@ def test_reranking_reads_the_first_of_each_query_from_stored_contexts(systems):
 
 
 def test_one_query_of_a_reranker_reads_no_more_than_its_candidates(systems, monkeypatch):
-    model, inputs = systems["xvlm"]
-    asked = query_time("xvlm", model, inputs, [(6, 30), (12, 60)], depth=3)
+    model, asked = systems["xvlm"][0], pairs_of(systems, "xvlm").query_work(depth=3)
     read, match = [], model.match
     monkeypatch.setattr(model, "match", lambda image, text: read.append((len(image), len(text))) or match(image, text))
     asked.ask(12, 60)
@@ -125,30 +147,36 @@ def test_one_query_of_a_reranker_reads_no_more_than_its_candidates(systems, monk
 
 @pytest.mark.parametrize("system", ["scan", "xvlm"])
 def test_rows_of_a_system(systems, system):
-    model, inputs = systems[system]
-    asked = query_time(system, model, inputs, [(4, 20), (8, 40)], depth=2)
-    rows = attention_rows(
-        asked.score, [(4, 20), (8, 40)], extrapolate_to=[(100, 500)], repeats=2, system=system, **asked.arguments()
-    )
+    work, sizes = pairs_of(systems, system).query_work(depth=2), [(4, 20), (8, 40)]
+    rows = attention_rows(work, sizes, extrapolate_to=[(100, 500)], timing=Timing(repeats=2), system=system)
     seconds = {r["scale_img"]: r for r in rows if r["quantity"] == "seconds"}
     each = {r["scale_img"]: r for r in rows if r["quantity"] == "seconds_per_query"}
     assert [seconds[n]["status"] for n in (4, 8, 100)] == ["ok", "ok", "extrapolated"]
     assert all(each[n]["value"] > 0 and each[n]["status"] == "ok" for n in (4, 8))
 
 
-def test_who_attends_is_known():
-    assert [attends(s) for s in ("scan", "imram", "blip2", "xvlm", "blip2_nf", "beit3", "ucch")] == [True] * 4 + [
-        False
-    ] * 3
+@pytest.mark.parametrize("system", ["scan", "xvlm", "blip2"])
+def test_pairs_score_as_the_whole_matrix_does(systems, system):
+    if system == "blip2":
+        torch.manual_seed(0)
+        model = Blip2(Blip2Config(6, WORDS, width=16, heads=2, n_queries=3, d_embed=8)).eval()
+        systems = {"blip2": (model, systems["xvlm"][1])}
+    model, inputs = systems[system]
+    pairs, encoded = pairs_of(systems, system, 5, 12), encoding.encode(model, inputs)
+    if system == "scan":
+        whole = encoding.score(model, encoded["img"], encoded["txt"], progress=False).T
+    else:
+        whole = encoding.rerank(model, inputs, encoding.late_scores(model, **encoded), 100, progress=False)["sim_t2i"]
+    asked, ids = np.arange(12), np.array([[4, 0, 2]] * 12)
+    expected = whole[asked[:, None], ids]
+    np.testing.assert_allclose(pairs.score(asked, ids), expected, atol=2e-4)
+    np.testing.assert_allclose(pairs.score(asked, ids[0]), expected, atol=2e-4)
+    assert expected.std() > 1e-4
+    assert pairs.items[0].bytes_per_item > 0
 
 
-def test_what_cannot_be_asked_is_refused(systems):
-    model, inputs = systems["xvlm"]
-    with pytest.raises(InputError, match="beit3 computes no attention at query time"):
-        query_time("beit3", model, inputs, [(4, 20)], 2)
-    with pytest.raises(InputError, match="attention over 13 images and 60 texts"):
-        query_time("xvlm", model, inputs, [(13, 60)], 2)
+def test_a_rerank_is_no_deeper_than_the_smallest_gallery():
+    check_depth("scan", 50, [(8, 40), (4, 20)])
+    check_depth("xvlm", 4, [(8, 40), (4, 20)])
     with pytest.raises(InputError, match="reranking the first 5 of a gallery of 4"):
-        query_time("xvlm", model, inputs, [(8, 40), (4, 20)], 5)
-    with pytest.raises(InputError, match="a budget of 0 s"):
-        attention_rows(lambda n, m: None, [(4, 20)], budget_s=0)
+        check_depth("xvlm", 5, [(8, 40), (4, 20)])

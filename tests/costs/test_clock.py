@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fico_utils.costs import clock, memory
-from fico_utils.costs.clock import COLUMNS, Loading, Timing, measure, row
+from fico_utils.costs.clock import COLUMNS, Loading, Measurement, Timing, cost_row, measure_time
 from fico_utils.costs.memory import PeakMemory, available_bytes, require_memory
 from fico_utils.errors import InputError
 
@@ -34,7 +34,7 @@ def fake() -> FakeClock:
 
 def test_warm_up_is_not_counted_and_median_and_quartiles_are_of_the_repeats(fake):
     durations = iter([100.0, 1.0, 2.0, 3.0, 4.0, 10.0])
-    timing = measure(lambda: fake.pass_(next(durations)), clock=fake)
+    timing = measure_time(lambda: fake.pass_(next(durations)), clock=fake)
     assert timing.samples == (1.0, 2.0, 3.0, 4.0, 10.0)
     assert (timing.seconds, timing.spread, timing.repeats, timing.warm) == (3.0, 2.0, 5, True)
 
@@ -48,7 +48,7 @@ def test_preparation_lies_outside_the_clock_and_is_handed_over(fake):
         fake.pass_(1.0)
         return x + 1
 
-    timing = measure(work, prepare=prepare, clock=fake)
+    timing = measure_time(work, prepare=prepare, clock=fake)
     assert timing.samples == (1.0,) * 5
     assert timing.result == 8
 
@@ -69,7 +69,7 @@ def test_loading_lies_outside_the_clock(fake):
             seen.append(item)
         return seen
 
-    timing = measure(work, loading=loading, repeats=3, clock=fake)
+    timing = measure_time(work, Timing(repeats=3), loading=loading, clock=fake)
     assert timing.samples == (2.0, 2.0, 2.0)
     assert timing.result == [0, 1, 2, 3]
     assert loading.seconds == 4 * 38.0
@@ -80,19 +80,19 @@ def test_loading_lies_outside_the_clock(fake):
     [(None, 5, True), (6.0, 5, True), (3.9, 2, True), (1.9, 1, False), (0.1, 1, False)],
 )
 def test_budget_gives_the_repeats_that_fit_and_never_none(fake, budget, repeats, warm):
-    timing = measure(lambda: fake.pass_(1.0), budget_s=budget, clock=fake)
+    timing = measure_time(lambda: fake.pass_(1.0), Timing(budget_s=budget), clock=fake)
     assert (timing.repeats, timing.warm) == (repeats, warm)
     assert timing.seconds == 1.0
     assert budget is None or fake.now <= max(budget, 1.0)
 
 
 def test_budget_counts_loading_and_preparation(fake):
-    timing = measure(lambda _: fake.pass_(1.0), prepare=lambda: fake.pass_(9.0), budget_s=35.0, clock=fake)
+    timing = measure_time(lambda _: fake.pass_(1.0), Timing(budget_s=35.0), prepare=lambda: fake.pass_(9.0), clock=fake)
     assert timing.repeats == 2
 
 
 def test_without_warm_up_one_sample_is_taken_and_called_cold(fake):
-    timing = measure(lambda: fake.pass_(5.0), warmup=0, budget_s=1.0, clock=fake)
+    timing = measure_time(lambda: fake.pass_(5.0), Timing(warmup=0, budget_s=1.0), clock=fake)
     assert (timing.repeats, timing.warm, timing.peak_bytes) == (1, False, None)
 
 
@@ -108,7 +108,7 @@ def test_cuda_is_waited_for_before_the_clock_is_read(fake, monkeypatch):
         "torch",
         SimpleNamespace(cuda=SimpleNamespace(synchronize=synchronize), get_num_threads=lambda: 1),
     )
-    timing = measure(lambda: pending.append(3.0), device="cuda", clock=fake)
+    timing = measure_time(lambda: pending.append(3.0), Timing(device="cuda"), clock=fake)
     assert timing.samples == (3.0,) * 5
     assert timing.device == "cuda"
 
@@ -119,7 +119,7 @@ def test_threads_are_those_of_the_loaded_library():
     before = faiss.omp_get_max_threads()
     try:
         faiss.omp_set_num_threads(1)
-        assert measure(lambda: None).threads == clock.native_threads()
+        assert measure_time(lambda: None).threads == clock.native_threads()
         if "torch" not in sys.modules:
             assert clock.native_threads() == 1
     finally:
@@ -149,25 +149,27 @@ def test_available_memory_is_what_a_size_is_refused_by(monkeypatch):
 @pytest.mark.parametrize("budget", [0, 0.0, -1.0, float("nan")])
 def test_a_budget_that_is_not_positive_is_refused(budget):
     with pytest.raises(InputError, match="expected more than 0"):
-        measure(lambda: None, budget_s=budget)
+        Timing(budget_s=budget)
+    with pytest.raises(InputError, match="expected more than 0"):
+        Timing(limit_s=budget)
 
 
-@pytest.mark.parametrize("protocol", [{"repeats": 0}, {"warmup": -1}])
-def test_a_protocol_without_runs_is_refused(protocol):
+@pytest.mark.parametrize("how", [{"repeats": 0}, {"warmup": -1}])
+def test_a_protocol_without_runs_is_refused(how):
     with pytest.raises(InputError, match="expected at least 1 repeat and a warm-up of 0 or more"):
-        measure(lambda: None, **protocol)
+        Timing(**how)
 
 
 def test_a_row_has_exactly_the_columns_of_costs_csv():
     from fico_utils.results.schema import COSTS_COLUMNS
 
-    made = row("encode", "seconds", 2.0, system="scan", run=SimpleNamespace(profile="mini", run_id="mini-s0"))
+    made = cost_row("encode", "seconds", 2.0, system="scan", run=SimpleNamespace(profile="mini", run_id="mini-s0"))
     assert tuple(made) == COLUMNS == COSTS_COLUMNS
     assert (made["profile"], made["run"], made["source"], made["status"]) == ("mini", "mini-s0", "ours", "ok")
 
 
-def test_a_timing_brings_its_spread_repeats_threads_and_device():
-    made = row("encode", "seconds", Timing((1.0, 2.0, 3.0), threads=2, device="cuda"))
+def test_a_measurement_brings_its_spread_repeats_threads_and_device():
+    made = cost_row("encode", "seconds", Measurement((1.0, 2.0, 3.0), threads=2, device="cuda"))
     assert (made["value"], made["spread"], made["repeats"], made["threads"], made["device"]) == (
         2.0,
         1.0,
@@ -177,11 +179,23 @@ def test_a_timing_brings_its_spread_repeats_threads_and_device():
     )
 
 
-def test_rows_outside_the_vocabulary_are_refused():
-    with pytest.raises(InputError, match="unknown phase 'cook'"):
-        row("cook", "seconds", 1.0)
-    with pytest.raises(InputError, match="unknown status 'maybe'"):
-        row("encode", "seconds", 1.0, status="maybe")
-    with pytest.raises(InputError, match="no value"):
-        row("encode", "seconds", None)
-    assert row("encode", "seconds", None, status="dnf")["value"] is None
+def test_rows_outside_the_vocabulary_cannot_be_made():
+    for phase, value, more in (
+        ("cook", 1.0, {}),
+        ("encode", 1.0, {"status": "maybe"}),
+        ("encode", None, {}),
+        ("encode", 1.0, {"colour": "red"}),
+    ):
+        with pytest.raises(AssertionError):
+            cost_row(phase, "seconds", value, **more)
+    assert cost_row("encode", "seconds", None, status="dnf")["value"] is None
+
+
+def test_a_measurement_comes_back_from_its_description_and_a_limit_is_no_part_of_how_it_was_made():
+    import json
+
+    made = Measurement((1.0, 2.5), warm=False, threads=2, peak_bytes=7, result=object())
+    assert Measurement.restored(json.loads(json.dumps(made.described))) == made
+    assert Timing(limit_s=5).described == Timing(limit_s=9).described != Timing(repeats=2).described
+    with pytest.raises(InputError, match="0 threads"):
+        Timing(threads=0)

@@ -8,8 +8,9 @@ import sys
 import numpy as np
 import pytest
 
-from fico_utils.costs.search import exact_nearest, search_rows
-from fico_utils.costs.synthetic import Synthetic
+from fico_utils.costs.clock import Timing
+from fico_utils.costs.search import search_rows
+from fico_utils.costs.vectors import Synthetic, exact_nearest
 from fico_utils.results.store import load
 from fico_utils.workspace import PROJECT
 
@@ -40,7 +41,7 @@ def test_the_long_run_in_small(script, tmp_path, capsys, monkeypatch):
 
     data = Synthetic(32, 2000, 40, 300)
     direct = search_rows(
-        data, indexes=["binary_flat"], settings=Settings(bits=16), beside=("sign",), repeats=1, threads=1
+        data, indexes=["binary_flat"], settings=Settings(bits=16), beside=("sign",), timing=Timing(1, threads=1)
     )
     for r in (r for r in direct if r["quantity"].startswith("recall")):
         assert got["binary_flat", r["quantity"]] == pytest.approx(r["value"])
@@ -60,10 +61,10 @@ def test_the_long_run_in_small(script, tmp_path, capsys, monkeypatch):
 
 
 def test_nearest_neighbours_are_exact(script, tmp_path):
-    from fico_utils.costs.indexes import binariser
+    from fico_utils.costs.indexes import make_binariser
 
     data = Synthetic(32, 2000, 40, 300)
-    encoders = {"sign": binariser("sign", data.train(), 16)}
+    encoders = {"sign": make_binariser("sign", data.train(), 16)}
     nearest, codes = script.one_pass(data, encoders, tmp_path, "key")
     np.testing.assert_array_equal(nearest, exact_nearest(data))
     np.testing.assert_array_equal(codes["sign"], np.concatenate([encoders["sign"](c) for c in data.base_chunks()]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from fico_utils.costs.clock import row
+from fico_utils.costs.clock import cost_row
 from fico_utils.extras.readme import costs_table, refreshed, seeds_table
 from fico_utils.extras.seeds import COLUMNS
 
@@ -16,27 +16,27 @@ def rows(kept: float, faster: float) -> pd.DataFrame:
     """Costs of two systems and of a screen that keeps and saves as much as is said."""
     place, million = {"corpus": "picto_diverse"}, {"scale_img": 1_000_000, "scale_txt": 5_000_000}
     made = [
-        row("encode", "seconds", 21.4, system="ucch", **million, **place),
-        row("encode", "seconds", 451.0, status="extrapolated", system="scan", **million, **place),
-        row("store", "packed_bytes", 2**30 / 4, unit="B", system="ucch", **million, **place),
-        row("store", "embedding_bytes", 2**30 / 2, unit="B", system="ucch", **million, **place),
-        row("store", "embedding_bytes", 0.0, unit="B", system="scan", **million, **place),
-        row("store", "feature_bytes", 105 * 2.0**30, unit="B", system="scan", **million, **place),
+        cost_row("encode", "seconds", 21.4, system="ucch", **million, **place),
+        cost_row("encode", "seconds", 451.0, status="extrapolated", system="scan", **million, **place),
+        cost_row("store", "packed_bytes", 2**30 / 4, unit="B", system="ucch", **million, **place),
+        cost_row("store", "embedding_bytes", 2**30 / 2, unit="B", system="ucch", **million, **place),
+        cost_row("store", "embedding_bytes", 0.0, unit="B", system="scan", **million, **place),
+        cost_row("store", "feature_bytes", 105 * 2.0**30, unit="B", system="scan", **million, **place),
     ]
     for n, found in ((1000, 0.6), (LARGE, 0.2)):
         at = {"scale_img": n, "scale_txt": 200, **place}
         for system, share in (("scan", 1.0), ("ucch", 0.1), ("perfect", 0.9)):
             source = "perfect" if system == "perfect" else "ours"
-            made.append(row("gallery", "recall_t2i@1", share * found, unit="", system=system, source=source, **at))
+            made.append(cost_row("gallery", "recall_t2i@1", share * found, unit="", system=system, source=source, **at))
         for setup, share, seconds in (
             ("scan", 1.0, 0.4),
             ("ucch+binary_flat_counting", 0.1, 5e-5),
             ("ucch+scan@10", kept, 0.4 / faster),
         ):
             made += [
-                row("deploy", "recall_t2i@1", share * found, unit="", system=setup, **at),
-                row("deploy", "seconds_per_query", seconds, system=setup, **at),
-                row("deploy", "item_bytes", 8.0, unit="B", system=setup, **at),
+                cost_row("deploy", "recall_t2i@1", share * found, unit="", system=setup, **at),
+                cost_row("deploy", "seconds_per_query", seconds, system=setup, **at),
+                cost_row("deploy", "item_bytes", 8.0, unit="B", system=setup, **at),
             ]
     return pd.DataFrame(made)
 

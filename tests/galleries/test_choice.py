@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from fico_utils.costs.clock import row
+from fico_utils.costs.clock import cost_row
 from fico_utils.errors import InputError
 from fico_utils.extras.galleries.choice import choose_setup
 from fico_utils.results.setups import Screened, measured_screens, pareto_front
@@ -45,9 +45,9 @@ def measured(setup: str, sizes, seconds, item_bytes: float, recalls, **columns) 
     for n, s, r in zip(sizes, seconds, recalls, strict=True):
         place = {"system": setup, "scale_img": n, "scale_txt": 50, "corpus": "picto_diverse", **columns}
         rows += [
-            row("deploy", "seconds_per_query", s, **place),
-            row("deploy", "item_bytes", item_bytes, unit="B", **place),
-            row("deploy", "recall_t2i@1", r, unit="", **place),
+            cost_row("deploy", "seconds_per_query", s, **place),
+            cost_row("deploy", "item_bytes", item_bytes, unit="B", **place),
+            cost_row("deploy", "recall_t2i@1", r, unit="", **place),
         ]
     return rows
 

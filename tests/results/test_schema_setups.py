@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from fico_utils.costs.clock import row
+from fico_utils.costs.clock import cost_row
 from fico_utils.errors import InputError
 from fico_utils.results.schema import is_setup, unit_of, validate
 
@@ -18,7 +18,7 @@ GOOD = [
 
 
 def frame(phase: str, system: str, quantity: str, unit: str, value: float = 0.5) -> pd.DataFrame:
-    made = row(phase, quantity, value, unit=unit, system=system, scale_img=10, scale_txt=50)
+    made = cost_row(phase, quantity, value, unit=unit, system=system, scale_img=10, scale_txt=50)
     return pd.DataFrame([{**made, "profile": "mini", "run": "mini-s0"}])
 
 

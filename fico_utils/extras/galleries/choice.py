@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fico_utils.costs.growth import fit
+from fico_utils.costs.growth import fit_growth
 from fico_utils.errors import InputError
 from fico_utils.results.setups import measured_setups, setup_name
 
@@ -122,10 +122,10 @@ def _carried(setup: str, at: dict[int, tuple[float, float, float]], n: int) -> t
     sizes = sorted(at)
     took, each, recalls = (np.array([at[size][i] for size in sizes]) for i in range(3))
     if "hnsw" in setup or "ivf" in setup:
-        seconds = fit(sizes, took).predict(n)[0]
+        seconds = fit_growth(sizes, took).predict(n)[0]
     else:
         seconds = _straight(np.array(sizes, np.float64), took, n)
-    recall = fit(sizes, recalls).predict(n)[0] if recalls.min() > 0 else 0.0
+    recall = fit_growth(sizes, recalls).predict(n)[0] if recalls.min() > 0 else 0.0
     # a larger gallery only adds what may stand before the right answer
     smaller = [at[size][2] for size in sizes if size < n]
     return seconds, float(each[-1]), float(min([recall, 1.0, *smaller[-1:]]))

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from fico_utils.errors import InputError
 from fico_utils.evaluation.ties import harmonic_numbers, hit_probability
 
 #: Levels that real scores are sorted into for mAP of the whole ranking; those of one level count as tied. Codes need
@@ -45,10 +44,10 @@ class Ranking:
 
     Notes
     -----
-    A system that reads again what another ranking found gives `add` a function that does so. It is asked about each
-    item that comes among the first `depth` of a query, once, in the part that brings it; those that are still there
-    stand in the order of what it said. An item may enter and be pushed out again by a later part, so more is read than
-    in one ranking of everything, and no part has to come back.
+    A system that reranks gives `add` a function that scores pairs. It scores each item that comes among the first
+    `depth` of a query, once, in the part that brings it; those that are still among them at the end are ordered by that
+    score. An item may enter and be pushed out again by a later part, so more is read than in one ranking of everything,
+    and no part has to come back.
     """
 
     def __init__(self, own: np.ndarray, depth: int = DEPTH, seed: int = 0) -> None:
@@ -59,7 +58,7 @@ class Ranking:
         self.ids, self._top = np.zeros((n, 0), np.int64), np.zeros((n, 0), np.float32)
         self._top_relevant = np.zeros((n, 0), bool)
         self._levels: np.ndarray | None = None
-        self._said: np.ndarray | None = None
+        self._reread: np.ndarray | None = None
 
     def add(self, scores: np.ndarray, relevant: np.ndarray, read: Read | None = None) -> None:
         """See the next items of the gallery.
@@ -70,22 +69,14 @@ class Ranking:
         relevant : (n_query, width) bool, items that share a label with the query.
         read : `Read` or None, of a system that reads again; the same for all parts.
 
-        Raises
-        ------
-        InputError
-            A first part that lacks own items, another number of queries, or scores that are not finite.
         """
-        if scores.ndim != 2 or scores.shape != relevant.shape or len(scores) != len(self.own):
-            raise InputError(
-                f"scores of shape {scores.shape} and relevance of shape {relevant.shape} were given for "
-                f"{len(self.own)} queries; expected (n_query, items) twice"
-            )
+        assert scores.shape == relevant.shape, f"scores {scores.shape}, relevance {relevant.shape}"
+        assert scores.shape[:-1] == (len(self.own),), f"scores {scores.shape} of {len(self.own)} queries"
         whole = scores.dtype.kind in "iu"
-        if not whole and not np.isfinite(scores).all():
-            raise InputError("scores of a part of the gallery hold NaN or infinite values; check the embeddings")
+        assert whole or np.isfinite(scores).all(), "scores of a part of the gallery hold NaN or infinite values"
         if self.n_items == 0:
             self._begin(scores, whole)
-            self._said = None if read is None else np.zeros((len(self.own), 0), np.float32)
+            self._reread = None if read is None else np.zeros((len(self.own), 0), np.float32)
         self._above += (scores > self._best[:, None]).sum(1)
         self._tied += (scores == self._best[:, None]).sum(1)
         self._count(scores, relevant, whole)
@@ -93,11 +84,7 @@ class Ranking:
         self.n_items += scores.shape[1]
 
     def _begin(self, scores: np.ndarray, whole: bool) -> None:
-        if self.own.max() >= scores.shape[1]:
-            raise InputError(
-                f"the first part of the gallery has {scores.shape[1]} items, and the own item {self.own.max()} of a "
-                "query is not among them; make the first part larger, or ask fewer queries"
-            )
+        assert self.own.max() < scores.shape[1], "the first part of the gallery holds the queries' own items"
         own = np.take_along_axis(scores, self.own, 1)
         self._best = own.max(1)
         self._own_tied = (own == self._best[:, None]).sum(1)
@@ -142,11 +129,11 @@ class Ranking:
         flags = np.concatenate([self._top_relevant, np.take_along_axis(relevant, chosen, 1)], 1)
         self._top_relevant = np.take_along_axis(flags, order, 1)
         if read is not None:
-            said = np.concatenate([self._said, np.zeros(chosen.shape, np.float32)], 1)
-            self._said = np.take_along_axis(said, order, 1)
+            scored = np.concatenate([self._reread, np.zeros(chosen.shape, np.float32)], 1)
+            self._reread = np.take_along_axis(scored, order, 1)
             queries, places = np.nonzero(self.ids >= self.n_items)
             if len(queries):
-                self._said[queries, places] = read(queries, self.ids[queries, places] - self.n_items)
+                self._reread[queries, places] = read(queries, self.ids[queries, places] - self.n_items)
 
     # ------------------------------------------------------------------------------------------- part files
 
@@ -154,8 +141,8 @@ class Ranking:
         """All that the parts so far have left: (JSON-able content, arrays), from which `restore` goes on."""
         content = {"n_items": self.n_items, "high": self._high, "step": self._step}
         arrays = {name: getattr(self, f"_{name}") for name in STATE} | {"ids": self.ids}
-        if self._said is not None:
-            arrays["said"] = self._said
+        if self._reread is not None:
+            arrays["reread"] = self._reread
         return content | {"random": self._random.bit_generator.state}, arrays
 
     def restore(self, content: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
@@ -165,38 +152,38 @@ class Ranking:
         for name in STATE:
             setattr(self, f"_{name}", arrays[name].copy())  # what was read from a file may not be written to
         self.ids = arrays["ids"].copy()
-        self._said = arrays["said"].copy() if "said" in arrays else None
+        self._reread = arrays["reread"].copy() if "reread" in arrays else None
 
     # -------------------------------------------------------------------------------------------- what was seen
 
     @property
-    def reads_again(self) -> bool:
+    def reranked(self) -> bool:
         """Whether the first items stand in the order of a second reading: there is no ranking beyond them."""
-        return self._said is not None
+        return self._reread is not None
 
     def first(self) -> tuple[np.ndarray, np.ndarray]:
         """The first items of each query and whether they are relevant, (n_query, up to depth), best first."""
-        if self._said is None:
+        if self._reread is None:
             return self.ids, self._top_relevant
-        order = np.argsort(-self._said, axis=1, kind="stable")
+        order = np.argsort(-self._reread, axis=1, kind="stable")
         return np.take_along_axis(self.ids, order, 1), np.take_along_axis(self._top_relevant, order, 1)
 
     def recall(self, ks: Sequence[int]) -> dict[int, float]:
         """R@k: an own item among the first k; items that tie in a random order, its exact expectation."""
         counts = {"above": self._above, "tied": self._tied, "tied_correct": self._own_tied}
-        if self._said is not None:
-            self._check_depth(ks, "R")
+        if self._reread is not None:
+            assert max(ks, default=1) <= self.depth, f"R@{max(ks)} of rankings kept to {self.depth}"
             mine = (self.ids[:, :, None] == self.own[:, None, :]).any(2)
-            best = np.where(mine, self._said, -np.inf).max(1, keepdims=True)
-            same = self._said == best  # nowhere where no own item was read
+            best = np.where(mine, self._reread, -np.inf).max(1, keepdims=True)
+            same = self._reread == best  # nowhere where no own item was read
             counts = {
-                "above": (self._said > best).sum(1), "tied": same.sum(1), "tied_correct": (same & mine).sum(1),
+                "above": (self._reread > best).sum(1), "tied": same.sum(1), "tied_correct": (same & mine).sum(1),
             }  # fmt: skip
         return {int(k): float(hit_probability(counts, int(k), "expected").mean()) for k in ks}
 
     def mean_average_precision(self, ks: Sequence[int]) -> dict[int, float]:
         """mAP@k for k up to the depth kept; the average is over the relevant items found, 0 where none is."""
-        self._check_depth(ks, "mAP")
+        assert max(ks, default=1) <= self.depth, f"mAP@{max(ks)} of rankings kept to {self.depth}"
         relevant, out = self.first()[1], {}
         for k in ks:
             found = relevant[:, :k]
@@ -204,10 +191,6 @@ class Ranking:
             hits = found.sum(1)
             out[int(k)] = float(((precision * found).sum(1) / np.maximum(hits, 1)).mean())
         return out
-
-    def _check_depth(self, ks: Sequence[int], what: str) -> None:
-        if max(ks, default=1) > self.depth:
-            raise InputError(f"{what}@{max(ks)} was asked of rankings kept to {self.depth}; ask for k up to that")
 
     def whole_average_precision(self) -> float:
         """mAP of the whole ranking, from the levels: exact for codes, to the width of a level for real scores."""

@@ -13,8 +13,8 @@ from fico_utils.golden.costs import rows_as_arrays
 @golden("gallery", 1e-4)
 def gallery() -> dict[str, np.ndarray]:
     """Recall and average precision in a growing gallery of drawn scenes, and the perfect retriever's."""
-    from fico_utils.costs.pairwise import scorer
-    from fico_utils.costs.stages import Stage
+    from fico_utils import registry
+    from fico_utils.costs.blocks import Stage
     from fico_utils.extras.galleries.growing import Growing, gallery_rows
     from fico_utils.extras.galleries.truth import Ceiling, Truth
 
@@ -25,20 +25,22 @@ def gallery() -> dict[str, np.ndarray]:
     def source(start: int, stop: int) -> dict[str, Any]:
         return {"pixels": held["pixels"][start:stop], "captions": held["captions"][5 * start : 5 * stop]}
 
-    see = Stage("backbone", {"image": ("pixels", lambda x: {"regions": x})}, "b", ("regions",))
-    read = Stage("tokens", {"text": ("captions", lambda x: {"tokens": x})}, "t", ("tokens",))
+    see = Stage("backbone", {"image": ("pixels", lambda x: {"regions": x})}, makes=("regions",))
+    read = Stage("tokens", {"text": ("captions", lambda x: {"tokens": x})}, makes=("tokens",))
     sides = {"image": ("regions", lambda x: iter([x])), "text": ("tokens", lambda x: iter([x]))}
     truth = Truth("picto_people")
-    growing = {"beit3": Growing(3, scorer("beit3"), truth)}
-    passes = [([see, read], [Stage("beit3", sides, "s")])]
-    return rows_as_arrays(gallery_rows(source, passes, growing, truth, [6, 12], ceiling=Ceiling(3, truth), block=4))
+    serving = registry.system("beit3").serving
+    growing = {"beit3": Growing(3, lambda images, texts: serving.compare(None, images, texts), truth)}
+    groups = [([see, read], [Stage("beit3", sides)])]
+    return rows_as_arrays(gallery_rows(source, groups, growing, truth, [6, 12], ceiling=Ceiling(3, truth), block=4))
 
 
 @golden("deployment", 1e-2)
 def deployment() -> dict[str, np.ndarray]:
     """Ways to search one collection: vectors, codes, and a screen of both."""
+    from fico_utils.costs.clock import Timing
     from fico_utils.costs.indexes import Settings
-    from fico_utils.extras.galleries.setups import setup_rows
+    from fico_utils.extras.galleries.setups import Searchable, setup_rows
 
     rng = np.random.default_rng(0)
     items = rng.standard_normal((120, 16)).astype(np.float32)
@@ -47,7 +49,8 @@ def deployment() -> dict[str, np.ndarray]:
     settings = Settings(bits=16, n_list=4, n_probe=2)
     return rows_as_arrays(
         setup_rows(
-            [60, 120], np.arange(30), dense={"beit3": (items, asked)}, codes={"ucch": codes}, depths=(20,),
-            settings=settings, threads=1, repeats=1,
+            [60, 120], np.arange(30), dense={"beit3": Searchable.of_arrays(items, asked)},
+            codes={"ucch": Searchable.of_arrays(*codes)}, depths=(20,), settings=settings,
+            timing=Timing(repeats=1, threads=1),
         )
     )  # fmt: skip

@@ -1,12 +1,12 @@
-"""Vectors to search: FAISS's SyntheticDataset drawn chunk by chunk, or arrays that are there already.
+"""Vectors to search, drawn chunk by chunk or there already, and their exact nearest neighbours.
 
-`faiss.contrib.datasets.SyntheticDataset` holds several float64 copies of everything (over 20 GB at 600K x
-2048); here the same draws come in chunks: memory stays bounded, and only an index holds all the vectors.
+`faiss.contrib.datasets.SyntheticDataset` holds several float64 copies of everything (over 20 GB at 600K x 2048); here
+the same draws come in chunks: memory stays bounded, and only an index holds all the vectors.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,8 +17,10 @@ from fico_utils.errors import InputError
 CHUNK_ELEMENTS = 2**21
 #: Candidates up to this size are drawn once and kept, B; larger ones are drawn again when they are needed.
 KEEP_BYTES = 2**28
-#: Dimensions that the data really has (FAISS's ``d1``).
+#: Dimensions that the synthetic vectors really have (FAISS's ``d1``).
 INTRINSIC = 10
+#: k of 1-recall@k (Figure 4a).
+RECALL_AT = (1, 5, 10, 50, 100, 500, 1000)
 
 
 class Synthetic:
@@ -27,7 +29,7 @@ class Synthetic:
     Parameters
     ----------
     dim : int
-    n_train, n_base, n_query : int, vectors to train on, to search among, to search with.
+    n_base, n_query, n_train : int, vectors to search among, to search with, to train on.
     seed : int, FAISS's own default.
     """
 
@@ -37,7 +39,7 @@ class Synthetic:
                 f"a synthetic set of {n_base} candidates, {n_query} queries and {n_train} training vectors "
                 f"in {dim} dimensions was asked for; expected at least one of each"
             )
-        self.dim, self.n_base, self.n_query, self.n_train = dim, n_base, n_query, n_train
+        self.dim, self.n_base, self.n_query, self.n_train, self.seed = dim, n_base, n_query, n_train, seed
         random = np.random.RandomState(seed)
         # The projection is drawn after all the vectors: walk over their draws once, keeping the places to
         # return to.
@@ -66,7 +68,7 @@ class Synthetic:
 
     def train(self) -> np.ndarray:
         """Training vectors, (n_train, dim) float32."""
-        return self._whole(0, self.n_train)
+        return np.concatenate([np.empty((0, self.dim), np.float32), *self._draw(0, self.n_train)])
 
     def base_chunks(self, start: int = 0, stop: int | None = None) -> Iterator[np.ndarray]:
         """Candidates `start` to `stop` - 1, (rows, dim) float32 at a time; all of them by default."""
@@ -78,15 +80,7 @@ class Synthetic:
 
     def queries(self) -> np.ndarray:
         """Queries, (n_query, dim) float32."""
-        return self._whole(2, self.n_query)
-
-    def _whole(self, part: int, n: int) -> np.ndarray:
-        out = np.empty((n, self.dim), np.float32)
-        start = 0
-        for chunk in self._draw(part, n):
-            out[start : start + len(chunk)] = chunk
-            start += len(chunk)
-        return out
+        return np.concatenate(list(self._draw(2, self.n_query)))
 
 
 @dataclass(frozen=True)
@@ -98,6 +92,11 @@ class Vectors:
     base, query : (n_base, dim), (n_query, dim) real arrays; the score is the inner product, so normalise for
         cosine.
     training : (n_train, dim) or None; None trains on the candidates.
+
+    Raises
+    ------
+    InputError
+        Arrays that are empty, of different widths, or not finite.
     """
 
     base: np.ndarray
@@ -116,14 +115,17 @@ class Vectors:
 
     @property
     def dim(self) -> int:
+        """Width of a vector."""
         return self.base.shape[1]
 
     @property
     def n_base(self) -> int:
+        """Number of candidates."""
         return len(self.base)
 
     @property
     def n_query(self) -> int:
+        """Number of queries."""
         return len(self.query)
 
     def train(self) -> np.ndarray:
@@ -139,3 +141,42 @@ class Vectors:
     def queries(self) -> np.ndarray:
         """Queries, float32."""
         return np.ascontiguousarray(self.query, np.float32)
+
+
+def recall_of_nearest(ids: np.ndarray, nearest: np.ndarray, ks: Sequence[int]) -> dict[int, float]:
+    """1-recall@k: the share of queries whose true nearest neighbour is among the first k ids.
+
+    Parameters
+    ----------
+    ids : (n_query, depth) int64, best first; -1 where an index returned no more, which never counts.
+    nearest : (n_query,) int64, id of the exact nearest neighbour.
+    ks : depths, each from 1 to `depth`.
+
+    Examples
+    --------
+    >>> recall_of_nearest(np.array([[3, 7], [-1, -1]]), np.array([7, 2]), [1, 2])
+    {1: 0.0, 2: 0.5}
+    """
+    assert ids.ndim == 2, f"ids of shape {ids.shape}; expected (n_query, depth)"
+    assert nearest.shape == (len(ids),), f"nearest neighbours of shape {nearest.shape}; expected ({len(ids)},)"
+    assert nearest.min() >= 0, "ids of candidates count from 0"
+    assert not ks or 1 <= min(ks) <= max(ks) <= ids.shape[1], f"k = {ks} of {ids.shape[1]} ids"
+    hit = ids == nearest[:, None]
+    first = np.where(hit.any(axis=1), hit.argmax(axis=1), ids.shape[1])
+    return {int(k): float((first < k).mean()) for k in ks}
+
+
+def exact_nearest(data: Synthetic | Vectors) -> np.ndarray:
+    """Id of each query's largest inner product among the candidates, (n_query,) int64, in bounded memory."""
+    import faiss
+
+    queries = data.queries()
+    best = np.full(len(queries), -np.inf, np.float32)
+    nearest = np.zeros(len(queries), np.int64)
+    start = 0
+    for chunk in data.base_chunks():
+        score, ids = faiss.knn(queries, chunk, 1, metric=faiss.METRIC_INNER_PRODUCT)
+        better = score[:, 0] > best
+        best[better], nearest[better] = score[better, 0], ids[better, 0] + start
+        start += len(chunk)
+    return nearest

@@ -1,0 +1,212 @@
+"""The sections of notebook 05: systems that are ready to be measured, and one call a table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fico_utils import experiment, registry
+from fico_utils.artifacts import Recipe
+from fico_utils.costs.attention import Pairs, attention_rows, check_depth
+from fico_utils.costs.blocks import CAPTIONS, Scenes, Stage, feature_stages, first_features, pad_tokens, system_stage
+from fico_utils.costs.clock import Timing
+from fico_utils.costs.encoding import encoding_rows
+from fico_utils.costs.search import doubling_sizes, search_sweep
+from fico_utils.costs.storage import code_bits, index_on_top, storage_rows, stored_sample
+from fico_utils.errors import InputError
+
+if TYPE_CHECKING:
+    from fico_utils.models.contract import RetrievalModel
+    from fico_utils.models.serving import Items
+    from fico_utils.workspace import Run
+
+#: Numbers of images of the paper's tables.
+PAPER_IMAGES = (1_000, 10_000, 100_000, 1_000_000)
+#: Images of the sample whose bytes are counted.
+SAMPLE = 64
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A system whose costs are measured.
+
+    Attributes
+    ----------
+    system : str, id of the registry.
+    model : RetrievalModel
+    trained : bool, False where the profile has no weights of it: times and bytes do not depend on them.
+    extractors : tuple of Stage, those of the run whose weights and features serve.
+    encoder : Stage
+    longest : callable, the longest caption of the test split in tokens: to that all captions are padded.
+    """
+
+    system: str
+    model: RetrievalModel
+    trained: bool
+    extractors: tuple[Stage, ...]
+    encoder: Stage
+    longest: Callable[[], int]
+
+    @property
+    def serving(self) -> Any:
+        """How the system is served."""
+        return registry.system(self.system).serving
+
+    def encode_first(self, scenes: Scenes, n_img: int, n_txt: int) -> tuple[Items, Items]:
+        """What the system keeps of the first images, and of the first captions, five an image."""
+        n = max(n_img, -(-n_txt // CAPTIONS))
+        features = first_features(scenes, self.extractors, self.encoder.reads, n)
+        if "tokens" in features:
+            (features["tokens"],) = pad_tokens([features["tokens"]], self.longest())
+        images, texts = (features[self.encoder.sides[side][0]] for side in ("image", "text"))
+        return self.serving.encode(self.model, images[:n_img], texts[:n_txt])
+
+
+@dataclass(frozen=True)
+class Subjects:
+    """The systems of a run that are measured on a corpus.
+
+    Attributes
+    ----------
+    run : Run
+    corpus : str, a drawn corpus: its scenes have no end.
+    members : tuple of Subject
+    """
+
+    run: Run
+    corpus: str
+    members: tuple[Subject, ...]
+
+    @cached_property
+    def scenes(self) -> Scenes:
+        """The scenes that flow past the systems."""
+        return Scenes(self.corpus)
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """Columns that all rows share."""
+        return {"corpus": self.corpus, "run": self.run}
+
+    @property
+    def timing(self) -> Timing:
+        """How the profile measures."""
+        return Timing(budget_s=self.run["cost_budget_s"], limit_s=self.run["cost_limit_s"])
+
+    def groups(self, members: Sequence[Subject] | None = None) -> list[tuple[tuple[Stage, ...], list[Stage]]]:
+        """(extractors, encoders) of systems that read the same features."""
+        groups: dict[int, tuple[tuple[Stage, ...], list[Stage]]] = {}
+        for member in self.members if members is None else members:
+            groups.setdefault(id(member.extractors), (member.extractors, []))[1].append(member.encoder)
+        return list(groups.values())
+
+
+def drawn_corpus(run: Run) -> str:
+    """The first drawn corpus of a run; where it has none, the one that taught the extractors."""
+    return next((c for c in run["corpora"] if registry.corpus(c).drawn), experiment.PRETRAINING)
+
+
+def load_subjects(run: Run, systems: Sequence[str], corpus: str | None = None) -> Subjects:
+    """The systems with the weights that serve, and the extractors that they read; `corpus` is `drawn_corpus` if None.
+
+    A system without weights in this profile is measured untrained, and that is printed.
+    """
+    corpus, made, members = corpus or drawn_corpus(run), {}, []
+    for system in systems:
+        try:
+            served = experiment.serve(run, system, corpus)
+        except InputError:
+            print(f"{registry.system(system).name} is untrained here: what it costs does not depend on its weights")
+            served = None
+        provider = served.run if served else run
+        model = served.model() if served else experiment.new_model(run, system, corpus).eval()
+        place = provider.shipped, "patches" if model.image_input == "patches" else "regions"
+        if place not in made:
+            made[place] = _extractors(provider, corpus, place[1], systems)
+
+        def longest(provider: Run = provider) -> int:
+            captions = experiment.part(provider, corpus, "test").captions
+            return experiment.vocabulary(provider, corpus).encode(captions).shape[1]
+
+        members.append(Subject(system, model, served is not None, made[place], system_stage(system, model), longest))
+    return Subjects(run, corpus, tuple(members))
+
+
+def _extractors(provider: Run, corpus: str, kind: str, systems: Sequence[str]) -> tuple[Stage, ...]:
+    """The extractors of a run, with Doc2Vec where a system reads it."""
+    from fico_utils.models import model_class
+
+    doc2vec = None
+    if any(model_class(system).text_input == "doc2vec" for system in systems):
+        weights = experiment.doc2vec_weights(provider).arrays()
+        doc2vec = weights, provider.seed, provider["doc2vec_epochs"]
+    backbone, vocabulary = experiment.backbone(provider, kind=kind), experiment.vocabulary(provider, corpus)
+    return feature_stages(backbone, vocabulary, doc2vec)
+
+
+# ------------------------------------------------------------------------------------------------- tables
+
+
+def encoding_table(subjects: Subjects, sizes: Sequence[int]) -> list[dict[str, Any]]:
+    """Rows of Table 5, left half: `encoding_rows` at some numbers of images, extrapolated to the paper's."""
+    run = subjects.run
+    limits = {s.system: run["hash_limit_s" if s.serving.hashed else "cost_limit_s"] for s in subjects.members}
+    return encoding_rows(
+        subjects.scenes,
+        subjects.groups(),
+        sizes,
+        block=min(1000, *sizes),
+        timing=subjects.timing,
+        limits=limits,
+        extrapolate_to=[n for n in PAPER_IMAGES if n not in sizes],
+        **subjects.columns,
+    )
+
+
+def storage_samples(subjects: Subjects) -> dict[str, dict[str, Any]]:
+    """System -> what it stores of 64 images with five captions each, by the run's store: see `stored_sample`."""
+    samples = {}
+    for s in subjects.members:
+        settings = {"system": s.system, "corpus": subjects.corpus, "images": SAMPLE, **s.encoder.settings}
+
+        def build(s: Subject = s) -> dict[str, np.ndarray]:
+            sample = stored_sample(s.system, *s.encode_first(subjects.scenes, SAMPLE, CAPTIONS * SAMPLE))
+            return {name: array for name, array in sample.items() if name != "bits"}
+
+        recipe = Recipe("storage", settings, subjects.run.seed)
+        arrays = subjects.run.store.arrays("costs/storage", f"{s.system}__{subjects.corpus}", recipe, build)
+        samples[s.system] = {**arrays, "bits": code_bits(s.system, arrays["img_emb"])}
+    return samples
+
+
+def storage_table(subjects: Subjects, samples: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of Table 5, right half: `storage_rows` of each system's sample, with an index on top."""
+    rows = []
+    for system, sample in samples.items():
+        index = tuple(index_on_top(sample[side], sample["bits"]) for side in ("img_emb", "txt_emb"))
+        rows += storage_rows(**sample, index=index, system=system, **subjects.columns)
+    return rows
+
+
+def attention_table(subjects: Subjects, sizes: Sequence[int]) -> list[dict[str, Any]]:
+    """Rows of Table 6: `attention_rows` of the systems that read pairs at query time, extrapolated to the paper's."""
+    scales, depth = [(n, CAPTIONS * n) for n in sizes], subjects.run["rerank_depth"]
+    beyond = [(n, CAPTIONS * n) for n in PAPER_IMAGES[:3] if n not in sizes]
+    rows = []
+    for s in subjects.members:
+        if s.serving.reads_pairs:
+            check_depth(s.system, depth, scales)
+            pairs = Pairs(s.system, s.model, lambda s=s: s.encode_first(subjects.scenes, *max(scales)))
+            work, columns = pairs.query_work(depth), {"system": s.system, **subjects.columns}
+            rows += attention_rows(work, scales, timing=subjects.timing, extrapolate_to=beyond, **columns)
+    return rows
+
+
+def search_table(run: Run, n_queries: int, n_candidates: int, dim: int) -> list[dict[str, Any]]:
+    """Rows of Table 7 and Figure 4: `search_sweep` over sizes that double up to the largest."""
+    sizes = doubling_sizes(n_queries, n_candidates, run["search_steps"])
+    timing = Timing(budget_s=run["cost_budget_s"], threads=run["threads"])
+    return search_sweep(sizes, dim=dim, timing=timing, beside=("sign", "rotation"), run=run)
