@@ -21,6 +21,7 @@ from fico_utils.workspace import Run
 if TYPE_CHECKING:
     from fico_utils.models.query2label import Query2Label
 
+
 def given_labels(name: str) -> Path:
     """File of the labels by which a corpus is judged that withholds its own: data that ships, with its digest."""
     return SHIPPED / f"labels__{name}.safetensors"
