@@ -50,7 +50,8 @@ def prepare(systems: list[str], threads: int) -> tuple[list, dict]:
     from fico_utils import costs, experiment
     from fico_utils.data.features import CLASSES, Backbone
     from fico_utils.data.text import train_doc2vec
-    from fico_utils.workspace import Run, profile_settings, set_threads
+    from fico_utils.profiles import profile_settings
+    from fico_utils.workspace import Run, set_threads
 
     set_threads(threads)
     torch.manual_seed(0)

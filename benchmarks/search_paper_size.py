@@ -56,7 +56,7 @@ def one_pass(data, binarisers: dict, folder: Path, key: str) -> tuple[np.ndarray
     """Exact nearest neighbours (n_query,) and the packed codes of all candidates by method; block by block."""
     import faiss
 
-    from fico_utils.workspace import read_arrays, read_metadata, write_arrays
+    from fico_utils.files import read_arrays, read_metadata, write_arrays
 
     queries, blocks = data.queries(), []
     begin = time.monotonic()
@@ -166,8 +166,8 @@ def main() -> None:
     from fico_utils.costs.indexes import BINARISERS, faiss_threads, make_binariser
     from fico_utils.costs.search import search_rows
     from fico_utils.costs.vectors import Synthetic
+    from fico_utils.files import atomic_path, key_of
     from fico_utils.results.schema import COSTS_COLUMNS
-    from fico_utils.workspace import atomic_path, key_of
 
     data = Synthetic(given.dim, given.candidates, given.queries, given.train, given.seed)
     columns = {"run": None, "device": "cpu"}

@@ -17,28 +17,9 @@ import numpy as np
 from fico_utils import registry
 from fico_utils.artifacts import Store
 from fico_utils.errors import InputError
-from fico_utils.files import (  # noqa: F401 (importers move to `files` and `provenance`)
-    atomic_path,
-    key_of,
-    read_arrays,
-    read_json,
-    read_metadata,
-    sha256_file,
-    write_arrays,
-    write_json,
-    write_text,
-)
 from fico_utils.machine import package_version, peak_memory
-from fico_utils.profiles import CONFIGS, check_parameter, profile_settings  # noqa: F401
-from fico_utils.provenance import PACKAGE, PROJECT, commit, said_by  # noqa: F401
-
-
-def source_key(*modules: str) -> str:
-    """Key of the code of the named modules of this package (``"models/scan.py"``)."""
-    return key_of(*(sha256_file(PACKAGE / m) for m in modules))
-
-
-# -------------------------------------------------------------------------------------------------- run
+from fico_utils.profiles import check_parameter, profile_settings
+from fico_utils.provenance import PROJECT
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ import pytest
 from fico_utils import cli
 from fico_utils.batch import pipeline, runner, session
 from fico_utils.locks import hold_locks
+from fico_utils.provenance import PROJECT
 from fico_utils.verbs import check
-from fico_utils.workspace import PROJECT
 
 PARAMETERS = 'profile: str = "mini"  # profile\nseed: int = 0  # seed\nout_dir: str = "results"  # folder\n'
 

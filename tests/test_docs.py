@@ -8,7 +8,7 @@ import pytest
 
 from fico_utils.batch.pipeline import STEPS
 from fico_utils.errors import InputError
-from fico_utils.workspace import PROJECT
+from fico_utils.provenance import PROJECT
 
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from fico_utils.workspace import PROJECT, profile_settings
+from fico_utils.profiles import profile_settings
+from fico_utils.provenance import PROJECT
 
 NOTEBOOKS = sorted((PROJECT / "notebooks").glob("*.ipynb"))
 FIRST = ["profile", "seed", "out_dir"]

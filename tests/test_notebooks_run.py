@@ -15,8 +15,8 @@ from PIL import Image
 
 from fico_utils.batch.pipeline import STEPS
 from fico_utils.data.pictoscenes import make_corpus
+from fico_utils.provenance import PROJECT
 from fico_utils.verbs.clean import ARTEFACTS
-from fico_utils.workspace import PROJECT
 
 pytestmark = [
     pytest.mark.notebooks,

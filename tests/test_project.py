@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fico_utils.workspace import PROJECT
+from fico_utils.provenance import PROJECT
 
 PACKAGE = PROJECT / "fico_utils"
 BASE = {

@@ -18,8 +18,8 @@ from fico_utils.evaluation import evaluate
 from fico_utils.experiment import shipping, weights
 from fico_utils.files import read_arrays
 from fico_utils.models import ucch
+from fico_utils.provenance import PROJECT
 from fico_utils.results import store
-from fico_utils.workspace import PROJECT
 
 NAME = "picto_diverse"
 TOY = {

@@ -10,7 +10,8 @@ import pytest
 import fico_utils
 from fico_utils import registry
 from fico_utils.errors import InputError
-from fico_utils.workspace import atomic_path, check_parameter, key_of, read_arrays, read_metadata, write_arrays
+from fico_utils.files import atomic_path, key_of, read_arrays, read_metadata, write_arrays
+from fico_utils.profiles import check_parameter
 
 
 def test_setup_says_what_it_pinned(tmp_path, capsys):

@@ -16,7 +16,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fico_utils.workspace import Run, atomic_path
+from fico_utils.files import atomic_path
+from fico_utils.workspace import Run
 
 STYLE = Path(__file__).with_name("fico.mplstyle")
 MM = 1 / 25.4

@@ -20,8 +20,8 @@ from fico_utils.display.findings import describe_findings
 from fico_utils.display.ledger import MARKS, verdict_counts
 from fico_utils.display.page import render_page, size_text
 from fico_utils.errors import InputError
+from fico_utils.files import read_json, write_json, write_text
 from fico_utils.results.store import read_csv
-from fico_utils.workspace import read_json, write_json, write_text
 
 #: Columns of costs.csv that the page shows; the file has the rest.
 COST_COLUMNS = (

@@ -15,7 +15,8 @@ from pathlib import Path
 import pandas as pd
 
 from fico_utils.display.table_files import html_text, latex_text, markdown_text
-from fico_utils.workspace import Run, write_text
+from fico_utils.files import write_text
+from fico_utils.workspace import Run
 
 UNDEFINED, UNAVAILABLE, DNF, EXTRAPOLATED = "n/a", "–", "DNF", "†"
 MARKS = (

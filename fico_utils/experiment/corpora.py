@@ -10,7 +10,8 @@ import numpy as np
 from fico_utils import registry
 from fico_utils.data.corpus import Corpus
 from fico_utils.errors import InputError
-from fico_utils.workspace import PROJECT, Run
+from fico_utils.provenance import PROJECT
+from fico_utils.workspace import Run
 
 #: The extra that reads a folder of one's own, given by its path.
 FOLDER_CORPUS = "fico_utils.extras.corpora.brought:folder_corpus"

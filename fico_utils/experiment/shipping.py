@@ -22,7 +22,8 @@ from fico_utils.experiment import weights as shelf
 from fico_utils.experiment.systems import weights_recipe
 from fico_utils.experiment.weights import Weights, backbone_name, find_weights
 from fico_utils.files import atomic_path, read_arrays, write_text
-from fico_utils.workspace import Run, profile_settings
+from fico_utils.profiles import profile_settings
+from fico_utils.workspace import Run
 
 #: Shared piece -> what it is, and the call that makes it again; those of one corpus are ``{piece}__{corpus}``.
 SHARED = {

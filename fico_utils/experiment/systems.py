@@ -16,7 +16,8 @@ from fico_utils.experiment.corpora import corpus, part, size, training_split
 from fico_utils.experiment.features import vocabulary, widths
 from fico_utils.experiment.model_inputs import feature_keys, inputs, inputs_key
 from fico_utils.experiment.weights import Weights, find_weights, train_weights
-from fico_utils.workspace import Run, profile_settings
+from fico_utils.profiles import profile_settings
+from fico_utils.workspace import Run
 
 if TYPE_CHECKING:
     from fico_utils.data.corpus import Corpus

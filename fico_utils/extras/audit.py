@@ -12,8 +12,9 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fico_utils.files import write_text
 from fico_utils.results.paper_reference import GIB, read_paper
-from fico_utils.workspace import Run, write_text
+from fico_utils.workspace import Run
 
 if TYPE_CHECKING:
     import pandas as pd

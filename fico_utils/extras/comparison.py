@@ -18,8 +18,8 @@ from fico_utils.display.page import number_text, render_page
 from fico_utils.errors import InputError
 from fico_utils.evaluation import Metric
 from fico_utils.extras.claims.numbers import Side, sides
+from fico_utils.files import key_of, read_json, write_text
 from fico_utils.results import load, schema
-from fico_utils.workspace import key_of, read_json, write_text
 
 COLUMNS = ("table", "place", "system", "what", "run", "value", "reference", "difference", "outside")
 #: What the page compares; metrics.csv has the curves and the ranks, too.

@@ -18,9 +18,10 @@ from fico_utils.display.rows import SHIPPED, as_shipped
 from fico_utils.display.tables.costs import MILLION
 from fico_utils.errors import InputError
 from fico_utils.extras import seeds
+from fico_utils.files import write_text
+from fico_utils.provenance import PROJECT
 from fico_utils.results import store
 from fico_utils.results.setups import measured_screens, setup_name
-from fico_utils.workspace import PROJECT, write_text
 
 #: (direction, metric, k) and how the column is headed.
 COLUMNS = {

@@ -14,8 +14,9 @@ from fico_utils.display.tables import make_table
 from fico_utils.errors import InputError
 from fico_utils.evaluation import evaluate
 from fico_utils.extras.corpora import released
+from fico_utils.files import atomic_path
 from fico_utils.results import store
-from fico_utils.workspace import Run, atomic_path
+from fico_utils.workspace import Run
 
 
 def recompute(

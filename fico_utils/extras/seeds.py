@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 from fico_utils import registry
 from fico_utils.errors import InputError
+from fico_utils.files import write_text
 from fico_utils.results import store
 from fico_utils.results.order import order_by
-from fico_utils.workspace import write_text
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fico_utils.errors import InputError
+from fico_utils.files import atomic_path
+from fico_utils.provenance import PROJECT
 from fico_utils.results import schema
 from fico_utils.results.order import sort_rows
 from fico_utils.results.paper_reference import paper_reference
-from fico_utils.workspace import PROJECT, Run, atomic_path
+from fico_utils.workspace import Run
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,8 +9,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fico_utils.files import write_text
+from fico_utils.provenance import PROJECT
 from fico_utils.results import store
-from fico_utils.workspace import PROJECT, Run, write_text
+from fico_utils.workspace import Run
 
 if TYPE_CHECKING:
     import numpy as np

@@ -15,8 +15,9 @@ import pytest
 from fico_utils import files
 from fico_utils.batch import runner, session
 from fico_utils.errors import InputError
+from fico_utils.files import sha256_file
 from fico_utils.locks import hold_locks
-from fico_utils.workspace import PROJECT, sha256_file
+from fico_utils.provenance import PROJECT
 
 from .conftest import ROOT, alive, notebook, reads, writes
 
@@ -174,7 +175,7 @@ def test_changed_settings_reach_setup(bench) -> None:
 SLOW = """
 import time
 (root / 'a').mkdir(parents=True, exist_ok=True)
-from fico_utils.workspace import atomic_path
+from fico_utils.files import atomic_path
 with atomic_path(root / 'a' / 'big.txt') as temporary:
     temporary.write_text('half')
     (root / 'a' / 'begun.txt').write_text(str(__import__('os').getpid()))

@@ -11,8 +11,8 @@ import pytest
 from fico_utils.costs.clock import Timing
 from fico_utils.costs.search import search_rows
 from fico_utils.costs.vectors import Synthetic, exact_nearest
+from fico_utils.provenance import PROJECT
 from fico_utils.results.store import load
-from fico_utils.workspace import PROJECT
 
 pytest.importorskip("faiss")
 

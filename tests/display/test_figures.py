@@ -19,7 +19,7 @@ from fico_utils.display.figures.query import Example, Hit
 from fico_utils.display.picture import COLUMN, Picture, drawing_style, save_picture
 from fico_utils.errors import InputError
 from fico_utils.extras.seeds import over_seeds
-from fico_utils.workspace import PROJECT
+from fico_utils.provenance import PROJECT
 
 from .conftest import grown_costs, with_openclipart
 

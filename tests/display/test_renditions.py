@@ -11,7 +11,7 @@ import pytest
 
 from fico_utils.display.tables import TABLES as TABLE_ENTRIES
 from fico_utils.extras.claims import read_claims
-from fico_utils.workspace import PROJECT
+from fico_utils.provenance import PROJECT
 
 #: What the renditions are drawn from, and the spread over runs of other seeds.
 TABLES = {"metrics.csv", "costs.csv", "stored.csv", "seeds.csv"}

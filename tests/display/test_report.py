@@ -11,7 +11,7 @@ import pytest
 
 from fico_utils.display.report import write_report
 from fico_utils.extras.claims import read_claims
-from fico_utils.workspace import PROJECT
+from fico_utils.provenance import PROJECT
 
 SVG = '<svg xmlns="http://www.w3.org/2000/svg"><title>Recall of three systems</title><path d="M0 0"/></svg>'
 VOID = {"meta", "img", "br"}

@@ -18,7 +18,7 @@ from fico_utils.errors import InputError
 from fico_utils.extras.corpora import fetching, published
 from fico_utils.extras.corpora.fetching import Part, fetch
 from fico_utils.extras.corpora.folder import write_folder
-from fico_utils.workspace import PROJECT
+from fico_utils.provenance import PROJECT
 
 N = 150
 

@@ -11,12 +11,12 @@ import torch
 from fico_utils import artifacts
 from fico_utils.artifacts import Store
 from fico_utils.errors import InputError
+from fico_utils.files import read_arrays, write_arrays
 from fico_utils.models import encoding, model_class, training
 from fico_utils.models.contract import TrainingRecipe
 from fico_utils.models.muon import MuonRecipe
 from fico_utils.models.scan import Scan, ScanConfig
 from fico_utils.models.ucch import Ucch, UcchConfig
-from fico_utils.workspace import read_arrays, write_arrays
 
 N_IMG = 12
 

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import pytest
 
 from fico_utils import registry
+from fico_utils.provenance import PROJECT
 from fico_utils.results import load
-from fico_utils.workspace import PROJECT
 
 STANDARD = PROJECT / "figures" / "standard"
 CORPORA, DIRECTIONS = ("picto_diverse", "picto_people"), ("i2t", "t2i")

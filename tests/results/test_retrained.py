@@ -9,7 +9,7 @@ import fico_utils
 from fico_utils import experiment
 from fico_utils.evaluation import evaluate
 from fico_utils.extras.seeds import FILE, read_seeds
-from fico_utils.workspace import PROJECT
+from fico_utils.provenance import PROJECT
 
 SYSTEM, CORPUS = "ucch", "picto_people"  # the fastest to train of those that find single items
 

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 from fico_utils.extras.claims import category, costs, instance, search
 from fico_utils.extras.claims.checks import VERDICTS, Claim, judge
 from fico_utils.extras.claims.numbers import sides
+from fico_utils.files import atomic_path
 from fico_utils.results import store
-from fico_utils.workspace import Run, atomic_path
+from fico_utils.workspace import Run
 
 if TYPE_CHECKING:
     import pandas as pd

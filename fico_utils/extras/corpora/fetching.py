@@ -22,8 +22,8 @@ from fico_utils.extras.corpora.openclipart import fetch_openclipart
 from fico_utils.extras.corpora.pictures import PROBLEMS, check_images, file_images
 from fico_utils.extras.corpora.reading import inside
 from fico_utils.extras.corpora.released import RELEASED, available
+from fico_utils.files import atomic_path, read_json, sha256_file, write_json
 from fico_utils.progress import show_progress
-from fico_utils.workspace import atomic_path, read_json, sha256_file, write_json
 
 #: Share of a corpus's pictures that may be missing or unreadable, listed and left out; more is an unpacking gone wrong.
 TOLERATED = 0.01

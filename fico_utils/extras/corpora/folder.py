@@ -206,7 +206,7 @@ def write_folder(folder: str | Path, captions: list[tuple], labels: list[tuple] 
     """Write ``captions.csv``, ``labels.csv`` and ``splits.csv`` from rows (image, value): atomic, captions last."""
     import pandas as pd
 
-    from fico_utils.workspace import atomic_path
+    from fico_utils.files import atomic_path
 
     for name, column, rows in (
         ("labels", "label", labels),
@@ -223,7 +223,7 @@ def export_folder(corpus: Corpus, folder: str | Path) -> Path:
     """The folder corpus just written from a corpus with pictures: each as a PNG, its captions, labels and splits."""
     from PIL import Image
 
-    from fico_utils.workspace import atomic_path
+    from fico_utils.files import atomic_path
 
     folder = Path(folder)
     names = [f"{image_id}.png" for image_id in corpus.image_ids]

@@ -25,8 +25,9 @@ from fico_utils.errors import InputError
 from fico_utils.extras.corpora.folder import read_folder, read_table
 from fico_utils.extras.corpora.published import DATASETS, read_instances, read_labels, read_published
 from fico_utils.extras.corpora.scan_arrays import ScanArrays, read_scan_arrays
+from fico_utils.provenance import PROJECT
 from fico_utils.registry import CorpusInfo
-from fico_utils.workspace import PROJECT, Run
+from fico_utils.workspace import Run
 
 #: Problems of a picture that leave no picture; a greyscale one is read.
 FATAL = ("missing", "unreadable", "too_large")

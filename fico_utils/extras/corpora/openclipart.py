@@ -38,7 +38,7 @@ from fico_utils.errors import InputError
 from fico_utils.extras.corpora.folder import write_folder
 from fico_utils.extras.corpora.lists import stratified_split
 from fico_utils.extras.corpora.pictures import PIXEL_LIMIT
-from fico_utils.workspace import sha256_file, write_json
+from fico_utils.files import sha256_file, write_json
 
 PACKAGES = ("openclipart-png", "openclipart-svg")
 #: Folders whose pictures were made by a program, one for each number or letter, or are the icons of a desktop theme.

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from fico_utils.data.corpus import Corpus
 from fico_utils.errors import InputError
 from fico_utils.extras.pretrained.prepared import Pictures, Preparation
+from fico_utils.files import key_of
 from fico_utils.models.contract import FusionModel
 from fico_utils.models.losses import word_mask
 from fico_utils.models.training import Inputs
-from fico_utils.workspace import key_of
 
 
 class Pretrained(FusionModel):

@@ -20,9 +20,10 @@ from fico_utils.extras.pretrained.batches import Side
 from fico_utils.extras.pretrained.encoders import load
 from fico_utils.extras.pretrained.rows import configured_rows
 from fico_utils.extras.pretrained.streaming import stream
+from fico_utils.files import key_of
 from fico_utils.models import encoding
 from fico_utils.models.training import Inputs
-from fico_utils.workspace import Run, key_of
+from fico_utils.workspace import Run
 
 #: MiB that a batch may take on a CPU, where nothing says how much is free for us.
 CPU_MIB = 512

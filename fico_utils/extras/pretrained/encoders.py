@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from fico_utils.errors import InputError
 from fico_utils.extras.pretrained.base import Pretrained, unit
 from fico_utils.extras.pretrained.files import files_key, image_processor, locate, network, read_config, tokenizer
-from fico_utils.workspace import key_of
+from fico_utils.files import key_of
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 

@@ -20,10 +20,10 @@ from torch import Tensor
 from fico_utils.data.corpus import Corpus
 from fico_utils.data.text import END, START, Vocabulary
 from fico_utils.extras.pretrained.encoders import load
+from fico_utils.files import read_json, write_json
 from fico_utils.models import losses
 from fico_utils.models.training import draw_pairs
 from fico_utils.progress import show_progress
-from fico_utils.workspace import read_json, write_json
 
 #: Version of this training.
 VERSION = 1

@@ -18,7 +18,7 @@ import transformers
 from torch import nn
 
 from fico_utils.errors import InputError
-from fico_utils.workspace import key_of, sha256_file
+from fico_utils.files import key_of, sha256_file
 
 #: What is fetched of a hub repository, and what a model's key is made of: no pickled weights, no code.
 WANTED = ("*.json", "*.safetensors", "*.txt", "*.model")

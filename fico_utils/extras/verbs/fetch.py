@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Exit code, 0."""
     from fico_utils.extras.corpora.fetching import fetch
-    from fico_utils.workspace import PROJECT
+    from fico_utils.provenance import PROJECT
 
     settings = cli.changed_settings(options.profile, options.changes)
     folder = PROJECT / settings["data_dir"]

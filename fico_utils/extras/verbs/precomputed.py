@@ -26,7 +26,8 @@ def run(options: argparse.Namespace) -> int:
     from fico_utils.extras.recomputed import recompute, write_recomputed
     from fico_utils.locks import hold_locks
     from fico_utils.profiles import results_folder
-    from fico_utils.workspace import PROJECT, Run
+    from fico_utils.provenance import PROJECT
+    from fico_utils.workspace import Run
 
     if options.profile != PROFILE:
         raise InputError(f"--profile was given {options.profile!r}; this verb works with the profile {PROFILE} alone")
