@@ -8,7 +8,7 @@ and captions apart, best of the repeats, alternating so that a slow moment of th
 
 * bare: the network's batched forward pass over inputs that lie ready in memory, in batches of the same size;
 * by hand: what a short script does: the image processor or the tokenizer, then the network, batch after batch;
-* ours: pictures and captions to memory-mapped embeddings on disk, checksums and renaming included.
+* ours: pictures and captions to embeddings on disk, in units of the store, digests and renaming included.
 
 The target is ours >= 0.9 of bare. Only ratios inside one run count. Writes ``results/pretrained.{json,md}``.
 """
@@ -86,10 +86,11 @@ def measure(sizes: dict, repeats: int, memory_mib: int, dtype: str, folder: Path
     import torch.nn.functional as F
     from PIL import Image
 
+    from fico_utils.artifacts import Recipe, Store
     from fico_utils.extras.pretrained import embedding as pretrained_corpus
     from fico_utils.extras.pretrained import encoders as pretrained
 
-    model = pretrained.load(str(checkpoint(folder / "clip", sizes)), dtype=dtype)
+    model = pretrained.load_encoder(str(checkpoint(folder / "clip", sizes)), dtype=dtype)
     items = corpus(sizes["n_img"])
     network, place = model.network, model.device
     workers = len(os.sched_getaffinity(0))
@@ -132,11 +133,11 @@ def measure(sizes: dict, repeats: int, memory_mib: int, dtype: str, folder: Path
         def work() -> None:
             read = model.inputs(items)
             make = {"image": pretrained_corpus.picture_side, "text": pretrained_corpus.caption_side}[tower]
-            path = folder / f"{tower}.safetensors"
-            path.unlink(missing_ok=True)
-            pretrained_corpus.stream(
-                path, {tower: make(model, read, memory_mib=memory_mib)}, {"key": "k"}, workers=workers, progress=False
-            )
+            units = Store(folder).units("embeddings", tower, Recipe("encoding"))
+            units.remove()
+            side = make(model, read, memory_mib=memory_mib)
+            pretrained_corpus.encode_units(side, units, workers=workers, progress=False)
+            pretrained_corpus.gather_units(side, units)
 
         return work
 

@@ -8,7 +8,7 @@ import transformers
 
 from fico_utils.data.pictoscenes import make_corpus
 from fico_utils.evaluation import evaluate
-from fico_utils.extras.pretrained.encoders import load
+from fico_utils.extras.pretrained.encoders import load_encoder
 from fico_utils.extras.pretrained.example_clip import save_example
 from fico_utils.models import encoding
 
@@ -21,7 +21,7 @@ def made(tmp_path_factory):
 
 def test_it_learns_its_training_pairs(made):
     folder, corpus = made
-    model = load(str(folder), device="cpu")
+    model = load_encoder(str(folder), device="cpu")
     found = encoding.encode(model, model.inputs(corpus))
     scores = evaluate(found["img"], found["txt"], caption_image=corpus.caption_image, recall_at=(1,))
     value = scores[scores.metric == "recall"].set_index("direction")["value"]

@@ -39,7 +39,7 @@ def corpus():
 
 @pytest.fixture(scope="module")
 def models(checkpoints):
-    return {kind: pretrained.load(str(folder), device="cpu") for kind, folder in checkpoints.items()}
+    return {kind: pretrained.load_encoder(str(folder), device="cpu") for kind, folder in checkpoints.items()}
 
 
 def bare(folder, corpus: Corpus, kind: str):
@@ -129,7 +129,7 @@ def test_a_vocabulary_without_the_encode_token_keeps_its_first(tmp_path, corpus)
     words = len(tiny.SPECIAL) + len(tiny.WORDS)
     folder = tiny.save(tmp_path / "plain", "blip", vocab_size=words, bos_token_id=1)
     made, pixels, read = bare(folder, corpus, "blip")
-    model = pretrained.load(str(folder), device="cpu")
+    model = pretrained.load_encoder(str(folder), device="cpu")
     text = torch.from_numpy(model.tokens(corpus.captions[:1]))
     image = model.image_context(torch.from_numpy(model.inputs(corpus).image["pixels"][:1]))
     length = text.shape[1]
@@ -153,7 +153,7 @@ def test_pixels_are_those_of_the_image_processor(kind, checkpoints, corpus, mode
 def test_half_precision_stays_close(kind, checkpoints, corpus, models):
     exact = encoding.encode(models[kind], models[kind].inputs(corpus))
     for dtype, tolerance in (("float16", 0.02), ("bfloat16", 0.12)):
-        model = pretrained.load(str(checkpoints[kind]), dtype=dtype, device="cpu")
+        model = pretrained.load_encoder(str(checkpoints[kind]), dtype=dtype, device="cpu")
         assert model.dtype == getattr(torch, dtype)
         rough = encoding.encode(model, model.inputs(corpus))
         for side in exact:
@@ -200,7 +200,7 @@ def one_sentence(error: InputError) -> str:
 
 def test_a_missing_folder_says_what_to_put_there(tmp_path):
     with pytest.raises(InputError, match="there is no folder") as caught:
-        pretrained.load(str(tmp_path / "nowhere" / "else"))
+        pretrained.load_encoder(str(tmp_path / "nowhere" / "else"))
     assert "hf download" in one_sentence(caught.value)
 
 
@@ -210,7 +210,7 @@ def test_hub_off_and_nothing_here(monkeypatch, tmp_path):
 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(InputError) as caught:
-        pretrained.load("someone/clip-never-published")
+        pretrained.load_encoder("someone/clip-never-published")
     said = one_sentence(caught.value)
     assert "HF_HUB_OFFLINE=1" in said
     assert str(tmp_path / "models--someone--clip-never-published") in said
@@ -228,7 +228,7 @@ def test_a_hub_copy_is_found_without_the_hub(monkeypatch, tmp_path, checkpoints,
     shutil.copytree(checkpoints["clip"], repository / "snapshots" / commit)
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text(commit)
-    assert pretrained.load("someone/clip", device="cpu").key == models["clip"].key
+    assert pretrained.load_encoder("someone/clip", device="cpu").key == models["clip"].key
 
 
 @pytest.mark.parametrize(
@@ -244,7 +244,7 @@ def test_a_hub_copy_is_found_without_the_hub(monkeypatch, tmp_path, checkpoints,
 def test_an_unknown_class_of_model(tmp_path, config, said):
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(InputError, match=said) as caught:
-        pretrained.load(str(tmp_path))
+        pretrained.load_encoder(str(tmp_path))
     one_sentence(caught.value)
 
 
@@ -257,14 +257,14 @@ def test_truncated_weights(checkpoints, tmp_path):
     weights = (folder / "model.safetensors").read_bytes()
     (folder / "model.safetensors").write_bytes(weights[:-100])
     with pytest.raises(InputError, match="truncated"):
-        pretrained.load(str(folder))
+        pretrained.load_encoder(str(folder))
 
 
 def test_pickled_weights_are_not_loaded(checkpoints, tmp_path):
     folder = broken(checkpoints, tmp_path)
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     with pytest.raises(InputError, match="a pickle and never loaded"):
-        pretrained.load(str(folder))
+        pretrained.load_encoder(str(folder))
 
 
 def test_an_index_that_leaves_its_folder(checkpoints, tmp_path):
@@ -273,7 +273,7 @@ def test_an_index_that_leaves_its_folder(checkpoints, tmp_path):
     index = {"metadata": {}, "weight_map": {"logit_scale": "../other.safetensors"}}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     with pytest.raises(InputError, match="its own folder only"):
-        pretrained.load(str(folder))
+        pretrained.load_encoder(str(folder))
 
 
 def test_weights_of_half_a_model(checkpoints, tmp_path):
@@ -283,7 +283,7 @@ def test_weights_of_half_a_model(checkpoints, tmp_path):
     state = {n: t for n, t in load_file(folder / "model.safetensors").items() if not n.startswith("text_model")}
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(InputError, match=r"lacks \d+ weights of a CLIPModel"):
-        pretrained.load(str(folder))
+        pretrained.load_encoder(str(folder))
 
 
 def test_weights_of_another_size(checkpoints, tmp_path):
@@ -292,7 +292,7 @@ def test_weights_of_another_size(checkpoints, tmp_path):
     config["projection_dim"] = 8
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(InputError, match="cannot be made from its files") as caught:
-        pretrained.load(str(folder))
+        pretrained.load_encoder(str(folder))
     one_sentence(caught.value)
 
 
@@ -302,7 +302,7 @@ def test_a_folder_without_its_processor_or_tokenizer(checkpoints, tmp_path, name
     for file in folder.glob(name[:9] + "*"):
         file.unlink()
     with pytest.raises(InputError) as caught:
-        pretrained.load(str(folder))
+        pretrained.load_encoder(str(folder))
     one_sentence(caught.value)
 
 
@@ -312,7 +312,7 @@ def test_a_tokenizer_of_another_model(checkpoints, tmp_path, corpus):
     read["model"]["vocab"]["cat"] = 5000
     (folder / "tokenizer.json").write_text(json.dumps(read))
     with pytest.raises(InputError, match="tokenizer of the same checkpoint"):
-        pretrained.load(str(folder), device="cpu").tokens(["a cat"])
+        pretrained.load_encoder(str(folder), device="cpu").tokens(["a cat"])
 
 
 def test_code_that_comes_with_a_checkpoint_is_not_run(checkpoints, tmp_path, models):
@@ -325,7 +325,7 @@ def test_code_that_comes_with_a_checkpoint_is_not_run(checkpoints, tmp_path, mod
         content["auto_map"]["AutoTokenizer"] = ["modeling_own.Own", "modeling_own.Own"]
         (folder / name).write_text(json.dumps(content))
     try:
-        pretrained.load(str(folder), device="cpu")
+        pretrained.load_encoder(str(folder), device="cpu")
     except InputError as error:
         one_sentence(error)
     assert not witness.exists()
@@ -336,7 +336,7 @@ def test_code_that_comes_with_a_checkpoint_is_not_run(checkpoints, tmp_path, mod
 )
 def test_bad_options(checkpoints, options, said):
     with pytest.raises(InputError, match=said) as caught:
-        pretrained.load(str(checkpoints["clip"]), **options)
+        pretrained.load_encoder(str(checkpoints["clip"]), **options)
     one_sentence(caught.value)
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from fico_utils import registry
+from fico_utils.artifacts import Store
 from fico_utils.errors import InputError
 from fico_utils.evaluation import evaluate
 from fico_utils.extras.corpora.lists import from_lists
@@ -43,6 +46,10 @@ def forget_rows():
     pretrained_corpus._loaded.cache_clear()
 
 
+def embed(model, corpus, root, name="x"):
+    return pretrained_corpus.embed_corpus(model, corpus, Store(root), name, progress=False)
+
+
 def make_run(tmp_path, **rows):
     registry.use_rows(registry.rows_of_run({"pretrained": rows}, tmp_path))
     return Run("mini", 0, tmp_path, {"pretrained": rows, "rerank_depth": 3, "threads": 1})
@@ -50,18 +57,18 @@ def make_run(tmp_path, **rows):
 
 def test_streamed_embeddings_are_those_of_encode(checkpoints, corpus, tmp_path):
     for kind, path in checkpoints.items():
-        model = pretrained.load(path, device="cpu")
-        got = pretrained_corpus.embeddings(model, corpus, tmp_path / f"{kind}.safetensors", progress=False)
+        model = pretrained.load_encoder(path, device="cpu")
+        got = embed(model, corpus, tmp_path, kind)
         expected = encoding.encode(model, model.inputs(corpus))
         for side in ("img", "txt"):
-            assert isinstance(got[side], np.memmap)
             np.testing.assert_allclose(got[side], expected[side], atol=1e-5)
 
 
-def test_a_killed_run_encodes_no_finished_batch_again(checkpoints, corpus, tmp_path, monkeypatch):
+def test_a_killed_run_encodes_no_finished_unit_again(checkpoints, corpus, tmp_path, monkeypatch):
     """Calls of the network itself are counted."""
     monkeypatch.setattr(pretrained_corpus, "LARGEST_CPU", 2)
-    model = pretrained.load(checkpoints["clip"], device="cpu")
+    monkeypatch.setattr(pretrained_corpus, "Side", partial(pretrained_corpus.Side, unit=4))
+    model = pretrained.load_encoder(checkpoints["clip"], device="cpu")
     calls, stop = {"image": [], "text": []}, [3]
     for name in calls:
         real = getattr(model.network, f"get_{name}_features")
@@ -73,31 +80,31 @@ def test_a_killed_run_encodes_no_finished_batch_again(checkpoints, corpus, tmp_p
             return real(*args, **kwargs)
 
         monkeypatch.setattr(model.network, f"get_{name}_features", counted)
-    path = tmp_path / "x.safetensors"
     with pytest.raises(KeyboardInterrupt):
-        pretrained_corpus.embeddings(model, corpus, path, progress=False)
-    assert calls == {"image": [2, 2, 2], "text": [2]}  # the first batch of each tells the widths
+        embed(model, corpus, tmp_path)
+    assert calls == {"image": [2, 2, 2], "text": []}
     calls["image"].clear()
     stop[0] = None
-    got = pretrained_corpus.embeddings(model, corpus, path, progress=False)
-    assert calls["image"] == [2, 1]  # the three of nine that were left
+    got = embed(model, corpus, tmp_path)
+    assert calls["image"] == [2, 2, 1]  # the first unit of four was done
     assert sum(calls["text"]) == corpus.n_txt
     expected = encoding.encode(model, model.inputs(corpus))
     np.testing.assert_allclose(got["img"], expected["img"], atol=1e-5)
     np.testing.assert_allclose(got["txt"], expected["txt"], atol=1e-5)
+    assert len(list((tmp_path / "embeddings").iterdir())) == 1  # its units are gone
 
 
 def test_the_key_covers_model_corpus_precision_and_files(checkpoints, corpus, tmp_path):
-    path = tmp_path / "x.safetensors"
-    model = pretrained.load(checkpoints["clip"], device="cpu")
-    pretrained_corpus.embeddings(model, corpus, path, progress=False)
-    first = path.read_bytes()
-    half = pretrained.load(checkpoints["clip"], dtype="float16", device="cpu")
-    assert pretrained_corpus.embeddings(half, corpus, path, progress=False)["img"].dtype == np.float16
-    other = pretrained_corpus.embeddings(model, tiny.corpus(n=9, seed=1), path, progress=False)
-    assert other["img"].dtype == np.float32
-    pretrained_corpus.embeddings(model, corpus, path, progress=False)
-    assert path.read_bytes() == first
+    model = pretrained.load_encoder(checkpoints["clip"], device="cpu")
+    half = pretrained.load_encoder(checkpoints["clip"], dtype="float16", device="cpu")
+    assert embed(model, corpus, tmp_path)["img"].dtype == np.float32
+    assert embed(half, corpus, tmp_path)["img"].dtype == np.float16
+    embed(model, tiny.corpus(n=9, seed=1), tmp_path)
+    assert len(list((tmp_path / "embeddings").iterdir())) == 3
+    embed(model, corpus, tmp_path)
+    assert len(list((tmp_path / "embeddings").iterdir())) == 3
+    with pytest.raises(InputError, match="cannot be stored as 'bfloat16'"):
+        pretrained_corpus.embed_corpus(model, corpus, Store(tmp_path), "x", dtype="bfloat16")
 
 
 def test_pictures_in_files_are_read_in_their_own_size(checkpoints, tmp_path):
@@ -108,16 +115,16 @@ def test_pictures_in_files_are_read_in_their_own_size(checkpoints, tmp_path):
         Image.fromarray(rng.integers(0, 256, (*size, 3), dtype=np.uint8)).save(paths[-1])
     images = FileImages(paths, size=8)  # squares this small would lose what the encoder can see
     files = from_lists("files", list("abc"), [["a cat"], ["a dog"], ["the sun"]], images, split=["val", "test", "test"])
-    model = pretrained.load(checkpoints["clip"], device="cpu")
+    model = pretrained.load_encoder(checkpoints["clip"], device="cpu")
     part = files.subset("test")
-    got = pretrained_corpus.embeddings(model, part, tmp_path / "x.safetensors", progress=False)
+    got = embed(model, part, tmp_path)
     cut = model.preparation.cut([Image.open(path).convert("RGB") for path in paths[1:]])
     np.testing.assert_allclose(got["img"], model.encode_image(torch.from_numpy(cut)), atol=1e-5)
     before = got["img"].copy()
     Image.fromarray(rng.integers(0, 256, (30, 30, 3), dtype=np.uint8)).save(paths[2])
     fresh = from_lists("files", list("abc"), [["a cat"], ["a dog"], ["the sun"]], FileImages(paths, size=8),
                        split=["val", "test", "test"])  # fmt: skip
-    after = pretrained_corpus.embeddings(model, fresh.subset("test"), tmp_path / "x.safetensors", progress=False)["img"]
+    after = embed(model, fresh.subset("test"), tmp_path)["img"]
     np.testing.assert_allclose(after[0], before[0], atol=1e-6)
     assert not np.allclose(after[1], before[1], atol=1e-3)
 
@@ -164,7 +171,7 @@ def test_a_measure_that_the_encoder_has_not(checkpoints, tmp_path):
 
 
 def test_batches_follow_the_memory(checkpoints):
-    model = pretrained.load(checkpoints["clip"], device="cpu")
+    model = pretrained.load_encoder(checkpoints["clip"], device="cpu")
     sizes = [pretrained_corpus.batch_size(model, "image", mib) for mib in (1, 2, 10_000)]
     assert 1 <= sizes[0] <= sizes[1] <= sizes[2] == pretrained_corpus.LARGEST_CPU
     # 5 tokens of 16 numbers, 24 in the wide layer, 2 heads
@@ -174,15 +181,15 @@ def test_batches_follow_the_memory(checkpoints):
 
 
 def test_weights_that_are_nan_name_the_row(checkpoints, corpus, tmp_path):
-    model = pretrained.load(checkpoints["clip"], device="cpu")
+    model = pretrained.load_encoder(checkpoints["clip"], device="cpu")
     with torch.no_grad():
         model.network.visual_projection.weight[0, 0] = float("nan")
     with pytest.raises(InputError, match="img, row 0: what was encoded is NaN or infinite"):
-        pretrained_corpus.embeddings(model, corpus, tmp_path / "x.safetensors", progress=False)
+        embed(model, corpus, tmp_path)
 
 
 def test_the_depth_of_a_rerank(checkpoints, corpus, tmp_path):
-    model = pretrained.load(checkpoints["blip"], device="cpu")
+    model = pretrained.load_encoder(checkpoints["blip"], device="cpu")
     embedded = encoding.encode(model, model.inputs(corpus))
     with pytest.raises(InputError, match="depth of the rerank is 0"):
-        pretrained_corpus.scores(model, corpus, "rerank", embedded, tmp_path / "c.safetensors", depth=0)
+        pretrained_corpus.score_corpus(model, corpus, "rerank", embedded, Store(tmp_path), "x", depth=0)

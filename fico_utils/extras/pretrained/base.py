@@ -23,19 +23,22 @@ from fico_utils.models.training import Inputs
 
 
 class Pretrained(FusionModel):
-    """A pretrained network with its image processor and tokenizer.
+    """A pretrained network with its image processor and tokenizer; a subclass says how `_embed_image` and `_embed_text`
+    make embeddings of the states of the vision tower and of tokens.
 
     Attributes
     ----------
     network : PreTrainedModel
     key : str, of the files it was loaded from and the precision it computes in.
     fuses : bool, it has a matching head: `image_context`, `text_context` and `match` work.
+    longest : int, tokens that are read of a caption at most, where it is fewer than the network can read.
     measures : tuple of str, how its embeddings may be compared (`registry.System.measure`).
     """
 
     image_input, text_input = "pixels", "tokens"
     architecture: ClassVar[str]
     fuses: ClassVar[bool] = False
+    longest: ClassVar[int] = 1 << 20
     measures: ClassVar[tuple[str, ...]] = ("cosine",)
 
     def __init__(self, network: nn.Module, processor: Any, tokenizer: Any, key: str) -> None:
@@ -53,8 +56,6 @@ class Pretrained(FusionModel):
         """What its vision tower computes in; parts of BLIP-2 stay in float32 whatever was asked for."""
         return next(self.network.vision_model.parameters()).dtype
 
-    # -------------------------------------------------------------------------------------------- inputs
-
     @property
     def text_config(self) -> Any:
         """Configuration of the tower that reads text."""
@@ -63,7 +64,7 @@ class Pretrained(FusionModel):
     @property
     def max_words(self) -> int:
         """Tokens of the longest caption that it reads, specials included."""
-        return int(self.text_config.max_position_embeddings)
+        return min(self.longest, int(self.text_config.max_position_embeddings))
 
     def tokens(self, captions: Sequence[str]) -> np.ndarray:
         """Ids plus one, 0 where padded: (n, L) int32; longer captions are cut."""
@@ -103,8 +104,6 @@ class Pretrained(FusionModel):
         pixels = self.preparation.pixels(features.to(self.device))
         return {n: t.to(self.dtype) if t.is_floating_point() else t for n, t in pixels.items()}
 
-    # ------------------------------------------------------------------------------------------ encoding
-
     def encode_image(self, features: Tensor) -> Tensor:
         return unit(self._embed_image(self.vision(features)))
 
@@ -130,12 +129,6 @@ class Pretrained(FusionModel):
                 f"{type(self.network).__name__} has no head that reads picture and caption together; "
                 "compare its embeddings with measure cosine"
             )
-
-    def _embed_image(self, context: Tensor) -> Tensor:
-        raise TypeError(f"{type(self).__name__} defines no _embed_image")
-
-    def _embed_text(self, features: Tensor) -> Tensor:
-        raise TypeError(f"{type(self).__name__} defines no _embed_text")
 
 
 def unit(embeddings: Tensor) -> Tensor:

@@ -1,18 +1,23 @@
-"""Batches of an encoder: prepared on the CPU while the one before is encoded, halved where memory is short, checked."""
+"""Encoding in batches: prepared ahead, halved where memory is short, checked, and kept in units of the store."""
 
 from __future__ import annotations
 
+import shutil
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from fico_utils.artifacts import Units
 from fico_utils.errors import InputError
+from fico_utils.extras.corpora.arrays import read_array
+from fico_utils.progress import show_progress
 
 #: Batches that are prepared ahead of the one that is encoded, and rows of a batch that a thread prepares alone.
 AHEAD, PIECE = 2, 8
@@ -20,7 +25,7 @@ AHEAD, PIECE = 2, 8
 
 @dataclass(frozen=True)
 class Side:
-    """One array of a file: how its rows are made.
+    """How the rows of one array are made.
 
     Attributes
     ----------
@@ -29,6 +34,7 @@ class Side:
     encode : callable, that -> Tensor (b, ...) float32 on the CPU.
     batch : int, rows at once.
     order : ndarray (n,) or None, the order in which rows are encoded: those of like cost side by side.
+    unit : int, rows of a unit of the store; a killed run loses at most so many.
     """
 
     n: int
@@ -36,46 +42,98 @@ class Side:
     encode: Callable[[Tensor], Tensor]
     batch: int
     order: np.ndarray | None = None
+    unit: int = 512
+
+    def unit_rows(self) -> list[np.ndarray]:
+        """The rows of each unit."""
+        order = np.arange(self.n) if self.order is None else self.order
+        return np.split(order, range(self.unit, self.n, self.unit))
 
 
-def load_shared(pool: ThreadPoolExecutor, workers: int, load: Callable, rows: np.ndarray) -> list[Future]:
-    """A batch that is being loaded, in pieces for all workers."""
-    pieces = np.array_split(rows, min(workers, -(-len(rows) // PIECE)))
-    return [pool.submit(load, piece) for piece in pieces]
+def encode_units(
+    side: Side,
+    units: Units,
+    *,
+    dtype: str = "float32",
+    label: str = "encoding",
+    workers: int = 2,
+    progress: bool = True,
+) -> None:
+    """Encode what is not in the units of a work; `workers` threads prepare batches, and a bar says how long it takes.
+
+    Raises
+    ------
+    InputError
+        No room on the disk, or an encoding that is NaN or infinite: which row.
+    """
+    rows, done = side.unit_rows(), set(units.numbers())
+    waiting = [n for n in range(len(rows)) if n not in done]
+    batches = [rows[n][i : i + side.batch] for n in waiting for i in range(0, len(rows[n]), side.batch)]
+    left, values = iter(waiting), []
+    bar = show_progress(
+        description=label, total=side.n, initial=side.n - sum(map(len, batches)), unit="item", shown=progress
+    )
+    with bar, ThreadPoolExecutor(max(1, workers)) as pool:
+        number = next(left, None)
+        for chosen, loaded in _prepared(side.load, batches, pool, max(1, workers)):
+            values.append(_encode_checked(side, loaded, chosen, np.dtype(dtype), label))
+            if chosen is batches[0]:
+                _check_room(units.folder, len(waiting) * side.unit * values[0][0].nbytes)
+            if sum(map(len, values)) == len(rows[number]):
+                units.write(number, {"rows": np.concatenate(values)})
+                number, values = next(left, None), []
+            bar.update(len(chosen))
 
 
-def prepared_batches(share: Callable, load: Callable, batches: list[np.ndarray]) -> Iterator[tuple[np.ndarray, Tensor]]:
+def gather_units(side: Side, units: Units) -> np.ndarray:
+    """All rows (n, ...) of a finished work, in memory."""
+    read = np.concatenate([units.read(number)[0]["rows"] for number in range(len(side.unit_rows()))])
+    gathered = np.empty_like(read)
+    gathered[np.concatenate(side.unit_rows())] = read
+    return gathered
+
+
+class MappedUnits:
+    """The rows of a finished work without an order of its own; they stay on the disk until a tensor asks for some."""
+
+    def __init__(self, side: Side, units: Units) -> None:
+        self.unit = side.unit
+        self.parts = [read_array(f"{units.path(number)}:rows") for number in range(len(side.unit_rows()))]
+
+    def __getitem__(self, rows: Tensor) -> Tensor:
+        return torch.from_numpy(np.stack([self.parts[row // self.unit][row % self.unit] for row in rows.tolist()]))
+
+
+def _prepared(
+    load: Callable, batches: list[np.ndarray], pool: ThreadPoolExecutor, workers: int
+) -> Iterator[tuple[np.ndarray, Tensor]]:
     """Batches with what was loaded for them, a few ahead of the one in use, so that memory stays bounded."""
     ahead: deque[tuple[np.ndarray, list[Future]]] = deque()
     coming = iter(batches)
-    try:
-        while True:
-            ahead.extend((rows, share(load, rows)) for rows in islice(coming, AHEAD + 1 - len(ahead)))
-            if not ahead:
-                return
-            rows, pieces = ahead.popleft()
-            yield rows, torch.cat([piece.result() for piece in pieces])
-    finally:
-        for _, pieces in ahead:
-            for piece in pieces:
-                piece.cancel()
+    while True:
+        for rows in islice(coming, AHEAD + 1 - len(ahead)):
+            pieces = np.array_split(rows, min(workers, -(-len(rows) // PIECE)))
+            ahead.append((rows, [pool.submit(load, piece) for piece in pieces]))
+        if not ahead:
+            return
+        rows, loading = ahead.popleft()
+        yield rows, torch.cat([piece.result() for piece in loading])
 
 
-def encode_checked(side: Side, loaded: Tensor, rows: np.ndarray, dtype: np.dtype, what: str) -> np.ndarray:
-    """What `side` makes of a batch, as it is stored; refused where it is not finite, at the latest then."""
+def _encode_checked(side: Side, loaded: Tensor, rows: np.ndarray, dtype: np.dtype, label: str) -> np.ndarray:
     with np.errstate(over="ignore"):
-        values = _encoded(side, loaded).numpy().astype(dtype)
+        values = _encode_in_parts(side, loaded).numpy().astype(dtype)
     bad = ~np.isfinite(values).reshape(len(values), -1).all(1)
     if bad.any():
         raise InputError(
-            f"{what}, row {rows[bad][0]}: what was encoded is NaN or infinite; the weights are broken, or overflow in "
+            f"{label}, row {rows[bad][0]}: what was encoded is NaN or infinite; the weights are broken, or overflow in "
             "half precision: try bfloat16 or float32"
         )
     return values
 
 
 @torch.inference_mode()
-def _encoded(side: Side, loaded: Tensor) -> Tensor:
+def _encode_in_parts(side: Side, loaded: Tensor) -> Tensor:
     """What `side` makes of a batch; of its halves, where the whole does not fit on the device."""
     try:
         return side.encode(loaded)
@@ -85,4 +143,13 @@ def _encoded(side: Side, loaded: Tensor) -> Tensor:
                 "one item does not fit into the memory of the device; use float16 or bfloat16, or the CPU"
             ) from error
     torch.cuda.empty_cache()
-    return torch.cat([_encoded(side, half) for half in loaded.chunk(2)])
+    return torch.cat([_encode_in_parts(side, half) for half in loaded.chunk(2)])
+
+
+def _check_room(folder: Path, needed: int) -> None:
+    free = shutil.disk_usage(next(place for place in folder.absolute().parents if place.is_dir())).free
+    if needed > free:
+        raise InputError(
+            f"{folder} needs {needed / 2**30:.2f} GiB, and there is no room for it; free some, store float16, "
+            "or choose another folder"
+        )

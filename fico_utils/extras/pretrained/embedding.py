@@ -1,26 +1,23 @@
-"""What a pretrained encoder stores of a corpus: embeddings streamed to disk, and scores where a cosine is not all."""
+"""What a pretrained encoder stores of a corpus: embeddings in the store, and scores where a cosine is not all."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from fico_utils import registry
-from fico_utils.artifacts import Recipe
+from fico_utils.artifacts import Recipe, Store
 from fico_utils.data.corpus import Corpus
 from fico_utils.errors import InputError
 from fico_utils.extras.pretrained.base import Pretrained
-from fico_utils.extras.pretrained.batches import Side
-from fico_utils.extras.pretrained.encoders import load
+from fico_utils.extras.pretrained.batches import MappedUnits, Side, encode_units, gather_units
+from fico_utils.extras.pretrained.encoders import load_encoder
 from fico_utils.extras.pretrained.rows import configured_rows
-from fico_utils.extras.pretrained.streaming import stream
-from fico_utils.files import key_of
 from fico_utils.models import encoding
 from fico_utils.models.training import Inputs
 from fico_utils.workspace import Run
@@ -29,15 +26,14 @@ from fico_utils.workspace import Run
 CPU_MIB = 512
 #: Largest batch, beyond which no device is faster: on a GPU, and on a CPU.
 LARGEST, LARGEST_CPU = 512, 64
+#: Rows of a unit of vision tokens, which are thousands of times what an embedding is.
+CONTEXT_UNIT = 64
 
 
 def batch_size(model: Pretrained, tower: str, memory_mib: int = 0) -> int:
-    """Pictures or captions that fit into some memory at once, by what the widest layer holds of one.
+    """Pictures (`tower` is ``image``) or captions (``text``) that fit into memory, by what the widest layer holds.
 
-    Parameters
-    ----------
-    tower : str, ``image`` or ``text``.
-    memory_mib : int, MiB; 0 for half of what is free on a GPU, `CPU_MIB` on a CPU.
+    ``memory_mib`` is in MiB; 0 stands for half of what is free on a GPU, `CPU_MIB` on a CPU.
     """
     if memory_mib < 0:
         raise InputError(f"memory_mib is {memory_mib}; expected a number of MiB, or 0 for what the device has")
@@ -59,117 +55,101 @@ def _memory(model: Pretrained, memory_mib: int) -> int:
     return (memory_mib or CPU_MIB) << 20
 
 
-def embeddings(
-    model: Pretrained,
-    corpus: Corpus,
-    path: str | Path,
-    *,
-    store: str = "",
-    memory_mib: int = 0,
-    workers: int = 2,
-    progress: bool = True,
-    label: str = "",
-    header: Mapping[str, Any] | None = None,
-) -> dict[str, np.ndarray]:
-    """``img`` (n_img, d) and ``txt`` (n_txt, d), unit vectors, memory-mapped from `path`; a killed run goes on there.
-
-    Of BLIP-2, ``img`` is (n_img, n_queries, d). Pictures come in the corpus's order, captions by length, so that little
-    of a batch is padding.
-
-    Parameters
-    ----------
-    store : str, float32 or float16; as the network computes, if empty.
-    memory_mib : int, see `batch_size`.
-    workers : int, threads that read and cut pictures while the batch before is encoded.
-    header : mapping, of a store's artefact; by default it says the key, the corpus and the network.
-    """
-    inputs, store = model.inputs(corpus), store or _half(model)
-    sides = {
-        "img": picture_side(model, inputs, memory_mib=memory_mib),
-        "txt": caption_side(model, inputs, memory_mib=memory_mib),
-    }
-    header = header or {
-        "key": key_of(inputs.key, store), "corpus": corpus.name, "network": type(model.network).__name__
-    }  # fmt: skip
-    label = label or f"encoding {corpus.name}"
-    return stream(path, sides, header, dtype=store, label=label, workers=workers, progress=progress)
-
-
 def _half(model: Pretrained) -> str:
     return "float32" if model.dtype == torch.float32 else "float16"
 
 
-def picture_side(model: Pretrained, inputs: Inputs, *, context: bool = False, memory_mib: int = 0) -> Side:
-    """How `stream` makes the embeddings of pictures; or, if asked to, what the matching head reads of them."""
+def picture_side(model: Pretrained, inputs: Inputs, *, memory_mib: int = 0) -> Side:
+    """How the embeddings of pictures are made."""
     pictures = inputs.image[model.image_input]
-    return Side(
-        len(pictures),
-        lambda rows: torch.from_numpy(pictures[rows]),
-        model.image_context if context else model.encode_image,
-        batch_size(model, "image", memory_mib),
-    )
+    size = batch_size(model, "image", memory_mib)
+    return Side(len(pictures), lambda rows: torch.from_numpy(pictures[rows]), model.encode_image, size)
 
 
 def caption_side(model: Pretrained, inputs: Inputs, *, memory_mib: int = 0) -> Side:
-    """How `stream` makes the embeddings of captions: the longest first, so that what is too large fails soon."""
+    """How the embeddings of captions are made: the longest first, so that what is too large fails soon."""
     tokens = inputs.text[model.text_input]
-    return Side(
-        len(tokens),
-        lambda rows: torch.from_numpy(tokens[rows]),
-        model.encode_text,
-        batch_size(model, "text", memory_mib),
-        np.argsort(-(tokens != 0).sum(1), kind="stable"),
-    )
+    size, order = batch_size(model, "text", memory_mib), np.argsort(-(tokens != 0).sum(1), kind="stable")
+    return Side(len(tokens), lambda rows: torch.from_numpy(tokens[rows]), model.encode_text, size, order)
 
 
-def scores(
+def embed_corpus(
+    model: Pretrained,
+    corpus: Corpus,
+    store: Store,
+    name: str,
+    *,
+    dtype: str = "",
+    memory_mib: int = 0,
+    workers: int = 2,
+    progress: bool = True,
+) -> dict[str, np.ndarray]:
+    """``img`` (n_img, d) and ``txt`` (n_txt, d), unit vectors, from the store; a killed run goes on at its last unit.
+
+    Of BLIP-2, ``img`` is (n_img, n_queries, d). They are stored as `dtype`, float32 or float16, or as the network
+    computes if it is empty. `memory_mib` is that of `batch_size`; `workers` threads read and cut pictures.
+    """
+    inputs, dtype = model.inputs(corpus), dtype or _half(model)
+    if dtype not in ("float16", "float32"):
+        raise InputError(f"embeddings cannot be stored as {dtype!r}; expected one of float16, float32")
+    recipe = Recipe("encoding", {"dtype": dtype}, 0, (inputs.key,))
+    sides = {"img": picture_side, "txt": caption_side}
+    units = {side: store.units("embeddings", f"{name}__{side}", recipe) for side in sides}
+
+    def encode() -> dict[str, np.ndarray]:
+        arrays = {}
+        for kind, make in sides.items():
+            side, label = make(model, inputs, memory_mib=memory_mib), f"{name}: {kind}"
+            encode_units(side, units[kind], dtype=dtype, label=label, workers=workers, progress=progress)
+            arrays[kind] = gather_units(side, units[kind])
+        return arrays
+
+    arrays = store.arrays("embeddings", name, recipe, encode)
+    for finished in units.values():
+        finished.remove()
+    return arrays
+
+
+def score_corpus(
     model: Pretrained,
     corpus: Corpus,
     measure: str,
     embedded: dict[str, np.ndarray],
-    path: str | Path,
+    store: Store,
+    name: str,
     *,
     depth: int = 0,
     memory_mib: int = 0,
     workers: int = 2,
     progress: bool = True,
 ) -> dict[str, np.ndarray]:
-    """``sim_i2t`` of ``late``; ``sim_i2t`` and ``sim_t2i`` of ``rerank``, as `encoding.rerank` returns them.
+    """``sim_i2t`` of ``late``; ``sim_i2t`` and ``sim_t2i`` of ``rerank``, as `encoding.rerank` returns them; stored.
 
-    Parameters
-    ----------
-    measure : str, ``late`` or ``rerank``.
-    embedded : dict, from `embeddings`.
-    path : where the vision tokens of all pictures are streamed to for a rerank, and deleted after it: they are
-        thousands of times what an embedding is, and are read back as the pairs need them.
-    depth : int, candidates that are read again with a query.
+    `embedded` is what `embed_corpus` returned. With a query, `depth` candidates are read again; the vision tokens of
+    all pictures go to the disk for that, and are deleted afterwards.
     """
-    sim = encoding.late_scores(model, **{side: np.array(a, np.float32) for side, a in embedded.items()})
-    if measure == "late":
-        return {"sim_i2t": sim}
-    if depth < 1:
+    if measure == "rerank" and depth < 1:
         raise InputError(f"the depth of the rerank is {depth}; expected at least 1 candidate a query")
-    inputs, path = model.inputs(corpus), Path(path)
-    side = picture_side(model, inputs, context=True, memory_mib=memory_mib)
-    mapped = stream(
-        path,
-        {"context": side},
-        {"key": key_of(inputs.key, "context")},
-        dtype=_half(model),
-        label=f"vision tokens of {corpus.name}",
-        workers=workers,
-        progress=progress,
-    )["context"]
-    # copy on write: torch wants an array it may write to
-    images = torch.from_numpy(np.memmap(path, mapped.dtype, "c", mapped.offset, mapped.shape))
-    texts = torch.from_numpy(inputs.text[model.text_input])
-    pairs = max(1, min(LARGEST, _memory(model, memory_mib) // (16 * images[0].numel())))
-    found = encoding.rerank_contexts(model, images, texts, sim, depth, pairs, progress)
-    path.unlink()
-    return found
+    settings = {"measure": measure, "rerank_depth": depth if measure == "rerank" else 0}
+    inputs, dtype = model.inputs(corpus), _half(model)
+    context = store.units("embeddings", f"{name}__context", Recipe("encoding", {"context": dtype}, 0, (inputs.key,)))
 
+    def score() -> dict[str, np.ndarray]:
+        sim = encoding.late_scores(model, **{side: np.array(a, np.float32) for side, a in embedded.items()})
+        if measure == "late":
+            return {"sim_i2t": sim}
+        side = replace(
+            picture_side(model, inputs, memory_mib=memory_mib), encode=model.image_context, unit=CONTEXT_UNIT
+        )
+        label = f"{name}: vision tokens"
+        encode_units(side, context, dtype=dtype, label=label, workers=workers, progress=progress)
+        images, texts = MappedUnits(side, context), torch.from_numpy(inputs.text[model.text_input])
+        pairs = max(1, min(LARGEST, _memory(model, memory_mib) // (16 * images.parts[0][0].size)))
+        return encoding.rerank_contexts(model, images, texts, sim, depth, pairs, progress)
 
-# --------------------------------------------------------------------------- rows of a configuration
+    scores = store.arrays("embeddings", name, Recipe("encoding", settings, 0, (model.key, corpus.key)), score)
+    context.remove()
+    return scores
 
 
 def model_of(pretrained: Mapping[str, Mapping[str, Any]], system: str) -> Pretrained:
@@ -194,13 +174,9 @@ def model_of(pretrained: Mapping[str, Mapping[str, Any]], system: str) -> Pretra
 
 
 def add_checkpoint(run: Run, system: str, path: str, name: str = "") -> Run:
-    """The run with one row more: a pretrained encoder, compared by cosine, or, of BLIP-2, by its best vector.
+    """The run with a row `system` more: the encoder at `path` (folder or hub id), compared by its first measure.
 
-    Parameters
-    ----------
-    system : str, id of the row.
-    path : str, folder or hub id of the checkpoint.
-    name : str, as printed; by default the type of its architecture.
+    It is printed as `name`; by default as the type of its architecture.
     """
     model = _loaded(path, "", "float32", "")
     given = {"path": path, "name": name or model.network.config.model_type.upper(), "measure": model.measures[0]}
@@ -211,17 +187,11 @@ def add_checkpoint(run: Run, system: str, path: str, name: str = "") -> Run:
 
 @lru_cache(maxsize=1)
 def _loaded(path: str, revision: str, dtype: str, device: str) -> Pretrained:
-    return load(path, revision=revision, dtype=dtype, device=device)
+    return load_encoder(path, revision=revision, dtype=dtype, device=device)
 
 
 class PretrainedRows:
-    """What serves a row of a configuration: what it reads of a split, and what it stores.
-
-    Parameters
-    ----------
-    run : Run
-    system : str, id of the row.
-    """
+    """What serves a row of a configuration: what it reads of a split, and what it stores."""
 
     def __init__(self, run: Run, system: str) -> None:
         self.run, self.row = run, registry.system(system)
@@ -233,23 +203,12 @@ class PretrainedRows:
 
     def embeddings(self, part: Corpus, split: str) -> dict[str, np.ndarray]:
         """What the row stores of a split of a corpus, below ``embeddings/``, as arguments of `comparable`."""
-        run, row, model = self.run, self.row, self.model
+        run, row = self.run, self.row
         given = run["pretrained"][row.trained]
-        dtype, memory = given.get("store", "") or _half(model), given.get("memory_mib", 0)
-        recipe = Recipe("encoding", {"dtype": dtype}, 0, (model.inputs(part).key,))
-        place = run.store.path("embeddings", f"{row.trained}__{part.name}__{split}", recipe)
-        embedded = embeddings(
-            model, part, place, store=dtype, memory_mib=memory, workers=run["threads"],
-            label=f"{row.name} on {part.name}", header=run.store.header(recipe, None),
-        )  # fmt: skip
+        options = {"memory_mib": given.get("memory_mib", 0), "workers": run["threads"]}
+        name, dtype = f"{row.trained}__{part.name}__{split}", given.get("store", "")
+        embedded = embed_corpus(self.model, part, run.store, name, dtype=dtype, **options)
         if row.measure == "cosine":
             return embedded
-        depth = run["rerank_depth"] if row.measure == "rerank" else 0
-        recipe = Recipe("encoding", {"measure": row.measure, "rerank_depth": depth}, 0, (model.key, part.key))
-
-        def score() -> dict[str, np.ndarray]:
-            context = place.with_suffix(".context.safetensors")
-            given = {"depth": depth, "memory_mib": memory, "workers": run["threads"]}
-            return scores(model, part, row.measure, embedded, context, **given)
-
-        return run.store.arrays("embeddings", f"{row.id}__{part.name}__{split}__scores", recipe, score)
+        name, depth = f"{row.id}__{part.name}__{split}__scores", run["rerank_depth"]
+        return score_corpus(self.model, part, row.measure, embedded, run.store, name, depth=depth, **options)

@@ -1,7 +1,7 @@
 """Pretrained dual encoders through transformers: CLIP, SigLIP, SigLIP 2, BLIP and BLIP-2, as systems like our own.
 
-`load` takes a folder or a hub id. What it returns answers `encoding.encode` and, where it has a head that reads a
-picture and a caption together (BLIP, BLIP-2), `encoding.rerank`.
+What `load_encoder` returns answers `encoding.encode` and, where it has a head that reads a picture and a caption
+together (BLIP, BLIP-2), `encoding.rerank`.
 
 Choices of the originals that the port in transformers leaves to the caller: SigLIP reads captions padded to full
 length, without a mask; BLIP and BLIP-2 read 35 tokens; BLIP's matching head wants the token that says "encode" first;
@@ -22,7 +22,14 @@ from torch import Tensor, nn
 
 from fico_utils.errors import InputError
 from fico_utils.extras.pretrained.base import Pretrained, unit
-from fico_utils.extras.pretrained.files import files_key, image_processor, locate, network, read_config, tokenizer
+from fico_utils.extras.pretrained.files import (
+    files_key,
+    find_folder,
+    load_image_processor,
+    load_network,
+    load_tokenizer,
+    read_config,
+)
 from fico_utils.files import key_of
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -60,12 +67,8 @@ class Blip(Pretrained):
     """BLIP (Li et al. 2022), fine-tuned for retrieval: ITC embeddings, and the ITM head over the vision tokens."""
 
     architecture = "BlipForImageTextRetrieval"
-    fuses, adds_cosine = True, True
+    fuses, adds_cosine, longest = True, True, 35
     measures = ("cosine", "rerank")
-
-    @property
-    def max_words(self) -> int:
-        return min(35, super().max_words)
 
     def _embed_image(self, context: Tensor) -> Tensor:
         return self.network.vision_proj(context[:, 0])
@@ -90,16 +93,12 @@ class Blip2(Pretrained):
     """BLIP-2 (Li et al. 2023) for retrieval: an embedding a query (n, n_queries, d), the largest cosine counts."""
 
     architecture = "Blip2ForImageTextRetrieval"
-    fuses, adds_cosine = True, True
+    fuses, adds_cosine, longest = True, True, 35
     measures = ("late", "rerank")
 
     @property
     def text_config(self) -> Any:
         return self.network.config.qformer_config
-
-    @property
-    def max_words(self) -> int:
-        return min(35, super().max_words)
 
     def _embed_image(self, context: Tensor) -> Tensor:
         queries = self.network.query_tokens.expand(len(context), -1, -1)
@@ -139,15 +138,11 @@ KINDS: dict[str, type[Pretrained]] = {
 }  # fmt: skip
 
 
-def load(path: str, *, revision: str = "", dtype: str = "float32", device: str = "") -> Pretrained:
-    """A pretrained dual encoder, ready to encode.
+def load_encoder(path: str, *, revision: str = "", dtype: str = "float32", device: str = "") -> Pretrained:
+    """A pretrained dual encoder, ready to encode, from a folder that ``save_pretrained`` wrote or from a hub id.
 
-    Parameters
-    ----------
-    path : str, a folder written by ``save_pretrained``, or a hub id.
-    revision : str, of a hub id: branch, tag or commit.
-    dtype : str, what it computes in: float32, float16 or bfloat16.
-    device : str, ``cpu``, ``cuda``, ``cuda:1``; a GPU where there is one, if empty.
+    `revision` is a branch, tag or commit of the hub; `dtype` is what it computes in: float32, float16 or bfloat16;
+    `device` is such as ``cpu``, ``cuda:1``, and a GPU where there is one, if it is empty.
 
     Raises
     ------
@@ -156,12 +151,13 @@ def load(path: str, *, revision: str = "", dtype: str = "float32", device: str =
     """
     if dtype not in DTYPES:
         raise InputError(f"dtype is {dtype!r}; expected one of {', '.join(DTYPES)}")
-    folder = locate(path, revision)
+    folder = find_folder(path, revision)
     config = read_config(folder)
     kind = KINDS.get(config["model_type"])
     given = (config.get("architectures") or [kind.architecture if kind else config["model_type"]])[0]
     if kind is None or given != kind.architecture:
         known = ", ".join(k.architecture for k in KINDS.values())
         raise InputError(f"{folder} holds a {given}, which is no image-text dual encoder known here; expected {known}")
-    made = network(getattr(transformers, kind.architecture), folder, DTYPES[dtype], device)
-    return kind(made, image_processor(folder), tokenizer(folder), key_of(files_key(folder), dtype)).eval()
+    network = load_network(getattr(transformers, kind.architecture), folder, DTYPES[dtype], device)
+    key = key_of(files_key(folder), dtype)
+    return kind(network, load_image_processor(folder), load_tokenizer(folder), key).eval()

@@ -15,11 +15,10 @@ from tokenizers.models import WordLevel
 from tokenizers.normalizers import Lowercase
 from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.processors import TemplateProcessing
-from torch import Tensor
 
 from fico_utils.data.corpus import Corpus
 from fico_utils.data.text import END, START, Vocabulary
-from fico_utils.extras.pretrained.encoders import load
+from fico_utils.extras.pretrained.encoders import load_encoder
 from fico_utils.files import read_json, write_json
 from fico_utils.models import losses
 from fico_utils.models.training import draw_pairs
@@ -34,15 +33,9 @@ TOWER = {"hidden_size": 96, "intermediate_size": 192, "num_hidden_layers": 2, "n
 def save_example(
     folder: str | Path, corpus: Corpus, *, seed: int, epochs: int, batch_size: int = 30, lr: float = 1e-3
 ) -> Path:
-    """The folder of a CLIP of half a million weights, trained on the images and captions of a corpus.
+    """The folder of a CLIP of half a million weights, trained on the pictures of a corpus, one caption each an epoch.
 
     A folder that was made in the same way before is kept; the file ``<folder>.json`` beside it says how it was made.
-
-    Parameters
-    ----------
-    folder : path, where config.json, model.safetensors, tokenizer.json and preprocessor_config.json go.
-    corpus : Corpus with pictures, usually a training split.
-    epochs : int, passes over the images, one caption each.
     """
     folder = Path(folder)
     recipe = {"version": VERSION, "corpus": corpus.key, "seed": seed, "epochs": epochs, "batch": batch_size, "lr": lr}
@@ -56,7 +49,7 @@ def save_example(
     _tokenizer(vocabulary).save_pretrained(folder)
     settings = {"size": {"shortest_edge": SIDE}, "crop_size": {"height": SIDE, "width": SIDE}}
     write_json(folder / "preprocessor_config.json", {"image_processor_type": "CLIPImageProcessor", **settings})
-    model = load(str(folder), device="cpu")
+    model = load_encoder(str(folder), device="cpu")
     inputs = model.inputs(corpus)
     pixels = torch.from_numpy(inputs.image[model.image_input][: corpus.n_img])  # cut to size once, not once an epoch
     tokens = torch.from_numpy(inputs.text[model.text_input])
@@ -69,7 +62,8 @@ def save_example(
             pairs = draw_pairs(corpus.caption_image, rng)
             for rows in np.split(pairs, range(batch_size, len(pairs), batch_size)):
                 images = torch.from_numpy(corpus.caption_image[rows])
-                loss = _loss(model.encode_image(pixels[images]), model.encode_text(tokens[rows]), scale)
+                img, txt = model.encode_image(pixels[images]), model.encode_text(tokens[rows])
+                loss = losses.contrastive(scale.exp() * img @ txt.T, None)  # every image of a batch comes once
                 optimiser.zero_grad(set_to_none=True)
                 loss.backward()
                 optimiser.step()
@@ -79,11 +73,6 @@ def save_example(
     model.network.save_pretrained(folder)
     write_json(kept, recipe)
     return folder
-
-
-def _loss(images: Tensor, texts: Tensor, scale: Tensor) -> Tensor:
-    """CLIP's loss; every image of a batch comes once, so nothing has to be left out of it."""
-    return losses.contrastive(scale.exp() * images @ texts.T, None)
 
 
 def _network(n_words: int) -> transformers.CLIPModel:

@@ -27,18 +27,13 @@ _LOCAL = {"local_files_only": True, "trust_remote_code": False}
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
-def locate(path: str, revision: str = "") -> Path:
+def find_folder(path: str, revision: str = "") -> Path:
     """The folder of a pretrained model: `path` itself, or the copy of the hub repository of that name.
-
-    Parameters
-    ----------
-    path : str, a folder, or a hub id such as ``openai/clip-vit-base-patch32``; a folder comes first.
-    revision : str, branch, tag or commit of the hub repository.
 
     Raises
     ------
     InputError
-        No such folder, and no copy of such a repository where the hub is off or has none.
+        No such folder, and no copy of such a repository (at its branch, tag or commit `revision`).
     """
     folder = Path(path).expanduser()
     if folder.is_dir():
@@ -53,8 +48,8 @@ def locate(path: str, revision: str = "") -> Path:
 
     offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
     try:
-        found = snapshot_download(
-            path, revision=revision or None, allow_patterns=list(WANTED), local_files_only=offline
+        return Path(
+            snapshot_download(path, revision=revision or None, allow_patterns=list(WANTED), local_files_only=offline)
         )
     except (OSError, ValueError, HfHubHTTPError) as error:
         cache = Path(constants.HF_HUB_CACHE) / f"models--{path.replace('/', '--')}"
@@ -64,7 +59,6 @@ def locate(path: str, revision: str = "") -> Path:
             "there is a network, or give as path a folder that holds config.json, model.safetensors and the files "
             "of the tokenizer and the image processor"
         ) from None
-    return Path(found)
 
 
 def _first_line(error: Exception) -> str:
@@ -85,23 +79,15 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def weight_files(folder: Path) -> list[Path]:
-    """The weights of a model, each a whole safetensors file directly in its folder.
-
-    Raises
-    ------
-    InputError
-        None but pickled weights, an index that names files elsewhere or missing ones, or a truncated file.
-    """
+def _check_weights(folder: Path) -> None:
+    """Refuses a model whose weights are pickles, lie outside its folder, are missing, or are truncated."""
     from safetensors import SafetensorError, safe_open
 
-    single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
-    if single.is_file():
-        files = [single]
-    elif index.is_file():
+    files, index = [folder / "model.safetensors"], folder / "model.safetensors.index.json"
+    if not files[0].is_file() and index.is_file():
         files = [folder / name for name in _shards(index)]
-    else:
-        pickled = sorted(p.name for ending in ("*.bin", "*.pt", "*.pth", "*.ckpt") for p in folder.glob(ending))
+    elif not files[0].is_file():
+        pickled = sorted(p.name for p in folder.iterdir() if p.suffix in (".bin", ".pt", ".pth", ".ckpt"))
         instead = f", only {pickled[0]}, which is a pickle and never loaded" if pickled else ""
         raise InputError(
             f"{folder} has no model.safetensors{instead}: get the safetensors file of the model, or convert it with "
@@ -117,7 +103,6 @@ def weight_files(folder: Path) -> list[Path]:
             raise InputError(
                 f"{file} is truncated or no safetensors file ({_first_line(error)}); get it again"
             ) from None
-    return files
 
 
 def _shards(index: Path) -> list[str]:
@@ -139,55 +124,43 @@ def files_key(folder: Path) -> str:
 
 
 @lru_cache(maxsize=256)
-def _sha256(path: str, size: int, changed: int) -> str:
+def _sha256(path: str, _size: int, _changed: int) -> str:
     """SHA-256 of a file, read once as long as its size and time stay: gigabytes of weights take seconds."""
     return sha256_file(path)
 
 
-# ------------------------------------------------------------------------------------------------ making
-
-
-def network(made_by: type, folder: Path, dtype: torch.dtype, device: str = "", optional: str = "") -> nn.Module:
-    """The network of a folder, with all of its weights, ready to encode.
-
-    Parameters
-    ----------
-    made_by : a class with ``from_pretrained``.
-    device : str, a GPU where there is one, if empty.
-    optional : str, name of a part that may lack weights, since nobody will ask it.
+def load_network(made_by: type, folder: Path, dtype: torch.dtype, device: str = "") -> nn.Module:
+    """The network of a folder, of a class with ``from_pretrained``, ready to encode; on a GPU where `device` is empty.
 
     Raises
     ------
     InputError
         No such device; files that are missing or broken; weights of another model.
     """
-    weight_files(folder)
+    _check_weights(folder)
     place = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    made, loading = _made(
-        folder,
-        "network",
-        lambda: made_by.from_pretrained(folder, dtype=dtype, use_safetensors=True, output_loading_info=True, **_LOCAL),
-    )
-    missing = sorted(name for name in loading["missing_keys"] if not (optional and optional in name.split(".")))
+    options = {"dtype": dtype, "use_safetensors": True, "output_loading_info": True, **_LOCAL}
+    network, loading = _made(folder, "network", lambda: made_by.from_pretrained(folder, **options))
+    missing = sorted(loading["missing_keys"])
     if missing:
         raise InputError(
-            f"{folder} lacks {len(missing)} weights of a {type(made).__name__}, such as {missing[0]}; get the "
+            f"{folder} lacks {len(missing)} weights of a {type(network).__name__}, such as {missing[0]}; get the "
             "checkpoint that was trained as one"
         )
     try:
-        return made.to(place).eval()
+        return network.to(place).eval()
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"the device {place!r} cannot be used ({_first_line(error)}); try cpu") from None
 
 
-def tokenizer(folder: Path) -> Any:
+def load_tokenizer(folder: Path) -> Any:
     """The tokenizer of a folder, which must bring its vocabulary: without one, transformers makes up an empty one."""
     if not any((folder / name).is_file() for name in _VOCABULARIES):
         raise InputError(f"{folder} has no tokenizer; expected one of {', '.join(_VOCABULARIES)}: get it again")
     return _made(folder, "tokenizer", lambda: transformers.AutoTokenizer.from_pretrained(folder, **_LOCAL))
 
 
-def image_processor(folder: Path) -> Any:
+def load_image_processor(folder: Path) -> Any:
     """The image processor of a folder, in its Pillow form: torchvision is not needed."""
     made_by = transformers.AutoImageProcessor
     return _made(folder, "image processor", lambda: made_by.from_pretrained(folder, backend="pil", **_LOCAL))
@@ -199,16 +172,7 @@ def _made(folder: Path, what: str, make: Callable[[], Any]) -> Any:
         return make()
     except ImportError as error:
         raise InputError(f"the {what} of {folder} needs a package that is missing ({_first_line(error)})") from None
-    except (
-        OSError,
-        ValueError,
-        TypeError,
-        KeyError,
-        AttributeError,
-        IndexError,
-        RuntimeError,
-        ArithmeticError,
-    ) as error:
+    except Exception as error:
         raise InputError(
             f"the {what} of {folder} cannot be made from its files ({_first_line(error)}); get them again"
         ) from None

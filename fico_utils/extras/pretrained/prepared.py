@@ -15,12 +15,7 @@ from fico_utils.extras.corpora.pictures import file_images
 
 
 class Preparation:
-    """An image processor of transformers in two halves, with a quarter of the bytes between them.
-
-    Parameters
-    ----------
-    processor : image processor, in its Pillow form.
-    """
+    """An image processor of transformers, in its Pillow form, in two halves: one cuts, one normalises."""
 
     def __init__(self, processor: Any) -> None:
         self.processor = processor

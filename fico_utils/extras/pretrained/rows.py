@@ -27,13 +27,11 @@ _MARKERS, _LINES = ("p", "<", "d", "8", "H"), (":", "-", "--", "-.")
 
 
 def configured_rows(pretrained: Mapping[str, Mapping[str, Any]]) -> dict[str, System]:
-    """Rows of pretrained encoders, as a configuration names them; the paper's twelve stay as they are.
+    """Rows of pretrained encoders by id, as a configuration names them.
 
-    Parameters
-    ----------
-    pretrained : mapping, id -> ``path`` (folder or hub id), or ``weights`` (another id whose checkpoint serves), and
-        if wanted ``name``, ``family`` (vlp), ``measure`` (cosine; late or rerank of BLIP-2, rerank of BLIP),
-        ``marker``, ``line``, ``shade``, and what `SOURCE` lists.
+    Each has a ``path`` (folder or hub id), or ``weights`` (another id whose checkpoint serves), and if wanted ``name``,
+    ``family`` (vlp), ``measure`` (cosine; late or rerank of BLIP-2, rerank of BLIP), ``marker``, ``line``, ``shade``,
+    and what `SOURCE` lists.
 
     Raises
     ------
