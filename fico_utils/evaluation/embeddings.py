@@ -1,18 +1,38 @@
-"""Scores of continuous embeddings: cosine, inner product, Euclidean distance."""
+"""Scores of continuous embeddings, and the measures by which two embeddings or two hash codes are compared."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from fico_utils.errors import InputError
-from fico_utils.evaluation.inputs import read_chunks, read_table
 
 #: Scores of one matrix product; its rows at least and at most, and what divides them.
 TILE, LEAST, ROWS, STEP = 2_400_000, 48, 480, 12
+#: Bytes of float64 that a pass over the embeddings holds at a time.
+CHUNK = 2**22
+#: The type to compute in, and what is done to rows before they are multiplied.
+Prepared = tuple[np.dtype, Callable[[np.ndarray], np.ndarray]]
+
+
+def read_table(array: Any, name: str) -> np.ndarray:
+    """``array`` as a two-dimensional, non-empty array of numbers (a memory map stays one)."""
+    array = array if isinstance(array, np.ndarray) else np.asarray(array)
+    if array.dtype.kind not in "biuf":
+        raise InputError(f"{name} hold {array.dtype} values, expected numbers: give a plain numeric array")
+    if array.ndim != 2 or array.size == 0:
+        raise InputError(f"{name} have shape {array.shape}, expected two dimensions (items, width), none empty")
+    return array
+
+
+def read_chunks(array: np.ndarray, width: int | None = None) -> Iterator[tuple[int, np.ndarray]]:
+    """Consecutive rows of an array, each piece with its first row; ``width`` if a row stands for more numbers."""
+    step = max(1, CHUNK // (8 * (width or array.shape[1])))
+    for start in range(0, array.shape[0], step):
+        yield start, array[start : start + step]
 
 
 def _peak(array: np.ndarray, name: str, refuse_zero: bool) -> float:
@@ -49,10 +69,9 @@ def _unit(rows: np.ndarray) -> np.ndarray:
 def _distinct(
     array: np.ndarray, dtype: np.dtype, change: Callable[[np.ndarray], np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The distinct rows after a change, and for each row of ``array`` its number among them.
+    """The distinct rows after a change, in an order of their own (of a hash), and the number of each row among them.
 
-    Their order depends on nothing but themselves (it is that of a hash). The change is made twice, in pieces, so that
-    there is never more than one copy.
+    The change is made twice, in pieces, so that there is never more than one copy.
     """
 
     def changed(rows: np.ndarray) -> np.ndarray:
@@ -84,26 +103,20 @@ def _narrowest(images: np.ndarray, texts: np.ndarray) -> np.dtype:
     return np.dtype(np.float32 if narrow else np.float64)
 
 
-Prepared = tuple[np.dtype, Callable[[np.ndarray], np.ndarray]]
-
-
-def prepare_cosine(images: np.ndarray, texts: np.ndarray, peaks: tuple[float, float]) -> Prepared:
-    """The type to compute cosines in, and what is done to rows before they are multiplied: unit length."""
+def _prepare_cosine(images: np.ndarray, texts: np.ndarray, peaks: tuple[float, float]) -> Prepared:
     return _narrowest(images, texts), _unit
 
 
-def prepare_inner_product(images: np.ndarray, texts: np.ndarray, peaks: tuple[float, float]) -> Prepared:
-    """The same for products of vectors as they are: double precision where these leave the range of single."""
+def _prepare_inner_product(images: np.ndarray, texts: np.ndarray, peaks: tuple[float, float]) -> Prepared:
     size = _bounded(peaks[0] * peaks[1] * images.shape[1], peaks)
-    in_range = size == 0 or 1e-20 < size < 1e30
+    in_range = size == 0 or 1e-20 < size < 1e30  # of products in single precision
     return _narrowest(images, texts) if in_range else np.dtype(np.float64), np.asarray
 
 
-def prepare_euclidean(images: np.ndarray, texts: np.ndarray, peaks: tuple[float, float]) -> Prepared:
-    """The same for distances: double precision, around a common centre."""
+def _prepare_euclidean(images: np.ndarray, texts: np.ndarray, peaks: tuple[float, float]) -> Prepared:
     _bounded(4 * max(peaks) ** 2 * images.shape[1], peaks)
     means = [x.mean(axis=0, dtype=np.float64) for x in (images, texts)]
-    # rounded to 8 bits, so that the subtraction is exact and equal distances stay equal
+    # the common centre is rounded to 8 bits, so that the subtraction is exact and equal distances stay equal
     mantissa, exponent = np.frexp((means[0] + means[1]) / 2)
     centre = np.ldexp(np.round(mantissa * 256) / 256, exponent)
     return np.dtype(np.float64), lambda rows: rows - centre
@@ -117,41 +130,60 @@ def _bounded(size: float, peaks: tuple[float, float]) -> float:
 
 
 @dataclass(frozen=True)
-class VectorMeasure:
-    """How continuous embeddings are compared.
+class Measure:
+    """How two embeddings, or two hash codes, are compared.
 
     Attributes
     ----------
     name : str
-    prepare : function of images, texts and their largest absolute values; gives a type and a change of rows.
+    prepare : function of images, texts and their largest absolute values; None for hash codes.
     refuses_zero : bool, a zero vector has no meaning.
     takes_squares : bool, half the squared length of each gallery vector is taken off its products.
     """
 
     name: str
-    prepare: Callable[[np.ndarray, np.ndarray, tuple[float, float]], Prepared]
+    prepare: Callable[[np.ndarray, np.ndarray, tuple[float, float]], Prepared] | None = None
     refuses_zero: bool = False
     takes_squares: bool = False
-    has_codes = False
 
-    def score(
-        self, images: Any, texts: Any, *, bits: int | None = None, allow_zero: bool = False, device: str | None = None
-    ) -> EmbeddingScores:
-        """The source of scores of two sets of vectors; InputError where they have no meaning under this measure."""
-        if bits is not None:
-            raise InputError(f"bits is for hash codes, but measure is {self.name!r}: say measure 'hamming'")
-        return EmbeddingScores(images, texts, self, allow_zero=allow_zero, device=device)
+    @property
+    def has_codes(self) -> bool:
+        """Whether it compares hash codes."""
+        return self.prepare is None
 
     def arguments(self, images: np.ndarray, texts: np.ndarray) -> dict[str, Any]:
-        """Arguments of `evaluate` for arrays as a system stores them."""
-        return {"images": images, "texts": texts, "measure": self.name}
+        """Arguments of `evaluate` for arrays as a system stores them; its codes are packed."""
+        bits = {"bits": 8 * images.shape[1]} if self.has_codes else {}
+        return {"images": images, "texts": texts, "measure": self.name, **bits}
+
+
+MEASURES = {
+    measure.name: measure
+    for measure in (
+        Measure("cosine", _prepare_cosine, refuses_zero=True),
+        Measure("inner_product", _prepare_inner_product),
+        Measure("euclidean", _prepare_euclidean, takes_squares=True),
+        Measure("hamming"),
+    )
+}
+
+
+def find_measure(name: str) -> Measure:
+    """The measure of a name; InputError where there is none.
+
+    >>> find_measure("hamming").has_codes
+    True
+    """
+    if name not in MEASURES:
+        raise InputError(f"measure is {name!r}, expected one of {', '.join(MEASURES)}")
+    return MEASURES[name]
 
 
 class EmbeddingScores:
     """Cosine, inner product or negative squared Euclidean distance of two sets of vectors.
 
     Single precision where the inputs have no more; the lengths, and everything Euclidean (whose expanded form
-    cancels), are float64. ``device`` sends the matrix product to a torch device; the rest is the same.
+    cancels), are float64.
 
     The last digit of a BLAS product depends on where in the matrices a vector stands. That would part equal vectors,
     which must tie, and would let the order of the gallery show. So the product is taken of the distinct vectors in an
@@ -161,9 +193,7 @@ class EmbeddingScores:
     bits = 0
     may_cut = False
 
-    def __init__(
-        self, images: Any, texts: Any, measure: VectorMeasure, *, allow_zero: bool = False, device: str | None = None
-    ) -> None:
+    def __init__(self, images: Any, texts: Any, measure: Measure, allow_zero: bool = False) -> None:
         images, texts = read_table(images, "images"), read_table(texts, "texts")
         if images.shape[1] != texts.shape[1]:
             raise InputError(
@@ -173,35 +203,21 @@ class EmbeddingScores:
         refuse_zero = measure.refuses_zero and not allow_zero
         peaks = _peak(images, "images", refuse_zero), _peak(texts, "texts", refuse_zero)
         self.dtype, change = measure.prepare(images, texts, peaks)
-        images, self._img_id = _distinct(images, self.dtype, change)
-        texts, self._txt_id = _distinct(texts, self.dtype, change)
+        images, img_id = _distinct(images, self.dtype, change)
+        texts, txt_id = _distinct(texts, self.dtype, change)
+        self.ids = {"i2t": img_id, "t2i": txt_id}
         self._sides = {"i2t": (images, texts), "t2i": (texts, images)}
-        self._shift: dict[str, np.ndarray] = {}
-        if measure.takes_squares:
-            squares = [np.einsum("ij,ij->i", x, x) / 2 for x in (images, texts)]
-            self._shift = {"i2t": squares[1], "t2i": squares[0]}
-        gallery_id = {"i2t": self._txt_id, "t2i": self._img_id}
-        self._columns = {d: np.argsort(x, kind="stable") for d, x in gallery_id.items()}
+        squares = [np.einsum("ij,ij->i", x, x) / 2 for x in (texts, images)] if measure.takes_squares else [None, None]
+        self._shift = dict(zip(("i2t", "t2i"), squares, strict=True))
+        gallery_id = {"i2t": txt_id, "t2i": img_id}
+        self.columns = {d: np.argsort(x, kind="stable") for d, x in gallery_id.items()}
         # which distinct vector stands in each column, where some do in several
-        self._repeat = {d: x[self._columns[d]] for d, x in gallery_id.items() if x.size > self._sides[d][1].shape[0]}
-        self._device = device
-        if device is not None:
-            import torch
+        self._repeat = {d: x[self.columns[d]] for d, x in gallery_id.items() if x.size > self._sides[d][1].shape[0]}
+        self.tile = {d: self._tile_rows(sides[0].shape[0], self.columns[d].size) for d, sides in self._sides.items()}
 
-            on_device = tuple(torch.from_numpy(x).to(device) for x in (images, texts))
-            self._tensors = {"i2t": on_device, "t2i": on_device[::-1]}
-
-    def ids(self, direction: str) -> np.ndarray:
-        """The number of each query's vector among the distinct ones."""
-        return self._img_id if direction == "i2t" else self._txt_id
-
-    def columns(self, direction: str) -> np.ndarray:
-        """The item of each column: equal vectors stand side by side."""
-        return self._columns[direction]
-
-    def tile(self, direction: str) -> int:
+    @staticmethod
+    def _tile_rows(n: int, m: int) -> int:
         """Rows of one product, by the sizes of both sides alone: an even number of tiles, with few rows to spare."""
-        n, m = self._sides[direction][0].shape[0], self._columns[direction].size
         rows = min(max(TILE // m // STEP * STEP, LEAST), ROWS)
         tiles = -(-n // rows)
         tiles += tiles % 2  # two cores share them evenly
@@ -215,14 +231,8 @@ class EmbeddingScores:
         n = queries[numbers].shape[0]
         chosen[:n] = queries[numbers]
         product = out if repeat is None else np.empty((out.shape[0], gallery.shape[0]), out.dtype)
-        if self._device is None:
-            np.matmul(chosen, gallery.T, out=product)
-        else:
-            import torch
-
-            there = torch.from_numpy(chosen).to(self._device)
-            torch.from_numpy(product).copy_(there @ self._tensors[direction][1].T)
-        if self._shift:
+        np.matmul(chosen, gallery.T, out=product)
+        if self._shift[direction] is not None:
             product -= self._shift[direction]
         if repeat is not None:
             np.take(product, repeat, axis=1, out=out, mode="clip")

@@ -16,7 +16,7 @@ import numpy as np
 
 from fico_utils.errors import InputError
 from fico_utils.evaluation.observations import K, Side
-from fico_utils.evaluation.tasks import CATEGORY, DIRECTIONS, INSTANCE
+from fico_utils.evaluation.tasks import CATEGORY, INSTANCE
 from fico_utils.evaluation.ties import expected_median, harmonic_numbers, hit_probability, hit_rank, random_counts
 
 VERSIONS = {"scoring": 1, "intervals": 1}
@@ -44,7 +44,6 @@ class Entry:
     chance : function of a `Side` and a k; the expectation under a random ranking.
     defined : function of a `Side` and a k; whether the rankings are deep enough.
     kept : str, the array of the observations that has a column for each k; empty where any k can be computed.
-    directions : tuple of str, in which it exists.
     """
 
     name: str
@@ -56,22 +55,18 @@ class Entry:
     chance: Callable[[Side, K | None], float] | None = None
     defined: Callable[[Side, K | None], bool] = Side.reaches
     kept: str = ""
-    directions: tuple[str, ...] = DIRECTIONS
 
 
-# ------------------------------------------------------------------------------------------ how it is computed
-
-
-def _mean(values: np.ndarray, times: np.ndarray) -> float:
-    """Mean of `values` that occur so many `times`; divided last, so that numbers up to 1 have no mean above it."""
-    return values @ times / times.sum()
+def _mean_chance(side: Side, chance: Callable[[np.ndarray], np.ndarray]) -> float:
+    """Mean over the queries of what depends on their number of relevant items alone."""
+    kinds, times = np.unique(side.relevant, return_counts=True)
+    # divided last, so that numbers up to 1 have no mean above it
+    return chance(kinds) @ times / times.sum()
 
 
 def _recall_chance(side: Side, k: K) -> float:
-    # every query with as many correct items has the same chance
-    kinds, times = np.unique(side.relevant, return_counts=True)
-    blind = random_counts(side.n_item, kinds)
-    return _mean(hit_probability(blind, side.cut(k), "expected"), times)
+    top = side.cut(k)
+    return _mean_chance(side, lambda n: hit_probability(random_counts(side.n_item, n), top, "expected"))
 
 
 def _median_chance(side: Side, k: None) -> float:
@@ -84,8 +79,7 @@ def _median_defined(side: Side, k: None) -> bool:
 
 
 def _mean_rank_chance(side: Side, k: None) -> float:
-    kinds, times = np.unique(side.relevant, return_counts=True)
-    return _mean(hit_rank(random_counts(side.n_item, kinds), "expected"), times)
+    return _mean_chance(side, lambda n: hit_rank(random_counts(side.n_item, n), "expected"))
 
 
 def _mean_rank_defined(side: Side, k: None) -> bool:
@@ -95,21 +89,22 @@ def _mean_rank_defined(side: Side, k: None) -> bool:
 def _map_chance(side: Side, k: K) -> float:
     from fico_utils.evaluation.kernels_category import EXPECTED, measure_groups
 
-    kinds, times = np.unique(side.relevant, return_counts=True)
-    m, harmonic = side.n_item, harmonic_numbers(side.n_item)
-    ap, ks = np.zeros((kinds.size, 1)), np.array([side.cut(k)])
-    for relevant, row in zip(kinds.astype(np.int32), ap, strict=True):
-        # all items tie: one group
-        group = tuple(np.array([x], np.int32) for x in (0, m, relevant))
-        scratch = np.empty(1), (row, np.empty(1), np.empty(0))
-        measure_groups(group, int(relevant > 0), int(relevant), ks, EXPECTED, harmonic, *scratch)
-    return _mean(ap[:, 0], times)
+    m, ks, harmonic = side.n_item, np.array([side.cut(k)]), harmonic_numbers(side.n_item)
+
+    def chance(kinds: np.ndarray) -> np.ndarray:
+        ap = np.zeros((kinds.size, 1))
+        for relevant, row in zip(kinds.astype(np.int32), ap, strict=True):
+            group = tuple(np.array([x], np.int32) for x in (0, m, relevant))  # all items tie
+            scratch = np.empty(1), (row, np.empty(1), np.empty(0))
+            measure_groups(group, int(relevant > 0), int(relevant), ks, EXPECTED, harmonic, *scratch)
+        return ap[:, 0]
+
+    return _mean_chance(side, chance)
 
 
 def _precision_chance(side: Side, k: K) -> float:
-    """The share of relevant items, which in random order is the same at every rank."""
-    kinds, times = np.unique(side.relevant, return_counts=True)
-    return _mean(kinds, times) / side.n_item
+    # the share of relevant items, which in random order is the same at every rank
+    return _mean_chance(side, lambda n: n) / side.n_item
 
 
 #: In the order in which tables are sorted. Of places, `fico_utils.results.observed` computes the values.
@@ -144,7 +139,9 @@ ENTRIES = (
 )  # fmt: skip
 
 
-# ------------------------------------------------------------------------------------------------ the value
+def _base_name(name: str) -> str:
+    """A metric's name without the order of ties that tables write behind it."""
+    return re.sub(f"_({'|'.join(BOUNDS)})$", "", name)
 
 
 @dataclass(frozen=True)
@@ -156,10 +153,7 @@ class Metric:
     name : str, of `ENTRIES`; as tables store it, also with ``_optimistic`` or ``_pessimistic`` behind it.
     k : int or str, or None for a metric without k; the text of a whole number is read as the number.
 
-    Raises
-    ------
-    InputError
-        There is no such metric, or it has no such k.
+    A name that no metric has, or a k that its metric does not take, is an InputError.
 
     >>> str(Metric("map", "10")), Metric("recall", 1).label, Metric("recall_optimistic", 5).label
     ('map@10', 'R@1', 'R@5')
@@ -169,19 +163,18 @@ class Metric:
     k: K | None = None
 
     def __post_init__(self) -> None:
-        text = "" if self.k is None else str(self.k)
-        named = [e for e in ENTRIES if e.name == re.sub(f"_({'|'.join(BOUNDS)})$", "", self.name)]
+        named = [e for e in ENTRIES if e.name == _base_name(self.name)]
         if not named:
             raise InputError(f"there is no metric {self.name!r}, expected one of {', '.join(metric_forms())}")
-        if isinstance(self.k, bool) or not any(re.fullmatch(e.k_pattern, text) for e in named):
-            raise InputError(f"there is no metric {self.name}@{text}, expected {_form(named[0])}")
-        object.__setattr__(self, "k", int(text) if text.isdigit() else text or None)
+        if isinstance(self.k, bool) or not any(re.fullmatch(e.k_pattern, self.k_text) for e in named):
+            raise InputError(f"there is no metric {self.name}@{self.k_text}, expected {_form(named[0])}")
+        object.__setattr__(self, "k", int(self.k_text) if self.k_text.isdigit() else self.k_text or None)
 
     @cached_property
     def entry(self) -> Entry:
         """What the metric is."""
-        name = re.sub(f"_({'|'.join(BOUNDS)})$", "", self.name)
-        return next(e for e in ENTRIES if e.name == name and re.fullmatch(e.k_pattern, self.k_text))
+        named = (e for e in ENTRIES if e.name == _base_name(self.name))
+        return next(e for e in named if re.fullmatch(e.k_pattern, self.k_text))
 
     @property
     def k_text(self) -> str:
@@ -204,6 +197,11 @@ def _form(entry: Entry) -> str:
     return f"{entry.name}@k, k a whole number from 1{' or N, all' if entry.k_pattern == WHOLE_OR_ALL else ''}"
 
 
+def _asked() -> dict[str, Entry]:
+    """The entries that text may name."""
+    return {e.name: e for e in ENTRIES if e.values is not None and e.k_pattern != LEVEL}
+
+
 def metric_forms() -> list[str]:
     """The metrics that may be asked for, as they are written.
 
@@ -213,18 +211,8 @@ def metric_forms() -> list[str]:
     return [e.name + ("@k" if e.k_pattern else "") for e in _asked().values()]
 
 
-def _asked() -> dict[str, Entry]:
-    """The entries that text may name."""
-    return {e.name: e for e in ENTRIES if e.values is not None and e.k_pattern != LEVEL}
-
-
 def parse_metrics(text: str | Iterable[str | Metric]) -> tuple[Metric, ...]:
-    """Metrics from text: names, each with its k, separated by spaces; each once.
-
-    Raises
-    ------
-    InputError
-        No metric, or one that cannot be asked for.
+    """Metrics from text: names, each with its k, separated by spaces; each once. InputError on what is none.
 
     >>> [str(metric) for metric in parse_metrics("recall@1,5 map@N median_rank")]
     ['recall@1', 'recall@5', 'map@N', 'median_rank']
@@ -250,10 +238,7 @@ def parse_metrics(text: str | Iterable[str | Metric]) -> tuple[Metric, ...]:
 def metrics_at(recall_at: Iterable[int], map_at: Iterable[K]) -> tuple[Metric, ...]:
     """Recall and average precision at these k, with the ranks of the first correct item between them.
 
-    Raises
-    ------
-    InputError
-        A k that is no whole number from 1 nor, of ``map_at``, N; it names the list.
+    A k that is no whole number from 1 nor, of ``map_at``, N is an InputError that names the list.
     """
     asked: dict[str, list[Metric]] = {"recall": [], "map": []}
     for argument, values, known in (("recall_at", recall_at, ""), ("map_at", map_at, ", or N")):

@@ -10,17 +10,12 @@ import numpy as np
 
 from fico_utils.errors import InputError
 from fico_utils.evaluation.tasks import CATEGORY, DIRECTIONS, INSTANCE, LEVELS
-from fico_utils.evaluation.ties import TIES, hit_probability, hit_rank
+from fico_utils.evaluation.ties import TIES, hit_rank
 
 K = int | str
-#: Array that holds the number of relevant items of each query, and the one that holds how many were found, by level.
+#: By level, the arrays that hold how many relevant items each query has, and how many were found.
 RELEVANT = {INSTANCE: "correct", CATEGORY: "relevant"}
 FOUND = {INSTANCE: "correct_found", CATEGORY: "found"}
-#: The arrays of one direction, one row per query; those of category level are there only if labels were given.
-ARRAYS = {
-    INSTANCE: ("image", "above", "tied", "tied_correct", "ranked", "correct"),
-    CATEGORY: ("ap", "found", "curve", "relevant"),
-}
 
 
 @dataclass(frozen=True)
@@ -66,13 +61,7 @@ class Side:
         return self.depth == self.n_item or (k != "N" and k <= self.depth)
 
     def column(self, name: str, k: K) -> np.ndarray:
-        """One column of ``ap`` or ``found``: (n_query,).
-
-        Raises
-        ------
-        InputError
-            This k was not observed.
-        """
+        """One column of ``ap`` or ``found``, (n_query,); InputError where this k was not observed."""
         if k not in self.ks:
             raise InputError(
                 f"k = {k} was not observed at {self.level} level, only {', '.join(map(str, self.ks)) or 'none'}: "
@@ -87,12 +76,9 @@ class Observations:
 
     Attributes
     ----------
-    n_img, n_txt : int
-        Sizes of the two galleries.
-    ties : str
-        The order of tied items under which ``ap``, ``found`` and ``curve`` were taken.
-    ks : dict
-        For "instance" and "category" the k of the columns of ``correct_found``, and of ``ap`` and ``found``.
+    n_img, n_txt : int, sizes of the two galleries.
+    ties : str, the order of tied items under which ``ap``, ``found`` and ``curve`` were taken.
+    ks : dict, level -> the k of the columns of ``correct_found``, or of ``ap`` and ``found``.
     directions : dict
         For "i2t" and "t2i" a dict of arrays, one row per query. Instance level: ``image``, the image of the
         query; ``above`` and ``tied``, how many items score higher than the best correct item and as high (itself
@@ -109,10 +95,6 @@ class Observations:
     ks: dict[str, tuple[K, ...]]
     directions: dict[str, dict[str, np.ndarray]]
 
-    def n_query(self, direction: str) -> int:
-        """Number of queries of a direction."""
-        return self.directions[direction]["image"].size
-
     @property
     def levels(self) -> tuple[str, ...]:
         """The levels that were observed: "category" only with labels."""
@@ -123,20 +105,12 @@ class Observations:
         n_item = self.n_txt if direction == "i2t" else self.n_img
         return Side(level, direction, self.ties, n_item, self.directions[direction], self.ks[level])
 
-    def hit_probability(self, direction: str, k: int) -> np.ndarray:
-        """Probability that a correct item is in the top k: (n_query,) float64, 0 or 1 where nothing ties."""
-        return hit_probability(self.directions[direction], k, self.ties)
-
     def first_hit_rank(self, direction: str) -> np.ndarray:
         """Expected rank of the first correct item, from 1: (n_query,) float64, inf where it was not ranked."""
         return hit_rank(self.directions[direction], self.ties)
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Everything as named arrays, ready for a safetensors file; `from_arrays` reads them back.
-
-        ``{direction}_first_hit_rank`` and, at category level, ``{direction}_ap`` and ``{direction}_curve`` are
-        what readers look for; ``category_at`` and ``instance_at`` hold the k, 0 for N.
-        """
+        """Everything as named arrays for a file; ``category_at`` and ``instance_at`` hold the k, 0 for N."""
         arrays = {
             "sizes": np.array([self.n_img, self.n_txt], dtype=np.int64),
             "ties": np.array([TIES.index(self.ties)], dtype=np.int64),
@@ -150,17 +124,9 @@ class Observations:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Observations:
-        """The observations that `arrays` wrote; InputError if an array is missing."""
-        names = [*ARRAYS[INSTANCE], FOUND[INSTANCE], *(ARRAYS[CATEGORY] if "i2t_relevant" in arrays else ())]
-        try:
-            return cls(
-                n_img=int(arrays["sizes"][0]),
-                n_txt=int(arrays["sizes"][1]),
-                ties=TIES[int(arrays["ties"][0])],
-                ks={level: tuple("N" if k == 0 else int(k) for k in arrays[f"{level}_at"]) for level in LEVELS},
-                directions={d: {name: np.asarray(arrays[f"{d}_{name}"]) for name in names} for d in DIRECTIONS},
-            )
-        except KeyError as error:
-            raise InputError(
-                f"the array {error} is missing, expected the arrays of Observations.arrays(): score again"
-            ) from None
+        """The observations that `arrays` wrote."""
+        named = {name: np.asarray(array) for name, array in arrays.items() if not name.endswith("_first_hit_rank")}
+        n_img, n_txt = (int(n) for n in arrays["sizes"])
+        ks = {level: tuple("N" if k == 0 else int(k) for k in arrays[f"{level}_at"]) for level in LEVELS}
+        directions = {d: {n[len(d) + 1 :]: x for n, x in named.items() if n.startswith(f"{d}_")} for d in DIRECTIONS}
+        return cls(n_img, n_txt, TIES[int(arrays["ties"][0])], ks, directions)

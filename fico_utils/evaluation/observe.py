@@ -7,9 +7,6 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import cache
-from itertools import count
-from threading import Event
 from typing import Any
 
 import numpy as np
@@ -17,8 +14,16 @@ import numpy as np
 from fico_utils.errors import InputError
 from fico_utils.evaluation.metrics import DEFAULT_METRICS, Metric, parse_metrics
 from fico_utils.evaluation.observations import FOUND, K, Observations
-from fico_utils.evaluation.similarity import OrderedScores, Source, sortable
-from fico_utils.evaluation.tasks import CATEGORY, DIRECTIONS, INSTANCE, LEVELS, Relevance
+from fico_utils.evaluation.similarity import OrderedScores, Source, sortable_words
+from fico_utils.evaluation.tasks import (
+    CATEGORY,
+    INSTANCE,
+    LEVELS,
+    Ragged,
+    caption_index,
+    group_members,
+    label_lists,
+)
 from fico_utils.evaluation.ties import TIES, harmonic_numbers
 from fico_utils.machine import usable_cores
 
@@ -28,7 +33,7 @@ USEFUL_BLOCK = {"f": 2**24, "u": 2**20}
 
 @dataclass(frozen=True)
 class Plan:
-    """What is kept of each query.
+    """What is kept of each query; InputError on a metric, an order of ties or a sample that has no meaning.
 
     Attributes
     ----------
@@ -42,11 +47,6 @@ class Plan:
         Score only so many queries of each direction, drawn without replacement, against the whole gallery.
     seed : int
         Of that draw.
-
-    Raises
-    ------
-    InputError
-        On a metric, an order of ties or a sample that has no meaning.
     """
 
     metrics: str | Iterable[Metric] = DEFAULT_METRICS
@@ -68,45 +68,29 @@ class Plan:
         return tuple(dict.fromkeys(kept))
 
 
-@dataclass(frozen=True)
-class Budget:
-    """What scoring may take; the result does not depend on it.
-
-    Attributes
-    ----------
-    block_mib : int
-        Memory for the scores that are held at a time, in MiB (never less than four dozen rows of scores).
-    threads : int, optional
-        Threads to use; by default one for each core this process may use.
-    """
-
-    block_mib: int = 256
-    threads: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.block_mib < 1:
-            raise InputError(f"block_mib is {self.block_mib}, expected a number of MiB from 1")
-
-
 def observe(
     source: Source,
     caption_image: Any = None,
     labels: Any = None,
     plan: Plan | None = None,
-    budget: Budget | None = None,
+    *,
+    block_mib: int = 256,
+    threads: int | None = None,
 ) -> Observations:
     """Per-query observations of both directions: ranks of the first correct item, average precision, curves.
 
     Parameters
     ----------
-    source
+    source : Source
         Of the scores, see `score_source`.
     caption_image, labels
         As in `evaluate`.
     plan : Plan, optional
         What is kept.
-    budget : Budget, optional
-        Memory and threads.
+    block_mib : int
+        Memory for the scores that are held at a time, in MiB (never less than four dozen rows of scores).
+    threads : int, optional
+        By default one for each core this process may use. Neither changes the result.
 
     Raises
     ------
@@ -118,28 +102,35 @@ def observe(
     >>> seen.first_hit_rank("t2i")
     array([1., 1., 1., 1.])
     """
-    plan, budget = plan or Plan(), budget or Budget()
+    if block_mib < 1:
+        raise InputError(f"block_mib is {block_mib}, expected a number of MiB from 1")
+    plan = plan or Plan()
     if plan.ties == "index":
         source = OrderedScores(source)
-    relevance = Relevance.read(caption_image, labels, source.n_img, source.n_txt)
-    threads = budget.threads or _cores()
-    bytes_in_all = budget.block_mib * 2**20
+    index = caption_index(caption_image, source.n_img, source.n_txt)
+    images, captions = np.arange(source.n_img), np.arange(source.n_txt)
+    lists = None if labels is None else label_lists(labels, source.n_img)
+    # the image of each query and of each item, and the correct items of each query
+    sides = {
+        "i2t": (images, index, group_members(index, captions, source.n_img)),
+        "t2i": (index, images, Ragged(np.arange(source.n_txt + 1, dtype=np.int64), index)),
+    }
+    threads = threads or _usable_threads()
     rng = np.random.default_rng(plan.seed)
     directions = {}
     with _one_blas_thread():
-        for direction in DIRECTIONS:
-            n = source.n_img if direction == "i2t" else source.n_txt
+        for direction, side in sides.items():
+            n = side[0].size
             drawn = plan.sample is not None and plan.sample < n
             chosen = np.sort(rng.choice(n, plan.sample, replace=False)) if drawn else np.arange(n)
-            observer = _Observer(source, direction, relevance, chosen, plan)
-            width = observer.n_item * source.dtype.itemsize
+            observer = _Observer(source, direction, side, lists, chosen, plan)
+            width, bytes_in_all = observer.n_item * source.dtype.itemsize, block_mib * 2**20
             useful = min(bytes_in_all // threads, USEFUL_BLOCK[source.dtype.kind])
-            rows = source.tile(direction) or min(max(1, useful // width), observer.units.size)
+            rows = source.tile[direction] or min(max(1, useful // width), observer.units.size)
             workers = max(1, min(threads, bytes_in_all // (rows * width)))
-            buffer = (rows, observer.n_item), source.dtype
-            _in_blocks(observer.score, observer.units.size, buffer, workers)
+            _score_blocks(observer.score, observer.units.size, (rows, observer.n_item), source.dtype, workers)
             directions[direction] = observer.results()
-    ks = {level: plan.ks(level) if level == INSTANCE or relevance.labels else () for level in LEVELS}
+    ks = {level: plan.ks(level) if level == INSTANCE or lists else () for level in LEVELS}
     return Observations(source.n_img, source.n_txt, plan.ties, ks, directions)
 
 
@@ -150,59 +141,57 @@ class _Observer:
     queries of row ``units[u]`` are those from ``bounds[u]`` to ``bounds[u + 1]``.
     """
 
-    def __init__(self, source: Source, direction: str, relevance: Relevance, chosen: np.ndarray, plan: Plan) -> None:
+    def __init__(
+        self,
+        source: Source,
+        direction: str,
+        side: tuple[np.ndarray, np.ndarray, Ragged],
+        lists: tuple[Ragged, Ragged] | None,
+        chosen: np.ndarray,
+        plan: Plan,
+    ) -> None:
+        from fico_utils.evaluation.kernels_category import Marks
+        from fico_utils.evaluation.kernels_instance import Counts
+
         self.source, self.direction = source, direction
         # of an ordered source nothing ties
         self.policy = 0 if plan.ties == "index" else TIES.index(plan.ties)
-        asking, asked = direction.split("2")
-        query_image, self.item_image = (relevance.images(side) for side in (asking, asked))
-        ids, columns = source.ids(direction), source.columns(direction)
+        query_image, self.item_image, correct = side
+        ids, columns = source.ids[direction], source.columns[direction]
         ids = chosen if ids is None else ids[chosen]
         self.order = np.argsort(ids, kind="stable")
         self.units, bounds = np.unique(ids[self.order], return_index=True)
         self.bounds = np.append(bounds, ids.size)
         chosen = chosen[self.order]
-        self.query_image = query_image[chosen]
-        self.correct = relevance.correct[direction].take(chosen)
+        self.query_image, self.correct = query_image[chosen], correct.take(chosen)
         if columns is not None:
             self.item_image = self.item_image[columns]
             place = np.empty_like(columns)
             place[columns] = np.arange(columns.size)
             self.correct = self.correct._replace(members=place[self.correct.members])
-        self.n_item = self.item_image.size
-        self.labels = None if relevance.labels is None else (*relevance.labels[0], *relevance.labels[1])
-        self._allocate(plan)
-
-    def _allocate(self, plan: Plan) -> None:
-        """Make the arrays that the compiled loops fill; their k ascend."""
-        from fico_utils.evaluation.kernels_category import Marks
-        from fico_utils.evaluation.kernels_instance import Counts
-
-        n, m = self.query_image.size, self.n_item
-        self.k_order, self.k = {}, {}
+        n, m = self.query_image.size, self.item_image.size
+        self.n_item, self.k, self.k_column = m, {}, {}
         for level in LEVELS:
             k = np.array([m if x == "N" else min(x, m) for x in plan.ks(level)], dtype=np.int64)
-            self.k_order[level] = np.argsort(k, kind="stable")
-            self.k[level] = k[self.k_order[level]]
+            self.k[level], self.k_column[level] = np.unique(k, return_inverse=True)
         above, tied, tied_correct = np.zeros((3, n), np.int32)
         found = np.zeros((n, self.k[INSTANCE].size))
         self.counts = Counts(above, tied, tied_correct, np.full(n, m, np.int32), found)
         self.marks = None
-        if self.labels is not None:
+        if lists is not None:
+            self.labels, self.harmonic = (*lists[0], *lists[1]), harmonic_numbers(m)
             ap, found = np.zeros((2, n, self.k[CATEGORY].size))
             self.marks = Marks(ap, found, np.zeros((n, 11 if plan.curve else 0)), np.zeros(n, np.int32))
-            self.harmonic = harmonic_numbers(m)
 
     def results(self) -> dict[str, np.ndarray]:
         """What was seen, in the order of the queries and of the k asked for."""
         back = np.argsort(self.order)
         seen = {"image": self.query_image, "correct": np.diff(self.correct.start).astype(np.int32)}
         seen |= self.counts._asdict()
-        seen[FOUND[INSTANCE]] = seen.pop("found")[:, np.argsort(self.k_order[INSTANCE])]
+        seen[FOUND[INSTANCE]] = seen.pop("found")[:, self.k_column[INSTANCE]]
         if self.marks is not None:
             seen |= self.marks._asdict()
-            for name in ("ap", "found"):
-                seen[name] = seen[name][:, np.argsort(self.k_order[CATEGORY])]
+            seen |= {name: seen[name][:, self.k_column[CATEGORY]] for name in ("ap", "found")}
         return {name: array[back] for name, array in seen.items()}
 
     def score(self, start: int, stop: int, out: np.ndarray) -> None:
@@ -229,39 +218,36 @@ class _Observer:
         if self.k[INSTANCE].size:
             count_found(scores, first, *self.correct, self.k[INSTANCE], self.policy, self.counts)
         if self.marks is not None and (self.k[CATEGORY].size or self.marks.curve.size):
+            images = self.query_image, self.item_image
             how = self.labels, self.k[CATEGORY], self.policy, self.harmonic, self.marks
             if self.source.bits:
-                mark_codes(scores, first, self.source.bits, self.query_image, self.item_image, *how)
+                mark_codes(scores, first, self.source.bits, *images, *how)
             else:
-                words = sortable(scores)
-                mark_scores(words, first, self.counts.ranked, self.query_image, self.item_image, *how)
+                mark_scores(sortable_words(scores), first, self.counts.ranked, *images, *how)
 
 
-def _cores() -> int:
+def _usable_threads() -> int:
     """Cores this process may use; no more than OMP_NUM_THREADS, by which others already ask for fewer."""
-    cores = usable_cores()
     asked = os.environ.get("OMP_NUM_THREADS", "")
-    return max(1, min(cores, int(asked))) if asked.isdigit() else cores
+    return max(1, min(usable_cores(), int(asked))) if asked.isdigit() else usable_cores()
 
 
-def _in_blocks(
-    work: Callable[[int, int, np.ndarray], None], n: int, buffer: tuple[tuple[int, int], np.dtype], threads: int
+def _score_blocks(
+    work: Callable[[int, int, np.ndarray], None], n: int, shape: tuple[int, int], dtype: np.dtype, threads: int
 ) -> None:
     """Call ``work(start, stop, buffer)`` for all blocks, each thread taking the next one and owning a buffer."""
-    rows = buffer[0][0]
-    turn = count()
-    failed = Event()
+    starts = iter(range(0, n, shape[0]))
 
     def loop() -> None:
-        out = np.empty(*buffer)
+        out = np.empty(shape, dtype)
         try:
-            while (start := next(turn) * rows) < n and not failed.is_set():
-                work(start, min(start + rows, n), out)
-        except BaseException:
-            failed.set()
-            raise
+            for start in starts:
+                work(start, min(start + shape[0], n), out)
+        finally:
+            for _ in starts:  # after an error the other threads find nothing more to do
+                pass
 
-    threads = min(threads, -(-n // rows))
+    threads = min(threads, -(-n // shape[0]))
     if threads == 1:
         loop()
         return
@@ -272,14 +258,8 @@ def _in_blocks(
 
 def _one_blas_thread() -> AbstractContextManager:
     """Keep BLAS from starting threads of its own beside ours, where threadpoolctl is installed."""
-    controller = _blas_controller()
-    return nullcontext() if controller is None else controller.limit(limits=1, user_api="blas")
-
-
-@cache
-def _blas_controller() -> Any:
     try:
-        from threadpoolctl import ThreadpoolController
+        from threadpoolctl import threadpool_limits
     except ImportError:
-        return None
-    return ThreadpoolController()
+        return nullcontext()
+    return threadpool_limits(1, "blas")

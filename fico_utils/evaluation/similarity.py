@@ -1,12 +1,12 @@
 """Blocks of scores, larger is closer: from embeddings, from hash codes, or from a ready matrix.
 
 A source of scores has ``n_img``, ``n_txt``, ``dtype``, ``bits`` (0 unless codes), ``may_cut`` (can a score be -inf,
-not ranked), and
+not ranked), the method ``rows(direction, numbers, out)``, which puts the rows of these numbers (a slice or an array) in
+the first rows of ``out``, and for each direction, or None where it does not matter:
 
-* ``ids(direction)``: for each query the number of its row of scores, which equal queries share; or None, each its own;
-* ``columns(direction)``: the item of each column, where columns are not in the order of the gallery; or None;
-* ``tile(direction)``: how many rows to ask for at a time, or None if that does not matter;
-* ``rows(direction, numbers, out)``: the rows of these numbers (a slice or an array), in the first rows of ``out``.
+* ``ids``: for each query the number of its row of scores, which equal queries share;
+* ``columns``: the item of each column;
+* ``tile``: how many rows to ask for at a time.
 
 Nothing of size n_img x n_txt is ever held.
 """
@@ -18,17 +18,89 @@ from typing import Any
 import numpy as np
 
 from fico_utils.errors import InputError
-from fico_utils.evaluation.codes import CodeScores
-from fico_utils.evaluation.embeddings import EmbeddingScores
-from fico_utils.evaluation.inputs import Whole, read_table
-from fico_utils.evaluation.measures import find_measure
+from fico_utils.evaluation.embeddings import EmbeddingScores, find_measure, read_chunks, read_table
+from fico_utils.evaluation.tasks import DIRECTIONS
+
+UNORDERED = dict.fromkeys(DIRECTIONS)
 
 
-class MatrixScores(Whole):
+def pack_codes(codes: Any, bits: int | None = None, name: str = "codes") -> tuple[np.ndarray, int]:
+    """Hash codes as packed 64-bit words: (n, ceil(bits / 64)) uint64, and the number of bits.
+
+    Parameters
+    ----------
+    codes : ndarray (n, bits), bool, {0, 1} or {-1, +1} of any type; or, if `bits` is given, (n, ceil(bits / 8)) uint8
+        as ``numpy.packbits`` makes them.
+    bits : int, optional, of packed codes.
+
+    >>> pack_codes(np.array([[-1, 1, 1], [1, -1, -1]]))[0][:, 0] == pack_codes(np.uint8([[96], [128]]), 3)[0][:, 0]
+    array([ True,  True])
+    """
+    codes = read_table(codes, name)
+    n, width = codes.shape
+    if bits is None:
+        bits, packed = width, np.zeros((n, -(-width // 64) * 8), np.uint8)
+        seen = set()
+        for start, chunk in read_chunks(codes):
+            low, zero = chunk == -1, chunk == 0
+            odd = np.argwhere(~(low | zero | (chunk == 1)))
+            seen |= {value for value, there in ((-1, low.any()), (0, zero.any())) if there}
+            if odd.size or len(seen) == 2:
+                row, column = odd[0] if odd.size else np.argwhere(low | zero)[0]
+                raise InputError(
+                    f"{name} hold {chunk[row, column]} in row {start + row}, a third value beside those of a code: "
+                    "expected {0, 1} or {-1, +1}, or packed uint8 with the number of bits (bits, --bits)"
+                )
+            packed[start : start + chunk.shape[0], : -(-width // 8)] = np.packbits(chunk > 0, axis=1)
+    else:
+        if isinstance(bits, bool) or not isinstance(bits, (int, np.integer)) or bits < 1:
+            raise InputError(f"bits is {bits!r}, expected a whole number from 1")
+        if codes.dtype != np.uint8:
+            raise InputError(f"{name} hold {codes.dtype} values, expected packed uint8: leave bits out if not packed")
+        if width != -(-bits // 8):
+            raise InputError(f"{name} are {width} bytes wide, but {bits} bits need {-(-bits // 8)}")
+        if bits % 8 and np.any(codes[:, -1] & (0xFF >> bits % 8)):
+            raise InputError(f"{name} have bits set beyond the first {bits}: give the true number of bits")
+        packed = np.zeros((n, -(-bits // 64) * 8), np.uint8)
+        packed[:, :width] = codes
+    if bits > 65535:
+        raise InputError(f"{name} have {bits} bits, expected at most 65535")
+    return packed.view(np.uint64), int(bits)
+
+
+class CodeScores:
+    """Number of equal bits of two sets of hash codes: bits - Hamming distance."""
+
+    may_cut = False
+    dtype = np.dtype(np.uint16)
+    ids = columns = tile = UNORDERED
+
+    def __init__(self, images: Any, texts: Any, bits: int | None = None) -> None:
+        (images, self.bits), (texts, bits_txt) = pack_codes(images, bits, "images"), pack_codes(texts, bits, "texts")
+        if self.bits != bits_txt:
+            raise InputError(f"images have {self.bits} bits and texts {bits_txt}, expected codes of one length")
+        self.n_img, self.n_txt = images.shape[0], texts.shape[0]
+        self._sides = {
+            "i2t": (images, np.ascontiguousarray(texts.T)),
+            "t2i": (texts, np.ascontiguousarray(images.T)),
+        }
+
+    def rows(self, direction: str, numbers: slice | np.ndarray, out: np.ndarray) -> np.ndarray:
+        """Scores of some queries, in ``out``."""
+        from fico_utils.evaluation.kernels_instance import code_scores
+
+        chosen, gallery = self._sides[direction]
+        chosen = chosen[numbers]
+        code_scores(chosen, gallery, self.bits, out[: chosen.shape[0]])
+        return out[: chosen.shape[0]]
+
+
+class MatrixScores:
     """A ready matrix ``similarity`` (n_img, n_txt) and, if given, ``similarity_t2i`` (n_txt, n_img)."""
 
     bits = 0
     may_cut = True
+    ids = columns = tile = UNORDERED
 
     def __init__(self, similarity: Any, similarity_t2i: Any = None) -> None:
         self._i2t = read_table(similarity, "similarity")
@@ -39,8 +111,7 @@ class MatrixScores(Whole):
                 f"similarity_t2i has shape {self._t2i.shape}, expected {(self.n_txt, self.n_img)}, "
                 "captions by images: transpose it"
             )
-        given = [x for x in (self._i2t, self._t2i) if x is not None]
-        narrow = all(np.can_cast(x.dtype, np.float32) for x in given)
+        narrow = all(x is None or np.can_cast(x.dtype, np.float32) for x in (self._i2t, self._t2i))
         self.dtype = np.dtype(np.float32 if narrow else np.float64)
 
     def rows(self, direction: str, numbers: slice | np.ndarray, out: np.ndarray) -> np.ndarray:
@@ -64,19 +135,6 @@ class MatrixScores(Whole):
         return scores
 
 
-def sortable(scores: np.ndarray) -> np.ndarray:
-    """uint32 words that order and tie as the scores of each row do: the bits of float32, places for float64."""
-    if scores.dtype == np.float32:
-        return scores.view(np.uint32)
-    order = np.argsort(scores, axis=1)
-    in_order = np.take_along_axis(scores, order, axis=1)
-    places = np.zeros(scores.shape, np.uint32)
-    np.cumsum(in_order[:, 1:] > in_order[:, :-1], axis=1, out=places[:, 1:])
-    words = np.empty_like(places)
-    np.put_along_axis(words, order, places, axis=1)
-    return words
-
-
 class OrderedScores:
     """Another source's ranking with ties broken by the order of the arrays: the first of the gallery scores m.
 
@@ -84,6 +142,7 @@ class OrderedScores:
     """
 
     bits = 0
+    columns = UNORDERED
 
     def __init__(self, source: EmbeddingScores | MatrixScores | CodeScores) -> None:
         self._source = source
@@ -92,14 +151,10 @@ class OrderedScores:
         exact = max(self.n_img, self.n_txt) < 2**24
         self.dtype = np.dtype(np.float32 if exact else np.float64)
 
-    def columns(self, direction: str) -> None:
-        """Columns are put in the order of the gallery."""
-        return None
-
     def rows(self, direction: str, numbers: slice | np.ndarray, out: np.ndarray) -> np.ndarray:
         """Places of the gallery for some queries, in ``out``."""
         scores = self._source.rows(direction, numbers, np.empty(out.shape, self._source.dtype))
-        columns = self._source.columns(direction)
+        columns = self._source.columns[direction]
         if columns is not None:
             scores = scores[:, np.argsort(columns)]
         order = np.argsort(-scores.astype(np.float64), axis=1, kind="stable")
@@ -112,6 +167,19 @@ class OrderedScores:
 Source = EmbeddingScores | MatrixScores | CodeScores | OrderedScores
 
 
+def sortable_words(scores: np.ndarray) -> np.ndarray:
+    """uint32 words that order and tie as the scores of each row do: the bits of float32, places for float64."""
+    if scores.dtype == np.float32:
+        return scores.view(np.uint32)
+    order = np.argsort(scores, axis=1)
+    in_order = np.take_along_axis(scores, order, axis=1)
+    places = np.zeros(scores.shape, np.uint32)
+    np.cumsum(in_order[:, 1:] > in_order[:, :-1], axis=1, out=places[:, 1:])
+    words = np.empty_like(places)
+    np.put_along_axis(words, order, places, axis=1)
+    return words
+
+
 def score_source(
     images: Any = None,
     texts: Any = None,
@@ -121,7 +189,6 @@ def score_source(
     measure: str = "cosine",
     bits: int | None = None,
     allow_zero: bool = False,
-    device: str | None = None,
 ) -> Source:
     """The source of scores for what was given; the parameters are those of `evaluate`."""
     compared = find_measure(measure)
@@ -133,4 +200,8 @@ def score_source(
         raise InputError("similarity_t2i is given without similarity, expected both or only similarity")
     if images is None or texts is None:
         raise InputError("nothing to score: give images and texts, or a similarity matrix")
-    return compared.score(images, texts, bits=bits, allow_zero=allow_zero, device=device)
+    if compared.has_codes:
+        return CodeScores(images, texts, bits)
+    if bits is not None:
+        raise InputError(f"bits is for hash codes, but measure is {compared.name!r}: say measure 'hamming'")
+    return EmbeddingScores(images, texts, compared, allow_zero)

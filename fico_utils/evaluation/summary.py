@@ -1,4 +1,8 @@
-"""From observations to scores: each metric with its chance level, and its interval where one is asked for."""
+"""From observations to scores: each metric with its chance level, and its bootstrap interval where one is asked for.
+
+The captions of an image are not independent samples, so that what is drawn is an image with its captions. The gallery
+stays as it is: the intervals are about other queries, not other galleries.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +12,92 @@ from typing import Any
 
 import numpy as np
 
-from fico_utils.evaluation.intervals import Bootstrap
 from fico_utils.evaluation.metrics import CURVE_LEVELS, DEFAULT_METRICS, Metric, parse_metrics
 from fico_utils.evaluation.observations import Observations, Side
 from fico_utils.evaluation.tasks import DIRECTIONS
-from fico_utils.evaluation.ties import expected_median
+from fico_utils.evaluation.ties import expected_median, hit_probability
 
 COLUMNS = (
     "task", "direction", "metric", "k", "value", "ci_low", "ci_high", "n_query", "chance", "ties", "status",
 )  # fmt: skip
+#: Repeats drawn at a time, which bounds the memory.
+BATCH = 64
+#: Points that stand for the rank of a query whose best correct item is tied.
+ATOMS = 16
+
+
+def rank_atoms(seen: Observations, direction: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Points and weights whose distribution is that of the first-hit ranks: (rank, weight, query), each (n,).
+
+    A query without ties is one point; a tied one is `ATOMS` points at evenly spaced probabilities of its rank.
+    """
+    counts = seen.directions[direction]
+    ranks = seen.first_hit_rank(direction)
+    spread = np.flatnonzero(counts["tied"] > counts["tied_correct"]) if seen.ties == "expected" else np.zeros(0, int)
+    firm = np.setdiff1d(np.arange(ranks.size), spread, assume_unique=True)
+    picked = {name: counts[name][spread].astype(np.int64) for name in ("above", "tied", "tied_correct")}
+    points = np.empty((spread.size, ATOMS))
+    for atom in range(ATOMS):
+        # bisection for the first rank at which a hit is as probable as asked
+        low, high = picked["above"] + 1, picked["above"] + picked["tied"] - picked["tied_correct"] + 1
+        while np.any(low < high):
+            middle = (low + high) // 2
+            reached = hit_probability(picked, middle, "expected") >= (atom + 0.5) / ATOMS
+            low, high = np.where(reached, low, np.minimum(middle + 1, high)), np.where(reached, middle, high)
+        points[:, atom] = low
+    values = np.concatenate([ranks[firm], points.ravel()])
+    weights = np.concatenate([np.ones(firm.size), np.full(points.size, 1 / ATOMS)])
+    return values, weights, np.concatenate([firm, np.repeat(spread, ATOMS)])
+
+
+def weighted_medians(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Median of ``values`` (n,) under each row of ``weights`` (b, n); halfway where two values share the middle."""
+    order = np.argsort(values, kind="stable")
+    values, total = values[order], np.cumsum(weights[:, order], axis=1)
+    half = total[:, -1:] / 2
+    tiny = 1e-9 * half
+    lower = (total < half - tiny).sum(axis=1)
+    upper = (total <= half + tiny).sum(axis=1)
+    last = values.size - 1
+    return (values[np.minimum(lower, last)] + values[np.minimum(upper, last)]) / 2
+
+
+def middle_95(statistics: np.ndarray) -> tuple[float, float]:
+    """The 2.5 and 97.5 percentiles; of statistics themselves where some are infinite, as medians of ranks may be.
+
+    >>> middle_95(np.array([1.0, 2.0, np.inf, np.inf]))
+    (1.0, inf)
+    """
+    method = "linear" if np.isfinite(statistics).all() else "inverted_cdf"  # nothing lies between two infinities
+    low, high = np.percentile(statistics, (2.5, 97.5), method=method)
+    return float(low), float(high)
+
+
+class Bootstrap:
+    """Repeated draws of the images, the same for every metric of one set of observations."""
+
+    def __init__(self, seen: Observations, repeats: int = 1000, seed: int = 0) -> None:
+        self.seen, self.repeats, self.seed = seen, repeats, seed
+        self._units = {d: np.unique(seen.directions[d]["image"], return_inverse=True) for d in DIRECTIONS}
+
+    def _draws(self, direction: str) -> Iterator[np.ndarray]:
+        """How often each image is drawn: (b, n) float64, in batches; the same at every call."""
+        n, rng = self._units[direction][0].size, np.random.default_rng(self.seed)
+        for start in range(0, self.repeats, BATCH):
+            size = min(BATCH, self.repeats - start)
+            picks = rng.integers(0, n, (size, n)) + n * np.arange(size)[:, None]
+            yield np.bincount(picks.ravel(), minlength=size * n).reshape(size, n).astype(np.float64)
+
+    def statistics(self, direction: str, values: np.ndarray | None) -> np.ndarray:
+        """The metric in each repeat: (repeats,); the mean of ``values``, or the median rank for None."""
+        unit = self._units[direction][1]
+        if values is None:
+            ranks, weights, query = rank_atoms(self.seen, direction)
+            return np.concatenate(
+                [weighted_medians(ranks, w[:, unit[query]] * weights) for w in self._draws(direction)]
+            )
+        sums, sizes = np.bincount(unit, values), np.bincount(unit)
+        return np.concatenate([w @ sums / (w @ sizes) for w in self._draws(direction)])
 
 
 @dataclass(frozen=True)
@@ -45,16 +126,9 @@ class Score:
         return self.metric.entry.defined(self.side, self.metric.k)
 
     @property
-    def chance(self) -> float:
-        """The expectation under a random ranking."""
-        return self.metric.entry.chance(self.side, self.metric.k)
-
-    @property
     def value(self) -> float:
         """The mean over the queries, or the median rank."""
-        if self.values is None:
-            return expected_median(self.side.counts, self.side.ties)
-        return float(self.values.mean())
+        return expected_median(self.side.counts, self.side.ties) if self.values is None else float(self.values.mean())
 
 
 def list_scores(seen: Observations, metrics: str | Iterable[Metric] = DEFAULT_METRICS) -> Iterator[Score]:
@@ -65,17 +139,12 @@ def list_scores(seen: Observations, metrics: str | Iterable[Metric] = DEFAULT_ME
             side = seen.side(level, direction)
             curve = [Metric("precision", at) for at in CURVE_LEVELS[: side.curve.shape[1]]]
             for metric in (*metrics, *curve):
-                if level in metric.entry.levels and direction in metric.entry.directions:
+                if level in metric.entry.levels:
                     yield Score(metric, side, metric.entry.values(side, metric.k))
 
 
 def summarise(
-    seen: Observations,
-    metrics: str | Iterable[Metric] = DEFAULT_METRICS,
-    *,
-    intervals: bool = False,
-    repeats: int = 1000,
-    seed: int = 0,
+    seen: Observations, metrics: str | Iterable[Metric] = DEFAULT_METRICS, *, intervals: bool = False
 ) -> list[dict[str, Any]]:
     """The scores of some observations: one dict per number, with the keys `COLUMNS`.
 
@@ -83,17 +152,10 @@ def summarise(
     ----------
     seen : Observations
     metrics : str, or iterable of Metric
-        Each at the levels that were observed. Recall may have any k; a k of ``map`` and ``precision`` must be one that
-        was observed. The curve follows where it was observed.
+        Each at the levels that were observed. Recall may have any k; a k of ``map`` and ``precision`` that was not
+        observed is an InputError. The curve follows where it was observed.
     intervals : bool
         95 % bootstrap intervals: images are drawn with their captions, the gallery stays.
-    repeats, seed : int
-        Of the bootstrap.
-
-    Raises
-    ------
-    InputError
-        A k was not observed.
 
     Notes
     -----
@@ -101,16 +163,15 @@ def summarise(
     is defined up to the shallowest ranking, the mean rank only if every correct item was ranked, the median if it
     lies above the shallowest depth.
     """
-    bootstrap = Bootstrap(seen, repeats, seed) if intervals else None
-    rows = []
+    bootstrap, rows = Bootstrap(seen), []
     for score in list_scores(seen, metrics):
         value = low = high = np.nan
-        defined, direction = score.is_defined, score.side.direction
+        side, metric, defined = score.side, score.metric, score.is_defined
         if defined:
             value = score.value
-            if bootstrap is not None:
-                low, high = bootstrap.interval(direction, score.values)
-        status = "ok" if defined else "undefined"
-        row = (*score.key, value, low, high, seen.n_query(direction), score.chance, seen.ties, status)
+            if intervals:
+                low, high = middle_95(bootstrap.statistics(side.direction, score.values))
+        chance, status = metric.entry.chance(side, metric.k), "ok" if defined else "undefined"
+        row = (*score.key, value, low, high, side.relevant.size, chance, seen.ties, status)
         rows.append(dict(zip(COLUMNS, row, strict=True)))
     return rows

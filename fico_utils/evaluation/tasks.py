@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -26,30 +25,21 @@ class Ragged(NamedTuple):
         return Ragged(start, self.members[np.arange(start[-1]) + shift])
 
 
-def ragged(owner: np.ndarray, n_owner: int) -> Ragged:
-    """Positions of each value 0 ... n_owner - 1 in ``owner``, in ascending order.
+def group_members(owner: np.ndarray, member: np.ndarray, n_owner: int) -> Ragged:
+    """The members of each owner 0 ... n_owner - 1, in the order given.
 
-    >>> ragged(np.array([1, 0, 1]), 2)
-    Ragged(start=array([0, 1, 3]), members=array([1, 0, 2]))
+    >>> group_members(np.array([1, 0, 1]), np.array([5, 6, 7]), 2)
+    Ragged(start=array([0, 1, 3]), members=array([6, 5, 7]))
     """
-    start = np.zeros(n_owner + 1, dtype=np.int64)
-    np.cumsum(np.bincount(owner, minlength=n_owner), out=start[1:])
-    return Ragged(start, np.argsort(owner, kind="stable").astype(np.int64))
+    order = np.argsort(owner, kind="stable")
+    start = np.searchsorted(owner[order], np.arange(n_owner + 1))
+    return Ragged(start.astype(np.int64), member[order].astype(np.int64))
 
 
 def caption_index(caption_image: np.ndarray | None, n_img: int, n_txt: int) -> np.ndarray:
-    """Index of each caption's image, checked: (n_txt,) int64.
+    """Index of each caption's image, (n_txt,) int64; InputError where it has no meaning.
 
-    Parameters
-    ----------
-    caption_image : array_like (n_txt,) of whole numbers, or None
-        None means n_txt / n_img captions per image, those of an image consecutive.
-    n_img, n_txt : int
-
-    Raises
-    ------
-    InputError
-        A wrong length or type, an index outside the images, or an image without captions.
+    None means n_txt / n_img captions per image, those of an image consecutive.
     """
     if caption_image is None:
         if n_txt % n_img:
@@ -79,19 +69,12 @@ def caption_index(caption_image: np.ndarray | None, n_img: int, n_txt: int) -> n
 
 
 def label_lists(labels: np.ndarray, n_img: int) -> tuple[Ragged, Ragged]:
-    """The labels of each image and the images of each label.
+    """The labels of each image and the images of each label; InputError where labels have no meaning.
 
     Parameters
     ----------
-    labels : array_like
-        (n_img, n_labels) multi-hot, values 0 and 1; or (n_img,) one class number for each image, where a negative
-        number means no label. An image without a label is relevant to nothing.
-    n_img : int
-
-    Raises
-    ------
-    InputError
-        Another length, or other values.
+    labels : array_like (n_img, n_labels) multi-hot, values 0 and 1; or (n_img,) class numbers, where a negative one
+        means no label. An image without a label is relevant to nothing.
     """
     labels = np.asarray(labels)
     if labels.ndim not in (1, 2) or labels.shape[0] != n_img or labels.size == 0:
@@ -114,35 +97,4 @@ def label_lists(labels: np.ndarray, n_img: int) -> tuple[Ragged, Ragged]:
             )
         image, label = np.nonzero(labels)
         n_labels = labels.shape[1]
-    by_image, by_label = ragged(image, n_img), ragged(label, n_labels)
-    return (
-        Ragged(by_image.start, label[by_image.members].astype(np.int64)),
-        Ragged(by_label.start, image[by_label.members].astype(np.int64)),
-    )
-
-
-@dataclass(frozen=True)
-class Relevance:
-    """Who is correct for whom.
-
-    Attributes
-    ----------
-    caption_image : ndarray (n_txt,) int64, the image of each caption.
-    correct : dict, direction -> the correct items of each query: an image's captions, a caption's image.
-    labels : (Ragged, Ragged) or None, the labels of each image and the images of each label.
-    """
-
-    caption_image: np.ndarray
-    correct: dict[str, Ragged]
-    labels: tuple[Ragged, Ragged] | None
-
-    @classmethod
-    def read(cls, caption_image: np.ndarray | None, labels: np.ndarray | None, n_img: int, n_txt: int) -> Relevance:
-        """From the arrays that `evaluate` takes, checked; InputError as in `caption_index` and `label_lists`."""
-        index = caption_index(caption_image, n_img, n_txt)
-        correct = {"i2t": ragged(index, n_img), "t2i": Ragged(np.arange(n_txt + 1, dtype=np.int64), index)}
-        return cls(index, correct, None if labels is None else label_lists(labels, n_img))
-
-    def images(self, side: str) -> np.ndarray:
-        """The image of each image (side ``i``) or of each caption (side ``t``)."""
-        return self.caption_image if side == "t" else np.arange(self.correct["i2t"].start.size - 1)
+    return group_members(image, label, n_img), group_members(label, image, n_labels)

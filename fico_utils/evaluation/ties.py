@@ -22,12 +22,7 @@ TIES = ("expected", "optimistic", "pessimistic", "index")
 def hit_probability(counts: Mapping[str, np.ndarray], k: int | np.ndarray, ties: str) -> np.ndarray:
     """Probability that a correct item is among the first k: (n,) float64.
 
-    Parameters
-    ----------
-    counts : mapping of ndarray (n,)
-        ``above``, ``tied`` and ``tied_correct``; ``tied`` is 0 where no correct item was ranked, which gives 0.
-    k : int, from 1, or ndarray (n,)
-    ties : str, one of `TIES`
+    `counts` are ``above``, ``tied`` and ``tied_correct``, each (n,); ``tied`` is 0 where no correct item was ranked.
 
     >>> hit_probability({"above": np.array([0]), "tied": np.array([4]), "tied_correct": np.array([2])}, 2, "expected")
     array([0.83333333])
@@ -95,7 +90,7 @@ def expected_median(counts: Mapping[str, np.ndarray], ties: str) -> float:
     low, high = best[list(middle)].astype(np.int64), worst[list(middle)].astype(np.int64)
     if np.array_equal(low, high):
         return float(np.mean(low))
-    from fico_utils.evaluation.kernels_median import expected_order
+    from fico_utils.evaluation.kernels_instance import expected_order
 
     kinds = [counts[name].astype(np.int64) for name in ("above", "tied", "tied_correct")]
     # queries with the same counts are one kind: told apart by one number made of the three

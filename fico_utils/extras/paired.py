@@ -12,10 +12,17 @@ from typing import Any
 import numpy as np
 
 from fico_utils.errors import InputError
-from fico_utils.evaluation.intervals import BATCH, Bootstrap, middle_95, rank_atoms, weighted_medians
 from fico_utils.evaluation.metrics import Metric
 from fico_utils.evaluation.observations import Observations
-from fico_utils.evaluation.summary import Score, list_scores
+from fico_utils.evaluation.summary import (
+    BATCH,
+    Bootstrap,
+    Score,
+    list_scores,
+    middle_95,
+    rank_atoms,
+    weighted_medians,
+)
 from fico_utils.evaluation.tasks import DIRECTIONS
 
 FAMILY = "recall@1,5,10 median_rank mean_rank map@10,100,N"
@@ -64,7 +71,7 @@ def compare_systems(
         direction = score.side.direction
         row = dict(zip(("task", "direction", "metric", "k"), score.key, strict=True))
         row |= dict.fromkeys(("value_a", "value_b", "difference", "ci_low", "ci_high", "p", "p_holm"), float("nan"))
-        row |= {"n_query": a.n_query(direction), "status": "undefined"}
+        row |= {"n_query": score.side.relevant.size, "status": "undefined"}
         rows.append(row)
         if score.is_defined and other.is_defined:
             pair = zip(draws, (score, other), strict=True)

@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 
 from fico_utils.errors import InputError
-from fico_utils.evaluation import Plan, evaluate, observe, score_source, summarise
-from fico_utils.evaluation.intervals import Bootstrap, rank_atoms, weighted_medians
+from fico_utils.evaluation import Plan, observe, score_source, summarise
+from fico_utils.evaluation.summary import Bootstrap, middle_95, rank_atoms, weighted_medians
+from fico_utils.evaluation.ties import hit_probability
 from fico_utils.extras.paired import adjust_by_holm, compare_systems
 from tests.evaluation.test_peers import corpus
 
@@ -26,7 +27,7 @@ def test_intervals_hold_their_value_and_resample_images():
     pd.testing.assert_frame_equal(rows, again)
     # a plain bootstrap, written out: captions follow their image
     rng = np.random.default_rng(5)
-    image, hit = seen.directions["t2i"]["image"], seen.hit_probability("t2i", 5)
+    image, hit = seen.directions["t2i"]["image"], hit_probability(seen.directions["t2i"], 5, "expected")
     means = []
     for _ in range(2000):
         drawn = rng.integers(0, 80, 80)
@@ -42,7 +43,9 @@ def test_interval_of_the_median():
     ranks, image = seen.first_hit_rank("t2i"), seen.directions["t2i"]["image"]
     rng = np.random.default_rng(5)
     medians = [np.median(np.concatenate([ranks[image == i] for i in rng.integers(0, 80, 80)])) for _ in range(1500)]
-    assert Bootstrap(seen).interval("t2i", None) == pytest.approx(np.percentile(medians, (2.5, 97.5)), abs=1)
+    assert middle_95(Bootstrap(seen).statistics("t2i", None)) == pytest.approx(
+        np.percentile(medians, (2.5, 97.5)), abs=1
+    )
 
 
 def test_weighted_medians():
@@ -58,21 +61,21 @@ def test_rank_atoms_have_the_expected_rank():
     for direction in ("i2t", "t2i"):
         values, weights, query = rank_atoms(seen, direction)
         mean = np.bincount(query, values * weights)
-        assert np.bincount(query, weights) == pytest.approx(np.ones(seen.n_query(direction)))
+        assert np.bincount(query, weights) == pytest.approx(np.ones(seen.first_hit_rank(direction).size))
         assert np.abs(mean - seen.first_hit_rank(direction)).mean() < 0.2
 
 
 def test_intervals_cover():
     rng, inside = np.random.default_rng(0), 0
-    truth = np.mean([evaluate(*corpus(n_img=300, seed=s)[:2], metrics="recall@10").value[0] for s in range(1000, 1010)])
     # the gallery grows with the queries, so that a sample is drawn from one large corpus
     images, texts, index, _ = corpus(n_img=300, seed=1000)
     source = score_source(images, texts)
     whole = observe(source, index)
-    truth = whole.hit_probability("i2t", 10).mean()
+    truth = hit_probability(whole.directions["i2t"], 10, "expected").mean()
     for seed in rng.integers(0, 10**6, 60):
         part = observe(source, index, plan=Plan(sample=60, seed=int(seed)))
-        low, high = Bootstrap(part, 300).interval("i2t", part.hit_probability("i2t", 10))
+        hits = hit_probability(part.directions["i2t"], 10, "expected")
+        low, high = middle_95(Bootstrap(part, 300).statistics("i2t", hits))
         inside += low <= truth <= high
     assert inside >= 52
 
@@ -123,7 +126,7 @@ def test_interval_of_a_median_among_unranked_items():
         similarity_t2i=np.where(ranks < depth, scores, -np.inf).T,
     )
     seen = observe(source, index)
-    low, high = Bootstrap(seen).interval("t2i", None)
+    low, high = middle_95(Bootstrap(seen).statistics("t2i", None))
     assert 1 <= low <= depth
     assert high == np.inf
     row = next(r for r in compare_systems(seen, seen) if r["metric"] == "median_rank" and r["direction"] == "t2i")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fico_utils.evaluation import Plan, evaluate, observe, score_source
+from fico_utils.evaluation import evaluate
 
 RECALL_AT = (1, 5, 10)
 
@@ -153,15 +153,3 @@ def test_chance_is_the_mean_of_random_rankings():
     drawn = np.array(drawn)
     margin = 4.5 * drawn.std(axis=0) / np.sqrt(300) + 1e-9
     assert (np.abs(drawn.mean(axis=0) - scores.chance) < margin).all()
-
-
-def test_torch_device_gives_the_same_numbers():
-    pytest.importorskip("torch")
-    images, texts, index, labels = corpus(uneven=True)
-    for measure in ("cosine", "euclidean"):
-        a, b = (
-            observe(score_source(images, texts, measure=measure, device=device), index, labels, Plan(curve=True))
-            for device in (None, "cpu")
-        )
-        for name, array in a.arrays().items():
-            np.testing.assert_array_equal(array, b.arrays()[name], err_msg=name)

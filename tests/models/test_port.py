@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from fico_utils.evaluation import evaluate
-from fico_utils.evaluation.codes import CodeScores
+from fico_utils.evaluation.similarity import CodeScores
 from fico_utils.models import encoding
 from fico_utils.models.beit3 import Beit3, Beit3Config
 from fico_utils.models.losses import hard_negatives, hardest_hinge, soft_contrastive
