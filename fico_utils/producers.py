@@ -3,7 +3,7 @@
 The number is part of the key of everything that the producer makes. It is raised when the meaning of what is made
 changes, and only then; `fico_utils.versions` notices when it should have been raised. A module states ``VERSIONS``, a
 dict of producers, or, as a system's file in ``models/`` does, ``VERSION``, its own. The numbers are read from the text
-of the modules, since importing a model loads torch; where a module lies does not matter, so one may move.
+of the modules, since importing a model loads torch.
 """
 
 from __future__ import annotations
@@ -21,13 +21,8 @@ SHARED = {"pictoscenes": ("drawing",), "models": ("training",)}
 
 
 def version_of(producer: str) -> int:
-    """The number that stands in the keys of what a producer makes: its own, and what was raised in shared code.
-
-    >>> version_of("backbone") >= 1
-    True
-    """
-    stated = stated_versions()
-    own = stated_by(producer)
+    """The number that stands in the keys of what a producer makes: its own, and what was raised in shared code."""
+    stated, own = stated_versions(), stated_by(producer)
     shared = SHARED["models"] if own in system_producers() else SHARED.get(own, ())
     return stated[own] + sum(stated[other] - 1 for other in shared)
 
@@ -35,10 +30,11 @@ def version_of(producer: str) -> int:
 def stated_by(producer: str) -> str:
     """Whose statement counts for a producer: its own; of a system such as ``adv_64``, that of its file, ``adv``."""
     stated = stated_versions()
-    file = max((s for s in system_producers() if f"{producer}_".startswith(f"{s}_")), key=len, default=producer)
-    own = producer if producer in stated else file
-    assert own in stated, f"no module states a VERSION of {producer!r}"
-    return own
+    if producer not in stated:
+        files = (s for s in system_producers() if producer.startswith(f"{s}_"))
+        producer = max(files, key=len, default=producer)
+    assert producer in stated, f"no module states a VERSION of {producer!r}"
+    return producer
 
 
 def stated_versions() -> dict[str, int]:
@@ -58,10 +54,10 @@ def system_producers() -> list[str]:
 
 @lru_cache(maxsize=1)
 def _statements() -> dict[str, tuple[int, Path]]:
-    """Producer -> (version, module); read once a process."""
-    found: dict[str, tuple[int, Path]] = {}
+    """Producer -> (version, module)."""
+    statements: dict[str, tuple[int, Path]] = {}
     for path in sorted(PACKAGE.rglob("*.py")):
         for name, value in _STATED.findall(path.read_text(encoding="utf-8")):
             stated = ast.literal_eval(value) if name == "VERSIONS" else {path.stem: int(value)}
-            found |= {producer: (version, path.relative_to(PACKAGE)) for producer, version in stated.items()}
-    return found
+            statements |= {producer: (version, path.relative_to(PACKAGE)) for producer, version in stated.items()}
+    return statements

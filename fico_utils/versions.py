@@ -17,10 +17,10 @@ from pathlib import Path
 import numpy as np
 
 from fico_utils.artifacts import damage_of, header_of
-from fico_utils.code_hash import functions_entered, hash_of
 from fico_utils.errors import InputError
 from fico_utils.files import read_arrays, write_arrays, write_text
 from fico_utils.golden import FOLDER, Case, golden_cases, largest_difference
+from fico_utils.package_code import digest_of_call
 from fico_utils.producers import PACKAGE, stated_by, stated_in, stated_versions, version_of
 from fico_utils.provenance import SHIPPED
 
@@ -31,38 +31,25 @@ ALL = "all"
 
 @dataclass(frozen=True)
 class Looked:
-    """What was seen of a producer.
+    """What was seen of a producer: its sentence is empty where all is as stated.
 
-    Attributes
-    ----------
-    producer : str
-    sentence : str, what is wrong; empty where all is as stated.
-    refused : bool, the output differs under the same version, so that the meaning cannot be the same.
-    version : int, as stated.
-    code : str, hash of the code.
-    output : dict of ndarray, what its case gives now.
+    It is `refused` where the meaning cannot be the same, since the output differs under the same version.
     """
 
     producer: str
-    sentence: str
-    refused: bool
     version: int
     code: str
     output: Mapping[str, np.ndarray]
+    sentence: str = ""
+    refused: bool = False
 
 
 def check_versions(keep: Sequence[str] = (), say: Callable[[str], None] = print) -> int:
     """Exit code of ``check --versions``: 0 where every producer and every shipped file is as stated, else 1.
 
-    Parameters
-    ----------
-    keep : producers, or ``all``, whose meaning is the same as recorded, or whose raised version is to be recorded.
-    say : callable, gets one sentence for each producer or file that differs, or one that all is well.
-
-    Raises
-    ------
-    InputError
-        `keep` names no producer, or one whose output differs under the same version.
+    `keep` names producers, or ``all``, whose meaning is the same as recorded, or whose raised version is to be
+    recorded; `say` gets one sentence for each producer or file that differs, or one that all is well. InputError where
+    `keep` names no producer, or one whose output differs under the same version.
     """
     stated = stated_versions()
     unknown = [name for name in keep if name != ALL and name not in stated]
@@ -87,60 +74,56 @@ def check_versions(keep: Sequence[str] = (), say: Callable[[str], None] = print)
 
 def look_at_producers(only: Sequence[str] | None = None) -> Iterator[Looked]:
     """Run the golden case of every producer, or of some, on one thread, and compare it with what is recorded."""
-    stated, lock = stated_versions(), read_lock()
-    with _one_thread():
-        for producer, case in golden_cases().items():
-            if producer in stated and (only is None or producer in only):
-                yield _look(producer, case, stated[producer], lock.get(producer))
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    stated, lock, threads = stated_versions(), read_lock(), torch.get_num_threads()
+    torch.set_num_threads(1)  # so that sums are added in one order
+    try:
+        with threadpool_limits(1):
+            for producer, case in golden_cases().items():
+                if producer in stated and (only is None or producer in only):
+                    yield _look(producer, case, stated[producer], *lock.get(producer, (None, "")))
+    finally:
+        torch.set_num_threads(threads)
 
 
-def _look(producer: str, case: Case, version: int, locked: tuple[int, str] | None) -> Looked:
-    """One producer beside what is recorded of it."""
-    output, code, problem = _run_case(case)
-    module = f"{PACKAGE.name}/{stated_in(producer).as_posix()}"
+def _look(producer: str, case: Case, version: int, recorded: int | None, recorded_code: str) -> Looked:
+    """One producer beside the version and the hash of the code that are recorded of it; None: nothing is recorded."""
     record = f"check --versions --keep {producer}"
-    sentence, refused = "", False
-    if problem:
-        sentence, refused = f"{producer} does not run on its golden input: {problem}", True
-    elif locked is None:
-        sentence = f"{producer} is not recorded yet: look at what it computes, then say {record}"
-    elif version > locked[0]:
-        sentence = f"{producer} has version {version} and is recorded as {locked[0]}: say {record}"
-    elif version < locked[0]:
-        sentence, refused = f"{producer} has version {version} and was {locked[0]}: a version is never lowered", True
-    elif difference := largest_difference(output, _recorded(producer), case.tolerance):
-        sentence, refused = (
-            f"{producer} computes something else than version {version} did ({difference}); raise VERSION in {module}",
-            True,
-        )
-    elif code != locked[1]:
-        sentence = (
-            f"the code of {producer} changed and its output did not: raise VERSION in {module} if the meaning changed, "
-            f"or say {record}"
-        )
-    return Looked(producer, sentence, refused, version, code, output)
-
-
-def _run_case(case: Case) -> tuple[dict[str, np.ndarray], str, str]:
-    """Output of a case, hash of its code, and what went wrong: it runs twice, the second time to see the code."""
+    module = f"{PACKAGE.name}/{stated_in(producer).as_posix()}"
     with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
         try:
             output = {name: np.asarray(array) for name, array in case.run().items()}
-            return output, hash_of(functions_entered(case.run)), ""
+            seen = producer, version, digest_of_call(case.run), output
         except Exception as error:  # whatever it is, the other producers are looked at all the same
-            return {}, "", f"{type(error).__name__}: {' '.join(str(error).split())}"
+            problem = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            sentence = f"{producer} does not run on its golden input: {problem}"
+            return Looked(producer, version, "", {}, sentence, refused=True)
+    if recorded is None:
+        return Looked(*seen, f"{producer} is not recorded yet: look at what it computes, then say {record}")
+    if version > recorded:
+        return Looked(*seen, f"{producer} has version {version} and is recorded as {recorded}: say {record}")
+    if version < recorded:
+        sentence = f"{producer} has version {version} and was {recorded}: a version is never lowered"
+        return Looked(*seen, sentence, refused=True)
+    path = _golden_path(producer)
+    if difference := largest_difference(output, read_arrays(path) if path.is_file() else {}, case.tolerance):
+        sentence = f"{producer} computes something else than version {version} did ({difference}); raise VERSION in "
+        return Looked(*seen, sentence + module, refused=True)
+    if seen[2] != recorded_code:
+        sentence = f"the code of {producer} changed and its output did not: raise VERSION in {module} if the meaning "
+        return Looked(*seen, f"{sentence}changed, or say {record}")
+    return Looked(*seen)
 
 
 def _missing(stated: Mapping[str, int], looked: Sequence[str]) -> list[str]:
     """Producers without a case, and recorded ones that nobody states any more."""
-    without = [f"{p} states a version and has no golden case: add one in {FOLDER.name}/" for p in stated]
+    without = [p for p in stated if p not in looked]
     gone = [p for p in read_lock() if p not in stated]
-    return [s for p, s in zip(stated, without, strict=True) if p not in looked] + [
+    return [f"{p} states a version and has no golden case: add one in {FOLDER.name}/" for p in without] + [
         f"{p} is recorded in {LOCK.name} and no module states its version: delete its line" for p in gone
     ]
-
-
-# ------------------------------------------------------------------------------------------------ what is recorded
 
 
 def read_lock() -> dict[str, tuple[int, str]]:
@@ -155,55 +138,31 @@ def _golden_path(producer: str) -> Path:
     return FOLDER / f"{producer}.safetensors"
 
 
-def _recorded(producer: str) -> dict[str, np.ndarray]:
-    return read_arrays(_golden_path(producer)) if _golden_path(producer).is_file() else {}
-
-
 def _record(looked: Sequence[Looked], kept: Sequence[Looked]) -> None:
     """Write the lock, and the golden outputs of versions that are new."""
     lock = read_lock()
-    for producer in kept:
-        if lock.get(producer.producer, (0, ""))[0] != producer.version:
-            write_arrays(_golden_path(producer.producer), producer.output, {"version": producer.version})
-        lock[producer.producer] = producer.version, producer.code
-    stated = {p.producer for p in looked}
+    for seen in kept:
+        if lock.get(seen.producer, (0, ""))[0] != seen.version:
+            write_arrays(_golden_path(seen.producer), seen.output, {"version": seen.version})
+        lock[seen.producer] = seen.version, seen.code
+    stated = {seen.producer for seen in looked}
     lines = [f"{name} {version} {code}" for name, (version, code) in sorted(lock.items()) if name in stated]
     write_text(LOCK, "\n".join(["# producer, version, code: written by check --versions --keep", *lines, ""]))
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """Native libraries work on one thread meanwhile, so that sums are added in one order."""
-    import torch
-    from threadpoolctl import threadpool_limits
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with threadpool_limits(1):
-            yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-# ---------------------------------------------------------------------------------------------------- what ships
 
 
 def check_shipped(folder: Path = SHIPPED) -> list[str]:
     """A sentence for each shipped file that is damaged, or that an older version of its producer made."""
     sentences = []
     for path in sorted(folder.rglob("*.safetensors")):
-        name = path.relative_to(folder.parent).as_posix()
-        header = header_of(path)
-        recipe = header.get("recipe")
+        name, recipe = path.relative_to(folder.parent).as_posix(), header_of(path).get("recipe")
         if recipe is None:
             continue
-        damage = damage_of(path)
-        if damage:
+        now = version_of(recipe["producer"])
+        if damage := damage_of(path):
             sentences.append(f"{name} {damage}; take it from the repository again")
-        elif recipe["version"] != version_of(recipe["producer"]):
+        elif recipe["version"] != now:
             sentences.append(
-                f"{name} was made by version {recipe['version']} of {stated_by(recipe['producer'])}, which is "
-                f"{version_of(recipe['producer'])} now, so it serves no more: train it anew and ship it"
+                f"{name} was made by version {recipe['version']} of {stated_by(recipe['producer'])}, which is {now} "
+                "now, so it serves no more: train it anew and ship it"
             )
     return sentences

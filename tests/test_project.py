@@ -33,9 +33,8 @@ MAY_IMPORT = {
     "progress": set(),
     "provenance": set(),
     "profiles": {"errors", "provenance", "evaluation"},
-    "code_hash": set(),
     "golden": {"data", "models", "evaluation", "costs", "results"},
-    "versions": {"code_hash", "golden"},
+    "versions": {"golden"},
     "artifacts": {"errors", "files", "producers", "provenance"},
     "workspace": {"errors", "registry"},
     "data": set(),
@@ -54,6 +53,7 @@ HEAVY = {"torch", "faiss", "gensim", "pandas", "matplotlib", "seaborn", "transfo
 AT_TOP = {
     "models": {"torch", "transformers"},
     "data/features.py": {"torch"},
+    "golden": {"torch"},
     "extras/pretrained": {"torch", "transformers"},
     "display": {"pandas", "matplotlib", "seaborn"},
     "extras/figures": {"pandas", "matplotlib"},

@@ -44,15 +44,12 @@ class Corpus:
 
     Parameters
     ----------
-    name : str
     image_ids : list of str, n_img, unique
     captions : list of str, n_txt
     caption_image : ndarray (n_txt,) int64, the index of each caption's image
     split : ndarray (n_img,) str, each one of train, val, test
-    labels : ndarray (n_img, n_labels) uint8, multi-hot; or None
-    label_names : tuple of str, n_labels
-    images : sequence; images[i:j] and images[integer array] give uint8 (b, height, width, 3); None where
-    there are no pictures
+    labels, label_names : ndarray (n_img, n_labels) uint8, multi-hot, or None; and the names of its columns
+    images : sequence, images[i:j] and images[integer array] give uint8 (b, height, width, 3); None: no pictures
     scenes : list of Scene, n_img, of the embedded corpora only: the known truth
 
     Raises
@@ -60,8 +57,6 @@ class Corpus:
     InputError
         One sentence naming the first row that is wrong.
 
-    Examples
-    --------
     >>> corpus = Corpus("two", ["a", "b"], ["a cat", "a dog"], [0, 1], ["train", "test"])
     >>> corpus.subset("test").captions
     ['a dog']
@@ -79,24 +74,20 @@ class Corpus:
 
     def __post_init__(self):
         """Bring the fields to their types, where nothing is lost by it, then validate."""
-        for field, value in (
-            ("image_ids", list(self.image_ids)),
-            ("captions", list(self.captions)),
-            ("caption_image", np.asarray(self.caption_image)),
-            ("split", np.asarray(self.split, str)),
-            ("label_names", tuple(self.label_names)),
-        ):
-            object.__setattr__(self, field, value)
+        fields = self.__dict__  # the class is frozen
+        fields |= {"image_ids": list(self.image_ids), "captions": list(self.captions)}
+        fields |= {"caption_image": np.asarray(self.caption_image), "split": np.asarray(self.split, str)}
+        fields |= {"label_names": tuple(self.label_names)}
         if self.labels is not None:
             try:
-                object.__setattr__(self, "labels", np.asarray(self.labels))
+                fields["labels"] = np.asarray(self.labels)
             except ValueError:
                 row = next(row for row, values in enumerate(self.labels) if len(values) != len(self.labels[0]))
                 self._refuse(f"labels row {row} is not as long as row 0; give one value for each label.")
         self.validate()
-        object.__setattr__(self, "caption_image", self.caption_image.astype(np.int64))
+        fields["caption_image"] = self.caption_image.astype(np.int64)
         if self.labels is not None:
-            object.__setattr__(self, "labels", self.labels.astype(np.uint8))
+            fields["labels"] = self.labels.astype(np.uint8)
 
     @property
     def n_img(self) -> int:
@@ -112,10 +103,13 @@ class Corpus:
         raise InputError(f"Corpus {self.name!r}: {problem}")
 
     def validate(self) -> None:
-        """None; raises InputError naming the first row that is wrong."""
+        """Raise InputError naming the first row that is wrong."""
         self._validate_images()
         self._validate_captions()
-        self._validate_labels()
+        if self.labels is not None:
+            self._validate_labels(self.labels)
+        elif self.label_names:
+            self._refuse(f"{len(self.label_names)} label names but no labels; give both or neither.")
 
     def _validate_images(self) -> None:
         n_img = self.n_img
@@ -131,10 +125,8 @@ class Corpus:
         if self.split.shape != (n_img,):
             self._refuse(f"split has shape {self.split.shape} for {n_img} images; give one name for each image.")
         for row in np.flatnonzero(~np.isin(self.split, SPLITS))[:1]:
-            self._refuse(
-                f"image row {row} ({self.image_ids[row]!r}) has split {str(self.split[row])!r}; "
-                f"use {', '.join(SPLITS)}."
-            )
+            split = f"has split {str(self.split[row])!r}; use {', '.join(SPLITS)}."
+            self._refuse(f"image row {row} ({self.image_ids[row]!r}) {split}")
         for what, sequence in (("images", self.images), ("scenes", self.scenes)):
             if sequence is not None and len(sequence) != n_img:
                 self._refuse(f"{len(sequence)} {what} for {n_img} image ids; give one for each.")
@@ -153,20 +145,13 @@ class Corpus:
             self._refuse(f"caption row {row} points to image {index[row]}, but image rows are 0 to {n_img - 1}.")
         for row, caption in enumerate(self.captions):
             if not isinstance(caption, str) or not caption.strip():
-                self._refuse(
-                    f"caption row {row} is {caption!r}; every caption must be a text with words: write one "
-                    "or leave the caption out."
-                )
-        bare = np.flatnonzero(np.bincount(index.astype(np.int64), minlength=n_img) == 0)
-        for row in bare[:1]:
+                remedy = "every caption must be a text with words: write one or leave the caption out."
+                self._refuse(f"caption row {row} is {caption!r}; {remedy}")
+        for row in np.flatnonzero(np.bincount(index.astype(np.int64), minlength=n_img) == 0)[:1]:
             self._refuse(f"image row {row} ({self.image_ids[row]!r}) has no caption; write one or leave the image out.")
 
-    def _validate_labels(self) -> None:
-        labels, n_names = self.labels, len(self.label_names)
-        if labels is None:
-            if n_names:
-                self._refuse(f"{n_names} label names but no labels; give both or neither.")
-            return
+    def _validate_labels(self, labels: np.ndarray) -> None:
+        n_names = len(self.label_names)
         if labels.ndim != 2 or len(labels) != self.n_img:
             self._refuse(f"labels have shape {labels.shape}, expected ({self.n_img}, n_labels): one row an image.")
         if labels.shape[1] != n_names:
@@ -174,10 +159,8 @@ class Corpus:
         if labels.dtype.kind not in "biuf":
             self._refuse(f"labels are of type {labels.dtype}; give a matrix of 0 and 1.")
         for row, column in np.argwhere(~((labels == 0) | (labels == 1)))[:1]:  # NaN too is neither
-            self._refuse(
-                f"labels of image row {row} ({self.image_ids[row]!r}) have {labels[row, column]} for "
-                f"{self.label_names[column]!r}; labels must be 0 or 1."
-            )
+            problem = f"have {labels[row, column]} for {self.label_names[column]!r}; labels must be 0 or 1."
+            self._refuse(f"labels of image row {row} ({self.image_ids[row]!r}) {problem}")
 
     @property
     def key(self) -> str:
@@ -196,10 +179,7 @@ class Corpus:
         return digest.hexdigest()
 
     def subset(self, split: str) -> Corpus:
-        """The images of one split with their captions, re-indexed; pictures stay on demand.
-
-        Raises InputError for a split that the corpus does not have.
-        """
+        """The images of one split with their captions, re-indexed; InputError where the corpus does not have it."""
         if split not in self.split:
             present = ", ".join(name for name in SPLITS if name in self.split)
             self._refuse(f"there is no split {split!r}; it has {present}.")

@@ -2,9 +2,8 @@
 
 Bottom-up attention, which SCAN, VSRN and IMRAM read, is a detector trained on the objects and attributes of Visual
 Genome. This backbone is trained the same way in small: every cell of a 6 x 6 grid names the object standing in it, its
-colour and its size, and the picture as a whole its background. Its last feature map gives the regions (R = 36, in
-reading order, where a detector would order by confidence); their mean and maximum give the global vector that the
-hashing systems read.
+colour and its size, and the picture as a whole its background. The cells of its last feature map are the regions, in
+reading order; their mean and maximum give the global vector that the hashing systems read.
 """
 
 from __future__ import annotations
@@ -16,14 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fico_utils.data.pictoscenes import (
-    BACKGROUND_NAMES,
-    CATEGORY_NAMES,
-    COLOUR_NAMES,
-    SIZE_NAMES,
-    Scene,
-    cell_targets,
-)
+from fico_utils.data.pictoscenes import BACKGROUND_NAMES, CATEGORY_NAMES, COLOUR_NAMES, SIZE_NAMES, Scene, cell_targets
 from fico_utils.progress import show_progress
 
 VERSIONS = {"backbone": 1, "visual_features": 1}
@@ -40,11 +32,8 @@ CLASSES = {
 class Backbone(nn.Module):
     """Pictures (B, 3, 96, 96) in [-1, 1] -> feature maps (B, width, 6, 6).
 
-    Parameters
-    ----------
-    classes : dict, how many values each label of a cell takes (``category``, ``colour``, ``size``) and the picture's
-        ``background``; `CLASSES` for PictoScenes.
-    width : int, D, channels of the last map.
+    `classes` says how many values each label of a cell takes (``category``, ``colour``, ``size``) and the picture's
+    ``background``.
     """
 
     def __init__(self, classes: dict[str, int], width: int = WIDTH) -> None:
@@ -93,11 +82,7 @@ def train_backbone(
 ) -> tuple[Backbone, list[dict[str, float]]]:
     """A trained backbone and its log, one row an epoch.
 
-    Parameters
-    ----------
-    images : sequence, ``images[indices]`` -> uint8 (b, H, W, 3).
-    targets : dict of ndarray int, labels of cells (n, 36), -1 where a cell is empty, and ``background`` (n,).
-    classes : dict, number of values of each.
+    ``images[indices]`` gives uint8 (b, H, W, 3); `targets` are those of `scene_targets`, `classes` as of `Backbone`.
     """
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
@@ -142,9 +127,7 @@ def _loss(model: Backbone, pictures: Tensor, targets: dict[str, Tensor]) -> Tens
 def visual_features(model: Backbone, images: Sequence, batch_size: int = 64) -> dict[str, np.ndarray]:
     """Features of pictures: ``regions`` (n, 36, D) and ``global`` (n, 2 D), float16.
 
-    Parameters
-    ----------
-    images : sequence, ``images[i:j]`` -> uint8 (b, H, W, 3), rendered or read batch by batch.
+    ``images[i:j]`` gives uint8 (b, H, W, 3); pictures are rendered or read batch by batch.
     """
     regions = np.empty((len(images), N_REGIONS, model.width), np.float16)
     for start in range(0, len(images), batch_size):

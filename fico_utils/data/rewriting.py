@@ -109,11 +109,8 @@ _LEXICON = frozenset(
 def _read(text: str) -> list[_Span]:
     """The phrases known in a lower-case caption, after its opening."""
     opening = _OPENS.match(text)
-    spans = []
-    for match in _KNOWN.finditer(text, opening.end() if opening else 0):
-        meanings = _BACKGROUND if match["ground"] else _MEANS
-        spans.append(_Span(match.start(), match.end(), meanings[match.group()]))
-    return spans
+    matches = _KNOWN.finditer(text, opening.end() if opening else 0)
+    return [_Span(*m.span(), (_BACKGROUND if m["ground"] else _MEANS)[m.group()]) for m in matches]
 
 
 def _lower(caption: str) -> str:
@@ -163,10 +160,7 @@ def _reframe(rng: random.Random, caption: str) -> str:
 
 def _rephrase(rng: random.Random, caption: str, spans: list[_Span]) -> str:
     """One caption of the same meaning."""
-    edits = []
-    for span in spans:
-        if rng.random() < 0.6:
-            edits.append((span, _say(rng, caption, span, span.meaning)))
+    edits = [(span, _say(rng, caption, span, span.meaning)) for span in spans if rng.random() < 0.6]
     text = _replace(caption, edits)
     return _reframe(rng, text) if rng.random() < 0.5 or text == caption else text
 
@@ -199,19 +193,11 @@ def _swap(rng: random.Random, caption: str) -> str:
 
 
 def rephrased(captions: Sequence[str], n: int, seed: int) -> list[list[str]]:
-    """For each caption, `n` captions that say the same in other words.
+    """For each caption, `n` captions that say the same in other words; `seed` and the caption alone decide which.
 
     Synonyms from the grammar of PictoScenes (nouns, colours, sizes, places, relations, backgrounds), and another
     opening. A caption in which nothing can be exchanged comes back as it is.
 
-    Parameters
-    ----------
-    captions : sequence of str
-    n : int
-    seed : int, what is drawn depends on it and on the caption alone.
-
-    Examples
-    --------
     >>> rephrased(["A mug above a dog."], 1, seed=0)
     [['A coffee cup over a dog.']]
     """
@@ -229,12 +215,6 @@ def adversarial(captions: Sequence[str], n: int, seed: int) -> list[list[str]]:
     Another object, colour, size, count or background, the opposite relation, or another place. Where none of these is
     said, two words change places. The caption itself is never among them.
 
-    Parameters
-    ----------
-    captions, n, seed : as of `rephrased`.
-
-    Examples
-    --------
     >>> adversarial(["A red dog above two men."], 2, seed=0)
     [['A violet dog above two men.', 'A red dog beneath two men.']]
     """
@@ -244,13 +224,13 @@ def adversarial(captions: Sequence[str], n: int, seed: int) -> list[list[str]]:
         spans = _read(_lower(caption))
         nouns = frozenset().union(*(TERMS[s.meaning[1][0]].fits for s in spans if s.meaning[0] == "noun"))
         spans = [span for span in spans if _WRONG[span.meaning]]
-        found: dict[str, None] = {}
+        texts: list[str] = []
         for _ in range(4 * n):
             text = _falsify(rng, caption, spans, nouns) if spans else _swap(rng, caption)
-            if text != caption:
-                found[text] = None
-            if len(found) == n:
+            if text != caption and text not in texts:
+                texts.append(text)
+            if len(texts) == n:
                 break
-        texts = list(found) or [_swap(rng, caption)]
+        texts = texts or [_swap(rng, caption)]
         result.append([texts[i % len(texts)] for i in range(n)])
     return result

@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from itertools import chain
 from multiprocessing import get_context
 
 import numpy as np
@@ -79,13 +80,9 @@ def stable_hash(text: str) -> int:
 def train_doc2vec(captions: Sequence[str], *, seed: int, epochs: int, dims: int = 300) -> dict[str, np.ndarray]:
     """The weights of a Doc2Vec (distributed bag of words, Le and Mikolov 2014), the same for one seed.
 
-    FiCo-ITR uses a model pre-trained on Wikipedia (Lau and Baldwin 2016); this one sees only the captions given. One
-    worker: with several, gensim's result depends on their timing.
-
-    Returns
-    -------
-    dict: ``output`` (n_words, dims) float32, all that inferring needs; ``counts`` (n_words,) int64; ``words``, their
-    names as UTF-8 bytes, one a line.
+    FiCo-ITR uses a model pre-trained on Wikipedia (Lau and Baldwin 2016); this one sees only the captions given. There
+    is one worker, since with several gensim's result depends on their timing. Gives ``output`` (n_words, dims) float32,
+    ``counts`` (n_words,) int64, and ``words``, their names as UTF-8 bytes, one a line.
     """
     doc2vec_class = _gensim()
     from gensim.models.doc2vec import TaggedDocument
@@ -115,23 +112,17 @@ def _gensim() -> type:
 def doc2vec(
     weights: dict[str, np.ndarray], captions: Sequence[str], *, seed: int, epochs: int, workers: int = 1
 ) -> np.ndarray:
-    """Vectors (n, dims) float32 of captions; one caption has one vector, whatever was inferred before it.
+    """Vectors (n, dims) float32 of captions by the weights of `train_doc2vec`.
 
-    Parameters
-    ----------
-    weights : dict, from `train_doc2vec`.
-    workers : int, processes; the result does not depend on it.
+    One caption has one vector, whatever was inferred before it and in however many processes (`workers`).
     """
     distinct = sorted({" ".join(words(caption)) for caption in captions})
     if workers > 1 and len(distinct) > 2000:  # below that, starting a process costs more than it saves
         chunks = [distinct[i::workers] for i in range(workers)]
         with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
             parts = pool.map(_infer, [weights] * workers, chunks, [seed] * workers, [epochs] * workers)
-            vectors = {
-                text: vector
-                for chunk, part in zip(chunks, parts, strict=True)
-                for text, vector in zip(chunk, part, strict=True)
-            }
+            rows = [row for part in parts for row in part]
+        vectors = dict(zip(chain.from_iterable(chunks), rows, strict=True))
     else:
         vectors = dict(zip(distinct, _infer(weights, distinct, seed, epochs), strict=True))
     return np.stack([vectors[" ".join(words(caption))] for caption in captions])

@@ -7,8 +7,18 @@ from typing import Any
 
 import numpy as np
 
+from fico_utils import registry
+from fico_utils.costs.attention import Pairs, attention_rows
+from fico_utils.costs.blocks import Stage
+from fico_utils.costs.clock import Timing
+from fico_utils.costs.encoding import encoding_rows
+from fico_utils.costs.indexes import Settings
+from fico_utils.costs.search import search_sweep
+from fico_utils.costs.storage import index_on_top, storage_rows, stored_sample
 from fico_utils.golden import as_bytes, golden
-from fico_utils.golden.systems import tiny_inputs, tiny_model
+from fico_utils.golden.models import tiny_inputs, tiny_model
+from fico_utils.models import model_class
+from fico_utils.models.training import Inputs
 
 #: Quantities whose values are times, or depend on the machine.
 MEASURED = ("seconds", "exponent", "peak_bytes")
@@ -17,76 +27,54 @@ MEASURED = ("seconds", "exponent", "peak_bytes")
 def rows_as_arrays(rows: Iterable[Mapping[str, Any]]) -> dict[str, np.ndarray]:
     """Rows of costs.csv by name, and the values of those that are the same on every machine."""
     names = ("system", "phase", "quantity", "scale_img", "scale_txt", "unit", "status")
-    told = sorted((" ".join(str(row[n]) for n in names), row["value"], row["quantity"]) for row in rows)
-    fixed = [value for _, value, quantity in told if not quantity.startswith(MEASURED)]
-    values = np.array([np.nan if value is None else value for value in fixed], np.float64)
-    return {"rows": as_bytes(*(name for name, _, _ in told)), "values": values}
+    lines = sorted((" ".join(str(row[n]) for n in names), row["value"], row["quantity"]) for row in rows)
+    fixed = [np.nan if value is None else value for _, value, q in lines if not q.startswith(MEASURED)]
+    return {"rows": as_bytes(*(name for name, _, _ in lines)), "values": np.array(fixed, np.float64)}
 
 
-def _stream(start: int, stop: int) -> dict[str, Any]:
-    """A source of pictures and captions that are their own numbers."""
-    return {"pixels": np.arange(start, stop, dtype=np.float32)[:, None], "captions": list(range(5 * start, 5 * stop))}
-
-
-def _stages() -> tuple[list[Any], list[Any]]:
-    """Two extractors and an encoder that do next to nothing."""
-    from fico_utils.costs.blocks import Stage
-
-    see = Stage("backbone", {"image": ("pixels", lambda x: {"regions": 2 * x})}, makes=("regions",))
-    read = Stage("tokens", {"text": ("captions", lambda c: {"tokens": np.array(c)[:, None]})}, makes=("tokens",))
-    sides = {"image": ("regions", lambda x: iter([x])), "text": ("tokens", lambda x: iter([x]))}
-    return [see, read], [Stage("scan", sides)]
+def _with_five_captions(system: str) -> tuple[Any, Any, Any]:
+    """A tiny model, and its inputs of images and of captions, five an image."""
+    model, data = tiny_model(model_class(system)), tiny_inputs()
+    order = np.arange(40) % len(data.caption_image)
+    text = {name: array[order] for name, array in data.text.items()}
+    data = Inputs(data.image, text, np.repeat(np.arange(8), 5), "golden")
+    return model.eval(), data.image[model.image_input], data.text[model.text_input]
 
 
 @golden("storage", 1e-4)
 def storage() -> dict[str, np.ndarray]:
     """Bytes of one system of each way to be served."""
-    from fico_utils import registry
-    from fico_utils.costs.storage import index_on_top, storage_rows, stored_sample
-    from fico_utils.models import model_class
-
     rows = []
     for system in ("ucch", "scan", "beit3", "xvlm"):
-        model, data = tiny_model(model_class(system)), _five_captions()
-        images, texts = data.image[model.image_input][:4], data.text[model.text_input][:20]
-        sample = stored_sample(system, *registry.system(system).serving.encode(model.eval(), images, texts))
+        model, images, texts = _with_five_captions(system)
+        sample = stored_sample(system, *registry.system(system).serving.encode(model, images[:4], texts[:20]))
         on_top = tuple(index_on_top(sample[side], sample["bits"]) for side in ("img_emb", "txt_emb"))
         rows += storage_rows(**sample, index=on_top, system=system)
     return rows_as_arrays(rows)
 
 
-def _five_captions() -> Any:
-    """`tiny_inputs` with five captions an image."""
-    from fico_utils.models.training import Inputs
-
-    data = tiny_inputs()
-    order = np.arange(40) % len(data.caption_image)
-    return Inputs(data.image, {n: a[order] for n, a in data.text.items()}, np.repeat(np.arange(8), 5), "golden")
-
-
 @golden("encoding_time", 1e-6)
 def encoding_time() -> dict[str, np.ndarray]:
-    """Rows of a pass over a stream, with a size that is only extrapolated."""
-    from fico_utils.costs.clock import Timing
-    from fico_utils.costs.encoding import encoding_rows
+    """Rows of a pass over a stream, by an encoder that does next to nothing, with a size that is extrapolated."""
 
+    def stream(start: int, stop: int) -> dict[str, Any]:
+        pixels = np.arange(start, stop, dtype=np.float32)[:, None]
+        return {"pixels": pixels, "captions": list(range(5 * start, 5 * stop))}
+
+    see = Stage("backbone", {"image": ("pixels", lambda x: {"regions": 2 * x})}, makes=("regions",))
+    read = Stage("tokens", {"text": ("captions", lambda c: {"tokens": np.array(c)[:, None]})}, makes=("tokens",))
+    sides = {"image": ("regions", lambda x: iter([x])), "text": ("tokens", lambda x: iter([x]))}
     options = {"block": 3, "extrapolate_to": [100], "timing": Timing(repeats=1), "corpus": "golden"}
-    return rows_as_arrays(encoding_rows(_stream, [_stages()], [4, 8], **options))
+    return rows_as_arrays(encoding_rows(stream, [([see, read], [Stage("scan", sides)])], [4, 8], **options))
 
 
 @golden("attention_time", 1e-6)
 def attention_time() -> dict[str, np.ndarray]:
     """Rows of cross attention and of reranking."""
-    from fico_utils import registry
-    from fico_utils.costs.attention import Pairs, attention_rows
-    from fico_utils.costs.clock import Timing
-    from fico_utils.models import model_class
-
     rows, sizes = [], [(4, 20), (8, 40)]
     for system in ("scan", "xvlm"):
-        model, data = tiny_model(model_class(system)).eval(), _five_captions()
-        read = data.image[model.image_input], data.text[model.text_input]
-        items = registry.system(system).serving.encode(model, *read)
+        model, images, texts = _with_five_captions(system)
+        items = registry.system(system).serving.encode(model, images, texts)
         work = Pairs(system, model, lambda items=items: items).query_work(2)
         options = {"timing": Timing(repeats=1), "extrapolate_to": [(100, 500)], "system": system}
         rows += attention_rows(work, sizes, **options)
@@ -96,10 +84,6 @@ def attention_time() -> dict[str, np.ndarray]:
 @golden("search_time", 1e-2)
 def search_time() -> dict[str, np.ndarray]:
     """Rows of all indexes on synthetic vectors, recall included."""
-    from fico_utils.costs.clock import Timing
-    from fico_utils.costs.indexes import Settings
-    from fico_utils.costs.search import search_sweep
-
     settings = Settings(bits=16, n_list=4, n_probe=2)
     options = {"ks": [1, 10], "settings": settings, "timing": Timing(repeats=1, threads=1)}
     return rows_as_arrays(search_sweep([(20, 200), (40, 400)], dim=32, n_train=300, **options))

@@ -1,9 +1,12 @@
-"""Golden cases of what is drawn, told and read: PictoScenes, rewriting, text and image features."""
+"""Golden cases of what is drawn, written and read: PictoScenes, rewriting, text and image features."""
 
 from __future__ import annotations
 
 import numpy as np
+import torch
 
+from fico_utils.data import features, rewriting, text
+from fico_utils.data.pictoscenes import cell_targets, make_corpus, perfect_similarity
 from fico_utils.golden import as_bytes, golden
 
 CAPTIONS = (
@@ -27,15 +30,13 @@ def _numbers(value: object) -> list[float]:
 @golden("pictoscenes", 1e-6)
 def pictoscenes() -> dict[str, np.ndarray]:
     """Scenes, captions, labels and truth of a few scenes of both corpora."""
-    from fico_utils.data.pictoscenes import cell_targets, make_corpus, perfect_similarity
-
     out = {}
     for name in CORPORA:
         corpus = make_corpus(name, {"train": 3, "val": 2, "test": 4})
         out |= {
             f"{name}.captions": as_bytes(*corpus.captions),
-            f"{name}.caption_image": np.asarray(corpus.caption_image),
-            f"{name}.labels": np.asarray(corpus.labels),
+            f"{name}.caption_image": corpus.caption_image,
+            f"{name}.labels": corpus.labels,
             f"{name}.scenes": np.array(_numbers(tuple(corpus.scenes))),
             f"{name}.cells": cell_targets(corpus.scenes)["category"],
             f"{name}.perfect": perfect_similarity(corpus),
@@ -46,92 +47,64 @@ def pictoscenes() -> dict[str, np.ndarray]:
 @golden("drawing")
 def drawing() -> dict[str, np.ndarray]:
     """Pictures of a few scenes of both corpora."""
-    from fico_utils.data.pictoscenes import make_corpus
-
-    return {f"pictures.{name}": np.ascontiguousarray(_pictures(make_corpus(name, {"test": 3}))) for name in CORPORA}
-
-
-def _pictures(corpus) -> np.ndarray:
-    return corpus.images[:][:, ::2, ::2]
+    pictures = {name: make_corpus(name, {"test": 3}).images[:][:, ::2, ::2] for name in CORPORA}
+    return {f"pictures.{name}": np.ascontiguousarray(array) for name, array in pictures.items()}
 
 
 @golden("rewriting")
-def rewriting() -> dict[str, np.ndarray]:
+def rewritten() -> dict[str, np.ndarray]:
     """Captions in other words, and with one thing wrong."""
-    from fico_utils.data import rewriting as rules
-
-    both = {kind: getattr(rules, kind)(list(CAPTIONS), 2, 0) for kind in ("rephrased", "adversarial")}
-    return {kind: as_bytes(*(text for row in rows for text in row)) for kind, rows in both.items()}
+    both = {kind: getattr(rewriting, kind)(list(CAPTIONS), 2, 0) for kind in ("rephrased", "adversarial")}
+    return {kind: as_bytes(*(caption for row in rows for caption in row)) for kind, rows in both.items()}
 
 
 @golden("vocabulary")
 def vocabulary() -> dict[str, np.ndarray]:
     """A vocabulary and the token ids of captions."""
-    from fico_utils.data.text import Vocabulary
-
-    words = Vocabulary(CAPTIONS, least=2)
+    words = text.Vocabulary(CAPTIONS, least=2)
     return {"words": as_bytes(*words.words), "tokens": words.encode([*CAPTIONS, "A zebra."])}
 
 
 @golden("doc2vec", 1e-2)
 def doc2vec() -> dict[str, np.ndarray]:
     """A Doc2Vec of a few captions, its words in alphabetical order."""
-    from fico_utils.data.text import train_doc2vec
-
-    weights = train_doc2vec(CAPTIONS * 4, seed=0, epochs=3, dims=8)
+    weights = text.train_doc2vec(CAPTIONS * 4, seed=0, epochs=3, dims=8)
     names = weights["words"].tobytes().decode().split("\n")
     order = np.argsort(names)
-    return {
-        "words": as_bytes(*(names[i] for i in order)),
-        "counts": weights["counts"][order],
-        "output": weights["output"][order],
-    }
+    ordered = {name: weights[name][order] for name in ("counts", "output")}
+    return {"words": as_bytes(*(names[i] for i in order)), **ordered}
 
 
 @golden("doc2vec_vectors", 1e-2)
 def doc2vec_vectors() -> dict[str, np.ndarray]:
     """Vectors of captions by given weights."""
-    from fico_utils.data.text import doc2vec as infer
-    from fico_utils.data.text import words
-
-    names = sorted({word for caption in CAPTIONS for word in words(caption)})
-    rng = np.random.default_rng(0)
-    weights = {
-        "output": rng.standard_normal((len(names), 8)).astype(np.float32),
-        "counts": np.arange(len(names), 0, -1, dtype=np.int64) + 5,
-        "words": as_bytes(*names),
-    }
-    return {"vectors": infer(weights, CAPTIONS, seed=0, epochs=5)}
+    names = sorted({word for caption in CAPTIONS for word in text.words(caption)})
+    output = np.random.default_rng(0).standard_normal((len(names), 8)).astype(np.float32)
+    counts = np.arange(len(names), 0, -1, dtype=np.int64) + 5
+    weights = {"output": output, "counts": counts, "words": as_bytes(*names)}
+    return {"vectors": text.doc2vec(weights, CAPTIONS, seed=0, epochs=5)}
 
 
 @golden("backbone", 2e-2)
 def backbone() -> dict[str, np.ndarray]:
     """The losses of a backbone in a few steps."""
-    from fico_utils.data.features import CLASSES, scene_targets, to_tensor, train_backbone
-    from fico_utils.data.pictoscenes import make_corpus
-
-    corpus = make_corpus("picto_diverse", {"train": 8})
-    targets = scene_targets(corpus.scenes)
-    model, log = train_backbone(plain_pictures(8), targets, CLASSES, seed=0, epochs=2, batch_size=4)
-    maps = model(to_tensor(plain_pictures(1))).detach()
-    said = {name: logits.detach().numpy() for name, logits in model.predict(maps).items()}
-    return {"loss": np.array([row["loss"] for row in log]), **said}
+    targets = features.scene_targets(make_corpus("picto_diverse", {"train": 8}).scenes)
+    options = {"seed": 0, "epochs": 2, "batch_size": 4}
+    model, log = features.train_backbone(_plain_pictures(8), targets, features.CLASSES, **options)
+    maps = model(features.to_tensor(_plain_pictures(1))).detach()
+    predicted = {name: logits.detach().numpy() for name, logits in model.predict(maps).items()}
+    return {"loss": np.array([row["loss"] for row in log]), **predicted}
 
 
 @golden("visual_features", 1e-2)
 def visual_features() -> dict[str, np.ndarray]:
     """Features of pictures by an untrained backbone."""
-    import torch
-
-    from fico_utils.data import features
-
     torch.manual_seed(0)
-    model = features.Backbone(features.CLASSES).eval()
-    made = features.visual_features(model, plain_pictures(2))
+    made = features.visual_features(features.Backbone(features.CLASSES).eval(), _plain_pictures(2))
     return {"regions": made["regions"][:, ::5, ::8], "global": made["global"][:, ::8]}
 
 
-def plain_pictures(n: int) -> np.ndarray:
+def _plain_pictures(n: int) -> np.ndarray:
     """Pictures (n, 96, 96, 3) uint8 of coloured cells, which do not depend on the renderer."""
     cells = np.random.default_rng(0).integers(0, 256, (n, 6, 6, 3), dtype=np.uint8)
     return cells.repeat(16, 1).repeat(16, 2)

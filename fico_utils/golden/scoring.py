@@ -6,18 +6,18 @@ from typing import Any
 
 import numpy as np
 
+from fico_utils.evaluation import Plan, evaluate, observe, score_source
 from fico_utils.golden import as_bytes, golden
-
-N_IMG, CAPTIONS = 12, 3
+from fico_utils.results.observed import place_rows, tie_rows
 
 
 def _collection() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Images (12, 16), captions (36, 16) and labels (12, 4); in whole numbers, so that scores tie on any machine."""
     rng = np.random.default_rng(0)
-    images = rng.integers(-3, 4, (N_IMG, 16)).astype(np.float64)
-    texts = images.repeat(CAPTIONS, 0) + rng.integers(-4, 5, (N_IMG * CAPTIONS, 16))
+    images = rng.integers(-3, 4, (12, 16)).astype(np.float64)
+    texts = images.repeat(3, 0) + rng.integers(-4, 5, (36, 16))
     images[7], texts[5] = images[2], texts[4]
-    return images, texts, (rng.random((N_IMG, 4)) < 0.4).astype(np.uint8)
+    return images, texts, (rng.random((12, 4)) < 0.4).astype(np.uint8)
 
 
 def _table(name: str, table: Any, columns: tuple[str, ...]) -> dict[str, np.ndarray]:
@@ -32,8 +32,6 @@ def _table(name: str, table: Any, columns: tuple[str, ...]) -> dict[str, np.ndar
 @golden("scoring", 1e-6)
 def scoring() -> dict[str, np.ndarray]:
     """Every number of `evaluate` from embeddings, codes and similarities, under each order of ties."""
-    from fico_utils.evaluation import evaluate
-
     images, texts, labels = _collection()
     out, columns = {}, ("value", "chance", "n_query")
     for measure in ("cosine", "inner_product", "euclidean"):
@@ -52,8 +50,6 @@ def scoring() -> dict[str, np.ndarray]:
 @golden("intervals", 1e-4)
 def intervals() -> dict[str, np.ndarray]:
     """Bootstrap intervals of scores, and the paired test of two systems."""
-    from fico_utils.evaluation import evaluate
-
     images, texts, labels = _collection()
     codes = [np.packbits(x > 0, axis=1) for x in (images, texts)]
     table = evaluate(*codes, labels=labels, measure="hamming", bits=16, recall_at=(1, 5), intervals=True)
@@ -63,9 +59,6 @@ def intervals() -> dict[str, np.ndarray]:
 @golden("places", 1e-4)
 def places() -> dict[str, np.ndarray]:
     """Scores under tied orders, and mean places of two systems with their intervals."""
-    from fico_utils.evaluation import Plan, observe, score_source
-    from fico_utils.results.observed import place_rows, tie_rows
-
     images, texts, labels = _collection()
     codes = score_source(*(np.packbits(x > 0, axis=1) for x in (images, texts)), measure="hamming", bits=16)
     metrics = "recall@1,5 map@10"

@@ -8,59 +8,13 @@ The parts: `tables` (what can be drawn and said), `scene` (scene graphs), `draw`
 what they state), `truth` (what is true of what), `corpus` (all of it as a `Corpus`).
 """
 
-from fico_utils.data.pictoscenes.captions import Caption, Facts, Mention, captions_of
-from fico_utils.data.pictoscenes.corpus import (
-    DrawnCorpus,
-    DrawnReader,
-    cell_targets,
-    labels_of,
-    make_corpus,
-    unique_pairs,
-)
-from fico_utils.data.pictoscenes.draw import SceneImages, render
-from fico_utils.data.pictoscenes.scene import PIXELS, SPECS, SPLIT_START, Scene, Thing, make_scene, spec_of
-from fico_utils.data.pictoscenes.tables import (
-    BACKGROUND_NAMES,
-    CATEGORY_NAMES,
-    COLOUR_NAMES,
-    GRID,
-    LABEL_NAMES,
-    SIZE_NAMES,
-)
+# ruff: noqa: F401
+from fico_utils.data.pictoscenes.captions import Caption, captions_of
+from fico_utils.data.pictoscenes.corpus import DrawnReader, cell_targets, labels_of, make_corpus, unique_pairs
+from fico_utils.data.pictoscenes.draw import render
+from fico_utils.data.pictoscenes.scene import SPECS, SPLIT_START, Scene, make_scene, spec_of
+from fico_utils.data.pictoscenes.tables import BACKGROUND_NAMES, CATEGORY_NAMES, COLOUR_NAMES, SIZE_NAMES
 from fico_utils.data.pictoscenes.truth import perfect_retriever, perfect_similarity, true_of, true_rows, truth_matrix
 
 #: Version of what is drawn and written: scenes, pictures, captions, labels, truth; part of every drawn corpus's key.
 VERSIONS = {"pictoscenes": 1}
-
-__all__ = [
-    "BACKGROUND_NAMES",
-    "CATEGORY_NAMES",
-    "COLOUR_NAMES",
-    "GRID",
-    "LABEL_NAMES",
-    "PIXELS",
-    "SIZE_NAMES",
-    "SPECS",
-    "SPLIT_START",
-    "Caption",
-    "DrawnCorpus",
-    "DrawnReader",
-    "Facts",
-    "Mention",
-    "Scene",
-    "SceneImages",
-    "Thing",
-    "captions_of",
-    "cell_targets",
-    "labels_of",
-    "make_corpus",
-    "make_scene",
-    "perfect_retriever",
-    "perfect_similarity",
-    "render",
-    "spec_of",
-    "true_of",
-    "true_rows",
-    "truth_matrix",
-    "unique_pairs",
-]

@@ -64,7 +64,7 @@ class Caption(NamedTuple):
 
 class _Phrase(NamedTuple):
     text: str
-    plural: bool
+    plural: bool = False
 
 
 def _pick(draw, options):
@@ -127,14 +127,10 @@ def _group(draw, spec, scene: Scene, thing: int, used: set) -> tuple[Mention, li
 
 def _single(draw, spec, thing) -> Mention:
     """One thing as a mention, without its place, which only some sentences have room for."""
-    return Mention(
-        _term(draw, thing.category),
-        thing.colour if draw() < spec.tell_colour else ANY,
-        thing.size if draw() < spec.tell_size else ANY,
-        ANY,
-        1,
-        MAX_THINGS,
-    )
+    term = _term(draw, thing.category)
+    colour = thing.colour if draw() < spec.tell_colour else ANY
+    size = thing.size if draw() < spec.tell_size else ANY
+    return Mention(term, colour, size, ANY, 1, MAX_THINGS)
 
 
 def _join(draw, phrases: list[str]) -> str:
@@ -145,15 +141,9 @@ def _join(draw, phrases: list[str]) -> str:
 
 
 OPENINGS = (
-    "a picture of",
-    "a drawing of",
-    "an image of",
-    "a picture showing",
-    "a scene with",
-    "we see",
-    "I can see",
+    "a picture of", "a drawing of", "an image of", "a picture showing", "a scene with", "we see", "I can see",
     "here you see",
-)
+)  # fmt: skip
 
 
 def _list_sentence(draw, phrases: list[_Phrase]) -> str:
@@ -207,10 +197,8 @@ def _vague(draw, scene: Scene) -> Caption:
     if draw() < 0.5:
         thing = scene.things[int(draw() * n)]
         mention = Mention(_term(draw, thing.category), ANY, ANY, ANY, 1, MAX_THINGS)
-        return Caption(
-            _finish(draw, _list_sentence(draw, [_words(draw, mention)]), background),
-            Facts((mention,), None, background, 0, MAX_THINGS),
-        )
+        text = _finish(draw, _list_sentence(draw, [_words(draw, mention)]), background)
+        return Caption(text, Facts((mention,), None, background, 0, MAX_THINGS))
     noun = _pick(draw, ("thing", "object", "drawing"))
     if n == 1:
         text = _pick(draw, ("just one ", "only one ", "a single ")) + noun
@@ -236,14 +224,10 @@ def _caption(draw, spec, scene: Scene) -> Caption:
         if i in used or len(used) >= wanted:
             continue
         group = _group(draw, spec, scene, i, used) if n > 1 and draw() < 0.6 else None
-        if group is None:
-            mentions.append(_single(draw, spec, things[i]))
-            referents.append([i])
-        else:
-            mentions.append(group[0])
-            referents.append(group[1])
-        used.update(referents[-1])
-
+        mention, members = group or (_single(draw, spec, things[i]), [i])
+        mentions.append(mention)
+        referents.append(members)
+        used.update(members)
     relation = None
     if len(mentions) > 1 and mentions[0].low == mentions[1].low == 1 and draw() < 0.30:
         a, b = (things[referents[k][0]].cell for k in (0, 1))
@@ -260,10 +244,8 @@ def _caption(draw, spec, scene: Scene) -> Caption:
     phrases = [_words(draw, mention) for mention in mentions]
     low, high = 0, MAX_THINGS
     if relation:
-        return Caption(
-            _finish(draw, _relation_sentence(draw, phrases, relation[0]), background),
-            Facts(tuple(mentions), relation, background, low, high),
-        )
+        text = _finish(draw, _relation_sentence(draw, phrases, relation[0]), background)
+        return Caption(text, Facts(tuple(mentions), relation, background, low, high))
     for k, mention in enumerate(mentions):
         places = PLACES_OF_CELL[things[referents[k][0]].cell]
         if mention.low == 1 and places and draw() < 0.22:

@@ -32,20 +32,9 @@ def make_corpus(name: str, split_sizes: dict[str, int], seed: int = 0, first: in
 
     Pictures, scenes, captions and labels are made when they are first asked for (about 0.3 ms a scene, pictures apart).
 
-    Parameters
-    ----------
-    name : "picto_diverse" or "picto_people"
-    split_sizes : dict from train, val, test to a number of scenes; at least one above 0
-    seed : int, 0 or larger
-    first : int, where in each split's range to start: a stream of new scenes takes first = 0, n, 2 n, ...
+    `first` says where in each split's range to start: a stream of new scenes takes first = 0, n, 2 n, ... InputError
+    for an unknown corpus or split, or a size that is no whole number or beyond the split's range.
 
-    Raises
-    ------
-    InputError
-        For an unknown corpus or split, or a size that is no whole number or beyond the split's range.
-
-    Examples
-    --------
     >>> corpus = make_corpus("picto_people", {"train": 2, "test": 1})
     >>> corpus.image_ids
     ['picto_people-0-20000000', 'picto_people-0-20000001', 'picto_people-0-00000000']
@@ -86,12 +75,8 @@ class SceneList(Sequence):
 class DrawnCorpus(Corpus):
     """An embedded corpus, as `make_corpus` returns it: a `Corpus` whose scenes are made when they are first needed.
 
-    Its key says how it is made, so neither the key nor the numbers of images and captions need a scene.
-
-    Attributes
-    ----------
-    sizes : dict from train, val, test to the number of scenes, without splits that have none
-    seed, first : int, as of `make_corpus`
+    Its key says how it is made, so neither the key nor the numbers of images and captions need a scene. `sizes` has
+    the number of scenes of every split that has any.
     """
 
     label_names = LABEL_NAMES
@@ -156,12 +141,7 @@ class DrawnCorpus(Corpus):
 
 @dataclass(frozen=True)
 class DrawnReader:
-    """Draws an embedded corpus; `read` and `regions` are what a run asks of every reader.
-
-    Attributes
-    ----------
-    info : CorpusInfo
-    """
+    """Draws an embedded corpus; `read` and `regions` are what a run asks of every reader."""
 
     info: CorpusInfo
 
@@ -170,9 +150,8 @@ class DrawnReader:
         name = self.info.id
         sizes = tuple((split, run[f"n_{split}"].get(name)) for split in SPLITS)
         if None in dict(sizes).values():
-            raise InputError(
-                f"profile {run.profile} gives no size for corpus {name!r}; add it to n_train, n_val and n_test"
-            )
+            remedy = "add it to n_train, n_val and n_test"
+            raise InputError(f"profile {run.profile} gives no size for corpus {name!r}; {remedy}")
         return _cached_corpus(name, sizes)
 
     def regions(self, _run: Run) -> None:
@@ -187,20 +166,13 @@ def _cached_corpus(name: str, sizes: tuple[tuple[str, int], ...]) -> DrawnCorpus
 def unique_pairs(name: str, start: int, stop: int, seed: int = 0, captions: int = 5) -> tuple[SceneImages, list[str]]:
     """Pictures of scenes `start` to `stop` - 1, drawn on demand, and the first captions of each, scene by scene.
 
-    A slice of a stream of up to ten million pairs, no two alike, that is used and dropped: neither labels nor
-    ids are made. The first scenes are those of the test split.
-
-    Raises
-    ------
-    InputError
-        An unknown corpus, or a slice that is empty or leaves the range.
+    A slice of a stream of up to ten million scenes, no two alike; the first are those of the test split. InputError
+    for an unknown corpus, or a slice that is empty or leaves the range.
     """
     spec_of(name)
     if not 0 <= start < stop <= SPLIT_START["val"]:
-        raise InputError(
-            f"scenes {start} to {stop} of {name} were asked for; expected a start from 0 and a larger end, "
-            f"up to {SPLIT_START['val']}"
-        )
+        expected = f"expected a start from 0 and a larger end, up to {SPLIT_START['val']}"
+        raise InputError(f"scenes {start} to {stop} of {name} were asked for; {expected}")
     scenes = [make_scene(name, i, seed) for i in range(start, stop)]
     return SceneImages(scenes), [c.text for scene in scenes for c in captions_of(scene)[:captions]]
 
@@ -208,8 +180,7 @@ def unique_pairs(name: str, start: int, stop: int, seed: int = 0, captions: int 
 def cell_targets(scenes) -> dict[str, np.ndarray]:
     """Category, colour and size of what stands in each of the 36 cells, int64 (n, 36); -1: no centre there.
 
-    Values index CATEGORY_NAMES (77: a face by its expression), COLOUR_NAMES (8) and SIZE_NAMES (3); cells
-    go row by row.
+    Values index CATEGORY_NAMES, COLOUR_NAMES and SIZE_NAMES; cells go row by row.
     """
     targets = {field: np.full((len(scenes), GRID * GRID), -1, np.int64) for field in ("category", "colour", "size")}
     for row, scene in enumerate(scenes):

@@ -33,8 +33,7 @@ SPLIT_START = {"test": 0, "val": 10_000_000, "train": 20_000_000}
 class Thing(NamedTuple):
     """One object of a scene.
 
-    category: index in CATEGORY_NAMES; colour, size: indices in COLOUR_NAMES, SIZE_NAMES; cell: row * 6 +
-    column;
+    category: index in CATEGORY_NAMES; colour, size: indices in COLOUR_NAMES, SIZE_NAMES; cell: row * 6 + column;
     x, y: centre, px; rotation: index in ROTATIONS; tint: RGB added to the colour.
     """
 
@@ -82,34 +81,15 @@ class Spec(NamedTuple):
 
 SPECS = {
     "picto_diverse": Spec(
-        number=1,
-        faces=0.47,
-        n_faces=(70, 20, 10),
-        n_things=(6, 20, 30, 26, 18),
-        repeat=0.10,
-        tail=8.0,
-        tell_third=0.30,
-        tell_colour=0.74,
-        tell_size=0.30,
-        tell_background=0.35,
-        vague=0.07,
+        number=1, faces=0.47, n_faces=(70, 20, 10), n_things=(6, 20, 30, 26, 18), repeat=0.10, tail=8.0,
+        tell_third=0.30, tell_colour=0.74, tell_size=0.30, tell_background=0.35, vague=0.07,
         extra_captions=((250, 1), (750, 1), (1250, 2), (1750, 1)),
     ),
     "picto_people": Spec(
-        number=2,
-        faces=0.936,
-        n_faces=(55, 30, 15),
-        n_things=(8, 26, 32, 22, 12),
-        repeat=0.10,
-        tail=8.0,
-        tell_third=0.75,
-        tell_colour=0.96,
-        tell_size=0.68,
-        tell_background=0.78,
-        vague=0.02,
-        extra_captions=(),
+        number=2, faces=0.936, n_faces=(55, 30, 15), n_things=(8, 26, 32, 22, 12), repeat=0.10, tail=8.0,
+        tell_third=0.75, tell_colour=0.96, tell_size=0.68, tell_background=0.78, vague=0.02, extra_captions=(),
     ),
-}
+}  # fmt: skip
 
 
 def spec_of(corpus: str) -> Spec:
@@ -181,8 +161,7 @@ def make_scene(corpus: str, index: int, seed: int = 0) -> Scene:
             x = min(max(cell % GRID * CELL + 4 + int(draw() * 9), half), PIXELS - 1 - half)
             y = min(max(cell // GRID * CELL + 4 + int(draw() * 9), half), PIXELS - 1 - half)
             room = min(
-                (max(abs(x - o.x), abs(y - o.y)) - 0.8 * (half + SIZE_PIXELS[o.size] // 2) for o in things),
-                default=0.0,
+                (max(abs(x - o.x), abs(y - o.y)) - 0.8 * (half + SIZE_PIXELS[o.size] // 2) for o in things), default=0.0
             )
             if best is None or room > best[0]:
                 best = (room, cell, x, y)
@@ -190,27 +169,11 @@ def make_scene(corpus: str, index: int, seed: int = 0) -> Scene:
                 break
         _, cell, x, y = best
         free.remove(cell)
-        things.append(
-            Thing(
-                category,
-                colours[int(draw() * len(colours))],
-                size,
-                cell,
-                x,
-                y,
-                int(draw() * len(ROTATIONS)),
-                tuple(int(draw() * 25) - 12 for _ in range(3)),
-            )
-        )
-    return Scene(
-        corpus,
-        seed,
-        index,
-        background,
-        tuple(things),
-        (int(draw() * 33) - 16, int(draw() * 33) - 16),
-        int(draw() * (1 << 16)),
-    )
+        colour, rotation = colours[int(draw() * len(colours))], int(draw() * len(ROTATIONS))
+        tint = tuple(int(draw() * 25) - 12 for _ in range(3))
+        things.append(Thing(category, colour, size, cell, x, y, rotation, tint))
+    light = int(draw() * 33) - 16, int(draw() * 33) - 16
+    return Scene(corpus, seed, index, background, tuple(things), light, int(draw() * (1 << 16)))
 
 
 def n_captions(corpus: str, index: int) -> int:

@@ -225,26 +225,19 @@ def _cells(row: str, column: str) -> frozenset[int]:
 
 
 # (phrases, the cells meant)
-PLACES = tuple(
-    [
-        (
-            (f"in the {row} {column}", f"in the {row} {column} corner", f"in the {other} {column}"),
-            _cells(row, column),
-        )
-        for row, other in (("top", "upper"), ("bottom", "lower"))
-        for column in ("left", "right")
-    ]
-    + [
-        (("at the top", "near the top"), _cells("top", "all")),
-        (("at the bottom", "near the bottom"), _cells("bottom", "all")),
-        (("on the left", "at the left"), _cells("all", "left")),
-        (("on the right", "at the right"), _cells("all", "right")),
-        (("in the middle", "in the centre"), _cells("middle", "middle")),
-        (
-            ("in a corner", "in one corner"),
-            frozenset().union(*(_cells(r, c) for r in ("top", "bottom") for c in ("left", "right"))),
-        ),
-    ]
+_CORNERS = tuple(
+    ((f"in the {row} {column}", f"in the {row} {column} corner", f"in the {other} {column}"), _cells(row, column))
+    for row, other in (("top", "upper"), ("bottom", "lower"))
+    for column in ("left", "right")
+)
+PLACES = (
+    *_CORNERS,
+    (("at the top", "near the top"), _cells("top", "all")),
+    (("at the bottom", "near the bottom"), _cells("bottom", "all")),
+    (("on the left", "at the left"), _cells("all", "left")),
+    (("on the right", "at the right"), _cells("all", "right")),
+    (("in the middle", "in the centre"), _cells("middle", "middle")),
+    (("in a corner", "in one corner"), frozenset().union(*(cells for _, cells in _CORNERS))),
 )
 PLACES_OF_CELL = tuple(tuple(p for p, (_, cells) in enumerate(PLACES) if cell in cells) for cell in range(GRID * GRID))
 

@@ -23,8 +23,16 @@ from fico_utils.data.pictoscenes.tables import (
 from fico_utils.errors import InputError
 
 _RELATED = {name: np.array(table) for name, table in RELATED.items()}
-_BACKGROUND_FITS = np.array([[i in fits for i in range(len(BACKGROUNDS))] for _, fits in BACKGROUND_TERMS])
 
+
+def _memberships(sets, n_values: int) -> np.ndarray:
+    """Does a set hold a value? bool (sets, values + 1); the last column, for a value of -1, holds nothing."""
+    return np.array([[value in members for value in range(n_values + 1)] for members in sets])
+
+
+_BACKGROUND_FITS = _memberships([fits for _, fits in BACKGROUND_TERMS], len(BACKGROUNDS))
+_IN_TERM = _memberships([term.fits for term in TERMS], len(PICTOGRAPHS))
+_IN_PLACE = _memberships([cells for _, cells in PLACES], GRID * GRID)
 _OVERLAP = np.array([[not a.fits.isdisjoint(b.fits) for b in TERMS] for a in TERMS])
 
 
@@ -47,23 +55,15 @@ class _Table:
         self.category, self.colour, self.size, self.cell = fields
         self.background = np.array([scene.background for scene in scenes], np.int64)
         self.n_things = (self.category >= 0).sum(1)
+        self.with_colour = [self.colour == k for k in range(len(COLOURS))]
+        self.with_size = [self.size == k for k in range(len(SIZE_NAMES))]
+        self.in_place = [_IN_PLACE[k][self.cell] for k in range(len(PLACES))]
         self._terms: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-
-        def masks(field, fitting, n_values):  # row -1, of absent things, fits nothing
-            table = np.zeros((len(fitting), n_values + 1), bool)
-            for row, values in zip(table, fitting, strict=True):
-                row[list(values)] = True
-            return lambda k: table[k][field]
-
-        self._term_mask = masks(self.category, [term.fits for term in TERMS], len(PICTOGRAPHS))
-        self.with_colour = [masks(self.colour, [[k]], len(COLOURS))(0) for k in range(len(COLOURS))]
-        self.with_size = [masks(self.size, [[k]], len(SIZE_NAMES))(0) for k in range(len(SIZE_NAMES))]
-        self.in_place = [masks(self.cell, [cells], GRID * GRID)(0) for _, cells in PLACES]
 
     def term(self, k: int) -> tuple[np.ndarray, np.ndarray]:
         """The things that fit term k, bool (n, 5), and the rows with any."""
         if k not in self._terms:
-            mask = self._term_mask(k)
+            mask = _IN_TERM[k][self.category]
             self._terms[k] = mask, np.flatnonzero(mask.any(1))
         return self._terms[k]
 
@@ -75,13 +75,10 @@ class _Table:
         for k in mentions:
             mention = facts.mentions[k]
             fit = self.term(mention.term)[0][rows]
-            for value, tables in (
-                (mention.colour, self.with_colour),
-                (mention.size, self.with_size),
-                (mention.place, self.in_place),
-            ):
+            limits = (mention.colour, mention.size, mention.place)
+            for value, masks in zip(limits, (self.with_colour, self.with_size, self.in_place), strict=True):
                 if value != ANY:
-                    fit &= tables[value][rows]
+                    fit &= masks[value][rows]
             count = fit.sum(1)
             keep = (count >= mention.low) & (count <= mention.high)
             rows, fits = rows[keep], {j: other[keep] for j, other in fits.items()}
@@ -136,10 +133,7 @@ class _Table:
 def true_rows(facts, scenes) -> list[np.ndarray]:
     """For each caption's facts, the indices of the scenes of which it is true, int64, ascending.
 
-    Parameters
-    ----------
-    facts : sequence of Facts (or of Caption)
-    scenes : sequence of Scene
+    `facts` is a sequence of Facts or of Caption.
     """
     table = _Table(scenes)
     return [table.true_rows(getattr(fact, "facts", fact)) for fact in facts]
@@ -156,22 +150,15 @@ def true_of(facts, scenes: list[Scene]) -> np.ndarray:
 def _true_rows_of(corpus: Corpus) -> list[np.ndarray]:
     """For each caption of an embedded corpus, the images of which it is true."""
     if corpus.scenes is None:
-        raise InputError(
-            f"Corpus {corpus.name!r} has no scene graphs, so its truth is unknown; use picto_diverse or picto_people."
-        )
-    facts_of = [captions_of(scene) for scene in corpus.scenes]
-    taken = np.zeros(corpus.n_img, np.int64)
-    facts = []
-    for image, text in zip(corpus.caption_image, corpus.captions, strict=True):
-        caption = facts_of[image][taken[image]]
+        problem = "has no scene graphs, so its truth is unknown; use picto_diverse or picto_people."
+        raise InputError(f"Corpus {corpus.name!r} {problem}")
+    captions_left = [iter(captions_of(scene)) for scene in corpus.scenes]
+    captions = [next(captions_left[image]) for image in corpus.caption_image]
+    for caption, text, image in zip(captions, corpus.captions, corpus.caption_image, strict=True):
         if caption.text != text:
-            raise InputError(
-                f"Corpus {corpus.name!r}: the caption {text!r} of image row {image} is not of its scene; "
-                "make the corpus again with make_corpus."
-            )
-        facts.append(caption.facts)
-        taken[image] += 1
-    return true_rows(facts, corpus.scenes)
+            problem = f"the caption {text!r} of image row {image} is not of its scene"
+            raise InputError(f"Corpus {corpus.name!r}: {problem}; make the corpus again with make_corpus.")
+    return true_rows(captions, corpus.scenes)
 
 
 def truth_matrix(corpus: Corpus) -> np.ndarray:
@@ -193,14 +180,10 @@ def perfect_similarity(corpus: Corpus) -> np.ndarray:
 
 
 def perfect_retriever(corpus: Corpus) -> dict[str, float]:
-    """What `perfect_similarity` scores on all images of the corpus, ties at their expected value.
+    """What `perfect_similarity` scores on all images of the corpus, ties at their expected value, and mean counts.
 
-    Returns
-    -------
-    dict
-        t2i_recall_at_1: mean over captions of 1 / (images of which it is true). i2t_recall_at_1: mean over
-        images of the share of own captions among its highest. true_images_per_caption,
-        true_captions_per_image: means.
+    t2i_recall_at_1 is the mean over captions of 1 / (images of which it is true), i2t_recall_at_1 the mean over images
+    of the share of own captions among its highest.
     """
     rows_of = _true_rows_of(corpus)
     counts = np.array([len(rows) for rows in rows_of])
