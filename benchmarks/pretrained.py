@@ -65,14 +65,13 @@ def checkpoint(folder: Path, sizes: dict) -> Path:
 
 def corpus(n_img: int):
     """Pictures of a photograph's size and five captions each, of 8 to 20 words, as in Flickr30K."""
-    from fico_utils.extras.corpora.lists import from_lists
+    from fico_utils.data.corpus import Corpus
 
     rng = np.random.default_rng(0)
     pictures = rng.integers(0, 256, (n_img, *SIZE, 3), dtype=np.uint8)
-    captions = [
-        [" ".join(map(str, rng.integers(0, 2000, rng.integers(8, 21)))) for _ in range(5)] for _ in range(n_img)
-    ]
-    return from_lists("noise", [str(i) for i in range(n_img)], captions, pictures, split=["test"] * n_img)
+    captions = [" ".join(map(str, rng.integers(0, 2000, rng.integers(8, 21)))) for _ in range(5 * n_img)]
+    index = np.repeat(np.arange(n_img), 5)
+    return Corpus("noise", [str(i) for i in range(n_img)], captions, index, ["test"] * n_img, images=pictures)
 
 
 def peak_mib() -> float:

@@ -179,7 +179,7 @@ CORPORA = {
 }  # fmt: skip
 #: Extras by their names, loaded where a run needs them: what makes rows of a configuration, what finds folder corpora.
 CONFIGURED_ROWS = "fico_utils.extras.pretrained.rows:configured_rows"
-FOLDER_CORPORA = "fico_utils.extras.corpora.brought:find_corpora"
+FOLDER_CORPORA = "fico_utils.extras.corpora.library:find_corpora"
 
 
 # --------------------------------------------------------------------- rows that the files of the models state

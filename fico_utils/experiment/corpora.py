@@ -14,7 +14,7 @@ from fico_utils.provenance import PROJECT
 from fico_utils.workspace import Run
 
 #: The extra that reads a folder of one's own, given by its path.
-FOLDER_CORPUS = "fico_utils.extras.corpora.brought:folder_corpus"
+FOLDER_CORPUS = "fico_utils.extras.corpora.library:folder_corpus"
 
 
 def corpus(run: Run, name: str) -> Corpus:

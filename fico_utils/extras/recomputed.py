@@ -35,7 +35,7 @@ def recompute(
     InputError
         No file of the release, or one that does not fit its system's rule.
     """
-    found = released.available(folder)
+    found = released.list_released(folder)
     if not found:
         raise InputError(
             f"{folder} has no system of the release whole; expected files such as scan_f30k_sim.npy, or "
@@ -46,7 +46,7 @@ def recompute(
     framed: set[str] = set()
     for number, (system, corpus) in enumerate(found, 1):
         say(f"{number} of {len(found)}: {registry.system(system).name} on {registry.corpus(corpus).name}")
-        given = released.arguments(folder, system, corpus, n_images=(n_images or {}).get(corpus))
+        given = released.evaluate_arguments(folder, system, corpus, n_images=(n_images or {}).get(corpus))
         scores = evaluate(**given, curve=True)
         store.write_part(run, "metrics", f"{system}__{corpus}", store.score_rows(scores, system, corpus))
         if corpus not in framed:

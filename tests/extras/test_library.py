@@ -13,8 +13,8 @@ from fico_utils.data.features import global_features
 from fico_utils.data.pictoscenes import make_corpus
 from fico_utils.errors import InputError
 from fico_utils.extras.corpora import published
-from fico_utils.extras.corpora.brought import find_corpora, folder_corpus
 from fico_utils.extras.corpora.folder import export_folder, read_folder, write_folder
+from fico_utils.extras.corpora.library import find_corpora, folder_corpus
 
 TINY = {"train": (3, 15), "val": (1, 5), "test": (2, 10)}
 
@@ -62,7 +62,7 @@ def test_published_corpora_are_read_from_their_layout(data_dir):
     assert flickr.labels is None
     np.save(data_dir / "made.npy", np.eye(6, dtype=np.uint8)[::-1])
     (data_dir / "ids.txt").write_text("".join(f"{i}.jpg\n" for i in range(6)[::-1]), encoding="utf-8")
-    labelled = read("flickr30k", data_dir, labels="made.npy", label_ids="ids.txt")
+    labelled = read("flickr30k", data_dir, labels=("made.npy", "ids.txt"))
     assert labelled.labels.tolist() == np.eye(6).tolist()
     assert [p.name for p in registry.corpus("mscoco").open_reader().files(data_dir)] == [
         "dataset_coco.json", "instances_train2014.json", "instances_val2014.json",
@@ -96,16 +96,13 @@ def test_regions_in_scans_layout_bring_the_corpus(data_dir):
         np.save(folder / f"{split}_ims.npy", array)
         (folder / f"{split}_caps.txt").write_text("a caption\n" * 10, encoding="utf-8")
         (folder / f"{split}_ids.txt").write_text(f"{70 + 2 * n}\n{71 + 2 * n}\n", encoding="utf-8")
-    found = registry.corpus("mscoco").open_reader().read_regions(data_dir)
-    assert found.corpus.split.tolist() == ["train"] * 2 + ["val"] * 2 + ["test"] * 2
-    assert found.corpus.labels[:, 1].tolist() == [0, 0, 1, 0, 0, 0]
-    assert np.array_equal(found.regions["val"], arrays["dev"])
-    wide = global_features(found.regions["test"], block=1)
+    corpus, regions = registry.corpus("mscoco").open_reader().read_regions(data_dir)
+    assert corpus.split.tolist() == ["train"] * 2 + ["val"] * 2 + ["test"] * 2
+    assert corpus.labels[:, 1].tolist() == [0, 0, 1, 0, 0, 0]
+    assert np.array_equal(regions["val"], arrays["dev"])
+    wide = global_features(regions["test"], block=1)
     assert np.allclose(wide[:, :6], arrays["test"].mean(1), atol=1e-3)
     assert np.allclose(wide[:, 6:], arrays["test"].max(1), atol=2e-3)
-
-
-# ------------------------------------------------------------------------------------------ one's own folder
 
 
 def own(folder, text="", n=3):

@@ -12,7 +12,7 @@ from PIL import Image
 from fico_utils.errors import InputError
 from fico_utils.extras.corpora import openclipart
 from fico_utils.extras.corpora.folder import read_folder
-from fico_utils.extras.corpora.openclipart import build, fetch_openclipart, read_metadata
+from fico_utils.extras.corpora.openclipart import build_corpus, fetch_openclipart, read_metadata
 
 SVG = """<?xml version="1.0" encoding="UTF-8" standalone="no"?>
 {doctype}<svg xmlns="http://www.w3.org/2000/svg" xmlns:dc="http://purl.org/dc/elements/1.1/"
@@ -63,7 +63,7 @@ def tree(tmp_path):
 
 
 def test_what_people_wrote_becomes_the_captions(tree, tmp_path):
-    said = build(tree, tmp_path / "corpus")
+    said = build_corpus(tree, tmp_path / "corpus")
     corpus = read_folder(tmp_path / "corpus", "openclipart", size=16)
     texts = {
         i: [corpus.captions[t] for t in np.flatnonzero(corpus.caption_image == n)]
@@ -94,8 +94,8 @@ def test_what_people_wrote_becomes_the_captions(tree, tmp_path):
 
 
 def test_splits_are_the_same_each_time(tree, tmp_path):
-    build(tree, tmp_path / "one")
-    build(tree, tmp_path / "two")
+    build_corpus(tree, tmp_path / "one")
+    build_corpus(tree, tmp_path / "two")
     first, second = (tmp_path / name / "splits.csv" for name in ("one", "two"))
     assert first.read_bytes() == second.read_bytes()
     assert (
@@ -159,4 +159,4 @@ def test_another_machine_is_told_what_to_do(tmp_path, monkeypatch):
     ):
         fetch_openclipart(tmp_path / "cache")
     with pytest.raises(InputError, match="has no folders svg and png"):
-        build(tmp_path, tmp_path / "corpus")
+        build_corpus(tmp_path, tmp_path / "corpus")

@@ -13,7 +13,6 @@ from fico_utils import registry
 from fico_utils.artifacts import Store
 from fico_utils.errors import InputError
 from fico_utils.evaluation import evaluate
-from fico_utils.extras.corpora.lists import from_lists
 from fico_utils.extras.corpora.pictures import FileImages
 from fico_utils.extras.pretrained import embedding as pretrained_corpus
 from fico_utils.extras.pretrained import encoders as pretrained
@@ -114,7 +113,9 @@ def test_pictures_in_files_are_read_in_their_own_size(checkpoints, tmp_path):
         paths.append(str(tmp_path / f"{i}.png"))
         Image.fromarray(rng.integers(0, 256, (*size, 3), dtype=np.uint8)).save(paths[-1])
     images = FileImages(paths, size=8)  # squares this small would lose what the encoder can see
-    files = from_lists("files", list("abc"), [["a cat"], ["a dog"], ["the sun"]], images, split=["val", "test", "test"])
+    files = tiny.from_lists(
+        "files", list("abc"), [["a cat"], ["a dog"], ["the sun"]], images, split=["val", "test", "test"]
+    )
     model = pretrained.load_encoder(checkpoints["clip"], device="cpu")
     part = files.subset("test")
     got = embed(model, part, tmp_path)
@@ -122,7 +123,7 @@ def test_pictures_in_files_are_read_in_their_own_size(checkpoints, tmp_path):
     np.testing.assert_allclose(got["img"], model.encode_image(torch.from_numpy(cut)), atol=1e-5)
     before = got["img"].copy()
     Image.fromarray(rng.integers(0, 256, (30, 30, 3), dtype=np.uint8)).save(paths[2])
-    fresh = from_lists("files", list("abc"), [["a cat"], ["a dog"], ["the sun"]], FileImages(paths, size=8),
+    fresh = tiny.from_lists("files", list("abc"), [["a cat"], ["a dog"], ["the sun"]], FileImages(paths, size=8),
                        split=["val", "test", "test"])  # fmt: skip
     after = embed(model, fresh.subset("test"), tmp_path)["img"]
     np.testing.assert_allclose(after[0], before[0], atol=1e-6)

@@ -11,7 +11,7 @@ from scipy.io import savemat
 
 from fico_utils import evaluate
 from fico_utils.errors import InputError
-from fico_utils.extras.corpora.released import RELEASED, RULES, arguments, available, equal_digits
+from fico_utils.extras.corpora.released import RELEASED, RULES, equal_digits, evaluate_arguments, list_released
 from fico_utils.registry import SYSTEMS
 from fico_utils.results.paper_reference import paper_reference
 
@@ -102,17 +102,17 @@ def slow_recall(scores, correct, k):
 
 def test_every_system_of_the_paper_has_a_rule(release):
     assert list(RULES) == list(SYSTEMS)
-    assert available(release) == [(system, corpus) for corpus in RELEASED for system in RULES]
+    assert list_released(release) == [(system, corpus) for corpus in RELEASED for system in RULES]
     (release / "scan_coco_sim.npy").unlink()
     (release / "xvlm_f30k_sim_t2i.npy").unlink()
-    assert len(available(release)) == 2 * len(RULES) - 2
+    assert len(list_released(release)) == 2 * len(RULES) - 2
 
 
 @pytest.mark.parametrize("corpus", RELEASED)
 @pytest.mark.parametrize("system", RULES)
 def test_known_scores_come_back_to_the_last_digit(release, system, corpus):
     arrays = truth(system, corpus)
-    given = arguments(release, system, corpus, n_images=N)
+    given = evaluate_arguments(release, system, corpus, n_images=N)
     scores = evaluate(**given, recall_at=(1, 5, 10), map_at=(10, "N"))
     sims, index = dense(system, arrays), arrays[2]
     assert given["caption_image"].tolist() == index.tolist()
@@ -139,13 +139,13 @@ def test_the_published_sizes_of_mscoco(tmp_path):
     arrays = truth("beit3", "mscoco", 5000, ragged)
     write(tmp_path, "beit3", "mscoco", arrays)
     write(tmp_path, "vsrn", "mscoco", truth("vsrn", "mscoco", 5000))
-    given = arguments(tmp_path, "beit3", "mscoco")
+    given = evaluate_arguments(tmp_path, "beit3", "mscoco")
     assert (len(given["images"]), len(given["texts"])) == (5000, 25010)
     sims = dense("beit3", arrays)
     scores = evaluate(**{**given, "labels": None}, recall_at=(1,)).set_index(["direction", "metric", "k"])["value"]
     assert scores["i2t", "recall", "1"] == (ragged[sims[0].argmax(1)] == np.arange(5000)).mean()
     assert scores["t2i", "recall", "1"] == (sims[1].argmax(1) == ragged).mean()
-    square = arguments(tmp_path, "vsrn", "mscoco")
+    square = evaluate_arguments(tmp_path, "vsrn", "mscoco")
     assert (square["images"].shape[0], square["texts"].shape[0]) == (5000, 25000)
     assert isinstance(square["images"], np.memmap)
 
@@ -154,9 +154,9 @@ def test_a_square_matrix_with_copies_by_a_rule(release):
     scores = truth("scan", "flickr30k")[0]
     np.save(release / "scan_f30k_sim.npy", np.repeat(scores, 5, 0))
     with pytest.raises(InputError, match=r"has shape \(150, 150\), but by the rule of scan it has \(30, 150\)"):
-        arguments(release, "scan", "flickr30k", n_images=N)
+        evaluate_arguments(release, "scan", "flickr30k", n_images=N)
     rules = {"scan": replace(RULES["scan"], images=5)}
-    given = arguments(release, "scan", "flickr30k", n_images=N, rules=rules)
+    given = evaluate_arguments(release, "scan", "flickr30k", n_images=N, rules=rules)
     assert np.array_equal(given["similarity"], scores)
 
 
@@ -181,7 +181,7 @@ def store(name, array):
 
 
 BAD = {
-    "copies differ": (spoil_copy, "vsrn_f30k_img.npy: images 5 to 9 differ, expected one image 5 times"),
+    "copies differ": (spoil_copy, "vsrn_f30k_img.npy: rows 5 to 9 differ, expected one image stored 5 times"),
     "truncated": (cut, "vsrn_f30k_img.npy cannot be read .* truncated"),
     "pickle": (store("vsrn_f30k_txt.npy", np.array([{}], object)), "never unpickled"),
     "other length": (
@@ -204,18 +204,18 @@ def test_files_that_do_not_fit_are_refused_in_one_sentence(release, case):
     spoil, said = BAD[case]
     spoil(release)
     with pytest.raises(InputError, match=said) as error:
-        arguments(release, "vsrn", "flickr30k", n_images=N)
+        evaluate_arguments(release, "vsrn", "flickr30k", n_images=N)
     assert "\n" not in str(error.value)
 
 
 def test_other_indices_systems_and_corpora_are_refused(release):
     np.save(release / "mscoco_test_indices.npy", RAGGED + 1)
     with pytest.raises(InputError, match="expected for each caption its image, 0 to 29"):
-        arguments(release, "beit3", "mscoco", n_images=N)
+        evaluate_arguments(release, "beit3", "mscoco", n_images=N)
     with pytest.raises(InputError, match="scan on picto_people is not in the release"):
-        arguments(release, "scan", "picto_people")
+        evaluate_arguments(release, "scan", "picto_people")
     with pytest.raises(InputError, match="unknown system 'clip'"):
-        arguments(release, "clip", "mscoco")
+        evaluate_arguments(release, "clip", "mscoco")
 
 
 def test_the_papers_own_numbers_are_all_equal_and_others_are_counted():

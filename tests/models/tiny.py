@@ -15,7 +15,6 @@ from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.processors import TemplateProcessing
 
 from fico_utils.data.corpus import Corpus
-from fico_utils.extras.corpora.lists import from_lists
 
 WORDS = (
     *("a", "the", "cat", "dog", "sun", "tree", "house", "car", "red", "green", "blue", "small", "large"),
@@ -98,7 +97,16 @@ def corpus(n: int = 7, height: int = 20, width: int = 26, seed: int = 0) -> Corp
     """Noise pictures, two or three captions each of different lengths, all in the test split."""
     rng = np.random.default_rng(seed)
     pictures = rng.integers(0, 256, (n, height, width, 3), dtype=np.uint8)
-    captions = [
-        [" ".join(rng.choice(WORDS, rng.integers(2, 9))) + f" {i}{j}" for j in range(2 + i % 2)] for i in range(n)
-    ]
-    return from_lists("noise", [f"n{i}" for i in range(n)], captions, pictures, split=["test"] * n)
+    return from_lists(
+        "noise",
+        [f"n{i}" for i in range(n)],
+        [[" ".join(rng.choice(WORDS, rng.integers(2, 9))) + f" {i}{j}" for j in range(2 + i % 2)] for i in range(n)],
+        pictures,
+        ["test"] * n,
+    )
+
+
+def from_lists(name: str, image_ids: list[str], captions: list[list[str]], images, split: list[str]) -> Corpus:
+    """A corpus from one list of captions an image."""
+    index = np.repeat(np.arange(len(captions)), [len(texts) for texts in captions])
+    return Corpus(name, image_ids, [text for texts in captions for text in texts], index, split, images=images)

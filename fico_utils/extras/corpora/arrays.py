@@ -17,6 +17,8 @@ from fico_utils.errors import InputError
 SUFFIXES = (".npy", ".npz", ".safetensors", ".mat")
 #: A .npy file of so many bytes is read at once: an empty array cannot be mapped.
 SMALL = 4096
+#: Numbers of stored copies that are compared at a time.
+COMPARED = 2**24
 _SAFETENSORS = {
     "BOOL": "?", "U8": "u1", "I8": "i1", "U16": "<u2", "I16": "<i2", "U32": "<u4", "I32": "<i4", "U64": "<u8",
     "I64": "<i8", "F16": "<f2", "F32": "<f4", "F64": "<f8",
@@ -24,13 +26,9 @@ _SAFETENSORS = {
 
 
 def read_array(place: str | Path) -> np.ndarray:
-    """The array at ``FILE`` or ``FILE:NAME``, read-only and memory-mapped if .npy or .safetensors.
+    """The array at ``FILE`` or ``FILE:NAME``: .npy, .npz, .safetensors or .mat (up to version 7).
 
-    Parameters
-    ----------
-    place : str or Path
-        A .npy, .npz, .safetensors or .mat (up to version 7) file; ``:NAME`` picks one array of a file that holds
-        several.
+    ``:NAME`` picks one of several arrays. Of .npy and .safetensors, the array is read-only and memory-mapped.
 
     Raises
     ------
@@ -81,6 +79,22 @@ def _pick(path: Path, names: list[str], name: str | None) -> str:
     if name not in names:
         raise InputError(f"{path} has no array {name!r}, only {listed}")
     return name
+
+
+def each_image_once(array: np.ndarray, copies: int, path: Path) -> np.ndarray:
+    """Each image once, of an array (n, ...) that stores it `copies` times in a row; InputError where they differ."""
+    if copies == 1:
+        return array
+    step = max(1, COMPARED // (copies * math.prod(array.shape[1:]))) * copies
+    for start in range(0, len(array), step):
+        part = np.asarray(array[start : start + step])
+        part = part.reshape(-1, copies, math.prod(array.shape[1:]))
+        for image in np.flatnonzero((part != part[:, :1]).any((1, 2)))[:1]:
+            first = start + int(image) * copies
+            raise InputError(
+                f"{path}: rows {first} to {first + copies - 1} differ, expected one image stored {copies} times"
+            )
+    return array[::copies]
 
 
 def _npy(path: Path, name: str | None) -> np.ndarray:

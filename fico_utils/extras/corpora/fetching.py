@@ -6,9 +6,9 @@ No notebook comes here; whatever is on disk is kept and never asked for again. T
 
 from __future__ import annotations
 
-import csv
 import shutil
 import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +16,13 @@ from pathlib import Path
 from fico_utils import registry
 from fico_utils.data.corpus import Corpus
 from fico_utils.errors import InputError
-from fico_utils.extras.corpora.brought import find_corpora, folder_corpus
-from fico_utils.extras.corpora.library import FATAL
+from fico_utils.extras.corpora.folder import write_rows
+from fico_utils.extras.corpora.library import FATAL, find_corpora, folder_corpus
 from fico_utils.extras.corpora.openclipart import fetch_openclipart
 from fico_utils.extras.corpora.pictures import PROBLEMS, check_images, file_images
-from fico_utils.extras.corpora.reading import inside
-from fico_utils.extras.corpora.released import RELEASED, available
-from fico_utils.files import atomic_path, read_json, sha256_file, write_json
+from fico_utils.extras.corpora.reading import path_inside
+from fico_utils.extras.corpora.released import RELEASED, list_released
+from fico_utils.files import read_json, sha256_file, write_json
 from fico_utils.progress import show_progress
 
 #: Share of a corpus's pictures that may be missing or unreadable, listed and left out; more is an unpacking gone wrong.
@@ -33,15 +33,10 @@ RELEASE = "released"
 
 @dataclass(frozen=True)
 class Part:
-    """One thing that a published corpus is made of.
+    """One file or folder `name` that a published corpus is made of.
 
-    Attributes
-    ----------
-    name : str, file or folder below the corpus's own.
-    ask : str, how to get it, in words.
-    url : str, a zip file that may be downloaded; empty where nobody may but you.
-    members : str, what is unpacked of the zip: names that begin so.
-    gib : float, size of the download.
+    `ask` says in words how to get it; `url` is a zip file of `gib` GiB that may be downloaded, empty where nobody may
+    but you; of it, what begins with `members` is unpacked.
     """
 
     name: str
@@ -74,15 +69,11 @@ def fetch(
     data_dir: str | Path,
     say: Callable[[str], None] = print,
     progress: bool = True,
-    parts: dict[str, tuple[Part, ...]] | None = None,
+    parts: dict[str, tuple[Part, ...]] = PARTS,
 ) -> None:
-    """Have every named corpus below `data_dir`, whole and checked.
+    """Have corpora below `data_dir`, whole and checked: by id, folder corpora by name or path, or ``released``.
 
-    Parameters
-    ----------
-    names : corpora by id, folder corpora by name or path, or ``released``: the authors' embeddings.
-    say : callable, what is told goes there, a line at a time.
-    parts : other addresses than `PARTS`, such as those of a mirror.
+    What is told goes to `say`, a line at a time; `parts` may give other addresses, such as those of a mirror.
 
     Raises
     ------
@@ -92,7 +83,7 @@ def fetch(
     data_dir = Path(data_dir)
     for name in names:
         if name == RELEASE:
-            say(_release(data_dir / RELEASE))
+            say(_check_release(data_dir / RELEASE))
             continue
         if Path(name).name != name:
             info = folder_corpus(name)
@@ -103,25 +94,20 @@ def fetch(
             say(f"  Nothing to download: {info.id} is drawn by the package itself.")
             continue
         if info.id in PARTS:
-            _get(info.open_reader().place(data_dir), (parts or PARTS)[info.id], say, progress)
+            _get_parts(info.open_reader().place(data_dir), parts[info.id], say, progress)
         elif info.id == "openclipart" and not info.folder:
             fetch_openclipart(data_dir)
-        say(f"  {check(info, data_dir, progress)}")
+        say(f"  {check_corpus(info, data_dir, progress)}")
 
 
-def check(info: registry.CorpusInfo, data_dir: Path, progress: bool = False) -> str:
+def check_corpus(info: registry.CorpusInfo, data_dir: Path, progress: bool = False) -> str:
     """A sentence on what is there, after reading all of it; writes ``checksums.json`` and ``problems.csv``.
 
     Pictures are read once, and again when their files changed; a text or label file that changed is refused.
-
-    Raises
-    ------
-    InputError
-        A file that is wrong, that changed since it was first used, or too many pictures that cannot be read.
     """
     reader = info.open_reader()
     folder = reader.place(data_dir)
-    record(folder, [path for path in reader.files(data_dir) if path.name != "problems.csv"])
+    compare_checksums(folder, [path for path in reader.files(data_dir) if path.name != "problems.csv"])
     corpus = reader.read_pictures(data_dir, size=1, whole=True)
     key, sums = file_images(corpus)[0].key, read_json(folder / "checksums.json")
     if sums.get("pictures") != key:
@@ -132,7 +118,8 @@ def check(info: registry.CorpusInfo, data_dir: Path, progress: bool = False) -> 
                 f"{len(bad)} of {corpus.n_img} pictures in {folder / 'images'} are missing or cannot be read (first: "
                 f"{bad[0]}); expected all of them: get or unpack them again"
             )
-        _write_problems(folder / "problems.csv", found)
+        rows = [(image, kind) for kind in PROBLEMS for image in found[kind]]
+        write_rows(folder / "problems.csv", ("image", "problem"), rows)
         write_json(folder / "checksums.json", sums | {"pictures": key})
     odd = [problem for _, problem in reader.problems(data_dir)]
     listed = ", ".join(f"{odd.count(kind)} {kind}" for kind in PROBLEMS if kind in odd)
@@ -146,20 +133,8 @@ def _counts(corpus: Corpus) -> str:
     return "images / captions: " + ", ".join(f"{split} {p.n_img:,} / {p.n_txt:,}" for split, p in parts)
 
 
-def _write_problems(path: Path, found: dict[str, list[str]]) -> None:
-    rows = [(image, kind) for kind in PROBLEMS for image in found[kind]]
-    with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        csv.writer(file, lineterminator="\n").writerows([("image", "problem"), *rows])
-
-
-def record(folder: Path, files: Sequence[Path]) -> None:
-    """Write the SHA-256 of files to ``checksums.json`` where it has none of them, and compare where it has.
-
-    Raises
-    ------
-    InputError
-        A file is not what it was when it was first used.
-    """
+def compare_checksums(folder: Path, files: Sequence[Path]) -> None:
+    """Write the SHA-256 of files to ``checksums.json`` where it has none of them; refuse a file that is another now."""
     path = folder / "checksums.json"
     known = read_json(path) if path.is_file() else {}
     sums = {file.relative_to(folder).as_posix(): sha256_file(file) for file in files}
@@ -173,10 +148,7 @@ def record(folder: Path, files: Sequence[Path]) -> None:
         write_json(path, dict(sorted({**known, **sums}.items())))
 
 
-# ---------------------------------------------------------------------------------------------- downloading
-
-
-def _get(folder: Path, parts: Sequence[Part], say: Callable[[str], None], progress: bool) -> None:
+def _get_parts(folder: Path, parts: Sequence[Part], say: Callable[[str], None], progress: bool) -> None:
     """Have every part in `folder`; say of each whether it is there, and how it comes."""
     wanted = [part for part in parts if not (folder / part.name).exists() or _begun(folder, part).exists()]
     for part in parts:
@@ -206,10 +178,8 @@ def _begun(folder: Path, part: Part) -> Path:
 
 def _download(url: str, folder: Path, progress: bool) -> Path:
     """The file of an address in a folder: that which is there, or else downloaded; its SHA-256 is recorded."""
-    try:
-        import pooch
-    except ImportError:
-        raise InputError("downloads need the package pooch; install it with: pip install pooch") from None
+    import pooch
+
     pooch.get_logger().setLevel("ERROR")
     name = url.rsplit("/", 1)[1]
     try:
@@ -221,36 +191,37 @@ def _download(url: str, folder: Path, progress: bool) -> Path:
         raise InputError(
             f"{url} cannot be downloaded ({reason[:200]}); try again, or put the file at {folder / name} yourself"
         ) from None
-    record(folder, [folder / name])
+    compare_checksums(folder, [folder / name])
     return folder / name
 
 
 def _unpack(archive: Path, part: Part, folder: Path, progress: bool) -> None:
-    """Unpack the members of a part; what is there in full length already stays, so a killed run goes on."""
+    """Unpack the members of a part; what is there in full length already stays, so a killed run goes on.
+
+    `pooch.Unzip` takes a folder that is there for a whole one, and moves a name that would leave the folder.
+    """
+    base = folder / "images" if part.name.startswith("images/") else folder
     try:
         with zipfile.ZipFile(archive) as zipped:
             chosen = [m for m in zipped.infolist() if m.filename.startswith(part.members) and not m.is_dir()]
             if not chosen:
                 raise InputError(f"{archive} holds nothing that begins with {part.members!r}; get it again")
-            base = folder / "images" if part.name.startswith("images/") else folder
             for member in show_progress(chosen, archive.name, unit="file", shown=progress):
-                target = Path(inside(base, member.filename, str(archive)))
-                if target.is_file() and target.stat().st_size == member.file_size:
-                    continue
-                with atomic_path(target) as temporary, zipped.open(member) as source, open(temporary, "wb") as out:
-                    shutil.copyfileobj(source, out, 2**20)
-    except zipfile.BadZipFile as error:
+                target = Path(path_inside(base, member.filename, str(archive)))
+                if not target.is_file() or target.stat().st_size != member.file_size:
+                    zipped.extract(member, base)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise InputError(f"{archive} is no whole zip file ({error}); delete it and run again") from None
 
 
-def _release(folder: Path) -> str:
+def _check_release(folder: Path) -> str:
     """A sentence on what there is of the authors' release; its files are recorded and compared."""
-    found = available(folder)
+    found = list_released(folder)
     if not found:
         raise InputError(
             f"{folder} has no file of the authors' release; its makers publish no address for it: ask them, and put "
             "files such as scan_f30k_sim.npy and flickr30k-karpathy-test-lall.mat there"
         )
-    record(folder, sorted(path for path in folder.iterdir() if path.suffix in (".npy", ".mat")))
+    compare_checksums(folder, sorted(path for path in folder.iterdir() if path.suffix in (".npy", ".mat")))
     each = ", ".join(f"{sum(c == corpus for _, c in found)} systems on {corpus}" for corpus in RELEASED)
     return f"The authors' release: {each} in {folder}"

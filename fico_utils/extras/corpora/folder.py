@@ -15,99 +15,78 @@ come in the order in which ``captions.csv`` first names them.
 
 from __future__ import annotations
 
-import io
 import itertools
 from collections.abc import Collection
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fico_utils.data.corpus import SPLITS, Corpus
 from fico_utils.errors import InputError
-from fico_utils.extras.corpora.lists import stratified_split
-from fico_utils.extras.corpora.pictures import FileImages, image_files
-from fico_utils.extras.corpora.reading import caption, inside, read_utf8
-
-if TYPE_CHECKING:
-    import pandas as pd
+from fico_utils.extras.corpora.pictures import FileImages, keep_images
+from fico_utils.extras.corpora.reading import Table, clean_caption, path_inside, read_table
+from fico_utils.files import atomic_path
 
 FRACTIONS = {"train": 0.8, "val": 0.1, "test": 0.1}
 
 
-@dataclass(frozen=True)
-class Table:
-    """A CSV file, all of it text, whose rows know their lines.
+def stratified_split(labels: np.ndarray, fractions: dict[str, float], seed: int = 0) -> np.ndarray:
+    """Split names, (n_img,) str, that divide every label in the given fractions as evenly as can be.
 
-    Attributes
+    Iterative stratification: of the labels with images left, take the rarest; give each of its images to
+    the split that still wants most of this label, among equals the one that wants most images, among
+    equals one by chance.
+
+    `labels` are multi-hot (n_img, n_labels); images without any label are divided at the end. The shares in
+    `fractions`, by split, are positive and add up to 1.
+
+    References
     ----------
-    path : Path
-    frame : DataFrame of str; an empty field is ''.
-    lines : ndarray (rows,) int, the line on which each row begins; quoted fields may run over several.
+    Sechidis, Tsoumakas, Vlahavas: On the stratification of multi-label data. ECML PKDD 2011.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> sorted(stratified_split(np.eye(2)[[0, 0, 1, 1]], {"train": 0.5, "test": 0.5}).tolist())
+    ['test', 'test', 'train', 'train']
     """
-
-    path: Path
-    frame: pd.DataFrame
-    lines: np.ndarray
-
-    @property
-    def columns(self) -> list[str]:
-        """Names of the columns."""
-        return list(self.frame.columns)
-
-    def where(self, row: int) -> str:
-        """File and line of a row, as sentences about it begin."""
-        return f"{self.path} line {self.lines[row]}"
-
-
-def read_table(path: str | Path, columns: tuple[str, ...] = ()) -> Table:
-    """A CSV file as text.
-
-    Parameters
-    ----------
-    path : UTF-8, comma separated, with a header.
-    columns : names that it must have.
-
-    Raises
-    ------
-    InputError
-        No such file, not UTF-8, no header, a row of another length, or a missing column.
-    """
-    import pandas as pd
-
-    path, text = Path(path), read_utf8(path)
-    try:
-        frame = pd.read_csv(
-            io.StringIO(text), dtype=str, keep_default_na=False, na_filter=False, skip_blank_lines=False
-        )
-    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        reason = str(error).strip().splitlines()[0].removeprefix("Error tokenizing data. C error: ")
-        raise InputError(f"{path} cannot be read as CSV ({reason}): quote fields that hold a comma") from None
-    if not isinstance(frame.index, pd.RangeIndex):  # pandas takes surplus fields for row names
-        raise InputError(f"{path} has rows longer than its header: quote fields that hold a comma")
-    frame.columns = [str(name).strip() for name in frame.columns]
-    absent = [name for name in columns if name not in frame.columns]
-    if absent:
-        raise InputError(f"{path} has columns {', '.join(frame.columns)}, expected {', '.join(columns)}")
-    breaks = sum((frame[name].str.count("\n").to_numpy() for name in frame.columns), np.zeros(len(frame), np.int64))
-    return Table(path, frame, 2 + np.arange(len(frame)) + np.cumsum(breaks) - breaks)
+    labels = np.asarray(labels)
+    if labels.ndim != 2 or not len(labels):
+        raise InputError(f"Labels of shape {labels.shape} cannot be split; give a matrix (n_img, n_labels).")
+    shares = np.array(list(fractions.values()), float)
+    if not len(shares) or not (shares > 0).all() or abs(shares.sum() - 1) > 1e-6:
+        raise InputError(f"Split fractions {dict(fractions)} must be positive and add up to 1.")
+    has = labels.astype(bool)
+    rng = np.random.default_rng(seed)
+    wanted = shares * len(has)
+    wanted_of_label = shares[:, None] * has.sum(0)
+    split = np.full(len(has), -1)
+    remaining = has.sum(0)
+    while True:
+        open_labels = np.flatnonzero(remaining)
+        label = open_labels[np.argmin(remaining[open_labels])] if len(open_labels) else None
+        rows = np.flatnonzero((split < 0) & has[:, label]) if label is not None else np.flatnonzero(split < 0)
+        for row in rng.permutation(rows):
+            need = wanted_of_label[:, label] if label is not None else wanted
+            best = np.flatnonzero(need == need.max())
+            best = best[wanted[best] == wanted[best].max()]
+            chosen = best[rng.integers(len(best))]
+            split[row] = chosen
+            wanted[chosen] -= 1
+            wanted_of_label[chosen] -= has[row]
+            remaining -= has[row]
+        if label is None:
+            return np.array(list(fractions))[split]
 
 
 def read_folder(
-    folder: str | Path, name: str | None = None, *, size: int = 224, fit: str = "pad", seed: int = 0,
+    folder: str | Path, name: str | None = None, *, size: int = 224, fit: str = "pad",
     leave_out: bool | Collection[str] | None = False,
 ) -> Corpus:  # fmt: skip
-    """The corpus in a folder; pictures are read when asked for.
+    """The corpus in a folder, by default of the folder's name; pictures are read when asked for.
 
-    Parameters
-    ----------
-    folder : path.
-    name : str, by default the folder's own.
-    size, fit : see `FileImages`.
-    seed : int, of the stratified split (0.8, 0.1, 0.1) that is made where there is no ``splits.csv``.
-    leave_out : bool, leave out images whose file is missing, with their captions, instead of refusing the corpus; or
-        the ids of the images to leave out; or None, to keep even those without a file.
+    `size` and `fit` are those of `FileImages`, `leave_out` is that of `keep_images`. Where there is no ``splits.csv``,
+    a stratified split (0.8, 0.1, 0.1) is made.
 
     Raises
     ------
@@ -124,9 +103,9 @@ def read_folder(
     for row, (image, text) in enumerate(zip(table.frame["image"], table.frame["caption"], strict=True)):
         where = table.where(row)
         if image not in row_of:
-            paths.append(inside(folder / "images", image, where))
+            paths.append(path_inside(folder / "images", image, where))
             row_of[image] = len(row_of)
-        text = caption(text, where)
+        text = clean_caption(text, where)
         if (image, text) in seen:
             raise InputError(f"{where}: image {image!r} has this caption already, expected each once")
         seen.add((image, text))
@@ -134,13 +113,12 @@ def read_folder(
         index.append(row_of[image])
     if not texts:
         raise InputError(f"{table.path} has no rows, expected one for each caption")
-    rows = image_files(name, folder / "images", list(row_of), paths, leave_out)
     labels, names = _labels(folder / "labels.csv", row_of)
     split = _splits(folder / "splits.csv", row_of)
     if split is None:
-        split = stratified_split(np.zeros((len(row_of), 1)) if labels is None else labels, FRACTIONS, seed)
+        split = stratified_split(np.zeros((len(row_of), 1)) if labels is None else labels, FRACTIONS)
     corpus = Corpus(name, list(row_of), texts, index, split, labels, names, FileImages(paths, size, fit))
-    return corpus if len(rows) == corpus.n_img else corpus.select(rows)
+    return keep_images(corpus, folder / "images", leave_out)
 
 
 def _image_rows(table: Table, row_of: dict[str, int], once: bool) -> list[int]:
@@ -162,7 +140,7 @@ def _labels(path: Path, row_of: dict[str, int]) -> tuple[np.ndarray | None, tupl
     if not path.is_file():
         return None, ()
     table = read_table(path, ("image",))
-    if table.columns == ["image", "label"]:
+    if list(table.frame.columns) == ["image", "label"]:
         images = _image_rows(table, row_of, once=False)
         for row in np.flatnonzero(table.frame["label"].str.strip() == "")[:1]:
             raise InputError(f"{table.where(row)}: the label is empty; name it, or leave the line out")
@@ -170,18 +148,16 @@ def _labels(path: Path, row_of: dict[str, int]) -> tuple[np.ndarray | None, tupl
         labels = np.zeros((len(row_of), len(names)), np.uint8)
         labels[images, np.searchsorted(names, table.frame["label"].str.strip().to_numpy(str))] = 1
         return labels, names
-    names = tuple(column for column in table.columns if column != "image")
-    images, values = _image_rows(table, row_of, once=True), table.frame[list(names)].to_numpy(str)
-    for row, column in np.argwhere((values != "0") & (values != "1"))[:1]:
-        raise InputError(f"{table.where(row)}: {names[column]} is {str(values[row, column])!r}, expected 0 or 1")
+    names = [column for column in table.frame.columns if column != "image"]
+    images, values = _image_rows(table, row_of, once=True), table.marks(names)
     if len(images) < len(row_of):
         absent = next(image for image, row in row_of.items() if row not in set(images))
         raise InputError(
             f"{path} has {len(images)} rows for {len(row_of)} images, none for {absent!r}; expected one each"
         )
     labels = np.zeros((len(row_of), len(names)), np.uint8)
-    labels[images] = values == "1"
-    return labels, names
+    labels[images] = values
+    return labels, tuple(names)
 
 
 def _splits(path: Path, row_of: dict[str, int]) -> list[str] | None:
@@ -202,33 +178,29 @@ def _splits(path: Path, row_of: dict[str, int]) -> list[str] | None:
     return split
 
 
-def write_folder(folder: str | Path, captions: list[tuple], labels: list[tuple] | None, splits: list[tuple]) -> None:
-    """Write ``captions.csv``, ``labels.csv`` and ``splits.csv`` from rows (image, value): atomic, captions last."""
+def write_rows(path: Path, columns: tuple[str, ...], rows: list[tuple]) -> None:
+    """Write a CSV file, atomically."""
     import pandas as pd
 
-    from fico_utils.files import atomic_path
+    with atomic_path(path) as temporary:
+        pd.DataFrame(rows, columns=list(columns)).to_csv(temporary, index=False, lineterminator="\n")
 
-    for name, column, rows in (
-        ("labels", "label", labels),
-        ("splits", "split", splits),
-        ("captions", "caption", captions),
-    ):
-        if rows is None:
-            continue
-        with atomic_path(Path(folder) / f"{name}.csv") as temporary:
-            pd.DataFrame(rows, columns=["image", column]).to_csv(temporary, index=False, lineterminator="\n")
+
+def write_folder(folder: str | Path, captions: list[tuple], labels: list[tuple] | None, splits: list[tuple]) -> None:
+    """Write ``captions.csv``, ``labels.csv`` and ``splits.csv`` from rows (image, value), captions last."""
+    for name, rows in (("label", labels), ("split", splits), ("caption", captions)):
+        if rows is not None:
+            write_rows(Path(folder) / f"{name}s.csv", ("image", name), rows)
 
 
 def export_folder(corpus: Corpus, folder: str | Path) -> Path:
     """The folder corpus just written from a corpus with pictures: each as a PNG, its captions, labels and splits."""
     from PIL import Image
 
-    from fico_utils.files import atomic_path
-
     folder = Path(folder)
     names = [f"{image_id}.png" for image_id in corpus.image_ids]
     for row, name in enumerate(names):
-        with atomic_path(inside(folder / "images", name, f"image {row}")) as temporary:
+        with atomic_path(path_inside(folder / "images", name, f"image {row}")) as temporary:
             Image.fromarray(corpus.images[row : row + 1][0]).save(temporary)
     captions = [(names[i], text) for i, text in zip(corpus.caption_image, corpus.captions, strict=True)]
     marks = () if corpus.labels is None else np.argwhere(corpus.labels)

@@ -9,40 +9,44 @@ any other   ``NAME/images/``, ``NAME/captions.csv`` and so on, see `folder`; ope
 =========== =====================================================================================================
 
 A file ``problems.csv`` (image, problem), which `fetching` writes, names pictures that cannot be read: those images are
-left out. Precomputed regions in SCAN's layout lie in ``NAME/scan_arrays/``.
+left out. Precomputed regions in SCAN's layout lie in ``NAME/scan_arrays/``. A folder corpus that somebody brought is
+known by its folder's name, and a file ``corpus.yaml`` in it may say more.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from fico_utils.data.corpus import Corpus
 from fico_utils.errors import InputError
-from fico_utils.extras.corpora.folder import read_folder, read_table
+from fico_utils.extras.corpora.folder import read_folder
 from fico_utils.extras.corpora.published import DATASETS, read_instances, read_labels, read_published
-from fico_utils.extras.corpora.scan_arrays import ScanArrays, read_scan_arrays
+from fico_utils.extras.corpora.reading import read_table
+from fico_utils.extras.corpora.scan_arrays import read_scan_arrays
 from fico_utils.provenance import PROJECT
-from fico_utils.registry import CorpusInfo
+from fico_utils.registry import CORPORA, CorpusInfo
 from fico_utils.workspace import Run
 
 #: Problems of a picture that leave no picture; a greyscale one is read.
 FATAL = ("missing", "unreadable", "too_large")
 #: Where image features of a corpus from files come from: the backbone, or arrays in SCAN's layout.
 VISUAL = ("backbone", "scan_arrays")
+#: What may stand in the ``corpus.yaml`` of a folder corpus, and of which type it is.
+FOLDER_KEYS = {"name": str, "provenance": str, "photographs": bool, "beside": str}
+#: Corpora whose names no folder may take: those that are drawn or published.
+TAKEN = [c.id for c in CORPORA.values() if c.reader != CorpusInfo.reader]
+Regions = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
 class FolderReader:
-    """Reads a folder corpus; `read` and `regions` are what a run asks of every reader.
-
-    Attributes
-    ----------
-    info : CorpusInfo
-    """
+    """Reads a folder corpus; `read` and `regions` are what a run asks of every reader."""
 
     info: CorpusInfo
 
@@ -50,24 +54,18 @@ class FolderReader:
         """The corpus, as the parameters of a run say; read again when one of its text files changed."""
         return self._read(run)[0]
 
-    def regions(self, run: Run) -> dict[str, np.ndarray] | None:
+    def regions(self, run: Run) -> Regions | None:
         """With ``visual_features: scan_arrays``, the mapped regions of each split; else None."""
         return self._read(run)[1]
 
-    def _read(self, run: Run) -> tuple[Corpus, dict[str, np.ndarray] | None]:
+    def _read(self, run: Run) -> tuple[Corpus, Regions | None]:
         source, data_dir = run["visual_features"], PROJECT / run["data_dir"]
         if source not in VISUAL:
             raise InputError(f"visual_features is {source!r}; expected one of {', '.join(VISUAL)}")
-        stamps = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in self.files(data_dir)]
-        given = self.label_files(run)
-        if source == "scan_arrays":
-            return _cached_regions(self, data_dir, given, tuple(stamps))
-        return _cached_pictures(self, data_dir, run["image_size"], given, run["published_in_full"], tuple(stamps)), None
-
-    def label_files(self, run: Run) -> tuple[str, str]:
-        """Paths below the data folder of labels that are a file of their own, and of the ids of its rows; or empty."""
-        names = f"{self.info.id}_labels", f"{self.info.id}_label_ids"
-        return tuple(run.settings.get(name, "") for name in names)
+        stamps = tuple((path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in self.files(data_dir))
+        labels = tuple(run.settings.get(f"{self.info.id}_{name}", "") for name in ("labels", "label_ids"))
+        size = None if source == "scan_arrays" else run["image_size"]
+        return _read_once(self, data_dir, size, labels, run["published_in_full"], stamps)
 
     def place(self, data_dir: str | Path) -> Path:
         """The folder of the corpus."""
@@ -76,9 +74,6 @@ class FolderReader:
     def files(self, data_dir: str | Path) -> list[Path]:
         """The files that say what the corpus is, those that are there; pictures are not among them."""
         return [path for path in self._files(self.place(data_dir)) if path.is_file()]
-
-    def _files(self, folder: Path) -> list[Path]:
-        return [folder / name for name in ("captions.csv", "labels.csv", "splits.csv", "problems.csv")]
 
     def problems(self, data_dir: str | Path) -> list[tuple[str, str]]:
         """Image and problem of each row of ``problems.csv``; none where there is no such file."""
@@ -93,20 +88,15 @@ class FolderReader:
         data_dir: str | Path,
         *,
         size: int,
-        labels: str = "",
-        label_ids: str = "",
+        labels: tuple[str, str] = ("", ""),
         whole: bool = False,
         in_full: bool = True,
     ) -> Corpus:
-        """The corpus; pictures are read when asked for.
+        """The corpus, with pictures of `size` x `size` pixels that are read when asked for.
 
-        Parameters
-        ----------
-        data_dir : path, the folder that holds all corpora.
-        size : int, height and width that pictures are brought to.
-        labels, label_ids : paths below `data_dir`, the labels of a corpus that has none of its own, see `read_labels`.
-        whole : bool, keep the images whose file is missing or listed as a problem, to look at their files one by one.
-        in_full : bool, refuse a published corpus with other counts than the published ones; False reads a part of it.
+        `labels` are paths below `data_dir` of the labels of a corpus that has none of its own and of the ids of their
+        rows, see `read_labels`. `whole` keeps the images whose file is missing or listed as a problem; `in_full`
+        refuses a published corpus with other counts than the published ones.
 
         Raises
         ------
@@ -114,36 +104,35 @@ class FolderReader:
             The files are not there (it says how to get them), or something is wrong in them.
         """
         gone = None if whole else [image for image, problem in self.problems(data_dir) if problem in FATAL]
-        self._require(self._files(self.place(data_dir))[0])
-        return self._open(Path(data_dir), size, gone, (labels, label_ids), in_full)
-
-    def _open(
-        self, data_dir: Path, size: int, gone: list[str] | None, _labels: tuple[str, str], _in_full: bool
-    ) -> Corpus:
-        return read_folder(self.place(data_dir), self.info.id, size=size, leave_out=gone)
-
-    def read_regions(self, data_dir: str | Path, labels: str = "", label_ids: str = "") -> ScanArrays:
-        """The corpus from precomputed regions: captions and ids lie beside the arrays, labels as in `read_pictures`."""
-        arrays = read_scan_arrays(self.info.id, self.place(data_dir) / "scan_arrays")
-        ids, data_dir = arrays.corpus.image_ids, Path(data_dir)
-        if labels:
-            marks, names = read_labels(data_dir / labels, ids, data_dir / label_ids if label_ids else None)
-        elif instances := self._instances(self.place(data_dir)):
-            marks, names = read_instances(instances, ids)
-        else:
-            return arrays
-        return replace(arrays, corpus=replace(arrays.corpus, labels=marks, label_names=names))
-
-    def _instances(self, folder: Path) -> list[Path]:
-        """COCO's files of annotated things, where the corpus has any."""
-        return []
-
-    def _require(self, path: Path) -> None:
-        if not path.is_file():
+        first = self._files(self.place(data_dir))[0]
+        if not first.is_file():
             raise InputError(
-                f"{self.info.name} is not here: there is no file {path}; get it with `python -m fico_utils fetch "
+                f"{self.info.name} is not here: there is no file {first}; get it with `python -m fico_utils fetch "
                 f"{self.info.id}`, or say where it is with data_dir"
             )
+        return self._open(Path(data_dir), labels, size=size, leave_out=gone, complete=in_full)
+
+    def read_regions(self, data_dir: str | Path, labels: tuple[str, str] = ("", "")) -> tuple[Corpus, Regions]:
+        """The corpus from precomputed regions: captions and ids lie beside the arrays, labels as in `read_pictures`."""
+        corpus, regions = read_scan_arrays(self.info.id, self.place(data_dir) / "scan_arrays")
+        label_file, label_ids = _below(Path(data_dir), labels)
+        if label_file:
+            marks, names = read_labels(label_file, corpus.image_ids, label_ids)
+        elif instances := self._instances(self.place(data_dir)):
+            marks, names = read_instances(instances, corpus.image_ids)
+        else:
+            return corpus, regions
+        return replace(corpus, labels=marks, label_names=names), regions
+
+    def _files(self, folder: Path) -> list[Path]:
+        return [folder / name for name in ("captions.csv", "labels.csv", "splits.csv", "problems.csv")]
+
+    def _open(self, data_dir: Path, _labels: tuple[str, str], *, complete: bool, **options: Any) -> Corpus:
+        return read_folder(self.place(data_dir), self.info.id, **options)
+
+    def _instances(self, _folder: Path) -> list[Path]:
+        """COCO's files of annotated things, where the corpus has any."""
+        return []
 
 
 class PublishedReader(FolderReader):
@@ -153,40 +142,81 @@ class PublishedReader(FolderReader):
         split_json = folder / f"dataset_{DATASETS[self.info.id]}.json"
         return [split_json, folder / "problems.csv", *self._instances(folder)]
 
-    def _open(
-        self, data_dir: Path, size: int, gone: list[str] | None, labels: tuple[str, str], in_full: bool
-    ) -> Corpus:
-        folder = self.place(data_dir)
-        label_file, label_ids = (data_dir / path if path else None for path in labels)
-        return read_published(
-            self.info.id,
-            self._files(folder)[0],
-            folder / "images",
-            size=size,
-            leave_out=gone,
-            complete=in_full,
-            instances=() if label_file else self._instances(folder),
-            labels=label_file,
-            label_ids=label_ids if label_file else None,
-        )
+    def _open(self, data_dir: Path, labels: tuple[str, str], **options: Any) -> Corpus:
+        folder, (label_file, label_ids) = self.place(data_dir), _below(data_dir, labels)
+        instances = () if label_file else self._instances(folder)
+        options |= {"instances": instances, "labels": label_file, "label_ids": label_ids}
+        return read_published(self.info.id, self._files(folder)[0], folder / "images", **options)
 
     def _instances(self, folder: Path) -> list[Path]:
-        if self.info.id != "mscoco":
-            return []
         paths = [folder / "annotations" / f"instances_{part}2014.json" for part in ("train", "val")]
-        return [path for path in paths if path.is_file()]
+        return [path for path in paths if self.info.id == "mscoco" and path.is_file()]
+
+
+def _below(data_dir: Path, labels: tuple[str, str]) -> tuple[Path | None, Path | None]:
+    """A label file and the file of the ids of its rows, where they are given."""
+    return tuple(data_dir / path if path and labels[0] else None for path in labels)
 
 
 @lru_cache(maxsize=8)
-def _cached_pictures(
-    reader: FolderReader, data_dir: Path, size: int, labels: tuple[str, str], in_full: bool, _stamps: tuple
-) -> Corpus:
-    return reader.read_pictures(data_dir, size=size, labels=labels[0], label_ids=labels[1], in_full=in_full)
+def _read_once(
+    reader: FolderReader, data_dir: Path, size: int | None, labels: tuple[str, str], in_full: bool, _stamps: tuple
+) -> tuple[Corpus, Regions | None]:
+    """The corpus with pictures of a size; without one, with regions instead."""
+    if size is None:
+        return reader.read_regions(data_dir, labels)
+    return reader.read_pictures(data_dir, size=size, labels=labels, in_full=in_full), None
 
 
-@lru_cache(maxsize=8)
-def _cached_regions(
-    reader: FolderReader, data_dir: Path, labels: tuple[str, str], _stamps: tuple
-) -> tuple[Corpus, dict[str, np.ndarray]]:
-    arrays = reader.read_regions(data_dir, *labels)
-    return arrays.corpus, arrays.regions
+def folder_corpus(folder: str | Path) -> CorpusInfo:
+    """The `CorpusInfo` of the folder corpus in `folder`.
+
+    The id is the folder's name in small letters, what is no letter or digit an underscore. A file ``corpus.yaml`` in
+    the folder may say ``name`` (as printed), ``provenance``, ``photographs`` (true or false) and ``beside`` (the
+    paper's corpus whose columns of the tables it takes).
+
+    Raises
+    ------
+    InputError
+        A name without letters, the name of a corpus that is no folder, or a ``corpus.yaml`` that says something else.
+    """
+    folder = Path(folder).resolve()
+    corpus_id = re.sub("[^a-z0-9]+", "_", folder.name.lower()).strip("_")
+    if not corpus_id or corpus_id in TAKEN:
+        raise InputError(
+            f"the folder {folder} cannot give a corpus its name {folder.name!r}; rename it, in letters and digits, "
+            f"other than {', '.join(TAKEN)}"
+        )
+    known, described = CORPORA.get(corpus_id), folder / "corpus.yaml"
+    facts = {"name": folder.name, "photographs": True, **_read_description(described)}
+    if known is not None and not described.is_file():
+        facts = {"name": known.name, "provenance": known.provenance, "photographs": known.photographs}
+    return CorpusInfo(corpus_id, **facts, folder=str(folder))
+
+
+def find_corpora(data_dir: str | Path) -> dict[str, CorpusInfo]:
+    """Every folder corpus right below `data_dir`, by id: a folder with ``images`` and ``captions.csv``."""
+    tables = sorted(Path(data_dir).glob("*/captions.csv"))
+    folders = [t.parent for t in tables if (t.parent / "images").is_dir() and t.parent.name not in TAKEN]
+    return {info.id: info for info in map(folder_corpus, folders)}
+
+
+def _read_description(path: Path) -> dict[str, Any]:
+    """The content of a ``corpus.yaml``; empty where there is none."""
+    import yaml
+
+    if not path.is_file():
+        return {}
+    try:
+        facts = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{path} is no YAML ({str(error).splitlines()[0]}); write lines such as `name: Mine`"
+        ) from None
+    expected = ", ".join(f"{name} ({kind.__name__})" for name, kind in FOLDER_KEYS.items())
+    if not isinstance(facts, dict) or any(type(v) is not FOLDER_KEYS.get(k) for k, v in facts.items()):
+        raise InputError(f"{path} says {facts!r}; expected any of {expected}")
+    slots = [c.id for c in CORPORA.values() if c.photographs]
+    if facts.get("beside", slots[0]) not in slots:
+        raise InputError(f"{path} says beside: {facts['beside']}; expected {' or '.join(slots)}, or leave it out")
+    return facts

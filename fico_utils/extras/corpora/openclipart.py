@@ -27,7 +27,6 @@ import shutil
 import struct
 import subprocess
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from xml.parsers import expat
@@ -35,8 +34,7 @@ from xml.parsers import expat
 import numpy as np
 
 from fico_utils.errors import InputError
-from fico_utils.extras.corpora.folder import write_folder
-from fico_utils.extras.corpora.lists import stratified_split
+from fico_utils.extras.corpora.folder import stratified_split, write_folder
 from fico_utils.extras.corpora.pictures import PIXEL_LIMIT
 from fico_utils.files import sha256_file, write_json
 
@@ -118,9 +116,7 @@ def read_metadata(path: str | Path) -> Drawing:
 def texts_of(drawing: Drawing, times: Counter[str]) -> list[str]:
     """The texts of a drawing by rule 3: none unless it has a title or a description of its own.
 
-    Parameters
-    ----------
-    times : how many pictures carry each title or description, in lower case.
+    `times` says how many pictures carry each title or description, in lower case.
     """
     own = []
     for text in (drawing.title, drawing.description):
@@ -134,11 +130,8 @@ def texts_of(drawing: Drawing, times: Counter[str]) -> list[str]:
 
 
 def read_tree(tree: str | Path) -> tuple[dict[str, Drawing], Counter[str]]:
-    """All drawings of an unpacked tree by their path below ``svg``, without ending, and how many were left out and why.
-
-    Parameters
-    ----------
-    tree : the folder with ``svg`` and ``png``, such as ``/usr/share/openclipart``.
+    """All drawings of an unpacked tree (``svg`` and ``png``) by their path below ``svg``, without ending, and how many
+    were left out and why.
     """
     tree = Path(tree)
     if not (tree / "svg").is_dir() or not (tree / "png").is_dir():
@@ -165,19 +158,17 @@ def read_tree(tree: str | Path) -> tuple[dict[str, Drawing], Counter[str]]:
     for path, name in links:
         target = path.resolve()
         if target.is_relative_to(root):
-            found = drawings.get(target.relative_to(root).with_suffix("").as_posix())
-            if found is not None:
-                found.categories.add(name.split("/")[0])
+            linked = drawings.get(target.relative_to(root).with_suffix("").as_posix(), Drawing())
+            linked.categories.add(name.split("/")[0])
     return drawings, left_out
 
 
-def _pictures(tree: Path, left_out: Counter[str]) -> Iterator[tuple[str, list[str], list[str]]]:
-    """Name, texts and categories of each picture that is kept, by name."""
-    drawings, counts = read_tree(tree)
-    left_out.update(counts)
+def _kept_pictures(tree: Path) -> tuple[dict[str, tuple[list[str], Drawing]], Counter[str]]:
+    """Texts and drawing of each picture that is kept, by name, and how many were left out and why."""
+    drawings, left_out = read_tree(tree)
     times = Counter(t.lower() for d in drawings.values() for t in {d.title, d.description})
     by_content: dict[str, Drawing] = {}
-    kept: dict[str, list[str]] = {}
+    kept = {}
     for name, drawing in drawings.items():
         texts = texts_of(drawing, times)
         if not texts:
@@ -193,24 +184,19 @@ def _pictures(tree: Path, left_out: Counter[str]) -> Iterator[tuple[str, list[st
             by_content[content].categories |= drawing.categories
             continue
         by_content[content] = drawing
-        kept[name] = texts
-    for name, texts in kept.items():
-        yield name, texts, sorted(drawings[name].categories - set(NO_CATEGORY))
+        kept[name] = texts, drawing
+    return kept, left_out
 
 
-def build(tree: str | Path, folder: str | Path, seed: int = 0, **source: object) -> dict[str, object]:
+def build_corpus(tree: str | Path, folder: str | Path, seed: int = 0, **source: object) -> dict[str, object]:
     """Make the folder corpus (`folder.read_folder`) from an unpacked tree; returns what ``source.json`` then says.
 
-    Parameters
-    ----------
-    tree : the folder with ``svg`` and ``png``.
-    folder : where to write; ``captions.csv`` is written last, so that a folder that has it is whole.
-    seed : int, of the splits.
-    **source : further lines for ``source.json``.
+    `seed` is that of the splits, `source` further lines for ``source.json``. ``captions.csv`` is written last, so that
+    a folder that has it is whole.
     """
     tree, folder = Path(tree), Path(folder)
-    left_out: Counter[str] = Counter()
-    pictures = list(_pictures(tree, left_out))
+    kept, left_out = _kept_pictures(tree)
+    pictures = [(n, texts, sorted(drawing.categories - set(NO_CATEGORY))) for n, (texts, drawing) in kept.items()]
     if not pictures:
         raise InputError(f"{tree} has no picture with a text of its own; expected the unpacked packages of Openclipart")
     names = sorted({category for _, _, categories in pictures for category in categories})
@@ -251,7 +237,9 @@ def fetch_openclipart(cache: str | Path) -> Path:
     try:
         for file in files:
             _call(["dpkg-deb", "-x", str(file.resolve()), str(unpacked.resolve())], packages)
-        build(unpacked / "usr/share/openclipart", folder, packages={file.name: sha256_file(file) for file in files})
+        build_corpus(
+            unpacked / "usr/share/openclipart", folder, packages={file.name: sha256_file(file) for file in files}
+        )
     finally:
         shutil.rmtree(unpacked, ignore_errors=True)
     return folder
@@ -263,7 +251,7 @@ def _call(command: list[str], folder: Path) -> None:
     except FileNotFoundError:
         raise InputError(
             f"Openclipart comes as packages of Debian, and there is no {command[0]} here; "
-            f"unpack {' and '.join(PACKAGES)} on a machine that has it and call openclipart.build on them"
+            f"unpack {' and '.join(PACKAGES)} on a machine that has it and call openclipart.build_corpus on them"
         ) from None
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]

@@ -23,20 +23,19 @@ if TYPE_CHECKING:
 
 #: Pixels of the largest picture that is opened: more than any camera's, less than what would fill the memory.
 PIXEL_LIMIT = 100_000_000
-FITS = ("pad", "crop")
 #: What `check_images` looks for, the fatal kinds first.
 PROBLEMS = ("missing", "unreadable", "too_large", "greyscale")
 #: Bytes of all files of a corpus up to which they are read for its key; of larger ones their sizes stand for them.
 HASHED = 2**28
 
 
-def read_picture(path: str | os.PathLike, pixel_limit: int = PIXEL_LIMIT) -> Image:
+def read_picture(path: str | os.PathLike) -> Image:
     """A picture as it is, upright, in RGB; what is transparent becomes white.
 
     Raises
     ------
     InputError
-        No file there, no picture, a truncated one, or one of more than ``pixel_limit`` pixels.
+        No file there, no picture, a truncated one, or one of more than `PIXEL_LIMIT` pixels.
     """
     from PIL import Image, ImageOps
 
@@ -45,8 +44,8 @@ def read_picture(path: str | os.PathLike, pixel_limit: int = PIXEL_LIMIT) -> Ima
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit below is the one that counts
             picture = Image.open(path)
         with picture:
-            if picture.width * picture.height > pixel_limit:
-                raise _too_large(path, f"{picture.width} x {picture.height}", pixel_limit)
+            if picture.width * picture.height > PIXEL_LIMIT:
+                raise _too_large(path, f"{picture.width} x {picture.height}")
             if picture.mode.startswith("I"):  # 16 bits a pixel, which Pillow would cut off at 255
                 values = np.asarray(picture).clip(0, 65535) // 256
                 return Image.fromarray(values.astype(np.uint8)).convert("RGB")
@@ -60,38 +59,27 @@ def read_picture(path: str | os.PathLike, pixel_limit: int = PIXEL_LIMIT) -> Ima
     except FileNotFoundError:
         raise InputError(f"there is no picture {path}") from None
     except Image.DecompressionBombError:
-        raise _too_large(path, "far too many", pixel_limit) from None
+        raise _too_large(path, "far too many") from None
     except (OSError, ValueError, SyntaxError, MemoryError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{path} cannot be read as a picture ({reason}): get it again, or leave it out") from None
 
 
-def _too_large(path, size: str, limit: int) -> InputError:
-    return InputError(f"{path} has {size} pixels, expected at most {limit}: shrink the picture, or leave it out")
+def _too_large(path: str | os.PathLike, size: str) -> InputError:
+    return InputError(f"{path} has {size} pixels, expected at most {PIXEL_LIMIT}: shrink the picture, or leave it out")
 
 
 class FileImages(Sequence):
     """Pictures in files as a `Corpus` wants them: ``images[i:j]`` reads uint8 (b, size, size, 3).
 
-    Parameters
-    ----------
-    paths : sequence of str, n_img
-    size : int, height and width that all pictures are brought to.
-    fit : str, ``pad`` keeps the whole picture on a white square, ``crop`` keeps its middle.
-    pixel_limit : int, pixels of the largest file that is opened.
-
-    Raises
-    ------
-    InputError
-        When a picture is read that is missing, unreadable or too large; `check_images` lists them all beforehand.
+    With `fit` ``pad`` a picture is whole, on a white square; with ``crop`` it is its middle. A picture that is missing,
+    unreadable or of more than `PIXEL_LIMIT` pixels is an InputError when it is read; `check_images` lists them all.
     """
 
-    def __init__(self, paths: Sequence[str], size: int = 224, fit: str = "pad", pixel_limit: int = PIXEL_LIMIT):
-        if fit not in FITS:
-            raise InputError(f"fit is {fit!r}, expected one of {', '.join(FITS)}")
+    def __init__(self, paths: Sequence[str], size: int = 224, fit: str = "pad"):
         if size < 1:
             raise InputError(f"pictures of size {size} are asked for, expected a number of pixels from 1")
-        self.paths, self.size, self.fit, self.pixel_limit = list(paths), size, fit, pixel_limit
+        self.paths, self.size, self.fit = list(paths), size, fit
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -122,7 +110,7 @@ class FileImages(Sequence):
 
     def original(self, row: int) -> Image:
         """A picture in its own size, for encoders that bring their own preparation."""
-        return read_picture(self.paths[row], self.pixel_limit)
+        return read_picture(self.paths[row])
 
     def _square(self, row: int) -> np.ndarray:
         from PIL import Image, ImageOps
@@ -170,36 +158,27 @@ def check_images(corpus: Corpus, progress: bool = False) -> dict[str, list[str]]
     return found
 
 
-def without(corpus: Corpus, image_ids: Sequence[str]) -> Corpus:
-    """The corpus less some images and their captions, for instance those that `check_images` found unreadable."""
-    gone = set(image_ids)
-    return corpus.select([row for row, image_id in enumerate(corpus.image_ids) if image_id not in gone])
+def keep_images(corpus: Corpus, folder: str | Path | None, leave_out: bool | Collection[str] | None) -> Corpus:
+    """The corpus with those of its images, files below `folder`, that are there and shall not be left out.
 
-
-def image_files(
-    name: str, folder, ids: Sequence[str], paths: Sequence[str], leave_out: bool | Collection[str] | None
-) -> np.ndarray:
-    """Rows of the images that are kept: all, or, if some may be left out, those whose file is there.
-
-    Parameters
-    ----------
-    leave_out : bool, whether images without a file may be left out; or the ids of those that shall be, file or no file;
-        None keeps all.
+    `leave_out` says whether images without a file may be left out with their captions; or gives the ids of the images
+    that shall be, file or no file; None keeps all, even those without a file.
 
     Raises
     ------
     InputError
         Files are missing; one sentence says how many and names the first.
     """
-    if leave_out is None:
-        return np.arange(len(paths))
-    listed = set() if isinstance(leave_out, bool) else set(leave_out)
-    missing = [row for row in missing_files(paths) if ids[row] not in listed]
+    if leave_out is None or corpus.images is None:
+        return corpus
+    paths, listed = corpus.images.paths, set() if isinstance(leave_out, bool) else set(leave_out)
+    missing = [row for row in missing_files(paths) if corpus.image_ids[row] not in listed]
     if missing and (leave_out is not True or len(missing) == len(paths)):
         first = ", ".join(os.path.relpath(paths[row], folder) for row in missing[:3])
         raise InputError(
-            f"Corpus {name!r}: {len(missing)} of {len(paths)} pictures are not in {folder} (first: {first}); "
+            f"Corpus {corpus.name!r}: {len(missing)} of {len(paths)} pictures are not in {folder} (first: {first}); "
             "put them there"
             + ("" if len(missing) == len(paths) else ", or leave them out with leave_out=True, as `fetch` lists them")
         )
-    return np.setdiff1d(np.arange(len(paths)), [*missing, *(row for row, i in enumerate(ids) if i in listed)])
+    gone = {*missing, *(row for row, image_id in enumerate(corpus.image_ids) if image_id in listed)}
+    return corpus.select([row for row in range(corpus.n_img) if row not in gone]) if gone else corpus

@@ -10,15 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from fico_utils.data.corpus import Corpus
 from fico_utils.errors import InputError
 from fico_utils.extras.corpora.arrays import read_array
-from fico_utils.extras.corpora.pictures import FileImages, image_files
-from fico_utils.extras.corpora.reading import captions, inside, json_items, read_lines
+from fico_utils.extras.corpora.pictures import FileImages, keep_images
+from fico_utils.extras.corpora.reading import clean_caption, path_inside, read_json_object, read_lines, read_table
 
 #: Name in the JSON of each corpus.
 DATASETS = {"flickr30k": "flickr30k", "mscoco": "coco"}
@@ -50,23 +49,18 @@ def read_published(
     labels: str | Path | None = None,
     label_ids: str | Path | None = None,
     size: int = 224,
-    fit: str = "crop",
     complete: bool = True,
     leave_out: bool | Collection[str] | None = False,
 ) -> Corpus:
-    """Flickr30K or MS-COCO as a `Corpus`; pictures are read when asked for.
+    """``flickr30k`` or ``mscoco`` from Karpathy's JSON; the middle squares of its pictures are read when asked for.
 
     Parameters
     ----------
-    name : str, ``flickr30k`` or ``mscoco``.
-    split_json : path of Karpathy's JSON.
     images : folder of the pictures; for MS-COCO the one that holds ``train2014`` and ``val2014``. None: no pictures.
     instances : paths of COCO's ``instances_*.json``, of MS-COCO alone.
     labels, label_ids : paths, see `read_labels`.
-    size, fit : see `FileImages`.
-    complete : bool, check the number of images and captions of each split against the published ones.
-    leave_out : bool, leave out images whose file is missing, with their captions, instead of refusing the corpus; or
-        the ids of the images to leave out; or None, to keep even those without a file.
+    complete : check the number of images and captions of each split against the published ones.
+    leave_out : see `keep_images`.
 
     Raises
     ------
@@ -75,58 +69,49 @@ def read_published(
     """
     if name not in DATASETS:
         raise InputError(f"unknown published corpus {name!r}; expected one of {', '.join(DATASETS)}")
-    if labels is not None and instances:
-        raise InputError("both a label file and COCO instances are given, expected one of the two")
     ids, texts, index, split, files = read_karpathy(split_json, name)
     if complete:
         _check_counts(name, split_json, split, index)
-    marks, names = None, ()
+    marks, names, pictures = None, (), None
     if instances:
         marks, names = read_instances(instances, ids)
     elif labels is not None:
         marks, names = read_labels(labels, ids, label_ids)
-    pictures, rows = None, None
     if images is not None:
-        paths = [inside(images, file, f"{split_json} image {i}") for i, file in zip(ids, files, strict=True)]
-        rows = image_files(name, images, ids, paths, leave_out)
-        pictures = FileImages(paths, size, fit)
-    corpus = Corpus(name, ids, texts, index, split, marks, names, pictures)
-    return corpus if rows is None or len(rows) == corpus.n_img else corpus.select(rows)
+        paths = [path_inside(images, file, f"{split_json} image {i}") for i, file in zip(ids, files, strict=True)]
+        pictures = FileImages(paths, size, "crop")
+    return keep_images(Corpus(name, ids, texts, index, split, marks, names, pictures), images, leave_out)
 
 
 def read_karpathy(path: str | Path, name: str) -> tuple[list[str], list[str], np.ndarray, np.ndarray, list[str]]:
-    """Image ids, captions, each caption's image, splits and file names, all but the captions in the order of the file.
+    """Image ids, captions, each caption's image, splits and file names, in the order of the file.
 
-    The file is read an image at a time: 123 287 images take no more memory than what is kept of them.
-
-    Parameters
-    ----------
-    path : path of the JSON.
-    name : str, ``flickr30k`` (ids are file names) or ``mscoco`` (ids are COCO ids).
+    The ids of ``flickr30k`` are file names, those of ``mscoco`` COCO ids.
     """
-    ids, texts, index, split, files = [], [], [], [], []
-    for key, entry in json_items(path):
-        if key == "dataset" and entry != DATASETS[name]:
-            raise InputError(f"{path} says it is of {entry!r}, expected {DATASETS[name]!r}: give the file of {name}")
-        if key != "images":
-            continue
-        where = f"{path} image {len(ids)}"
+    fields = ("cocoid", "filepath", "filename", "split", "sentences", "raw")
+    content = read_json_object(path, ("dataset", "images", *fields))
+    if content.get("dataset") not in (None, DATASETS[name]):
+        raise InputError(
+            f"{path} says it is of {content['dataset']!r}, expected {DATASETS[name]!r}: give the file of {name}"
+        )
+    if not isinstance(content.get("images"), list) or not content["images"]:
+        raise InputError(f"{path} holds no images, expected Karpathy's JSON with a list 'images'")
+    ids, texts, counts, split, files = [], [], [], [], []
+    for place, entry in enumerate(content["images"]):
+        where = f"{path} image {place}"
         try:
-            image_id = str(entry["cocoid"]) if name == "mscoco" else entry["filename"]
-            sentences, part = entry["sentences"], JOINS[entry["split"]]
+            ids.append(str(entry["cocoid"]) if name == "mscoco" else entry["filename"])
+            split.append(JOINS[entry["split"]])
             files.append(f"{entry['filepath']}/{entry['filename']}" if name == "mscoco" else entry["filename"])
-            texts += captions([sentence["raw"] for sentence in sentences], f"{where} ({image_id})")
+            raw = [sentence["raw"] for sentence in entry["sentences"]]
         except (KeyError, TypeError) as error:
             raise InputError(
                 f"{where} has {type(error).__name__} {error}; expected filename, split "
                 f"({', '.join(JOINS)}) and sentences with raw{', cocoid and filepath' if name == 'mscoco' else ''}"
             ) from None
-        index += [len(ids)] * len(sentences)
-        ids.append(image_id)
-        split.append(part)
-    if not ids:
-        raise InputError(f"{path} holds no images, expected Karpathy's JSON with a list 'images'")
-    return ids, texts, np.array(index, np.int64), np.array(split), files
+        texts += [clean_caption(text, f"{where} ({ids[-1]}) sentence {n}") for n, text in enumerate(raw)]
+        counts.append(len(raw))
+    return ids, texts, np.repeat(np.arange(len(ids)), counts), np.array(split), files
 
 
 def _check_counts(name: str, path: str | Path, split: np.ndarray, index: np.ndarray) -> None:
@@ -141,29 +126,24 @@ def _check_counts(name: str, path: str | Path, split: np.ndarray, index: np.ndar
 
 
 def read_instances(paths: Sequence[str | Path], image_ids: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Labels (n_img, 80) uint8 and category names, in the order of COCO's category ids.
+    """Labels (n_img, 80) uint8 of COCO ids, and category names, in the order of COCO's category ids.
 
-    An image with no annotated thing has no label; crowds count like single things.
-
-    Parameters
-    ----------
-    paths : the files ``instances_train2014.json`` and ``instances_val2014.json``; all must list the same categories.
-    image_ids : COCO ids as text.
+    An image with no annotated thing has no label; crowds count like single things. The files
+    ``instances_train2014.json`` and ``instances_val2014.json`` must list the same categories.
     """
     row_of = {image_id: row for row, image_id in enumerate(image_ids)}
     known, marks, names = np.zeros(len(image_ids), bool), [], None
     for path in paths:
-        categories: dict[int, str] = {}
         try:
-            for key, item in json_items(path):
-                if key == "categories":
-                    categories[item["id"]] = item["name"]
-                elif key == "images" and str(item["id"]) in row_of:
-                    known[row_of[str(item["id"])]] = True
-                elif key == "annotations" and str(item["image_id"]) in row_of:
-                    marks.append((row_of[str(item["image_id"])], item["category_id"]))
+            content = read_json_object(
+                path, ("categories", "images", "annotations", "id", "name", "image_id", "category_id")
+            )
+            categories = {item["id"]: item["name"] for item in content["categories"]}
+            known[[row_of[i] for i in (str(item["id"]) for item in content["images"]) if i in row_of]] = True
+            pairs = [(str(item["image_id"]), item["category_id"]) for item in content["annotations"]]
         except (KeyError, TypeError) as error:
             raise InputError(f"{path} is no COCO instances file ({type(error).__name__} {error})") from None
+        marks += [(row_of[image_id], category) for image_id, category in pairs if image_id in row_of]
         if not categories or (names is not None and names != categories):
             raise InputError(f"{path} lists {len(categories)} categories, expected the same in all files, at least one")
         names = categories
@@ -184,22 +164,20 @@ def read_instances(paths: Sequence[str | Path], image_ids: Sequence[str]) -> tup
 def read_labels(
     path: str | Path, image_ids: Sequence[str], label_ids: str | Path | None = None
 ) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Labels (n_img, n_labels) uint8 of a file, in the order of ``image_ids``, and their names.
+    """Labels (n_img, n_labels) uint8 of a file, in the order of `image_ids`, and their names.
 
     Parameters
     ----------
     path : a .csv whose first column is the image id and whose others are labels, 0 or 1; or a .npy, .npz, .safetensors
-        or .mat file with one row an image (``FILE:NAME`` picks an array; of a .mat, ``LAll`` is taken by itself).
-    image_ids : ids of the corpus.
+        or .mat file with one row an image (``FILE:NAME`` picks an array; of a .mat, ``LAll`` is taken by itself). Its
+        columns have no names: 80 of them are taken for MS-COCO's categories, which Query2Label predicts.
     label_ids : text file with the image of each row, one a line, as a Query2Label run writes it beside its .npy.
         Without it a table must have exactly the rows of the corpus, which are then taken in its order.
-
-    Notes
-    -----
-    Columns of an array have no names: 80 of them are taken for MS-COCO's categories, which Query2Label predicts.
     """
     if str(path).endswith(".csv"):
-        ids, names, values = _label_csv(path)
+        table = read_table(path)
+        key, *names = table.frame.columns
+        ids, names, values = table.frame[key].tolist(), tuple(names), table.marks(names)
     else:
         values = read_array(f"{path}:LAll" if str(path).endswith(".mat") else path)
         if values.ndim != 2:
@@ -236,14 +214,3 @@ def _rows(path: str | Path, ids: list[str], image_ids: Iterable[str]) -> list[in
             f"{path} has no row for image {absent[0]!r} ({len(absent)} such images); is it of another corpus?"
         )
     return [row_of[image_id] for image_id in image_ids]
-
-
-def _label_csv(path: str | Path) -> tuple[list[str], tuple[str, ...], np.ndarray]:
-    from fico_utils.extras.corpora.folder import read_table
-
-    table = read_table(path)
-    names, values = tuple(table.columns[1:]), table.frame[list(table.columns[1:])]
-    odd = np.argwhere(~np.isin(values.to_numpy(Any), ["0", "1"]))
-    for row, column in odd[:1]:
-        raise InputError(f"{table.where(row)}: {names[column]} is {values.iat[row, column]!r}, expected 0 or 1")
-    return table.frame[table.columns[0]].tolist(), names, (values.to_numpy(str) == "1").astype(np.uint8)

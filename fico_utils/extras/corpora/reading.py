@@ -1,32 +1,31 @@
-"""What the readers of other people's files share: UTF-8 text, captions, paths that stay inside, JSON piece by piece.
+"""What the readers of other people's files share: UTF-8 text, captions, paths that stay inside, JSON, CSV.
 
 Every function says which file and where in it something is wrong.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from fico_utils.errors import InputError
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 #: Words of the longest caption taken for one; real ones have some tens (COCO's longest fifty).
 MAX_WORDS = 1000
-#: Characters of a JSON file that are read at a time, and those that one element of an array may take.
-CHUNK, LARGEST = 2**22, 2**26
 
 
 def read_utf8(path: str | Path) -> str:
-    """The text of a file, without a byte order mark.
-
-    Raises
-    ------
-    InputError
-        No such file, or bytes that are not UTF-8, with their line.
-    """
+    """The text of a file, without a byte order mark; InputError where it is missing or is not UTF-8, with the line."""
     path = Path(path)
     if not path.is_file():
         raise InputError(f"there is no file {path}")
@@ -46,47 +45,31 @@ def read_lines(path: str | Path) -> list[str]:
     return text.removesuffix("\n").split("\n") if text else []
 
 
-def caption(text: Any, where: str, sentence: int | None = None) -> str:
+def clean_caption(text: Any, where: str) -> str:
     """A caption with single spaces between its words; refuses one without words or with more than `MAX_WORDS`.
 
-    Parameters
-    ----------
-    text : str
-    where : str, such as ``captions.csv line 7``, which begins the sentence of the error.
-    sentence : int, its number at that place, where there are several.
+    `where`, such as ``captions.csv line 7``, begins the sentence of the error.
 
-    >>> caption(" A dog  runs.\\n", "line 1")
+    >>> clean_caption(" A dog  runs.\\n", "line 1")
     'A dog runs.'
     """
-    words = text.split() if isinstance(text, str) else []
-    if 0 < len(words) <= MAX_WORDS:
-        return " ".join(words)
-    where += "" if sentence is None else f" sentence {sentence}"
     if not isinstance(text, str):
         raise InputError(f"{where}: the caption is {text!r}, expected a text")
+    words = text.split()
     if not words:
         raise InputError(f"{where}: the caption is empty; write one, or leave the line out")
-    raise InputError(
-        f"{where}: the caption has {len(words)} words, expected at most {MAX_WORDS}; "
-        "is this a document, or a file with other line ends?"
-    )
+    if len(words) > MAX_WORDS:
+        raise InputError(
+            f"{where}: the caption has {len(words)} words, expected at most {MAX_WORDS}; "
+            "is this a document, or a file with other line ends?"
+        )
+    return " ".join(words)
 
 
-def captions(texts: list[Any], where: str) -> list[str]:
-    """`caption` of each text of one place; a message counts them from 0."""
-    try:
-        cleaned = [" ".join(text.split()) for text in texts]
-    except AttributeError:
-        cleaned = [""]
-    if all(0 < len(text) < 2 * MAX_WORDS for text in cleaned):  # a word takes two characters, so no text has too many
-        return cleaned
-    return [caption(text, where, number) for number, text in enumerate(texts)]
-
-
-def inside(folder: str | Path, name: Any, where: str) -> str:
+def path_inside(folder: str | Path, name: Any, where: str) -> str:
     """The path of ``name`` below ``folder``; InputError where it would lie elsewhere.
 
-    >>> inside("images", "val2014/a.jpg", "entry 1")
+    >>> path_inside("images", "val2014/a.jpg", "entry 1")
     'images/val2014/a.jpg'
     """
     parts = name.split("/") if isinstance(name, str) else [""]
@@ -108,89 +91,68 @@ def missing_files(paths: Iterable[str]) -> list[int]:
     return missing
 
 
-def json_items(path: str | Path) -> Iterator[tuple[str, Any]]:
-    """The content of a JSON object in a file, in pieces: (key, element) for each of an array, else (key, value).
+def read_json_object(path: str | Path, keys: Iterable[str]) -> dict[str, Any]:
+    """The JSON object in a file; of it, and of every object in it, only what stands under `keys`.
 
-    Only one element is held at a time, so that a file of gigabytes takes no more memory than a small one.
+    What else an object holds is dropped as soon as that object is read: COCO's outlines take ten times the rest.
 
     Raises
     ------
     InputError
         No such file, not UTF-8, truncated, or no JSON object.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"there is no file {path}")
+    keys, text = frozenset(keys), read_utf8(path)
     try:
-        with path.open(encoding="utf-8-sig") as file:
-            yield from _Pieces(file).items()
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8 ({error.reason}): save it as UTF-8") from None
-    except json.JSONDecodeError:
-        raise InputError(f"{path} is truncated or no JSON object: get it again") from None
+        content = json.loads(text, object_hook=lambda entry: {k: v for k, v in entry.items() if k in keys})
+    except (ValueError, RecursionError):
+        content = None
+    if not isinstance(content, dict):
+        raise InputError(f"{path} is truncated or no JSON object: get it again")
+    return content
 
 
-class _Pieces:
-    """A JSON object read from a file in chunks; ``at`` is the place in the text held."""
+@dataclass(frozen=True)
+class Table:
+    """A CSV file, all of it text, whose rows know the lines (n_rows,) on which they begin; an empty field is ''."""
 
-    def __init__(self, file):
-        self.file, self.text, self.at = file, "", 0
-        self.decode = json.JSONDecoder().raw_decode
+    path: Path
+    frame: pd.DataFrame
+    lines: np.ndarray
 
-    def more(self) -> None:
-        """Hold one chunk more, and let go of what was read."""
-        chunk = self.file.read(CHUNK)
-        if not chunk or len(self.text) - self.at > LARGEST:
-            raise json.JSONDecodeError("truncated", "", 0)
-        self.text, self.at = self.text[self.at :] + chunk, 0
+    def where(self, row: int) -> str:
+        """File and line of a row, as sentences about it begin."""
+        return f"{self.path} line {self.lines[row]}"
 
-    def next(self) -> str:
-        """The next character that is no space; stays before it."""
-        while True:
-            while self.at < len(self.text):
-                if not self.text[self.at].isspace():
-                    return self.text[self.at]
-                self.at += 1
-            self.more()
+    def marks(self, columns: list[str]) -> np.ndarray:
+        """The columns as uint8 (n_rows, n_columns); InputError where a field is neither 0 nor 1."""
+        values = self.frame[columns].to_numpy(str)
+        for row, column in np.argwhere((values != "0") & (values != "1"))[:1]:
+            raise InputError(f"{self.where(row)}: {columns[column]} is {str(values[row, column])!r}, expected 0 or 1")
+        return (values == "1").astype(np.uint8)
 
-    def take(self, expected: str) -> str:
-        """The next character, which must be one of ``expected``; goes past it."""
-        found = self.next()
-        if found not in expected:
-            raise json.JSONDecodeError("unexpected", found, 0)
-        self.at += 1
-        return found
 
-    def value(self) -> Any:
-        """The value that begins here; goes past it. One that ends with the text held may go on in the next chunk."""
-        self.next()
-        while True:
-            try:
-                value, end = self.decode(self.text, self.at)
-                if end < len(self.text):
-                    self.at = end
-                    return value
-            except json.JSONDecodeError:
-                pass
-            self.more()
+def read_table(path: str | Path, columns: tuple[str, ...] = ()) -> Table:
+    """A UTF-8 CSV file with a header that has `columns` at least; quoted fields may run over several lines.
 
-    def items(self) -> Iterator[tuple[str, Any]]:
-        """All pieces of the object."""
-        self.take("{")
-        if self.next() == "}":
-            return
-        while True:
-            key = self.value()
-            self.take(":")
-            if self.next() == "[":
-                self.take("[")
-                if self.next() == "]":
-                    self.take("]")
-                else:
-                    yield key, self.value()
-                    while self.take(",]") == ",":
-                        yield key, self.value()
-            else:
-                yield key, self.value()
-            if self.take(",}") == "}":
-                return
+    Raises
+    ------
+    InputError
+        No such file, not UTF-8, no header, a row of another length, or a missing column.
+    """
+    import pandas as pd
+
+    path, text = Path(path), read_utf8(path)
+    try:
+        frame = pd.read_csv(
+            io.StringIO(text), dtype=str, keep_default_na=False, na_filter=False, skip_blank_lines=False
+        )
+    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        reason = str(error).strip().splitlines()[0].removeprefix("Error tokenizing data. C error: ")
+        raise InputError(f"{path} cannot be read as CSV ({reason}): quote fields that hold a comma") from None
+    if not isinstance(frame.index, pd.RangeIndex):  # pandas takes surplus fields for row names
+        raise InputError(f"{path} has rows longer than its header: quote fields that hold a comma")
+    frame.columns = [str(name).strip() for name in frame.columns]
+    if not set(columns) <= set(frame.columns):
+        raise InputError(f"{path} has columns {', '.join(frame.columns)}, expected {', '.join(columns)}")
+    breaks = sum((frame[name].str.count("\n").to_numpy() for name in frame.columns), np.zeros(len(frame), np.int64))
+    return Table(path, frame, 2 + np.arange(len(frame)) + np.cumsum(breaks) - breaks)

@@ -12,6 +12,7 @@ used here; of codes in {0, 1} it is another order, so for those Hamming can diff
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ import numpy as np
 
 from fico_utils import registry
 from fico_utils.errors import InputError
-from fico_utils.extras.corpora.arrays import read_array
+from fico_utils.extras.corpora.arrays import each_image_once, read_array
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -84,32 +85,24 @@ RULES: Mapping[str, Rule] = {
 }
 
 
-def available(folder: str | Path, rules: Mapping[str, Rule] = RULES) -> list[tuple[str, str]]:
+def list_released(folder: str | Path) -> list[tuple[str, str]]:
     """The (system, corpus) whose files are all in the folder, in the order of the paper's tables."""
     return [
         (system, corpus)
         for corpus, (short, _, _) in RELEASED.items()
-        for system, rule in rules.items()
+        for system, rule in RULES.items()
         if all((Path(folder) / f"{rule.name}_{short}_{ending}.npy").is_file() for ending in rule.endings)
     ]
 
 
-def arguments(
+def evaluate_arguments(
     folder: str | Path, system: str, corpus: str, *, rules: Mapping[str, Rule] = RULES, n_images: int | None = None
 ) -> dict[str, Any]:
     """Arguments of `fico_utils.evaluate` for a released system; large arrays stay memory-mapped where they can.
 
-    Parameters
-    ----------
-    folder : of the release.
-    system, corpus : ids of the registry; the corpus is ``flickr30k`` or ``mscoco``.
-    rules : other rules, where a release differs, such as ``RULES | {"dadh": replace(RULES["dadh"], exchanged=False)}``.
-    n_images : int, images of the test split, where it is not the published one.
-
-    Returns
-    -------
-    dict with images, texts and measure, or similarity and, if there are two matrices, similarity_t2i; caption_image,
-    labels. Matrices and embeddings have each image once. A pair that was not ranked is -inf.
+    `rules` may differ, such as ``RULES | {"dadh": replace(RULES["dadh"], exchanged=False)}``, and so may `n_images`,
+    the images of the test split. Gives images, texts and measure, or similarity and, if there are two matrices,
+    similarity_t2i; caption_image; labels. Each image stands once; a pair that was not ranked is -inf.
 
     Raises
     ------
@@ -132,12 +125,13 @@ def arguments(
     sizes = n_img * rule.images, len(caption_image)
     if rule.kind == "embeddings":
         images, texts = (_read(path, (n, None), system) for path, n in zip(paths, sizes, strict=True))
-        return {"images": _once(images, rule.images, paths[0]), "texts": texts, "measure": rule.measure, **given}
+        images = each_image_once(images, rule.images, paths[0])
+        return {"images": images, "texts": texts, "measure": rule.measure, **given}
     matrices = [_read(path, shape, system) for path, shape in zip(paths, (sizes, sizes[::-1]), strict=False)]
     matrices = [_cut(matrix, rule.unranked) for matrix in matrices]
-    given["similarity"] = _once(matrices[0], rule.images, paths[0])
+    given["similarity"] = each_image_once(matrices[0], rule.images, paths[0])
     if len(matrices) == 2:
-        given["similarity_t2i"] = _once(matrices[1].T, rule.images, paths[1]).T
+        given["similarity_t2i"] = each_image_once(matrices[1].T, rule.images, paths[1]).T
     return given
 
 
@@ -177,21 +171,6 @@ def _read(path: Path, shape: tuple[int, int | None], system: str) -> np.ndarray:
     return array
 
 
-def _once(array: np.ndarray, copies: int, path: Path) -> np.ndarray:
-    """Each image once, of an array that stores it ``copies`` times, after a look whether they are copies."""
-    if copies == 1:
-        return array
-    step = max(1, 2**22 // (array.shape[1] * copies)) * copies
-    for start in range(0, len(array), step):
-        part = np.asarray(array[start : start + step]).reshape(-1, copies, array.shape[1])
-        for image in np.flatnonzero((part != part[:, :1]).any((1, 2)))[:1]:
-            first = start + int(image) * copies
-            raise InputError(
-                f"{path}: images {first} to {first + copies - 1} differ, expected one image {copies} times"
-            )
-    return array[::copies]
-
-
 def _cut(matrix: np.ndarray, unranked: float | None) -> np.ndarray:
     """The matrix with -inf for what was not ranked."""
     if unranked is None:
@@ -204,17 +183,10 @@ def _cut(matrix: np.ndarray, unranked: float | None) -> np.ndarray:
 def equal_digits(ours: pd.DataFrame, paper: pd.DataFrame) -> pd.DataFrame:
     """The paper's numbers beside ours, printed alike: one row a number of Tables 2 to 4 that both have.
 
-    Parameters
-    ----------
-    ours : DataFrame with columns system, corpus, direction, metric, k, value (a fraction; NaN is not compared).
-    paper : ``paper_reference("metrics")``.
-
-    Returns
-    -------
-    DataFrame
-        Columns table, system, corpus, direction, metric, k, paper, ours (percent, one decimal, text), digits (that the
-        paper prints), digits_equal (from the left, up to the first that differs), equal (all of them). Its sums are the
-        counts.
+    `ours` has the columns system, corpus, direction, metric, k and value (a fraction; NaN is not compared), as `paper`,
+    which is ``paper_reference("metrics")``. The result has the columns table, system, corpus, direction, metric, k,
+    paper, ours (percent, one decimal, text), digits (that the paper prints), digits_equal (from the left, up to the
+    first that differs), equal (all of them). Its sums are the counts.
 
     Examples
     --------
@@ -241,9 +213,5 @@ def _leading(paper: str, ours: str) -> int:
     """Digits that agree from the left, the numbers aligned at their points."""
     if len(paper) != len(ours):
         return 0
-    agree = 0
-    for left, right in zip(paper.replace(".", ""), ours.replace(".", ""), strict=True):
-        if left != right:
-            break
-        agree += 1
-    return agree
+    equal = (left == right for left, right in zip(paper.replace(".", ""), ours.replace(".", ""), strict=True))
+    return sum(1 for _ in itertools.takewhile(bool, equal))

@@ -7,48 +7,23 @@ it is mapped, never loaded, and an image stored several times is served once.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from fico_utils.data.corpus import Corpus
 from fico_utils.errors import InputError
-from fico_utils.extras.corpora.arrays import read_array
-from fico_utils.extras.corpora.reading import caption, read_lines
+from fico_utils.extras.corpora.arrays import each_image_once, read_array
+from fico_utils.extras.corpora.reading import clean_caption, read_lines
 
 #: Names of a split's files, and what the split is called here.
 SPLIT_NAMES = {"train": "train", "dev": "val", "val": "val", "test": "test"}
-#: Numbers of stored copies that are compared at a time.
-COMPARED = 2**24
+#: Captions of an image.
+PER_IMAGE = 5
 
 
-@dataclass(frozen=True)
-class ScanArrays:
-    """A corpus and its features.
-
-    Attributes
-    ----------
-    corpus : Corpus, the splits in the order asked for; it has no pictures and no labels.
-    regions : dict from split to ndarray (n_img, 36, 2048), a read-only map in the order of ``corpus.subset(split)``.
-    """
-
-    corpus: Corpus
-    regions: dict[str, np.ndarray]
-
-
-def read_scan_arrays(
-    name: str, folder: str | Path, splits: tuple[str, ...] | None = None, *, per_image: int = 5, verify: bool = True
-) -> ScanArrays:
-    """The corpus and mapped features of a folder in SCAN's layout.
-
-    Parameters
-    ----------
-    name : str, of the corpus.
-    folder : path.
-    splits : names as in the files (``train``, ``dev`` or ``val``, ``test``); by default those that are there.
-    per_image : int, captions of an image.
-    verify : bool, where images are stored once a caption, compare all copies (reads the file once).
+def read_scan_arrays(name: str, folder: str | Path) -> tuple[Corpus, dict[str, np.ndarray]]:
+    """The corpus `name` of a folder, without pictures and labels, and the mapped regions (n_img, 36, 2048) by split.
 
     Raises
     ------
@@ -56,68 +31,45 @@ def read_scan_arrays(
         A missing or truncated file, counts that do not fit together, copies that differ, an empty caption.
     """
     folder = Path(folder)
-    if splits is None:
-        splits = tuple(split for split in SPLIT_NAMES if (folder / f"{split}_ims.npy").is_file())
-        if not splits:
-            raise InputError(f"{folder} has no file train_ims.npy, dev_ims.npy, val_ims.npy or test_ims.npy")
-    unknown = [split for split in splits if split not in SPLIT_NAMES]
-    if unknown or len({SPLIT_NAMES[split] for split in splits if split in SPLIT_NAMES}) < len(splits):
-        raise InputError(f"splits {', '.join(splits)}: expected different ones of train, dev (or val), test")
-    ids, texts, counts, parts, regions = [], [], [], [], {}
+    splits = [split for split in SPLIT_NAMES if (folder / f"{split}_ims.npy").is_file()]
+    if not splits:
+        raise InputError(f"{folder} has no file train_ims.npy, dev_ims.npy, val_ims.npy or test_ims.npy")
+    if {"dev", "val"} <= set(splits):
+        raise InputError(f"{folder} has both dev_ims.npy and val_ims.npy, expected one of them")
+    ids, texts, parts, regions = [], [], [], {}
     for split in splits:
-        own_ids, own_texts, array = _read_split(folder, split, per_image, verify)
-        ids += own_ids
-        texts += own_texts
-        counts += [per_image] * len(own_ids)
-        parts += [SPLIT_NAMES[split]] * len(own_ids)
-        regions[SPLIT_NAMES[split]] = array
-    return ScanArrays(Corpus(name, ids, texts, np.repeat(np.arange(len(ids)), counts), parts), regions)
+        split_ids, split_texts, regions[SPLIT_NAMES[split]] = _read_split(folder, split)
+        ids += split_ids
+        texts += split_texts
+        parts += [SPLIT_NAMES[split]] * len(split_ids)
+    return Corpus(name, ids, texts, np.repeat(np.arange(len(ids)), PER_IMAGE), parts), regions
 
 
-def _read_split(folder: Path, split: str, per_image: int, verify: bool) -> tuple[list[str], list[str], np.ndarray]:
+def _read_split(folder: Path, split: str) -> tuple[list[str], list[str], np.ndarray]:
     place, captions = folder / f"{split}_ims.npy", folder / f"{split}_caps.txt"
-    texts = [caption(line, f"{captions} line {n}") for n, line in enumerate(read_lines(captions), 1)]
+    texts = [clean_caption(line, f"{captions} line {n}") for n, line in enumerate(read_lines(captions), 1)]
     array = read_array(place)
     if array.ndim not in (2, 3) or array.dtype.kind != "f" or not array.size:
         raise InputError(f"{place} holds {array.dtype} {array.shape}, expected features (images, regions, width)")
-    if len(texts) not in (len(array), per_image * len(array)):
+    copies = PER_IMAGE if len(texts) == len(array) else 1
+    if len(texts) * copies != PER_IMAGE * len(array) or len(array) % copies:
         raise InputError(
-            f"{place} has {len(array)} rows and {captions} {len(texts)} lines, expected {per_image} lines a row, "
-            f"or one where each image is stored {per_image} times"
+            f"{place} has {len(array)} rows and {captions} {len(texts)} lines, expected {PER_IMAGE} lines a row, "
+            f"or one where each image is stored {PER_IMAGE} times"
         )
-    copies = 1 if len(texts) == per_image * len(array) else per_image
-    if len(array) % copies:
-        raise InputError(f"{place} has {len(array)} rows, expected each image {copies} times")
-    if verify and copies > 1:
-        _check_copies(place, array, copies)
-    ids = _read_ids(folder / f"{split}_ids.txt", split, len(array) // copies, per_image)
-    return ids, texts, array[::copies]
+    array = each_image_once(array, copies, place)
+    return _read_ids(folder / f"{split}_ids.txt", split, len(array)), texts, array
 
 
-def _check_copies(place: Path, array: np.ndarray, copies: int) -> None:
-    step = max(1, COMPARED // (copies * int(np.prod(array.shape[1:])))) * copies
-    for start in range(0, len(array), step):
-        part = array[start : start + step]
-        part = part.reshape(-1, copies, *part.shape[1:])
-        different = np.flatnonzero((part != part[:, :1]).reshape(len(part), -1).any(1))
-        for image in different[:1]:
-            first = start + int(image) * copies
-            raise InputError(
-                f"{place}: rows {first} to {first + copies - 1} differ, expected one image stored {copies} times; "
-                "are its captions not together?"
-            )
-
-
-def _read_ids(path: Path, split: str, n_img: int, per_image: int) -> list[str]:
+def _read_ids(path: Path, split: str, n_img: int) -> list[str]:
     """Ids of the images: a line for each image, or for each of its captions; made up where there is no file."""
     if not path.is_file():
         return [f"{split}-{row}" for row in range(n_img)]
     ids = [line.strip() for line in read_lines(path)]
-    if len(ids) not in (n_img, n_img * per_image):
+    if len(ids) not in (n_img, n_img * PER_IMAGE):
         raise InputError(f"{path} has {len(ids)} lines for {n_img} images, expected one an image or one a caption")
-    if len(ids) == n_img:
-        return ids
-    for row in range(0, len(ids), per_image):
-        if len(set(ids[row : row + per_image])) > 1:
-            raise InputError(f"{path} lines {row + 1} to {row + per_image} name several images, expected one")
-    return ids[::per_image]
+    copies = len(ids) // n_img
+    for row in range(0, len(ids), copies):
+        if len(set(ids[row : row + copies])) > 1:
+            raise InputError(f"{path} lines {row + 1} to {row + copies} name several images, expected one")
+    return ids[::copies]

@@ -1,4 +1,4 @@
-"""A corpus from lists: divided evenly where it brings no splits."""
+"""A corpus that brings no splits is divided evenly."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fico_utils.errors import InputError
-from fico_utils.extras.corpora.lists import from_lists, stratified_split
+from fico_utils.extras.corpora.folder import stratified_split
 
 
 def test_stratified_split_divides_rare_labels_too():
@@ -29,22 +29,3 @@ def test_stratified_split_divides_rare_labels_too():
 def test_fractions_that_are_none_are_refused(fractions):
     with pytest.raises(InputError, match="add up to 1"):
         stratified_split(np.eye(4), fractions)
-
-
-def test_from_lists_splits_corpora_that_bring_no_split():
-    labels = np.eye(2, dtype=int)[np.arange(40) % 2]
-    corpus = from_lists(
-        "own",
-        [f"i{k}" for k in range(40)],
-        [["one"], ["two", "three"]] * 20,
-        labels=labels,
-        label_names=("x", "y"),
-    )
-    assert corpus.caption_image[:6].tolist() == [0, 1, 1, 2, 3, 3]
-    assert {name: corpus.subset(name).labels.sum(0).tolist() for name in ("train", "val", "test")} == {
-        "train": [16, 16],
-        "val": [2, 2],
-        "test": [2, 2],
-    }
-    with pytest.raises(InputError, match="1 lists of captions for 2 images"):
-        from_lists("own", ["a", "b"], [["one"]])
