@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fico_utils.extras.claims import category, costs, instance, search
+from fico_utils.extras.claims import complexity, quality
 from fico_utils.extras.claims.checks import VERDICTS, Claim, judge
 from fico_utils.extras.claims.numbers import sides
 from fico_utils.files import atomic_path
@@ -23,37 +23,25 @@ if TYPE_CHECKING:
 
 __all__ = ["CLAIMS", "COLUMNS", "VERDICTS", "Claim", "ledger", "read_claims", "write_claims"]
 
-CLAIMS: tuple[Claim, ...] = (*instance.CLAIMS, *category.CLAIMS, *costs.CLAIMS, *search.CLAIMS)
+CLAIMS: tuple[Claim, ...] = (*quality.CLAIMS, *complexity.CLAIMS)
 COLUMNS = ("id", "place", "claim", "verdict_paper", "verdict_ours", "evidence")
 
 
 def ledger(metrics: pd.DataFrame, costs: pd.DataFrame, corpora: Sequence[str] | None = None) -> pd.DataFrame:
     """One row a claim, in the order of the paper: id, place, claim, verdict_paper, verdict_ours, evidence.
 
-    Parameters
-    ----------
-    metrics, costs : DataFrame, metrics.csv and costs.csv of one run (`fico_utils.results.load`); the paper's rows
-        are added where they are missing.
-    corpora : sequence of str, corpora of ours that stand beside MS-COCO and Flickr30K; default: all that do.
-
-    Raises
-    ------
-    InputError
-        A row that does not belong, several profiles or runs, or two corpora for one place.
-
-    Notes
-    -----
-    A verdict is one of `VERDICTS`; see `checks.judge`. The paper's numbers are taken as printed. Ours are compared
-    by their 95 % intervals, so a difference that noise could make decides nothing.
+    The arguments and the errors are those of `numbers.sides`. A verdict is one of `VERDICTS`, see `checks.judge`. The
+    paper's numbers are taken as printed; ours are compared by their 95 % intervals, so that noise decides nothing.
     """
     import pandas as pd
 
     paper, ours = sides(metrics, costs, corpora)
+    whose = f"Ours ({ours.profile})" if ours.profile else "Ours"
     rows = []
     for claim in CLAIMS:
-        (theirs, said), (mine, measured) = judge(paper, claim), judge(ours, claim)
-        evidence = f"Paper: {said} Ours{f' ({ours.profile})' if ours.profile else ''}: {measured}"
-        rows.append((claim.id, claim.place, claim.text, theirs, mine, evidence))
+        (verdict_paper, on_paper), (verdict_ours, on_ours) = judge(paper, claim), judge(ours, claim)
+        evidence = f"Paper: {on_paper} {whose}: {on_ours}"
+        rows.append((claim.id, claim.place, claim.text, verdict_paper, verdict_ours, evidence))
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 

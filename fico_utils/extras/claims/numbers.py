@@ -26,18 +26,14 @@ TIME_NOISE = 0.15
 Z = 1.96
 #: Images of the paper's test splits; its tables do not say them, its text does (5 captions an image).
 TEST_IMAGES = {"mscoco": 5000, "flickr30k": 1000}
-SLOTS = ("mscoco", "flickr30k")
+SLOTS = tuple(TEST_IMAGES)
 
 
 @dataclass(frozen=True)
 class Number:
     """A value, the ends of the interval it may lie in, and how the evidence prints it.
 
-    Attributes
-    ----------
-    value, low, high : float; equal for the paper's numbers.
-    text : str, the value with its unit, or the arithmetic that made it; "" for a limit that the claim states.
-    label : str, whose number it is.
+    `text` is the value with its unit, or the arithmetic that made it; `label` says whose number it is.
     """
 
     value: float
@@ -49,33 +45,32 @@ class Number:
     def __str__(self) -> str:
         return f"{self.label} {self.text}".strip()
 
+    @property
+    def bare(self) -> str:
+        """The text without unit and interval."""
+        return self.text.split(" ")[0]
 
-def limit(value: float) -> Number:
-    """A number that the claim itself states; the evidence does not repeat it."""
-    return Number(value, value, value)
+
+def exactly(value: float, text: str = "", label: str = "") -> Number:
+    """A number without noise; one without text is a limit that the claim states, and the evidence does not repeat."""
+    return Number(value, value, value, text, label)
 
 
 def minus(a: Number | None, b: Number | None, label: str = "") -> Number | None:
     """`a` - `b` with the widest interval that theirs allow, in points; None where one is missing."""
     if a is None or b is None:
         return None
-    value = a.value - b.value
-    text = f"{_bare(a)} - {_bare(b)} = {100 * value:.1f} points"
-    return Number(value, a.low - b.high, a.high - b.low, text, label)
+    text = f"{a.bare} - {b.bare} = {100 * (a.value - b.value):.1f} points"
+    return Number(a.value - b.value, a.low - b.high, a.high - b.low, text, label)
 
 
 def ratio(a: Number | None, b: Number | None, label: str = "") -> Number | None:
     """`a` / `b` with the widest interval that theirs allow; None where one is missing or `b` is 0."""
     if a is None or b is None or b.value == 0:
         return None
-    unit = {"s": "seconds"}.get(a.text.split(" ")[1], a.text.split(" ")[1])
-    text = f"{unit} {_bare(a)} / {_bare(b)} = {a.value / b.value:.1f}"
+    unit = a.text.split(" ")[1]
+    text = f"{'seconds' if unit == 's' else unit} {a.bare} / {b.bare} = {a.value / b.value:.1f}"
     return Number(a.value / b.value, a.low / b.high, a.high / b.low if b.low > 0 else math.inf, text, label)
-
-
-def _bare(number: Number) -> str:
-    """A number's text without unit and interval."""
-    return number.text.split(" ")[0]
 
 
 class Side:
@@ -92,16 +87,14 @@ class Side:
     def __init__(
         self, name: str, metrics: pd.DataFrame, costs: pd.DataFrame, corpora: dict[str, str], chance: pd.DataFrame
     ) -> None:
-        self.name, self.corpora = name, corpora
+        self.paper, self.corpora = name == "paper", corpora
+        #: How a sentence about what is lacking begins.
+        self.has = "the paper prints" if self.paper else "this run has"
         self.profile = next(iter(metrics["profile"]), next(iter(costs["profile"]), ""))
         self._metrics = _index(metrics[metrics["split"] == "test"], ("system", "corpus", "direction", "metric", "k"))
         self._chance = _index(chance[chance["split"] == "test"], ("corpus", "direction", "metric", "k"))
         tables_first = costs.sort_values("run", key=lambda run: run.str.startswith("figure"), kind="stable")
         self._costs = _index(tables_first, ("system", "phase", "quantity", "scale_img"))
-
-    @property
-    def paper(self) -> bool:
-        return self.name == "paper"
 
     def where(self, slot: str, direction: str) -> str:
         """Corpus and direction, for the evidence."""
@@ -124,26 +117,24 @@ class Side:
         value, low, high = row["value"], row["ci_low"], row["ci_high"]
         text, label = f"{100 * value:.1f} %", registry.system(system).name
         if self.paper:
-            return Number(value, value, value, text, label)
+            return exactly(value, text, label)
         if math.isnan(low) or math.isnan(high):
             return Number(value, *_share_interval(value, row["n_query"]), text, label)
         return Number(value, low, high, f"{text} ({100 * low:.1f} to {100 * high:.1f})", label)
 
-    def best(
-        self, group: Sequence[str], slot: str, direction: str, metric: str, k: str, lowest: bool = False
-    ) -> Number | None:
-        """The highest (or lowest) value of a group of systems; None where none has one."""
-        known = [n for s in group if (n := self.quality(s, slot, direction, metric, k)) is not None]
+    def best(self, group: Sequence[str], *cell: str, lowest: bool = False) -> Number | None:
+        """The highest (or lowest) `quality` of a group of systems; None where none has one."""
+        known = [number for system in group if (number := self.quality(system, *cell))]
         return (min if lowest else max)(known, key=lambda number: number.value, default=None)
 
     def chance(self, slot: str, direction: str, metric: str, k: str) -> Number | None:
         """The value of a random ranking: its row, or for the paper's recall rank / images."""
         row = self._chance.get((self.corpora.get(slot), direction, metric, k))
         if row is not None:
-            return Number(row["value"], row["value"], row["value"], f"{100 * row['value']:.1f} %", "chance")
+            return exactly(row["value"], f"{100 * row['value']:.1f} %", "chance")
         if self.paper and metric == "recall":  # five captions of five times as many: the same share both ways
             share = int(k) / TEST_IMAGES[slot]
-            return Number(share, share, share, f"{k} / {TEST_IMAGES[slot]} = {100 * share:.1f} %", "chance")
+            return exactly(share, f"{k} / {TEST_IMAGES[slot]} = {100 * share:.1f} %", "chance")
         return None
 
     def cost(self, system: str, phase: str, quantity: str, images: float) -> Number | None:
@@ -151,22 +142,20 @@ class Side:
         row = self._costs.get((system, phase, quantity, images))
         if row is None or row["status"] not in schema.WITH_VALUE:
             return None
-        value, spread = row["value"], row["spread"]
-        label = (registry.INDEXES.get(system) or registry.system(system)).name
+        value, label = row["value"], row_name(system)
         if quantity.startswith("recall@"):
             interval = (value, value) if self.paper else _share_interval(value, images)
             return Number(value, *interval, f"{100 * value:.1f} %", label)
         digits = 6 if self.paper else 4
         if schema.unit_of(quantity) == "B":
-            return Number(value, value, value, f"{value / GIB:.{digits}g} GiB", label)
-        half = 0.0 if math.isnan(spread) else spread
+            return exactly(value, f"{value / GIB:.{digits}g} GiB", label)
+        half = 0.0 if math.isnan(row["spread"]) else row["spread"]
         half = half if self.paper else max(half, TIME_NOISE * value)
         return Number(value, max(value - half, 0.0), value + half, f"{value:.{digits}g} s", label)
 
     def status(self, system: str, phase: str, quantity: str, images: float) -> str:
         """Status of a cost at a size, "" where there is no row."""
-        row = self._costs.get((system, phase, quantity, images))
-        return "" if row is None else row["status"]
+        return self._costs.get((system, phase, quantity, images), {"status": ""})["status"]
 
     def sizes(self, system: str, phase: str, quantity: str = "seconds") -> list[float]:
         """Sizes (images, or queries of a search) at which a cost was measured, ascending."""
@@ -178,31 +167,32 @@ class Side:
 
     def growth(self, system: str, phase: str) -> Number | None:
         """The power of the size that seconds grow with: the fitted one, or that of the two outermost sizes."""
-        label = (registry.INDEXES.get(system) or registry.system(system)).name
-        for (name, of, quantity, _), row in self._costs.items():
-            if (name, of, quantity) == (system, phase, "exponent") and row["status"] == "ok":
+        for key, row in self._costs.items():
+            if key[:3] == (system, phase, "exponent") and row["status"] == "ok":
                 value, spread = row["value"], row["spread"]
-                if math.isnan(spread):
-                    return Number(value, -math.inf, math.inf, f"exponent {value:.2f}, no interval", label)
-                return Number(value, value - spread, value + spread, f"exponent {value:.2f} ± {spread:.2f}", label)
+                noise, half = ("no interval", math.inf) if math.isnan(spread) else (f"± {spread:.2f}", spread)
+                text = f"exponent {value:.2f}{', ' if math.isinf(half) else ' '}{noise}"
+                return Number(value, value - half, value + half, text, row_name(system))
         sizes = self.sizes(system, phase)
         if len(sizes) < 2:
             return None
         small, large = sizes[0], sizes[-1]
         times = ratio(self.cost(system, phase, "seconds", large), self.cost(system, phase, "seconds", small))
         log = math.log(large / small)
-        low, value, high = (math.log(max(t, 1e-9)) / log for t in (times.low, times.value, times.high))
+        value, low, high = (math.log(max(t, 1e-9)) / log for t in (times.value, times.low, times.high))
         text = f"{times.text} for {large:.0f} / {small:.0f} = {large / small:.0f} times the size"
-        return Number(value, low, high, text, label)
+        return Number(value, low, high, text, row_name(system))
+
+
+def row_name(system: str) -> str:
+    """The printed name of a system or of a search index."""
+    return (registry.INDEXES.get(system) or registry.system(system)).name
 
 
 def sides(metrics: pd.DataFrame, costs: pd.DataFrame, corpora: Sequence[str] | None = None) -> tuple[Side, Side]:
-    """The paper's side and ours.
+    """The paper's side and ours of metrics.csv and costs.csv; the paper's rows are added where they are missing.
 
-    Parameters
-    ----------
-    metrics, costs : DataFrame, metrics.csv and costs.csv; the paper's rows are added where they are missing.
-    corpora : sequence of str, of ours; default: all that were measured.
+    `corpora` are those of ours that stand beside the paper's; by default all that were measured.
 
     Raises
     ------
@@ -218,15 +208,16 @@ def sides(metrics: pd.DataFrame, costs: pd.DataFrame, corpora: Sequence[str] | N
         if papers[table].empty:
             papers[table] = paper_reference(table)
     for column in ("profile", "run"):
-        # behind a plus stands whose weights were read, see `experiment.measured_by`: the run is what stands before it
+        # what stands behind a plus says whose weights were read; the run is what stands before it
         known = sorted({value.partition("+")[0] for frame in ours.values() for value in frame[column]})
         if len(known) > 1:
             raise InputError(
                 f"metrics.csv and costs.csv mix {column}s {', '.join(known)}; expected one, keep the rows of one"
             )
-    known = ours["metrics"].query("source == 'ours'")["corpus"].unique() if corpora is None else corpora
+    if corpora is None:
+        corpora = ours["metrics"].query("source == 'ours'")["corpus"].unique()
     beside: dict[str, str] = {}
-    for corpus_id in known:
+    for corpus_id in corpora:
         slot = registry.corpus(corpus_id).beside or corpus_id
         if slot in beside and slot in SLOTS:
             raise InputError(
@@ -234,25 +225,24 @@ def sides(metrics: pd.DataFrame, costs: pd.DataFrame, corpora: Sequence[str] | N
             )
         beside[slot] = corpus_id
     made = []
-    for name, tables, of in (("paper", papers, {slot: slot for slot in SLOTS}), ("ours", ours, beside)):
+    for name, tables, slots in (("paper", papers, {slot: slot for slot in SLOTS}), ("ours", ours, beside)):
         metric, cost = (tables[t][tables[t]["source"] == name] for t in ("metrics", "costs"))
-        made.append(Side(name, metric, cost, of, tables["metrics"].query("source == 'chance'")))
+        made.append(Side(name, metric, cost, slots, tables["metrics"].query("source == 'chance'")))
     return made[0], made[1]
 
 
 def _index(frame: pd.DataFrame, columns: Sequence[str]) -> dict[tuple, dict]:
     """Rows by the content of `columns`; of several the first."""
-    found: dict[tuple, dict] = {}
+    rows: dict[tuple, dict] = {}
     for row in frame.to_dict("records"):
-        found.setdefault(tuple(row[c] for c in columns), row)
-    return found
+        rows.setdefault(tuple(row[c] for c in columns), row)
+    return rows
 
 
 def _share_interval(value: float, n: float) -> tuple[float, float]:
     """Wilson's 95 % interval of a share of `n` queries; 0 to 1 where `n` is unknown.
 
-    The variance of any mean of values in [0, 1] is at most that of a share, so it also bounds a mean of
-    precisions.
+    The variance of any mean of values in [0, 1] is at most that of a share, so it also bounds a mean of precisions.
     """
     if not n > 0:
         return 0.0, 1.0
