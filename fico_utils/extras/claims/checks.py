@@ -54,7 +54,7 @@ class Claim:
     text: str
     check: Callable[..., Checks]
     arguments: Mapping[str, Any] = field(default_factory=dict)
-    needs: str = "rows that it compares"
+    needs: str = ""
 
 
 def above(a: Number | None, b: Number | None, where: str = "", by: float = 0.0, shown: Any = None) -> Check | None:
@@ -99,9 +99,9 @@ def judge(side: Side, claim: Claim) -> tuple[str, str]:
     try:
         checks = [check for check in claim.check(side, **claim.arguments) if check is not None]
     except Missing as missing:
-        return CANNOT, f"{missing}."
+        return CANNOT, f"{side.has} no {claim.needs}." if claim.needs else f"{missing}."
     if not checks:
-        return CANNOT, f"{side.has} no {claim.needs}."
+        return CANNOT, f"{side.has} no {claim.needs or 'rows that it compares'}."
     n = len(checks)
     parts = {o: sorted((c for c in checks if c.outcome == o), key=lambda c: c.lead) for o in (FOR, AGAINST, OPEN)}
     verdict = HOLDS if len(parts[FOR]) == n else NOT if 2 * len(parts[AGAINST]) > n else PART
