@@ -7,7 +7,7 @@ that just miss each other are rarer under noise than 5 %, so a mark is a careful
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,21 +17,16 @@ from fico_utils import registry
 from fico_utils.display.page import number_text, render_page
 from fico_utils.errors import InputError
 from fico_utils.evaluation import Metric
-from fico_utils.extras.claims.numbers import Side, sides
+from fico_utils.extras.claims.numbers import Side, row_name, sides
 from fico_utils.files import key_of, read_json, write_text
 from fico_utils.results import load, schema
 
 COLUMNS = ("table", "place", "system", "what", "run", "value", "reference", "difference", "outside")
 #: What the page compares; metrics.csv has the curves and the ranks, too.
 QUALITIES = (*(("recall", k) for k in ("1", "5", "10", "50", "100", "200")), *(("map", k) for k in ("10", "100", "N")))
-#: phase -> quantities of costs.csv.
-COSTS = {
-    "encode": "seconds",
-    "attention": "seconds",
-    "store": "embedding_bytes",
-    "index": "seconds",
-    "search": "seconds",
-}
+#: Phase -> quantity of costs.csv.
+COSTS = {**dict.fromkeys(("encode", "attention"), "seconds"), "store": "embedding_bytes"}
+COSTS |= dict.fromkeys(("index", "search"), "seconds")
 UP, DOWN = "↑", "↓"
 
 
@@ -42,37 +37,25 @@ class Compared:
     Attributes
     ----------
     label : str, run id, with the folder where two runs have the same.
-    root : Path
-    profile, commit : str; the commit that wrote the newest manifest, "" where there is none.
+    commit : str, the commit that wrote the newest manifest, "" where there is none.
     keys : dict, corpus id -> hash of its test split, as `data/corpora.json` says.
     prints : dict, corpus id -> its chance rows as text; they follow from the labels and captions of the test split
         alone.
-    metrics, costs : DataFrame
     side : Side, its rows, looked up.
     """
 
     label: str
     root: Path
-    profile: str
     commit: str
     keys: dict[str, str]
     prints: dict[str, dict[str, str]]
-    metrics: pd.DataFrame
-    costs: pd.DataFrame
     side: Side
 
 
 def read_runs(roots: Sequence[str | Path]) -> list[Compared]:
-    """The runs of two or more results folders.
+    """The runs of two or more results folders, such as ``results/mini``, that hold metrics.csv and costs.csv.
 
-    Parameters
-    ----------
-    roots : sequence of path, folders that hold metrics.csv and costs.csv (``results/mini``, ``figures/mini``).
-
-    Raises
-    ------
-    InputError
-        Fewer than two folders, one twice, or one without valid tables.
+    InputError where there are fewer than two, one is given twice, or one has no valid tables.
     """
     places = [Path(root) for root in roots]
     if len(places) < 2:
@@ -84,28 +67,21 @@ def read_runs(roots: Sequence[str | Path]) -> list[Compared]:
         next(iter(metrics.loc[metrics["source"] == "ours", "run"]), place.name)
         for (metrics, _), place in zip(tables, places, strict=True)
     ]
-    return [
-        _run(name if ids.count(name) == 1 else f"{name} ({place})", place, metrics, costs)
-        for name, place, (metrics, costs) in zip(ids, places, tables, strict=True)
-    ]
+    labels = [name if ids.count(name) == 1 else f"{name} ({place})" for name, place in zip(ids, places, strict=True)]
+    return [_run(label, root, *pair) for label, root, pair in zip(labels, places, tables, strict=True)]
 
 
 def _run(label: str, root: Path, metrics: pd.DataFrame, costs: pd.DataFrame) -> Compared:
-    side = sides(metrics, costs)[1]
     keys = root / "data" / "corpora.json"
-    chance = metrics[(metrics["source"] == "chance") & (metrics["profile"] != "paper") & (metrics["split"] == "test")]
+    chance = metrics.query("source == 'chance' and profile != 'paper' and split == 'test'")
     prints = {
         name: {f"{r.direction} {r.metric} {r.k}": f"{r.value:.9g} of {r.n_query:.0f}" for r in rows.itertuples()}
         for name, rows in chance.groupby("corpus")
     }
-    commits = []
-    for path in (root / "runs").glob("*/manifest.json"):
-        record = read_json(path)
-        commits.append((record["end"] or record["start"], (record["git"] or {}).get("commit") or ""))
+    records = [read_json(path) for path in (root / "runs").glob("*/manifest.json")]
+    commits = [(record["end"] or record["start"], (record["git"] or {}).get("commit") or "") for record in records]
     commit = max(commits, default=("", ""))[1][:10]
-    return Compared(
-        label, root, side.profile, commit, read_json(keys) if keys.is_file() else {}, prints, metrics, costs, side
-    )
+    return Compared(label, root, commit, read_json(keys) if keys.is_file() else {}, prints, sides(metrics, costs)[1])
 
 
 def same_corpus(a: Compared, b: Compared, corpus: str) -> bool:
@@ -120,10 +96,10 @@ def check_comparable(runs: Sequence[Compared]) -> None:
     """InputError where two runs are of different profiles, or a corpus of both has two hashes."""
     first = runs[0]
     for other in runs[1:]:
-        if first.profile != other.profile:
+        if first.side.profile != other.side.profile:
             raise InputError(
-                f"{first.root} is of profile {first.profile} and {other.root} of {other.profile}; expected runs of one "
-                f"profile, pass across=True to see them side by side"
+                f"{first.root} is of profile {first.side.profile} and {other.root} of {other.side.profile}; expected "
+                f"runs of one profile, pass across=True to see them side by side"
             )
         for corpus in sorted({*first.prints, *first.keys}):
             if not same_corpus(first, other, corpus):
@@ -136,15 +112,8 @@ def check_comparable(runs: Sequence[Compared]) -> None:
 def compare_runs(runs: Sequence[Compared], across: bool = False) -> pd.DataFrame:
     """One row for each number that a run shares with the first, and whether noise explains the difference.
 
-    Parameters
-    ----------
-    runs : sequence of Compared, the first is the reference.
-    across : bool, also take runs of other profiles or corpora; what was scored on another test split is shown
-        and never marked.
-
-    Returns
-    -------
-    DataFrame, columns `COLUMNS`; `value`, `reference`, `difference` as in the tidy tables (fractions, seconds,
+    `across` also takes runs of other profiles or corpora; what was scored on another test split is shown and never
+    marked. Columns are `COLUMNS`: `value`, `reference`, `difference` as in the tidy tables (fractions, seconds,
     bytes), `outside` True, False, or None where the corpora differ.
     """
     if not across:
@@ -154,45 +123,36 @@ def compare_runs(runs: Sequence[Compared], across: bool = False) -> pd.DataFrame
         for table, place, system, what, a, b, comparable in (*_metrics(first, other), *_costs(first, other)):
             outside = (b.low > a.high or b.high < a.low) if comparable else None
             rows.append((table, place, system, what, other.label, b.value, a.value, b.value - a.value, outside))
-    frame = pd.DataFrame(rows, columns=list(COLUMNS))
-    return frame.astype({"outside": object})
+    return pd.DataFrame(rows, columns=list(COLUMNS)).astype({"outside": object})
 
 
-def _metrics(a: Compared, b: Compared):
+def _metrics(a: Compared, b: Compared) -> Iterator[tuple]:
     """(table, place, system, what, number of a, of b, comparable) of each quality that both have."""
     for slot, direction in a.side.panels():
         corpus = a.side.corpora[slot]
         if b.side.corpora.get(slot) != corpus:
             continue
+        same = same_corpus(a, b, corpus)
         for system in registry.systems():
             for metric, k in QUALITIES:
                 pair = [run.side.quality(system, slot, direction, metric, k) for run in (a, b)]
                 if None not in pair:
-                    what = Metric(metric, k).label
-                    place = f"{registry.corpus(corpus).name} {direction}"
-                    yield "metrics", place, system, what, *pair, same_corpus(a, b, corpus)
+                    yield "metrics", a.side.where(slot, direction), system, Metric(metric, k).label, *pair, same
 
 
-def _costs(a: Compared, b: Compared):
+def _costs(a: Compared, b: Compared) -> Iterator[tuple]:
     """The same for costs that both measured at one size; a storage size computed from it counts, too."""
     for phase, quantity in COSTS.items():
         for system in schema.systems_of("costs", phase):
-            sizes = {*a.side.sizes(system, phase, quantity)} & {*b.side.sizes(system, phase, quantity)}
-            for size in sorted(sizes):
+            for size in sorted({*a.side.sizes(system, phase, quantity)} & {*b.side.sizes(system, phase, quantity)}):
                 pair = [run.side.cost(system, phase, quantity, size) for run in (a, b)]
                 yield "costs", phase, system, f"{quantity} at {size:.0f}", *pair, True
-
-
-# ---------------------------------------------------------------------------------------------------- page
 
 
 def write_comparison(roots: Sequence[str | Path], out: str | Path | None = None, across: bool = False) -> Path:
     """Path of the page just written; by default ``report/comparison.html`` in the first folder.
 
-    Raises
-    ------
-    InputError
-        Fewer than two runs, tables that do not belong, or (without `across`) other profiles or corpora.
+    The errors are those of `read_runs` and, without `across`, of `check_comparable`.
     """
     runs = read_runs(roots)
     frame = compare_runs(runs, across)
@@ -202,7 +162,7 @@ def write_comparison(roots: Sequence[str | Path], out: str | Path | None = None,
     page = render_page(
         "comparison.html.j2",
         title=" and ".join(run.label for run in runs),
-        runs=[(run.label, run.profile, run.commit or "unknown", _split_names(run)) for run in runs],
+        runs=[(run.label, run.side.profile, run.commit or "unknown", _split_names(run)) for run in runs],
         marked=len(marked),
         compared=int(frame["outside"].notna().sum()),
         elsewhere=int(frame["outside"].isna().sum()),
@@ -215,23 +175,22 @@ def write_comparison(roots: Sequence[str | Path], out: str | Path | None = None,
 
 def _split_names(run: Compared) -> str:
     """A short name for each test split: its hash, or one of its chance rows."""
-    names = {corpus: key_of(rows) for corpus, rows in run.prints.items()} | run.keys
-    return ", ".join(f"{corpus} {key[:8]}" for corpus, key in sorted(names.items()))
+    keys = {corpus: key_of(rows) for corpus, rows in run.prints.items()} | run.keys
+    return ", ".join(f"{corpus} {key[:8]}" for corpus, key in sorted(keys.items()))
 
 
 def _lines(runs: Sequence[Compared], frame: pd.DataFrame, only: pd.DataFrame | None = None) -> list[dict]:
     """One line a number, with a cell for each run; `only`: lines that have a row there."""
-    names = ["table", "place", "system", "what"]
-    wanted = None if only is None else {*only[names].itertuples(index=False, name=None)}
+    columns = ["table", "place", "system", "what"]
+    wanted = {*(frame if only is None else only)[columns].itertuples(index=False, name=None)}
     lines = []
-    for key, rows in frame.groupby(names, sort=False):
-        if wanted is None or key in wanted:
+    for key, rows in frame.groupby(columns, sort=False):
+        if key in wanted:
             table, place, system, what = key
-            known = {row.run: row for row in rows.itertuples()}
+            by_run = {row.run: row for row in rows.itertuples()}
             cells = [{"text": _printed(table, rows["reference"].iloc[0])}]
-            cells += [_cell(table, known.get(run.label)) for run in runs[1:]]
-            name = (registry.INDEXES.get(system) or registry.system(system)).name
-            lines.append({"place": place, "name": name, "what": what, "cells": cells})
+            cells += [_cell(table, by_run.get(run.label)) for run in runs[1:]]
+            lines.append({"place": place, "name": row_name(system), "what": what, "cells": cells})
     return lines
 
 

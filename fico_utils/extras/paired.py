@@ -14,48 +14,22 @@ import numpy as np
 from fico_utils.errors import InputError
 from fico_utils.evaluation.metrics import Metric
 from fico_utils.evaluation.observations import Observations
-from fico_utils.evaluation.summary import (
-    BATCH,
-    Bootstrap,
-    Score,
-    list_scores,
-    middle_95,
-    rank_atoms,
-    weighted_medians,
-)
+from fico_utils.evaluation.summary import BATCH, Bootstrap, Score, list_scores, middle_95, rank_atoms, weighted_medians
 from fico_utils.evaluation.tasks import DIRECTIONS
 
 FAMILY = "recall@1,5,10 median_rank mean_rank map@10,100,N"
 
 
 def compare_systems(
-    a: Observations,
-    b: Observations,
-    metrics: str | Iterable[Metric] = FAMILY,
-    *,
-    repeats: int = 10000,
-    seed: int = 0,
+    a: Observations, b: Observations, metrics: str | Iterable[Metric] = FAMILY, *, repeats: int = 10000, seed: int = 0
 ) -> list[dict[str, Any]]:
-    """Whether system ``a`` differs from system ``b`` on the same queries: one dict per number.
+    """Whether system ``a`` differs from system ``b`` on the same queries: one dict per number of `metrics`.
 
     Keys: task, direction, metric, k, value_a, value_b, difference (a - b), ci_low, ci_high (95 % bootstrap of the
     difference, both systems on the same draws of images), p (two-sided permutation test: under the null hypothesis
     the two systems are exchangeable for each image with its captions), p_holm (p adjusted by Holm's step-down
-    method for all numbers of this comparison), n_query, status.
-
-    Parameters
-    ----------
-    a, b : Observations
-        Of the same corpus and the same queries.
-    metrics : str, or iterable of Metric
-        The family of numbers to compare; as in `summarise`.
-    repeats, seed : int
-        Draws of the permutation test, so that the least p is 1 / (repeats + 1); the bootstrap takes a tenth.
-
-    Raises
-    ------
-    InputError
-        If the two have not seen the same queries.
+    method for all numbers of this comparison), n_query, status. The permutation test draws `repeats` times, so that
+    the least p is 1 / (repeats + 1); the bootstrap takes a tenth. InputError where the queries differ.
     """
     for direction in DIRECTIONS:
         x, y = (s.directions[direction]["image"] for s in (a, b))
@@ -63,7 +37,7 @@ def compare_systems(
             raise InputError("the two systems have seen different queries, expected the same images and captions")
     draws = [Bootstrap(s, max(1, repeats // 10), seed) for s in (a, b)]
     of_b = {score.key: score for score in list_scores(b, metrics)}
-    rows, p_values = [], []
+    rows = []
     for score in list_scores(a, metrics):
         other = of_b.get(score.key)
         if other is None:
@@ -79,11 +53,11 @@ def compare_systems(
             if not (np.isfinite(x).all() and np.isfinite(y).all()):
                 continue  # in some draw a median falls among the items that were not ranked
             low, high = middle_95(x - y)
-            p = _permutation_p((a, b), (score, other), repeats, seed)
             row |= {"value_a": score.value, "value_b": other.value, "difference": score.value - other.value}
-            row |= {"ci_low": low, "ci_high": high, "p": p, "status": "ok"}
-            p_values.append((p, row))
-    for (_, row), adjusted in zip(p_values, adjust_by_holm([p for p, _ in p_values]), strict=True):
+            row |= {"ci_low": low, "ci_high": high, "status": "ok"}
+            row["p"] = _permutation_p((a, b), (score, other), repeats, seed)
+    tested = [row for row in rows if row["status"] == "ok"]
+    for row, adjusted in zip(tested, adjust_by_holm(row["p"] for row in tested), strict=True):
         row["p_holm"] = float(adjusted)
     return rows
 
@@ -110,10 +84,8 @@ def _permutation_p(
     rng, reached = np.random.default_rng(seed), 0
     if x is None or y is None:
         atoms = [rank_atoms(s, direction) for s in systems]
-        values = np.concatenate([v for v, _, _ in atoms])
-        weights = np.concatenate([w for _, w, _ in atoms])
-        owner = np.concatenate([unit[q] for _, _, q in atoms])
-        of_a = np.arange(values.size) < atoms[0][0].size
+        values, weights, query = (np.concatenate(parts) for parts in zip(*atoms, strict=True))
+        owner, of_a = unit[query], np.arange(values.size) < atoms[0][0].size
 
         def difference(swap: np.ndarray) -> np.ndarray:
             of_first = (swap[:, owner] != of_a) * weights

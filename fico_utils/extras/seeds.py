@@ -30,16 +30,10 @@ FILE = "seeds.csv"
 
 
 def over_seeds(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Each quality of each system over the runs that measured it.
+    """Each quality of each system over two or more tables metrics.csv: a DataFrame with the columns `COLUMNS`.
 
-    Parameters
-    ----------
-    tables : sequence of DataFrame, metrics.csv of two or more runs.
-
-    Returns
-    -------
-    DataFrame, columns `COLUMNS`: `seeds` are those that measured it, such as "0 1 2"; `mean`, `sd` (of the sample, over
-    seeds), `low` and `high` (the least and the largest) are fractions. A number that one run alone has is left out.
+    `seeds` are those that measured it, such as "0 1 2"; `mean`, `sd` (of the sample, over seeds), `low` and `high` (the
+    least and the largest) are fractions. A number that one run alone has is left out.
 
     Raises
     ------
@@ -51,25 +45,23 @@ def over_seeds(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
 
     if len(tables) < 2:
         raise InputError(f"{len(tables)} run was given to compare seeds; expected two or more of one profile")
-    parts, seen, chance = [], {}, {}
-    written = {c for c, info in registry.known_corpora().items() if info.generated}
+    parts, profiles, chance = [], {}, {}
+    generated = {c for c, info in registry.known_corpora().items() if info.generated}
     for table in tables:
-        mine = table[(table["source"] == "ours") & (table["split"] == "test") & (table["status"] == "ok")]
-        run = {name.split("+")[0] for name in mine["run"]}
+        rows = table[(table["source"] == "ours") & (table["split"] == "test") & (table["status"] == "ok")]
+        run = {name.split("+")[0] for name in rows["run"]}
         if len(run) != 1:
             raise InputError(f"a table holds the runs {sorted(run)}; expected metrics.csv of one run and its seed")
         profile, _, seed = run.pop().rpartition("-s")
-        if seed in seen or (seen and profile not in seen.values()):
+        if seed in profiles or (profiles and profile not in profiles.values()):
+            others = ", ".join(f"seed {s} of {p}" for s, p in profiles.items())
             raise InputError(
-                f"seed {seed} of profile {profile} was given beside "
-                f"{', '.join(f'seed {s} of {p}' for s, p in seen.items())}; expected one profile and different seeds"
+                f"seed {seed} of profile {profile} was given beside {others}; expected one profile and different seeds"
             )
-        seen[seed] = profile
-        quality = pd.Series(list(zip(mine["metric"], mine["k"], strict=True)), index=mine.index).isin(QUALITIES)
-        parts.append(mine[quality].assign(seed=int(seed)))
-        for row in mine[quality].itertuples():
-            if row.task == "category" and row.corpus in written:
-                continue
+        profiles[seed] = profile
+        rows = rows[[quality in QUALITIES for quality in zip(rows["metric"], rows["k"], strict=True)]]
+        parts.append(rows.assign(seed=int(seed)))
+        for row in rows[~((rows["task"] == "category") & rows["corpus"].isin(generated))].itertuples():
             place = (row.corpus, row.direction, row.metric, row.k)
             if abs(chance.setdefault(place, row.chance) - row.chance) > 1e-6:
                 raise InputError(
@@ -78,10 +70,9 @@ def over_seeds(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
                 )
     names = list(COLUMNS[:7])
     groups = pd.concat(parts).sort_values("seed", kind="stable").groupby(names, sort=False)
-    found = groups["value"].agg(mean="mean", sd="std", low="min", high="max", n="count")
-    found["seeds"] = groups["seed"].agg(lambda column: " ".join(map(str, column)))
-    found = found[found["n"] > 1].reset_index()
-    return order_by(found, names)[list(COLUMNS)]
+    spread = groups["value"].agg(mean="mean", sd="std", low="min", high="max", n="count")
+    spread["seeds"] = groups["seed"].agg(lambda column: " ".join(map(str, column)))
+    return order_by(spread[spread["n"] > 1].reset_index(), names)[list(COLUMNS)]
 
 
 def write_seeds(roots: Sequence[str | Path], out: str | Path) -> Path:
@@ -93,12 +84,6 @@ def write_seeds(roots: Sequence[str | Path], out: str | Path) -> Path:
 
 
 def read_seeds(path: str | Path) -> pd.DataFrame:
-    """What `write_seeds` wrote, from its file.
-
-    Raises
-    ------
-    InputError
-        No such file, not a CSV file, a word where a number belongs, or other columns.
-    """
+    """What `write_seeds` wrote, from its file; InputError where it is missing or another table."""
     make = "run `python -m fico_utils seeds RUN RUN`"
     return store.read_csv(Path(path), "seeds", make, make, COLUMNS, NUMBERS)

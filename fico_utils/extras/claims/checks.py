@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fico_utils.extras.claims.numbers import Number, Side, exactly, row_name
@@ -44,16 +44,16 @@ class Claim:
     Attributes
     ----------
     place : str, where it stands in the paper: topic and table or figure.
-    text : str, our paraphrase, with the limit that decides wherever the paper gives none.
     check, arguments : ``check(side, **arguments)`` yields the comparisons; None stands for one that cannot be made.
+    text : str, our paraphrase, with the limit that decides wherever the paper gives none.
     needs : str, what the tables lack where no comparison can be made.
     """
 
     id: str
     place: str
-    text: str
     check: Callable[..., Checks]
-    arguments: Mapping[str, Any] = field(default_factory=dict)
+    arguments: Mapping[str, Any]
+    text: str
     needs: str = ""
 
 

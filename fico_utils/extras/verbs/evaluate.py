@@ -19,6 +19,8 @@ FILES = {
     "captions of an image are consecutive",
     "--labels": "multi-hot (n_img, n_labels), or class numbers (n_img,); without it no category metrics",
 }
+#: Options that `fico_utils.evaluate` takes as they are.
+PASSED_ON = ("measure", "bits", "ties", "curve", "intervals", "allow_zero", "block_mib")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -69,29 +71,14 @@ def _score_files(options: argparse.Namespace) -> None:
     from fico_utils.evaluation import evaluate
     from fico_utils.extras.corpora.arrays import read_array
 
-    arrays = {}
-    for flag in FILES:
-        name = flag[2:].replace("-", "_")
-        place = getattr(options, name)
-        arrays[name] = None if place is None else read_array(place)
+    places = {name: getattr(options, name) for name in (flag[2:].replace("-", "_") for flag in FILES)}
+    arrays = {name: None if place is None else read_array(place) for name, place in places.items()}
     if arrays["caption_image"] is not None and 1 in arrays["caption_image"].shape:
         # MATLAB knows no one-dimensional arrays
         arrays["caption_image"] = arrays["caption_image"].ravel()
-    scores = evaluate(
-        arrays.pop("images"),
-        arrays.pop("texts"),
-        **arrays,
-        measure=options.measure,
-        bits=options.bits,
-        metrics=None if options.metrics is None else " ".join(options.metrics),
-        recall_at=recall_at,
-        map_at=map_at,
-        ties=options.ties,
-        curve=options.curve,
-        intervals=options.intervals,
-        allow_zero=options.allow_zero,
-        block_mib=options.block_mib,
-    )
+    others = {name: getattr(options, name) for name in PASSED_ON}
+    metrics = None if options.metrics is None else " ".join(options.metrics)
+    scores = evaluate(**arrays, **others, metrics=metrics, recall_at=recall_at, map_at=map_at)
     if out is None:
         print(scores.to_string(index=False, na_rep="", float_format=lambda x: f"{x:.4f}"))
         return
