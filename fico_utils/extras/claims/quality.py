@@ -163,7 +163,8 @@ CLAIMS = (
           "With five captions an image, every row finds one of its captions (i2t) more often than a caption finds its "
           "image (t2i), at R@1."),
     Claim("instance-flickr-easier", TABLE2, ahead, {"pairs": [(s, s) for s in (*FINE, *CG)], "cells": FLICKR_AND_COCO},
-          "R@1 is higher on Flickr30K, where the gallery is a fifth as large, than on MS-COCO for every row of both."),
+          "R@1 is higher on Flickr30K, where the gallery is a fifth as large, than on MS-COCO for every row of both.",
+          needs="row with R@1 on both corpora"),
     Claim("instance-vlp-best-at-10", TABLE2, ahead, {"pairs": [(VLP, FG)], "ks": ["10"]},
           "The best VLP row stays ahead of the best traditional fine-grained row at R@10."),
     Claim("extended-gap-narrows", TABLE3, differ, {"cases": FINE_OVER_COARSE},
@@ -171,7 +172,8 @@ CLAIMS = (
           needs="R@1 and R@200 of a traditional fine-grained row and a coarse-grained one"),
     Claim("extended-two-of-three", TABLE3, bounded, {"bounds": TWO_OF_THREE, "metric": "recall", "k": "200"},
           "Among the first 200 on Flickr30K, ADV 64-bit and UCCH hold a right item for more than 85 % of the queries, "
-          "DADH for less than 30 %."),
+          "DADH for less than 30 %.",
+          needs="R@200 of ADV 64-bit, UCCH or DADH beside Flickr30K"),
     Claim("extended-adv_64-reaches-fg", TABLE3,
           ahead, {"pairs": each_pair(("adv_64",), FG), "ks": [("200", "10")], "cells": FLICKR},
           "On Flickr30K, ADV 64-bit finds a right item in its first 200 at least as often as the traditional "
