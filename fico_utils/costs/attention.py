@@ -1,14 +1,13 @@
 """Time of what a system computes at query time, as the gallery grows (Table 6).
 
-Cross attention (SCAN, IMRAM) scores every pair, reranking (BLIP-2, X-VLM) a fixed number of candidates a
-query: the paper argues n^2 and n. The exponent is fitted and shown with its interval; beside the time of the
-whole gallery stands the cost of one query, which is what a user waits for.
+Cross attention (SCAN, IMRAM) scores every pair, reranking (BLIP-2, X-VLM) a fixed number of candidates a query: the
+paper argues n^2 and n. Beside the time of the whole gallery stands the cost of one query, which a user waits for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -17,31 +16,29 @@ import numpy as np
 from fico_utils import registry
 from fico_utils.artifacts import Recipe
 from fico_utils.costs.clock import Measurement, Timing, measure_time
-from fico_utils.costs.growth import Cell, Sweep, cell_rows, check_sizes
+from fico_utils.costs.growth import Cell, Sweep, check_sizes
 from fico_utils.errors import InputError
 
 if TYPE_CHECKING:
     from fico_utils.models.contract import RetrievalModel
     from fico_utils.models.serving import Items
-    from fico_utils.workspace import Run
 
 #: Raised when the meaning of what is measured here changes.
 VERSIONS = {"attention_time": 1}
+#: What is measured at each size.
+QUANTITIES = ("seconds", "seconds_per_query")
 
 
 @dataclass(frozen=True)
 class QueryWork:
-    """What is computed when queries come: what `attention_rows` measures.
+    """What is computed when queries come; its functions take a size, (n_img, n_txt).
 
     Attributes
     ----------
-    score : callable ``score(n_img, n_txt)``; ranks the first n_img images and the first n_txt texts against each other,
-        from what is in memory.
-    prepare : callable ``prepare(n_img, n_txt)`` or None, run before each `score`, outside the clock; `score` gets what
-        it returns as its third argument.
-    ask : callable ``ask(n_img, n_txt)`` or None; asks `asked` queries of a gallery of that size. Without it the cost of
-        a query is ``seconds / (n_img + n_txt)``, a query's share of the whole.
-    asked : int, queries of one `ask`.
+    score : ranks the first n_img images and the first n_txt texts against each other, from what is in memory.
+    prepare : None, or what runs before each `score`, outside the clock; its result is the third argument of `score`.
+    ask : None, or what asks `asked` queries of a gallery of that size; without it a query costs its share of the whole,
+        ``seconds / (n_img + n_txt)``.
     settings : dict, JSON-able, what the times depend on.
     """
 
@@ -50,6 +47,16 @@ class QueryWork:
     ask: Callable[[int, int], Any] | None = None
     asked: int = 1
     settings: dict[str, Any] = field(default_factory=dict)
+
+    def measure(self, size: tuple[int, int], timing: Timing) -> dict[str, Measurement]:
+        """The measurement of each of `QUANTITIES`."""
+        prepare = None if self.prepare is None else (lambda: self.prepare(*size))
+        # what is scored is not kept
+        whole = measure_time(lambda *prepared: self.score(*size, *prepared) is None, timing, prepare=prepare)
+        if self.ask is None:
+            return dict(zip(QUANTITIES, (whole, whole.shared_by(sum(size))), strict=True))
+        one = measure_time(lambda: self.ask(*size) is None, timing).shared_by(self.asked)
+        return dict(zip(QUANTITIES, (whole, one), strict=True))
 
 
 def attention_rows(
@@ -60,17 +67,14 @@ def attention_rows(
     extrapolate_to: Sequence[tuple[int, int]] = (),
     **columns: Any,
 ) -> list[dict[str, Any]]:
-    """Rows ``seconds`` and ``seconds_per_query`` at each size, and the ``exponent`` of growth.
+    """Rows ``seconds`` and ``seconds_per_query`` at each size (n_img, n_txt), and the ``exponent`` of n_img.
 
-    The exponent is of n_img; its `spread` is half the width of the 95 % interval. A size that runs out of memory has
-    status ``dnf``, and the others are measured.
+    A size that runs out of memory has status ``dnf``, and the others are measured.
 
     Parameters
     ----------
-    work : QueryWork
-    sizes : (n_img, n_txt) to measure.
     timing : Timing; a size that the fit of at least two smaller ones puts above its limit is extrapolated, not run.
-    extrapolate_to : (n_img, n_txt) that are only extrapolated.
+    extrapolate_to : sizes that are only extrapolated.
     **columns : of `cost_row`: system, corpus, and run, in whose store each size is kept once it was measured.
 
     Raises
@@ -84,9 +88,8 @@ def attention_rows(
     >>> rows[-1]["quantity"]
     'exponent'
     """
-    timing = timing or Timing()
+    timing, sweep = timing or Timing(), Sweep()
     check_sizes(sizes, extrapolate_to)
-    sweep = Sweep()
     columns |= {"device": timing.device}
     for size in sorted(sizes):
         if sweep.exceeds(size[0], timing.limit_s):
@@ -98,8 +101,7 @@ def attention_rows(
             sweep.cells.append(Cell(size, {}, "dnf"))
     for size in sorted(extrapolate_to):
         sweep.extrapolate(size)
-    quantities = ("seconds", "seconds_per_query")
-    rows = [r for cell in sweep.cells for r in cell_rows(cell, "attention", quantities, **columns)]
+    rows = [row for cell in sweep.cells for row in cell.rows("attention", QUANTITIES, **columns)]
     return [*rows, sweep.exponent_row("attention", **columns)]
 
 
@@ -107,44 +109,23 @@ def _kept_times(
     work: QueryWork, size: tuple[int, int], timing: Timing, columns: dict[str, Any]
 ) -> dict[str, Measurement]:
     """The measurements at a size, from the run's store or made."""
-    run: Run | None = columns.get("run")
+    run = columns.get("run")
     if run is None:
-        return _times(work, size, timing)
+        return work.measure(size, timing)
     system, corpus = columns.get("system", ""), columns.get("corpus", "")
     settings = {"system": system, "corpus": corpus, "size": list(size), "timing": timing.described, **work.settings}
     (times,) = run.store.records(
         "costs/attention",
         f"{system}__{corpus}__{size[0]}x{size[1]}",
         Recipe("attention_time", settings, run.seed),
-        lambda: [{name: m.described for name, m in _times(work, size, timing).items()}],
+        lambda: [{name: m.described for name, m in work.measure(size, timing).items()}],
     )
     return {name: Measurement.restored(described) for name, described in times.items()}
 
 
-def _times(work: QueryWork, size: tuple[int, int], timing: Timing) -> dict[str, Measurement]:
-    prepare = None if work.prepare is None else (lambda: work.prepare(*size))
-    # what is scored is not kept
-    whole = measure_time(lambda *given: work.score(*size, *given) is None, timing, prepare=prepare)
-    if work.ask is None:
-        one, n_query = whole, sum(size)
-    else:
-        one, n_query = measure_time(lambda: work.ask(*size) is None, timing), work.asked
-    return {"seconds": whole, "seconds_per_query": replace(one, samples=tuple(s / n_query for s in one.samples))}
-
-
-# ------------------------------------------------------------------------------------------- a system's attention
-
-
 @dataclass(frozen=True)
 class Pairs:
-    """A system that reads pairs at query time, over what it keeps of images and of the captions that ask.
-
-    Attributes
-    ----------
-    system : str, id of the registry.
-    model : RetrievalModel
-    encode : callable giving the `Items` of images and of captions; called once, when they are first needed.
-    """
+    """A system that reads pairs at query time; `encode` gives its `Items` of images and of captions, when needed."""
 
     system: str
     model: RetrievalModel
@@ -167,27 +148,26 @@ class Pairs:
     def query_work(self, depth: int) -> QueryWork:
         """What is computed when all ask all, and when one image and one caption ask.
 
-        Parameters
-        ----------
-        depth : int, candidates that a reranker reads a query. Its first ranking is search, not attention: outside the
-            first clock, inside that of one query.
+        A reranker reads `depth` candidates a query. Its first ranking is search, not attention: outside the first
+        clock, inside that of one query.
         """
+        serving, model = self.serving, self.model
 
         def first(n_img: int, n_txt: int) -> tuple[Items, Items]:
             return self.items[0][:n_img], self.items[1][:n_txt]
 
         def prepare(n_img: int, n_txt: int) -> np.ndarray | None:
-            return self.serving.rank_first(self.model, *first(n_img, n_txt))
+            return serving.rank_first(model, *first(n_img, n_txt))
 
         def score(n_img: int, n_txt: int, ranking: np.ndarray | None) -> Any:
-            return self.serving.read_pairs(self.model, *first(n_img, n_txt), ranking, depth)
+            return serving.read_pairs(model, *first(n_img, n_txt), ranking, depth)
 
         def ask(n_img: int, n_txt: int) -> None:
-            self.serving.answer_query(self.model, *first(1, n_txt), depth)
-            self.serving.answer_query(self.model, *first(n_img, 1), depth)
+            serving.answer_query(model, *first(1, n_txt), depth)
+            serving.answer_query(model, *first(n_img, 1), depth)
 
-        settings = {"model": {k: v for k, v in self.model.settings.items() if k != "recipe"}}
-        return QueryWork(score, prepare, ask, 2, settings | self.serving.settings(depth))
+        settings = {"model": {k: v for k, v in model.settings.items() if k != "recipe"}}
+        return QueryWork(score, prepare, ask, 2, settings | serving.settings(depth))
 
 
 def check_depth(system: str, depth: int, sizes: Sequence[tuple[int, int]]) -> None:

@@ -2,10 +2,6 @@
 
 A block of scenes is drawn once, its features are made once, when somebody first reads them, and every observer sees it:
 clocks (`encoding`), growing galleries, and what two-step searches keep of their items. Memory is that of one block.
-
-The paper leaves the extractor's time out for the systems that read prepared features (SCAN, VSRN, IMRAM, the hashing
-systems) and has it inside for those that read pictures. Here every system reads what an extractor made, and the
-extractors are timed apart from them, in the phase ``features``.
 """
 
 from __future__ import annotations
@@ -13,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -40,10 +36,7 @@ Source = Callable[[int, int], dict[str, Any]]
 class Scenes:
     """PictoScenes pairs drawn as they are needed, no two alike: ``scenes(start, stop)`` gives a block of them.
 
-    Attributes
-    ----------
-    corpus : str, picto_diverse or picto_people; another one is refused, as only drawn scenes have no end.
-    seed : int
+    Only a drawn corpus (picto_diverse, picto_people) has no end; another one is an InputError.
     """
 
     corpus: str
@@ -63,9 +56,6 @@ class Scenes:
         return {"pixels": pictures[:], "captions": captions}
 
 
-# ------------------------------------------------------------------------------------------------- stages
-
-
 @dataclass(frozen=True)
 class Stage:
     """A step on the way from a scene to what is kept of it: a feature extractor, or the encoder of a system.
@@ -73,11 +63,11 @@ class Stage:
     Attributes
     ----------
     name : str, what stands in the column `system`.
-    sides : dict, ``image`` or ``text`` or both -> (what it reads, its work). The work takes a block of that; an
-        extractor's returns features by name, an encoder's yields what is kept batch by batch.
-    settings : dict, JSON-able, what its time depends on.
-    content : str, key of what its results depend on, weights included.
-    makes : tuple of str, names of the features it makes; none for an encoder.
+    sides : ``image`` or ``text`` or both -> (what it reads, its work). The work takes a block of that; an extractor's
+        returns features by name, an encoder's yields what is kept batch by batch.
+    settings : JSON-able, what its time depends on.
+    content : key of what its results depend on, weights included.
+    makes : names of the features it makes; none for an encoder.
     """
 
     name: str
@@ -97,11 +87,8 @@ def feature_stages(
 ) -> tuple[Stage, ...]:
     """The feature extractors as stages: ``backbone``, ``tokens`` and, where given, ``doc2vec``.
 
-    Parameters
-    ----------
-    backbone : Backbone, pixels to ``regions`` and ``global``, or to ``patches``; which of them is only a name.
-    vocabulary : Vocabulary, captions to ``tokens``.
-    doc2vec : (weights, seed, epochs) or None, captions to ``doc2vec``; one thread, as gensim infers.
+    The backbone turns pixels into ``regions`` (or ``patches``, the same under another name) and ``global``. `doc2vec`
+    is (weights, seed, epochs); gensim infers in one thread.
     """
     from fico_utils.data import features, text
 
@@ -131,17 +118,12 @@ def feature_stages(
 def system_stage(system: str, model: RetrievalModel, batch: int = 256) -> Stage:
     """A system's encoder as a stage: from features to what it keeps, float32 or packed hash codes.
 
-    Parameters
-    ----------
-    system : str, id of the registry.
-    model : RetrievalModel, trained or not: what it costs does not depend on it.
-    batch : int, items of a forward pass, at least 1.
+    What it costs does not depend on whether the model has learnt; `batch` is the number of items of a forward pass.
     """
     import torch
 
     from fico_utils.models.training import as_tensor
 
-    assert batch > 0, f"a batch of {batch} items"
     serving = registry.system(system).serving
     model.eval()
 
@@ -166,17 +148,10 @@ def weights_digest(weights: Mapping[str, Any]) -> str:
     return content_digest({name: np.asarray(array) for name, array in weights.items()})
 
 
-# ------------------------------------------------------------------------------------------------- blocks
-
-
 class Block:
-    """Some scenes in a row, with the features that were made of them so far.
+    """Scenes `start` to `stop` - 1, with the features that were made of them so far.
 
-    Parameters
-    ----------
-    number, start, stop : int, which block it is, and its scenes.
-    drawn : dict, ``pixels`` and ``captions``.
-    extractors : stages that make features; each runs when one of them is first read, and at most once.
+    Each of the `extractors` runs when a feature of it is first read, and at most once.
     """
 
     def __init__(self, number: int, start: int, stop: int, drawn: Mapping[str, Any], extractors: Sequence[Stage]):
@@ -205,29 +180,10 @@ class Block:
         return self._kept[encoder.name]
 
 
-class Observer(Protocol):
-    """Who sees the blocks, one after the other."""
-
-    done: int  # blocks that it has seen
-
-    def see(self, block: Block) -> None:
-        """See the next block."""
-
-    def save(self) -> None:
-        """Write how far it has come, where it keeps that."""
-
-
 class Progress:
-    """What an observer knows after some blocks, kept as the last unit of its recipe.
+    """What an observer knows after `done` blocks, kept as the last unit of its recipe; without units, in memory.
 
-    Parameters
-    ----------
-    units : Units or None; None keeps nothing beyond the process.
-
-    Attributes
-    ----------
-    done : int, blocks that were seen.
-    content, arrays : what is known by then, JSON-able and as arrays.
+    `content` is the JSON-able part of it and `arrays` the rest.
     """
 
     def __init__(self, units: Units | None) -> None:
@@ -267,16 +223,15 @@ def block_spans(sizes: Sequence[int], block: int = 1000) -> list[tuple[int, int]
 
 
 def walk_blocks(
-    source: Source, spans: Sequence[tuple[int, int]], groups: Sequence[tuple[Sequence[Stage], Sequence[Observer]]]
+    source: Source, spans: Sequence[tuple[int, int]], groups: Sequence[tuple[Sequence[Stage], Sequence[Any]]]
 ) -> None:
     """Let every observer see the blocks that it has not seen yet, in order; each block is drawn once.
 
     Parameters
     ----------
-    source : see `Source`.
     spans : scenes of each block, see `block_spans`.
-    groups : (extractors, observers) that read the same features. What they know is saved every few seconds, and in the
-        end, whatever happens.
+    groups : (extractors, observers) that read the same features. An observer has ``done``, the number of blocks that it
+        has seen, ``see(block)``, and ``save()``, called every few seconds and in the end, whatever happens.
     """
     saved, everybody = time.monotonic(), [o for _, observers in groups for o in observers]
     try:

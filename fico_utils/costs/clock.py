@@ -1,8 +1,4 @@
-"""The timing protocol, and the row that a measurement becomes in ``costs.csv``.
-
-A monotonic clock; one warm-up; five repeats or more where the budget affords them; the median and the
-interquartile range; threads pinned by the run and recorded; data loading outside the clock; peak memory.
-"""
+"""The timing protocol (warm-up, repeats, median, pinned threads), and the row of ``costs.csv`` of a measurement."""
 
 from __future__ import annotations
 
@@ -10,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -29,34 +25,16 @@ PHASES = ("features", "encode", "store", "attention", "index", "search", "galler
 STATUSES = ("ok", "undefined", "unavailable", "extrapolated", "dnf")
 
 
-# ------------------------------------------------------------------------------------------------- clock
-
-
 @dataclass(frozen=True)
 class Timing:
-    """How to measure.
+    """How to measure; InputError for a protocol without repeats, time or threads."""
 
-    Attributes
-    ----------
-    repeats : int, timed runs wanted.
-    warmup : int, untimed runs before them; the first also measures the memory.
-    budget_s : float or None, wall seconds for one measurement; None is no limit. See `measure_time`.
-    limit_s : float or None, s; a size that is expected to take longer is extrapolated and not run.
-    threads : int or None, native threads to pin; None leaves them as the run pinned them.
-    device : str, ``cpu`` or ``cuda``; on cuda the clock is read when the device has finished.
-
-    Raises
-    ------
-    InputError
-        No repeats, a negative warm-up, fewer than 1 thread, or a budget or limit that is not positive.
-    """
-
-    repeats: int = 5
-    warmup: int = 1
-    budget_s: float | None = None
-    limit_s: float | None = None
-    threads: int | None = None
-    device: str = "cpu"
+    repeats: int = 5  # timed runs wanted
+    warmup: int = 1  # untimed runs before them; the first also measures the memory
+    budget_s: float | None = None  # wall seconds for one measurement, see `measure_time`
+    limit_s: float | None = None  # a size that is expected to take longer is extrapolated and not run
+    threads: int | None = None  # native threads to pin; None leaves them as the run pinned them
+    device: str = "cpu"  # on cuda the clock is read when the device has finished
 
     def __post_init__(self) -> None:
         if self.repeats < 1 or self.warmup < 0:
@@ -78,25 +56,15 @@ class Timing:
 
 @dataclass(frozen=True)
 class Measurement:
-    """How long a function took.
+    """How long a function took."""
 
-    Attributes
-    ----------
-    samples : tuple of float, every repeat, s.
-    warm : bool, False where the budget afforded one run only and that run was the first.
-    threads : int, native threads allowed while it ran.
-    device : str, ``cpu`` or ``cuda``.
-    peak_bytes, extra_bytes : int or None, peak resident memory of the first run and its increase, B.
-    result : what the last run returned.
-    """
-
-    samples: tuple[float, ...]
-    warm: bool = True
+    samples: tuple[float, ...]  # s, one a repeat
+    warm: bool = True  # False where the budget afforded one run only and that run was the first
     threads: int = 1
     device: str = "cpu"
-    peak_bytes: int | None = None
-    extra_bytes: int | None = None
-    result: Any = field(default=None, repr=False, compare=False)
+    peak_bytes: int | None = None  # peak resident memory of the first run
+    extra_bytes: int | None = None  # how much that is above what was held before
+    result: Any = field(default=None, repr=False, compare=False)  # what the last run returned
 
     @property
     def seconds(self) -> float:
@@ -113,6 +81,10 @@ class Measurement:
     def repeats(self) -> int:
         """Number of samples."""
         return len(self.samples)
+
+    def shared_by(self, n: int) -> Measurement:
+        """The time that each of `n` queries takes."""
+        return replace(self, samples=tuple(s / n for s in self.samples))
 
     @property
     def described(self) -> dict[str, Any]:
@@ -133,9 +105,7 @@ class Loading:
     """
 
     def __init__(self, device: str = "cpu", clock: Callable[[], float] = time.perf_counter) -> None:
-        self.seconds = 0.0
-        self._device = device
-        self._clock = clock
+        self.seconds, self._device, self._clock = 0.0, device, clock
 
     def over(self, batches: Iterable[Any]) -> Iterator[Any]:
         """The same batches, with the time spent waiting for them counted."""
@@ -165,13 +135,11 @@ def measure_time(
     Parameters
     ----------
     function : callable; called with what `prepare` returned, or with nothing.
-    timing : Timing or None, how to measure; None is five repeats after one warm-up. Its budget is wall seconds for this
-        measurement, warm-up, preparation and loading included: a repeat starts only if one as long as the slowest run
-        so far still fits, and one sample is always taken. A function whose second run would not fit gives its warm-up
-        as the only sample (`warm` is False).
+    timing : Timing; None is five repeats after one warm-up. Its budget includes warm-up, preparation and loading: a
+        repeat starts only if one as long as the slowest run so far still fits. A function whose second run would not
+        fit gives its warm-up as the only sample.
     prepare : callable or None, run before each run, outside the clock.
     loading : Loading or None, the seconds it counts during a run are taken off that run.
-    clock : callable, a monotonic clock in seconds.
 
     Examples
     --------
@@ -179,9 +147,7 @@ def measure_time(
     3
     """
     timing = timing or Timing()
-    begin = clock()
-    slowest = 0.0  # wall seconds of a whole run, preparation and loading included
-    result: Any = None
+    begin, slowest, result = clock(), 0.0, None  # the slowest is of a whole run, preparation and loading included
 
     def run_once() -> float:
         nonlocal slowest, result
@@ -200,8 +166,7 @@ def measure_time(
     def affordable() -> bool:
         return timing.budget_s is None or clock() - begin + slowest <= timing.budget_s
 
-    memory = PeakMemory()
-    first: list[float] = []
+    memory, first = PeakMemory(), []
     for i in range(timing.warmup):
         if i == 0:
             with memory:
@@ -230,15 +195,9 @@ def wait_for_device(device: str) -> None:
 
 def native_threads() -> int:
     """Native threads allowed now: the most that FAISS or torch, where loaded, or the environment allow."""
-    counts = []
-    if "faiss" in sys.modules:
-        counts.append(sys.modules["faiss"].omp_get_max_threads())
-    if "torch" in sys.modules:
-        counts.append(sys.modules["torch"].get_num_threads())
+    ask = {"faiss": "omp_get_max_threads", "torch": "get_num_threads"}
+    counts = [getattr(sys.modules[name], threads)() for name, threads in ask.items() if name in sys.modules]
     return max(counts) if counts else int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
-
-
-# -------------------------------------------------------------------------------------------------- rows
 
 
 def cost_row(
@@ -256,11 +215,8 @@ def cost_row(
 
     Parameters
     ----------
-    phase : str, one of `PHASES`.
-    quantity : str, what the value is: ``seconds``, ``embedding_bytes``, ``recall@10``, ...
     value : a number, None where `status` says why there is none, or a `Measurement`, which brings its own spread,
         repeats, threads and device.
-    unit : ``s``, ``B``, ``items/s`` or empty.
     **columns : `system`, `corpus`, `source`, `threads`, `device`; `scale_img` and `scale_txt`, images and texts
         (search: queries and candidates); `run`, the `Run` the number belongs to, which gives `profile` and `run`.
     """
@@ -273,8 +229,7 @@ def cost_row(
     assert status in STATUSES, f"unknown status {status!r}"
     assert value is not None or status not in ("ok", "extrapolated"), f"{quantity} has status {status!r} and no value"
     row = dict.fromkeys(COLUMNS) | {"source": "ours", "system": "", "corpus": "", "device": "cpu"} | columns
-    row |= {"phase": phase, "quantity": quantity, "unit": unit, "value": value, "spread": spread}
-    row |= {"repeats": repeats, "status": status}
-    row |= {"profile": run.profile if run else "", "run": run.run_id if run else ""}
+    row |= {"phase": phase, "quantity": quantity, "unit": unit, "value": value, "spread": spread, "repeats": repeats}
+    row |= {"status": status, "profile": run.profile if run else "", "run": run.run_id if run else ""}
     assert len(row) == len(COLUMNS), f"costs.csv has no column {[name for name in row if name not in COLUMNS]}"
     return row

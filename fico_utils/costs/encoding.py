@@ -1,25 +1,21 @@
 """Time to turn a collection of any size into embeddings, streamed in bounded memory (Table 5, left half).
 
 One pass over unique scenes serves all systems: a block of scenes is drawn (outside the clock), its features are made
-(phase ``features``), every system encodes them (phase ``encode``), and the block is dropped. What the paper did with
-1 000 test images duplicated a thousand times is done with a million different ones, in the memory of one block.
+(phase ``features``), every system encodes them (phase ``encode``), and the block is dropped.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fico_utils.artifacts import Recipe
 from fico_utils.costs.blocks import CAPTIONS, Block, Progress, Source, Stage, block_spans, walk_blocks
 from fico_utils.costs.clock import Measurement, Timing, cost_row, native_threads, wait_for_device
-from fico_utils.costs.growth import Cell, Sweep, cell_rows, check_sizes
+from fico_utils.costs.growth import Cell, Sweep, check_sizes
 from fico_utils.costs.memory import PeakMemory
 from fico_utils.errors import InputError
-
-if TYPE_CHECKING:
-    from fico_utils.workspace import Run
 
 #: Raised when the meaning of what is measured here changes.
 VERSIONS = {"encoding_time": 1}
@@ -53,13 +49,11 @@ def encoding_rows(
     source : see `blocks.Source`; its ``largest`` is how many scenes there are.
     groups : (extractors, encoders) that read the same features; an extractor that no encoder reads does not run, and of
         those with the same name the first that is read is timed.
-    sizes : numbers of images; with each go five captions an image.
-    block : int, images held at once.
-    timing : Timing. Every block is encoded again, at most `repeats` times, as often as the whole size then fits into
-        the budget a stage and side; once in any case. From two measured sizes on, a size whose fitted ``seconds``
-        exceed the limit is not run for that system and has status ``extrapolated``.
-    limits : mapping or None, limits of single encoders, by name.
-    extrapolate_to : sizes that are only extrapolated.
+    sizes, extrapolate_to : numbers of images, to run and to extrapolate to; with each go five captions an image.
+    block : images held at once.
+    timing : Timing. Every block is encoded again, as often as the whole size fits into the budget a stage and side.
+        From two measured sizes on, a size whose fitted ``seconds`` exceed the limit is extrapolated and not run.
+    limits : limits of single encoders, by name.
     **columns : of `cost_row`: corpus, and run, in whose store is kept what was measured, so that a call that was
         stopped goes on at the block where it was.
 
@@ -100,13 +94,13 @@ def _measure_size(
     timed = []
     for extractors, encoders in groups:
         wanted = set().union(*(e.reads for e in encoders))
-        mine = []
+        watching = []
         for stage in (*(x for x in extractors if wanted & set(x.makes)), *encoders):
             if stage.name not in clocks:
-                clocks[stage.name] = _StageClock(stage, _units(stage, n, block, timing, columns), len(spans), timing)
-                clocks[stage.name].memory = memory
-                mine.append(clocks[stage.name])
-        timed.append((extractors, mine))
+                units = _units(stage, n, block, timing, columns)
+                clocks[stage.name] = _StageClock(stage, units, len(spans), timing, memory)
+                watching.append(clocks[stage.name])
+        timed.append((extractors, watching))
     with memory:
         walk_blocks(source, spans, timed)
     return clocks
@@ -114,10 +108,9 @@ def _measure_size(
 
 def _units(stage: Stage, n: int, block: int, timing: Timing, columns: Mapping[str, Any]) -> Any:
     """Where what was measured of a stage at a size is kept; None without a run."""
-    run: Run | None = columns.get("run")
+    run, corpus = columns.get("run"), columns.get("corpus", "")
     if run is None:
         return None
-    corpus = columns.get("corpus", "")
     settings = {"stage": stage.name, "settings": dict(stage.settings), "corpus": corpus, "images": n, "block": block}
     recipe = Recipe("encoding_time", settings | {"timing": timing.described}, run.seed)
     return run.store.units("costs/encoding", f"{stage.name}__{corpus}__{n}", recipe)
@@ -126,10 +119,8 @@ def _units(stage: Stage, n: int, block: int, timing: Timing, columns: Mapping[st
 class _StageClock:
     """Observes a stage at a size: for each side the seconds of every block, one a repeat."""
 
-    memory: PeakMemory
-
-    def __init__(self, stage: Stage, units: Any, n_blocks: int, timing: Timing) -> None:
-        self.stage, self.timing, self.failed, self._warm = stage, timing, False, set()
+    def __init__(self, stage: Stage, units: Any, n_blocks: int, timing: Timing, memory: PeakMemory) -> None:
+        self.stage, self.timing, self.memory, self.failed, self._warm = stage, timing, memory, False, set()
         self.budget_s = timing.budget_s and timing.budget_s / n_blocks
         self.progress = Progress(units)
         self.content = self.progress.content or {"peak_bytes": 0, "samples": {side: [] for side in stage.sides}}
@@ -158,7 +149,7 @@ class _StageClock:
             _drain(work(items[:WARM_UP]))
             self._warm.add(side)
         samples: list[float] = []
-        while not samples or len(samples) < self._affordable(samples):
+        while not samples or len(samples) < self._affordable_repeats(samples):
             wait_for_device(self.timing.device)
             start = time.perf_counter()
             result = _drain(work(items))
@@ -168,7 +159,7 @@ class _StageClock:
             block.hold(result)
         return samples
 
-    def _affordable(self, samples: Sequence[float]) -> int:
+    def _affordable_repeats(self, samples: Sequence[float]) -> int:
         """How often a block may run: the slowest run so far, times that, fits into its share of the budget."""
         if self.budget_s is None:
             return self.timing.repeats
@@ -210,10 +201,10 @@ def _stage_rows(stage: Stage, sweep: Sweep, columns: dict[str, Any]) -> list[dic
     if stage.makes:  # an extractor reads one side: the other has no scale
         only_text = "text" in stage.sides
         cells = [Cell((0, c.size[1]) if only_text else (c.size[0], 0), c.costs, c.status) for c in cells]
-        return [r for c in cells for r in cell_rows(c, "features", ("seconds",), **columns)]
+        return [row for cell in cells for row in cell.rows("features", ("seconds",), **columns)]
     rows = []
     for cell in cells:
-        rows += cell_rows(cell, "encode", ("seconds_image", "seconds_text", "seconds"), **columns)
+        rows += cell.rows("encode", ("seconds_image", "seconds_text", "seconds"), **columns)
         if cell.status == "ok":
             place = {"scale_img": cell.size[0], "scale_txt": cell.size[1], "unit": "B"}
             rows.append(cost_row("encode", "peak_bytes", cell.costs["seconds"].peak_bytes, **place, **columns))

@@ -1,14 +1,10 @@
-"""How a cost grows: the exponent of a power law with its interval, and sizes that were not run.
-
-The paper argues O(n^2) for cross attention and O(n) for reranking from two sizes each; here the exponent is
-fitted and shown with its uncertainty, and a cell that did not run is marked ``extrapolated``.
-"""
+"""How a cost grows: the exponent of a power law with its interval, and sizes that were not run (``extrapolated``)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,11 +16,8 @@ from fico_utils.errors import InputError
 class Growth:
     """The fit ``cost = coefficient * size ** exponent``, least squares on logarithms.
 
-    Attributes
-    ----------
-    exponent, coefficient : float
-    low, high : float, 95 % interval of the exponent (Student's t); nan from two sizes, where none is known, and
-        both the exponent itself where it was given.
+    `low` and `high` are the 95 % interval of the exponent (Student's t): nan from two sizes, where none is known, and
+    both the exponent itself where it was given.
     """
 
     exponent: float
@@ -59,16 +52,10 @@ def _student(freedom: int) -> float:
 
 
 def fit_growth(sizes: Sequence[float], costs: Sequence[float], exponent: float | None = None) -> Growth:
-    """The `Growth` of costs over sizes.
+    """The `Growth` of positive costs (m,) over at least two different sizes (m,).
 
-    Parameters
-    ----------
-    sizes, costs : (m,) positive numbers, at least two different sizes.
-    exponent : float or None, the exponent where it is known, so that only the coefficient is fitted; the interval is
-        then narrower by far.
+    Where the `exponent` is known, only the coefficient is fitted, and the interval is narrower by far.
 
-    Examples
-    --------
     >>> round(fit_growth([10, 20, 40], [1, 4, 16]).exponent, 6)
     2.0
     """
@@ -89,47 +76,36 @@ def fit_growth(sizes: Sequence[float], costs: Sequence[float], exponent: float |
     return Growth(slope, coefficient, slope - half, slope + half, float(x.mean()), residual, sxx, len(x), freedom)
 
 
-# ------------------------------------------------------------------------------------------------- sweeps
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """A cost read off a fit.
-
-    Attributes
-    ----------
-    seconds : float
-    spread : float or None, half the width of the 95 % prediction interval, s; None from two sizes.
-    """
+class Prediction(NamedTuple):
+    """A cost read off a fit, s, and half the width of its 95 % prediction interval; None from two sizes."""
 
     seconds: float
     spread: float | None
 
 
-@dataclass(frozen=True)
-class Cell:
-    """One size of a sweep.
-
-    Attributes
-    ----------
-    size : (n_img, n_txt)
-    costs : dict, name -> Measurement or Prediction; empty where the size did not finish.
-    status : ``ok``, ``extrapolated``, ``dnf`` (it did not finish), or ``unavailable`` (there is nothing to fit).
-    """
+class Cell(NamedTuple):
+    """One size (n_img, n_txt) of a sweep: costs by name, none where the status is ``dnf`` or ``unavailable``."""
 
     size: tuple[int, int]
     costs: Mapping[str, Measurement | Prediction]
     status: str
+
+    def rows(self, phase: str, quantities: Sequence[str], **columns: Any) -> list[dict[str, Any]]:
+        """Rows of costs.csv, one a quantity, in seconds."""
+        rows, columns = [], columns | {"scale_img": self.size[0], "scale_txt": self.size[1], "status": self.status}
+        for quantity in quantities:
+            cost, fitted = self.costs.get(quantity), {}
+            if isinstance(cost, Prediction):
+                cost, fitted = cost.seconds, {"spread": cost.spread}
+            rows.append(cost_row(phase, quantity, cost, **fitted, **columns))
+        return rows
 
 
 @dataclass
 class Sweep:
     """The sizes of one system as they are measured, in ascending order of images.
 
-    Attributes
-    ----------
-    exponent : float or None, the power with which sizes that are not run are extrapolated; None fits it.
-    cells : list of Cell
+    `exponent` is the power with which sizes that are not run are extrapolated; None fits it.
     """
 
     exponent: float | None = None
@@ -161,7 +137,7 @@ class Sweep:
 
     def exponent_row(self, phase: str, **columns: Any) -> dict[str, Any]:
         """The row ``exponent`` of the seconds, see `exponent_row`."""
-        return exponent_row(list(zip(*self.measured(), strict=True)), phase, **columns)
+        return exponent_row(*self.measured(), phase, **columns)
 
 
 def check_sizes(sizes: Sequence[tuple[int, int]], extrapolate_to: Sequence[tuple[int, int]] = ()) -> None:
@@ -174,29 +150,15 @@ def check_sizes(sizes: Sequence[tuple[int, int]], extrapolate_to: Sequence[tuple
         )
 
 
-def cell_rows(cell: Cell, phase: str, quantities: Sequence[str], **columns: Any) -> list[dict[str, Any]]:
-    """Rows of costs.csv of a cell, one a quantity, in seconds; without a value where it did not finish."""
-    rows = []
-    for quantity in quantities:
-        cost = cell.costs.get(quantity)
-        fitted = {"spread": cost.spread} if isinstance(cost, Prediction) else {}
-        value = cost.seconds if isinstance(cost, Prediction) else cost
-        place = {"scale_img": cell.size[0], "scale_txt": cell.size[1], "status": cell.status}
-        rows.append(cost_row(phase, quantity, value, **place, **fitted, **columns))
-    return rows
-
-
-def exponent_row(points: Sequence[tuple[float, float]], phase: str, **columns: Any) -> dict[str, Any]:
+def exponent_row(sizes: Sequence[float], seconds: Sequence[float], phase: str, **columns: Any) -> dict[str, Any]:
     """The row ``exponent`` of a sweep: the power of the size that seconds grow with.
 
-    Parameters
-    ----------
-    points : (size, seconds) of each measured size.
-    phase, **columns : of `cost_row`. `spread` is half the width of the 95 % interval (empty from two sizes) and
-        `repeats` the number of sizes; from fewer than two different sizes the status is ``undefined``.
+    Its `spread` is half the width of the 95 % interval (empty from two sizes) and `repeats` the number of sizes; from
+    fewer than two different sizes the status is ``undefined``.
     """
-    if len({size for size, _ in points}) < 2:
-        return cost_row(phase, "exponent", None, unit="", repeats=len(points), status="undefined", **columns)
-    growth = fit_growth(*zip(*points, strict=True))
+    columns |= {"unit": "", "repeats": len(sizes)}
+    if len(set(sizes)) < 2:
+        return cost_row(phase, "exponent", None, status="undefined", **columns)
+    growth = fit_growth(sizes, seconds)
     spread = None if np.isnan(growth.half_width) else growth.half_width
-    return cost_row(phase, "exponent", growth.exponent, unit="", spread=spread, repeats=len(points), **columns)
+    return cost_row(phase, "exponent", growth.exponent, spread=spread, **columns)

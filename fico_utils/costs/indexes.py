@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fico_utils.costs.vectors import CHUNK_ELEMENTS, KEEP_BYTES, Synthetic, Vectors
+from fico_utils.costs.vectors import CHUNK_ELEMENTS, KEEP_BYTES, Synthetic
 from fico_utils.errors import InputError
 
 #: Index ids, in the order of Table 7.
@@ -20,24 +20,15 @@ BINARISERS = ("itq", "sign", "rotation")
 
 @dataclass(frozen=True)
 class Settings:
-    """What the indexes are built and searched with.
+    """What the indexes are built and searched with; of HNSW, FAISS's defaults."""
 
-    Attributes
-    ----------
-    bits : int, code length, a multiple of 8 (FAISS's binary indexes hold whole bytes).
-    binariser : str, one of `BINARISERS`.
-    neighbours, build_width, search_width : int, HNSW's M, efConstruction and efSearch; FAISS's defaults.
-    n_list : int or None, IVF lists; None is the square root of the candidates.
-    n_probe : int, lists visited a query; clipped to the lists there are where `n_list` is None.
-    """
-
-    bits: int = 64
-    binariser: str = "itq"
-    neighbours: int = 32
-    build_width: int = 40
-    search_width: int = 16
-    n_list: int | None = None
-    n_probe: int = 32
+    bits: int = 64  # of a code, a multiple of 8, as FAISS's binary indexes hold whole bytes
+    binariser: str = "itq"  # one of `BINARISERS`
+    neighbours: int = 32  # HNSW's M
+    build_width: int = 40  # efConstruction
+    search_width: int = 16  # efSearch
+    n_list: int | None = None  # IVF lists; None is the square root of the candidates
+    n_probe: int = 32  # lists visited a query; clipped to the lists there are where `n_list` is None
 
     def ivf_lists(self, n_base: int) -> tuple[int, int]:
         """(lists, lists visited) for `n_base` candidates; InputError for more lists than candidates."""
@@ -53,18 +44,11 @@ class Settings:
         return n_list, n_probe
 
 
-# ------------------------------------------------------------------------------------------- vectors to codes
-
-
 def make_binariser(method: str, train: np.ndarray, bits: int) -> Callable[[np.ndarray], np.ndarray]:
     """A function from (n, dim) float32 vectors to (n, bits / 8) packed uint8 codes.
 
-    Parameters
-    ----------
-    method : ``itq`` (learned rotation of the PCA), ``rotation`` (random rotation) or ``sign`` (of evenly
-        spaced dimensions as they are).
-    train : (n_train, dim) float32, what ITQ learns from.
-    bits : int, a multiple of 8, at most dim.
+    The `method` is ``itq`` (learned rotation of the PCA; Gong and Lazebnik, CVPR 2011), ``rotation`` (random rotation)
+    or ``sign`` (of evenly spaced dimensions as they are); `train` (n_train, dim) float32 is what ITQ learns from.
 
     Raises
     ------
@@ -91,9 +75,6 @@ def make_binariser(method: str, train: np.ndarray, bits: int) -> Callable[[np.nd
         transform = faiss.ITQTransform(dim, bits, True)
         transform.train(train)
     return lambda x: np.packbits(transform.apply(np.ascontiguousarray(x, np.float32)) > 0, axis=1)
-
-
-# --------------------------------------------------------------------------------------------------- indexes
 
 
 def new_index(name: str, dim: int, n_base: int, settings: Settings) -> Any:
@@ -144,15 +125,14 @@ def index_bytes(index: Any) -> int:
     return index.code_size * index.ntotal
 
 
-def needed_bytes(name: str, data: Synthetic | Vectors, depth: int, settings: Settings) -> int:
+def needed_bytes(name: str, data: Synthetic, depth: int, settings: Settings) -> int:
     """Memory to build and search an index, B: it twice (it grows by copying), queries, answers, chunks."""
     binary = name.startswith("binary")
     item = settings.bits // 8 * 2 + 8 if binary else 4 * data.dim
     links = 8 * settings.neighbours + 16 if name == "hnsw_flat" else 0
     answers = 12 * depth * data.n_query
     drawn = min(KEEP_BYTES, 4 * data.dim * data.n_base) + 4 * data.dim * (data.n_query + data.n_train)
-    held = drawn if isinstance(data, Synthetic) else 0
-    return 2 * item * data.n_base + links * data.n_base + answers + held + 4 * 8 * CHUNK_ELEMENTS
+    return 2 * item * data.n_base + links * data.n_base + answers + drawn + 4 * 8 * CHUNK_ELEMENTS
 
 
 @contextmanager

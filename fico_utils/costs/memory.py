@@ -13,15 +13,10 @@ class PeakMemory:
 
     Resident memory is sampled by a thread every 5 ms; where the block raises the process's own high-water
     mark, that exact mark is taken instead, so only a short spike under an older mark can be missed.
-
-    Attributes
-    ----------
-    peak_bytes : int, most resident memory the process held during the block, B.
-    extra_bytes : int, how much that is above what it held when the block began, B.
     """
 
-    peak_bytes: int = 0
-    extra_bytes: int = 0
+    peak_bytes: int = 0  # most resident memory that the process held during the block
+    extra_bytes: int = 0  # how much that is above what it held when the block began
 
     def __enter__(self) -> PeakMemory:
         self._before, self._mark = resident_memory(), peak_memory()

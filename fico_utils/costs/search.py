@@ -1,8 +1,7 @@
 """Time and recall of the paper's FAISS indexes (Table 7, Figure 4).
 
-Four indexes, and one of them run two ways: exhaustive binary search spends most of its time in the heap that
-keeps the top k, so `binary_flat_counting` sorts distances by counting instead. Building and searching are
-timed apart; drawing the data and binarising it lie outside the clock.
+Exhaustive binary search spends most of its time in the heap that keeps the top k, so `binary_flat_counting`, which
+sorts distances by counting, stands beside the paper's four. Drawing data and binarising it lie outside the clock.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -28,48 +27,16 @@ from fico_utils.costs.indexes import (
     new_index,
 )
 from fico_utils.costs.memory import require_memory
-from fico_utils.costs.vectors import RECALL_AT, Synthetic, Vectors, exact_nearest, recall_of_nearest
+from fico_utils.costs.vectors import RECALL_AT, Synthetic, exact_nearest, recall_of_nearest
 from fico_utils.errors import InputError
-
-if TYPE_CHECKING:
-    from fico_utils.workspace import Run
 
 #: Raised when the meaning of what is measured here changes.
 VERSIONS = {"search_time": 1}
 
 
-def recall_of_binarisers(
-    data: Synthetic | Vectors, nearest: np.ndarray, methods: Sequence[str], ks: Sequence[int], settings: Settings
-) -> dict[str, dict[int, float]]:
-    """1-recall@k of an exhaustive search of the codes that each method makes of the same vectors.
-
-    Parameters
-    ----------
-    data : `Synthetic` or `Vectors`; a chunk at a time is binarised, only codes are held.
-    nearest : (n_query,) int64, id of the exact nearest neighbour.
-    methods : some of `indexes.BINARISERS`.
-    ks : depths, up to the number of candidates.
-    settings : Settings, for the length of the codes.
-    """
-    binarisers = {method: make_binariser(method, data.train(), settings.bits) for method in dict.fromkeys(methods)}
-    indexes = {m: new_index("binary_flat_counting", data.dim, data.n_base, settings) for m in binarisers}
-    for chunk in data.base_chunks():
-        for method, binarise in binarisers.items():
-            indexes[method].add(binarise(chunk))
-    queries = data.queries()
-    return {
-        method: recall_of_nearest(indexes[method].search(binarise(queries), max(ks))[1], nearest, ks)
-        for method, binarise in binarisers.items()
-    }
-
-
-# ------------------------------------------------------------------------------------------------ measurement
-
-
 def search_rows(
-    data: Synthetic | Vectors,
+    data: Synthetic,
     *,
-    codes: tuple[np.ndarray, np.ndarray] | None = None,
     indexes: Sequence[str] = INDEXES,
     ks: Sequence[int] = RECALL_AT,
     settings: Settings | None = None,
@@ -86,24 +53,16 @@ def search_rows(
 
     Parameters
     ----------
-    data : `Synthetic` or `Vectors`.
-    codes : ((n_base, bits / 8), (n_query, bits / 8)) packed uint8, a system's own; None binarises `data`.
     indexes : ids out of `INDEXES`.
-    ks : depths; the search is timed at the largest.
-    settings : Settings of the indexes.
     beside : other binarisers, whose recall is shown beside: rows ``recall_sign@k`` of `binary_flat`, not timed.
-    timing : Timing, once for building and once for searching each index; its threads are pinned and recorded.
-    **columns : of `cost_row`: corpus, and run, in whose store each index of `Synthetic` data is kept once measured.
+    timing : Timing, once for building and once for searching each index; its threads are pinned and recorded. Several
+        threads build a graph that differs a little from run to run.
+    **columns : of `cost_row`: corpus, and run, in whose store each index is kept once it was measured.
 
     Raises
     ------
     InputError
-        An unknown index or binariser, k above the gallery, more IVF lists than points, codes of another count or length
-        than the vectors, or a size that does not fit in memory.
-
-    Notes
-    -----
-    `hnsw_flat` built by several threads differs a little from run to run; pin one thread for equal recalls.
+        An unknown index or binariser, k above the gallery, more IVF lists than points, or more than fits in memory.
 
     Examples
     --------
@@ -115,8 +74,7 @@ def search_rows(
     check_search(data, indexes, ks, settings, beside)
     columns = {"corpus": "synthetic", "scale_img": data.n_query, "scale_txt": data.n_base, **columns}
     with faiss_threads(timing.threads) as threads:
-        timing = replace(timing, threads=threads)
-        search = _Search(data, codes, tuple(ks), settings, timing, columns)
+        search = _Search(data, tuple(ks), settings, replace(timing, threads=threads), columns)
         rows = [r for name in indexes for r in search.kept_rows(name, lambda name=name: search.index_rows(name))]
         if beside:
             rows += search.kept_rows("beside", lambda: search.beside_rows(beside), beside=list(beside))
@@ -124,7 +82,7 @@ def search_rows(
 
 
 def check_search(
-    data: Synthetic | Vectors, names: Sequence[str], ks: Sequence[int], settings: Settings, beside: Sequence[str] = ()
+    data: Synthetic, names: Sequence[str], ks: Sequence[int], settings: Settings, beside: Sequence[str] = ()
 ) -> None:
     """Return if everything asked for can be done, before anything is timed; see `search_rows`."""
     if any(method not in BINARISERS for method in beside):
@@ -147,25 +105,21 @@ def check_search(
 class _Search:
     """One size of the experiment; what several indexes need is made when the first of them is measured."""
 
-    data: Synthetic | Vectors
-    given_codes: tuple[np.ndarray, np.ndarray] | None
+    data: Synthetic
     ks: tuple[int, ...]
     settings: Settings
     timing: Timing
     columns: dict[str, Any]
 
-    def recipe(self, **more: Any) -> Recipe:
-        """The recipe of a measurement on synthetic vectors."""
-        of_data = {name: getattr(self.data, name) for name in ("dim", "n_base", "n_query", "n_train", "seed")}
-        settings = {"data": of_data, "ks": list(self.ks), "index": asdict(self.settings), **more}
-        return Recipe("search_time", settings, self.columns["run"].seed)
-
     def kept_rows(self, name: str, build: Callable[[], list[dict]], **more: Any) -> list[dict[str, Any]]:
-        """Rows from the run's store, or measured; those of vectors that no recipe describes are measured each time."""
-        run: Run | None = self.columns.get("run")
-        if run is None or not isinstance(self.data, Synthetic) or self.given_codes is not None:
+        """Rows from the run's store, or measured."""
+        run = self.columns.get("run")
+        if run is None:
             return build()
-        recipe = self.recipe(name=name, corpus=self.columns["corpus"], timing=self.timing.described, **more)
+        of_data = {name: getattr(self.data, name) for name in ("dim", "n_base", "n_query", "n_train", "seed")}
+        how = {"ks": list(self.ks), "index": asdict(self.settings), "timing": self.timing.described}
+        settings = {"data": of_data, "name": name, "corpus": self.columns["corpus"], **how, **more}
+        recipe = Recipe("search_time", settings, run.seed)
         return run.store.records("costs/search", f"{name}__{self.data.n_query}x{self.data.n_base}", recipe, build)
 
     @cached_property
@@ -180,18 +134,9 @@ class _Search:
 
     @cached_property
     def codes(self) -> tuple[np.ndarray, np.ndarray]:
-        """Packed codes of candidates and queries: those given, once checked, or the vectors binarised."""
-        if self.given_codes is None:
-            binarise = make_binariser(self.settings.binariser, self.data.train(), self.settings.bits)
-            return np.concatenate([binarise(chunk) for chunk in self.data.base_chunks()]), binarise(self.queries)
-        width, counts = self.settings.bits // 8, (self.data.n_base, self.data.n_query)
-        for what, code, n in zip(("candidates", "queries"), self.given_codes, counts, strict=True):
-            if code.shape != (n, width) or code.dtype != np.uint8:
-                raise InputError(
-                    f"codes of shape {code.shape} ({code.dtype}) were given for {n} {what}; "
-                    f"expected ({n}, {width}) packed uint8"
-                )
-        return np.ascontiguousarray(self.given_codes[0]), np.ascontiguousarray(self.given_codes[1])
+        """Packed codes of candidates and queries."""
+        binarise = make_binariser(self.settings.binariser, self.data.train(), self.settings.bits)
+        return np.concatenate([binarise(chunk) for chunk in self.data.base_chunks()]), binarise(self.queries)
 
     def index_rows(self, name: str) -> list[dict[str, Any]]:
         """Build and search one index."""
@@ -199,8 +144,7 @@ class _Search:
             queries, chunks = self.codes[1], lambda: [self.codes[0]]
         else:
             queries, chunks = self.queries, self.data.base_chunks
-        nearest = self.nearest
-        loading = Loading()
+        nearest, loading = self.nearest, Loading()
 
         def build() -> Any:
             index = new_index(name, self.data.dim, self.data.n_base, self.settings)
@@ -228,9 +172,18 @@ class _Search:
         ]
 
     def beside_rows(self, methods: Sequence[str]) -> list[dict[str, Any]]:
-        """Recalls of other binarisers."""
-        recalls = recall_of_binarisers(self.data, self.nearest, methods, self.ks, self.settings)
-        values = {f"recall_{method}@{k}": value for method, recall in recalls.items() for k, value in recall.items()}
+        """1-recall@k of an exhaustive search of the codes of other binarisers; a chunk at a time is binarised."""
+        data, settings = self.data, self.settings
+        binarisers = {m: make_binariser(m, data.train(), settings.bits) for m in dict.fromkeys(methods)}
+        indexes = {m: new_index("binary_flat_counting", data.dim, data.n_base, settings) for m in binarisers}
+        for chunk in data.base_chunks():
+            for method, binarise in binarisers.items():
+                indexes[method].add(binarise(chunk))
+        values = {}
+        for method, binarise in binarisers.items():
+            ids = indexes[method].search(binarise(self.queries), max(self.ks))[1]
+            recalls = recall_of_nearest(ids, self.nearest, self.ks)
+            values |= {f"recall_{method}@{k}": value for k, value in recalls.items()}
         return self._recall_rows(values, {"system": "binary_flat", **self.columns})
 
     def _recall_rows(self, values: dict[str, float], columns: dict[str, Any]) -> list[dict[str, Any]]:
@@ -243,9 +196,6 @@ def _peak_row(phase: str, measured: Measurement, columns: dict[str, Any]) -> dic
     status = "undefined" if measured.extra_bytes is None else "ok"
     more = {"unit": "B", "repeats": 1, "threads": measured.threads, "status": status}
     return cost_row(phase, "peak_bytes", measured.extra_bytes, **more, **columns)
-
-
-# ------------------------------------------------------------------------------------------------------ sweeps
 
 
 def doubling_sizes(n_query: int, n_base: int, steps: int = 5) -> list[tuple[int, int]]:
@@ -265,21 +215,15 @@ def doubling_sizes(n_query: int, n_base: int, steps: int = 5) -> list[tuple[int,
 def search_sweep(
     sizes: Sequence[tuple[int, int]], *, dim: int = 256, seed: int = 1338, n_train: int = 10_000, **options: Any
 ) -> list[dict[str, Any]]:
-    """Rows of `search_rows` on synthetic data at each size, and each index's ``exponent`` of search seconds.
+    """Rows of `search_rows` on `Synthetic` data at each size, and each index's ``exponent`` of search seconds.
 
     The exponent is of the candidates; where queries grow with them, as in the paper, exhaustive search has 2.
 
     Parameters
     ----------
     sizes : (queries, candidates); see `doubling_sizes`.
-    dim, seed, n_train : of `Synthetic`.
     **options : of `search_rows`. A k above a smaller gallery is left out there, above the largest
-        refused; `beside` is shown at the largest size.
-
-    Raises
-    ------
-    InputError
-        What `search_rows` refuses, at the largest size and before anything is timed.
+        refused before anything is timed; `beside` is shown at the largest size.
     """
     ks, names, beside = options.pop("ks", RECALL_AT), options.get("indexes", INDEXES), options.pop("beside", ())
     largest = max(sizes, key=lambda size: size[1])
@@ -292,6 +236,6 @@ def search_sweep(
     columns = {name: value for name, value in options.items() if name in ("corpus", "run", "source")}
     timed = [r for r in rows if (r["phase"], r["quantity"]) == ("search", "seconds")]
     for name in names:
-        points = [(r["scale_txt"], r["value"]) for r in timed if r["system"] == name]
-        rows.append(exponent_row(points, "search", system=name, **{"corpus": "synthetic", **columns}))
+        scales, seconds = zip(*((r["scale_txt"], r["value"]) for r in timed if r["system"] == name), strict=True)
+        rows.append(exponent_row(scales, seconds, "search", system=name, **{"corpus": "synthetic", **columns}))
     return rows

@@ -32,24 +32,14 @@ SAMPLE = 64
 
 @dataclass(frozen=True)
 class Subject:
-    """A system whose costs are measured.
+    """A system whose costs are measured."""
 
-    Attributes
-    ----------
-    system : str, id of the registry.
-    model : RetrievalModel
-    trained : bool, False where the profile has no weights of it: times and bytes do not depend on them.
-    extractors : tuple of Stage, those of the run whose weights and features serve.
-    encoder : Stage
-    longest : callable, the longest caption of the test split in tokens: to that all captions are padded.
-    """
-
-    system: str
+    system: str  # id of the registry
     model: RetrievalModel
-    trained: bool
-    extractors: tuple[Stage, ...]
+    trained: bool  # False where the profile has no weights of it: times and bytes do not depend on them
+    extractors: tuple[Stage, ...]  # those of the run whose weights and features serve
     encoder: Stage
-    longest: Callable[[], int]
+    longest: Callable[[], int]  # the longest caption of the test split in tokens: to that all captions are padded
 
     @property
     def serving(self) -> Any:
@@ -68,14 +58,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Subjects:
-    """The systems of a run that are measured on a corpus.
-
-    Attributes
-    ----------
-    run : Run
-    corpus : str, a drawn corpus: its scenes have no end.
-    members : tuple of Subject
-    """
+    """The systems of a run that are measured on a drawn corpus, whose scenes have no end."""
 
     run: Run
     corpus: str
@@ -104,17 +87,14 @@ class Subjects:
         return list(groups.values())
 
 
-def drawn_corpus(run: Run) -> str:
-    """The first drawn corpus of a run; where it has none, the one that taught the extractors."""
-    return next((c for c in run["corpora"] if registry.corpus(c).drawn), experiment.PRETRAINING)
+def load_subjects(run: Run, systems: Sequence[str]) -> Subjects:
+    """The systems with the weights that serve, and the extractors that they read, on the run's first drawn corpus.
 
-
-def load_subjects(run: Run, systems: Sequence[str], corpus: str | None = None) -> Subjects:
-    """The systems with the weights that serve, and the extractors that they read; `corpus` is `drawn_corpus` if None.
-
-    A system without weights in this profile is measured untrained, and that is printed.
+    Where the run has none, that is the corpus that taught the extractors. A system without weights in this profile is
+    measured untrained, and that is printed.
     """
-    corpus, made, members = corpus or drawn_corpus(run), {}, []
+    corpus = next((c for c in run["corpora"] if registry.corpus(c).drawn), experiment.PRETRAINING)
+    made, members = {}, []
     for system in systems:
         try:
             served = experiment.serve(run, system, corpus)
@@ -145,9 +125,6 @@ def _extractors(provider: Run, corpus: str, kind: str, systems: Sequence[str]) -
         doc2vec = weights, provider.seed, provider["doc2vec_epochs"]
     backbone, vocabulary = experiment.backbone(provider, kind=kind), experiment.vocabulary(provider, corpus)
     return feature_stages(backbone, vocabulary, doc2vec)
-
-
-# ------------------------------------------------------------------------------------------------- tables
 
 
 def encoding_table(subjects: Subjects, sizes: Sequence[int]) -> list[dict[str, Any]]:

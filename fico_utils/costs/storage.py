@@ -7,7 +7,7 @@ embedding column is dimensions x bytes x 6 M but for ADV 2048-bit (`results/pape
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,42 +23,22 @@ if TYPE_CHECKING:
 VERSIONS = {"storage": 1}
 #: The paper's collection: images, captions.
 PAPER_SCALE = (1_000_000, 5_000_000)
-
-
-def stored_bytes(arrays: np.ndarray | Mapping[str, np.ndarray] | Iterable[np.ndarray]) -> int:
-    """Bytes the arrays hold, the sum of their `nbytes`.
-
-    >>> stored_bytes({"img": np.zeros((10, 64), np.int8), "txt": np.zeros((50, 64), np.int8)})
-    3840
-    """
-    if isinstance(arrays, np.ndarray):
-        return arrays.nbytes
-    return sum(a.nbytes for a in (arrays.values() if isinstance(arrays, Mapping) else arrays))
+QUANTITIES = ("embedding_bytes", "paper_bytes", "packed_bytes", "feature_bytes")
 
 
 def bytes_per_item(embeddings: np.ndarray, bits: int | None = None) -> dict[str, float]:
-    """Bytes an item takes under the three accounts.
+    """Bytes an item takes: as the array is, as the paper counts, and for codes of `bits` bits, packed.
 
-    Parameters
-    ----------
-    embeddings : (n, d) real embeddings, or (n, q, d), several an item; or codes: (n, bits), one element a bit, or
-        (n, ceil(bits / 8)) uint8, packed.
-    bits : int, length of the codes; None for real embeddings.
-
-    Returns
-    -------
-    dict
-        ``embedding_bytes`` as the array is, ``paper_bytes`` (codes: one byte a bit), and for codes
-        ``packed_bytes`` (8 bits a byte).
+    `embeddings` are (n, d), or (n, q, d), several an item; or codes: (n, bits), one element a bit, or
+    (n, ceil(bits / 8)) uint8, packed.
     """
-    a = np.asarray(embeddings)
-    assert a.ndim == 2 or (a.ndim > 2 and bits is None), f"embeddings of shape {a.shape}; expected (n, d)"
-    assert len(a), "expected at least one row"
-    actual = a.nbytes / len(a)
+    assert embeddings.ndim == 2 or (embeddings.ndim > 2 and bits is None), f"embeddings of shape {embeddings.shape}"
+    assert len(embeddings), "expected at least one row"
+    actual = embeddings.nbytes / len(embeddings)
     if bits is None:
         return {"embedding_bytes": actual, "paper_bytes": actual}
-    packed = -(-bits // 8)
-    assert a.shape[1] == bits or (a.shape[1] == packed and a.dtype == np.uint8), f"codes {a.shape[1]} wide, {bits} bits"
+    width, packed = embeddings.shape[1], -(-bits // 8)
+    assert width == bits or (width == packed and embeddings.dtype == np.uint8), f"codes {width} wide, {bits} bits"
     return {"embedding_bytes": actual, "paper_bytes": float(bits), "packed_bytes": float(packed)}
 
 
@@ -67,51 +47,42 @@ def storage_rows(
     txt_emb: np.ndarray,
     *,
     bits: int | None = None,
-    features_img: np.ndarray | Sequence[np.ndarray] | None = None,
-    features_txt: np.ndarray | Sequence[np.ndarray] | None = None,
+    features_img: np.ndarray | None = None,
+    features_txt: np.ndarray | None = None,
     index: tuple[float, float] | None = None,
     scales: Sequence[tuple[int, int]] = (PAPER_SCALE,),
     **columns: Any,
 ) -> list[dict[str, Any]]:
-    """Rows of phase ``store``: bytes at the arrays' own size, and at each scale by bytes an item.
+    """Rows of phase ``store``: bytes at the arrays' own size, and at each scale (images, texts) by bytes an item.
 
     Parameters
     ----------
-    img_emb, txt_emb : (n_img, d), (n_txt, d) embeddings or codes as written; (n_img, q, d) where an image has several.
-    bits : int, length of the codes; None for real embeddings, whose ``packed_bytes`` are undefined.
-    features_img, features_txt : arrays a system needs at query time (regions, words, masks), first axis the
-        item; None where it needs none, and ``feature_bytes`` is unavailable.
+    img_emb, txt_emb, bits : embeddings or codes as written, see `bytes_per_item`; real embeddings have no
+        ``packed_bytes``.
+    features_img, features_txt : what a system needs of an item at query time, first axis the item; None where it needs
+        nothing, and ``feature_bytes`` is unavailable.
     index : (bytes an image, bytes a text) that an index adds, from `index_on_top`; None gives no row for it.
-    scales : (images, texts) to scale to; status ``extrapolated``.
     **columns : of `cost_row`: system, corpus, run.
     """
-    counts = {"img": len(img_emb), "txt": len(txt_emb)}
-    each = {"img": bytes_per_item(img_emb, bits), "txt": bytes_per_item(txt_emb, bits)}
-    for side, features in (("img", features_img), ("txt", features_txt)):
-        if features is None:
-            continue
-        arrays = [features] if isinstance(features, np.ndarray) else list(features)
-        assert {len(a) for a in arrays} == {counts[side]}, f"features of other items than the {side} embeddings"
-        each[side]["feature_bytes"] = stored_bytes(arrays) / counts[side]
-    quantities = ["embedding_bytes", "paper_bytes", "packed_bytes", "feature_bytes"]
+    sides = ((img_emb, features_img), (txt_emb, features_txt))
+    each = [bytes_per_item(embeddings, bits) for embeddings, _ in sides]
+    for account, (embeddings, features) in zip(each, sides, strict=True):
+        if features is not None:
+            assert len(features) == len(embeddings), "features of other items than the embeddings"
+            account["feature_bytes"] = features.nbytes / len(features)
     if index is not None:
-        quantities.append("index_bytes")
-        each["img"]["index_bytes"], each["txt"]["index_bytes"] = index
-
-    rows = []
-    for n_img, n_txt in dict.fromkeys([(counts["img"], counts["txt"]), *scales]):
-        measured = (n_img, n_txt) == (counts["img"], counts["txt"])
-        for quantity in quantities:
-            known = quantity in each["img"] or quantity in each["txt"]
-            value = n_img * each["img"].get(quantity, 0.0) + n_txt * each["txt"].get(quantity, 0.0)
-            missing = "unavailable" if quantity == "feature_bytes" else "undefined"
-            place = {"scale_img": n_img, "scale_txt": n_txt, "unit": "B", **columns}
-            status = ("ok" if measured else "extrapolated") if known else missing
-            rows.append(cost_row("store", quantity, round(value) if known else None, status=status, **place))
+        each = [account | {"index_bytes": added} for account, added in zip(each, index, strict=True)]
+    rows, own_size = [], (len(img_emb), len(txt_emb))
+    for size in dict.fromkeys([own_size, *scales]):
+        place = {"scale_img": size[0], "scale_txt": size[1], "unit": "B", **columns}
+        for quantity in QUANTITIES if index is None else (*QUANTITIES, "index_bytes"):
+            if any(quantity in account for account in each):
+                value = round(sum(n * account.get(quantity, 0.0) for n, account in zip(size, each, strict=True)))
+                status = "ok" if size == own_size else "extrapolated"
+            else:
+                value, status = None, "unavailable" if quantity == "feature_bytes" else "undefined"
+            rows.append(cost_row("store", quantity, value, status=status, **place))
     return rows
-
-
-# ------------------------------------------------------------------------------------------- what a system stores
 
 
 def stored_sample(system: str, images: Items, texts: Items) -> dict[str, Any]:
@@ -119,11 +90,6 @@ def stored_sample(system: str, images: Items, texts: Items) -> dict[str, Any]:
 
     Embeddings or packed codes; beside them what a query needs: the fragments of cross attention (its only
     embedding), or the contexts that a fusion head reads.
-
-    Parameters
-    ----------
-    system : str, id of the registry.
-    images, texts : Items, what the system keeps of the sample.
     """
     serving = registry.system(system).serving
     (img, img_beside), (txt, txt_beside) = serving.storage(images), serving.storage(texts)
@@ -139,13 +105,8 @@ def code_bits(system: str, embeddings: np.ndarray) -> int | None:
 def index_on_top(sample: np.ndarray, bits: int | None = None) -> float:
     """Bytes an item that a search index adds to the embeddings themselves, from one built over the sample.
 
-    The graph of an HNSW index; for codes the ids of an inverted file (whose lists' centres are next to nothing). An
-    item of several embeddings enters with each of them; one without any cannot be indexed: 0.
-
-    Parameters
-    ----------
-    sample : (n, d) or (n, q, d) float32 embeddings, or packed codes (n, bits / 8) uint8.
-    bits : int, length of the codes; None for real embeddings.
+    The graph of an HNSW index; for codes of `bits` bits, packed (n, bits / 8), the ids of an inverted file. An item of
+    several embeddings (n, q, d) enters with each of them; one without any cannot be indexed: 0.
     """
     if sample.shape[-1] == 0:
         return 0.0

@@ -1,4 +1,4 @@
-"""Vectors to search, drawn chunk by chunk or there already, and their exact nearest neighbours.
+"""Vectors to search, drawn chunk by chunk, and their exact nearest neighbours.
 
 `faiss.contrib.datasets.SyntheticDataset` holds several float64 copies of everything (over 20 GB at 600K x 2048); here
 the same draws come in chunks: memory stays bounded, and only an index holds all the vectors.
@@ -7,7 +7,6 @@ the same draws come in chunks: memory stays bounded, and only an index holds all
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -26,11 +25,7 @@ RECALL_AT = (1, 5, 10, 50, 100, 500, 1000)
 class Synthetic:
     """The vectors of ``SyntheticDataset(dim, n_train, n_base, n_query, seed=seed)``, in bounded memory.
 
-    Parameters
-    ----------
-    dim : int
-    n_base, n_query, n_train : int, vectors to search among, to search with, to train on.
-    seed : int, FAISS's own default.
+    `n_base`, `n_query` and `n_train` are the vectors to search among, to search with, and to train on.
     """
 
     def __init__(self, dim: int, n_base: int, n_query: int, n_train: int = 10_000, seed: int = 1338) -> None:
@@ -40,10 +35,8 @@ class Synthetic:
                 f"in {dim} dimensions was asked for; expected at least one of each"
             )
         self.dim, self.n_base, self.n_query, self.n_train, self.seed = dim, n_base, n_query, n_train, seed
-        random = np.random.RandomState(seed)
-        # The projection is drawn after all the vectors: walk over their draws once, keeping the places to
-        # return to.
-        self._states = []
+        random, self._states = np.random.RandomState(seed), []
+        # The projection is drawn after all the vectors: walk over their draws once, keeping the places to return to.
         for n in (n_train, n_base, n_query):
             self._states.append(random.get_state())
             for rows in self._chunks(n):
@@ -83,66 +76,6 @@ class Synthetic:
         return np.concatenate(list(self._draw(2, self.n_query)))
 
 
-@dataclass(frozen=True)
-class Vectors:
-    """Embeddings that are there already, to be searched like `Synthetic`.
-
-    Parameters
-    ----------
-    base, query : (n_base, dim), (n_query, dim) real arrays; the score is the inner product, so normalise for
-        cosine.
-    training : (n_train, dim) or None; None trains on the candidates.
-
-    Raises
-    ------
-    InputError
-        Arrays that are empty, of different widths, or not finite.
-    """
-
-    base: np.ndarray
-    query: np.ndarray
-    training: np.ndarray | None = None
-
-    def __post_init__(self) -> None:
-        arrays = [a for a in (self.base, self.query, self.training) if a is not None]
-        if any(a.ndim != 2 or len(a) == 0 for a in arrays) or len({a.shape[1] for a in arrays}) != 1:
-            raise InputError(
-                f"vectors of shapes {[a.shape for a in arrays]} were given to search; "
-                "expected (n, d) arrays of one width, none empty"
-            )
-        if not all(np.isfinite(a).all() for a in arrays):
-            raise InputError("vectors to search hold NaN or infinite values; remove those rows first")
-
-    @property
-    def dim(self) -> int:
-        """Width of a vector."""
-        return self.base.shape[1]
-
-    @property
-    def n_base(self) -> int:
-        """Number of candidates."""
-        return len(self.base)
-
-    @property
-    def n_query(self) -> int:
-        """Number of queries."""
-        return len(self.query)
-
-    def train(self) -> np.ndarray:
-        """Training vectors, float32."""
-        return np.ascontiguousarray(self.base if self.training is None else self.training, np.float32)
-
-    def base_chunks(self) -> Iterator[np.ndarray]:
-        """Candidates, float32, some rows at a time."""
-        step = max(1, CHUNK_ELEMENTS // self.dim)
-        starts = range(0, self.n_base, step)
-        return (np.ascontiguousarray(self.base[i : i + step], np.float32) for i in starts)
-
-    def queries(self) -> np.ndarray:
-        """Queries, float32."""
-        return np.ascontiguousarray(self.query, np.float32)
-
-
 def recall_of_nearest(ids: np.ndarray, nearest: np.ndarray, ks: Sequence[int]) -> dict[int, float]:
     """1-recall@k: the share of queries whose true nearest neighbour is among the first k ids.
 
@@ -150,10 +83,7 @@ def recall_of_nearest(ids: np.ndarray, nearest: np.ndarray, ks: Sequence[int]) -
     ----------
     ids : (n_query, depth) int64, best first; -1 where an index returned no more, which never counts.
     nearest : (n_query,) int64, id of the exact nearest neighbour.
-    ks : depths, each from 1 to `depth`.
 
-    Examples
-    --------
     >>> recall_of_nearest(np.array([[3, 7], [-1, -1]]), np.array([7, 2]), [1, 2])
     {1: 0.0, 2: 0.5}
     """
@@ -166,14 +96,12 @@ def recall_of_nearest(ids: np.ndarray, nearest: np.ndarray, ks: Sequence[int]) -
     return {int(k): float((first < k).mean()) for k in ks}
 
 
-def exact_nearest(data: Synthetic | Vectors) -> np.ndarray:
+def exact_nearest(data: Synthetic) -> np.ndarray:
     """Id of each query's largest inner product among the candidates, (n_query,) int64, in bounded memory."""
     import faiss
 
-    queries = data.queries()
-    best = np.full(len(queries), -np.inf, np.float32)
-    nearest = np.zeros(len(queries), np.int64)
-    start = 0
+    queries, start = data.queries(), 0
+    best, nearest = np.full(len(queries), -np.inf, np.float32), np.zeros(len(queries), np.int64)
     for chunk in data.base_chunks():
         score, ids = faiss.knn(queries, chunk, 1, metric=faiss.METRIC_INNER_PRODUCT)
         better = score[:, 0] > best

@@ -105,7 +105,7 @@ def test_a_size_over_the_limit_is_extrapolated_and_one_out_of_memory_did_not_fin
     def score(n_img: int, n_txt: int) -> None:
         if n_img == 20:
             raise MemoryError
-        time.sleep(n_img**2 * 2e-5)
+        time.sleep(n_img**2 * 1e-4)
 
     sizes = [(n, 5 * n) for n in (10, 20, 30, 1000)]
     rows = attention_rows(QueryWork(score), sizes, timing=Timing(repeats=1, limit_s=2.0))

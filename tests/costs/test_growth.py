@@ -64,7 +64,7 @@ def test_two_sizes_give_an_exponent_without_an_interval():
     growth = fit_growth([1, 2], [1, 4])
     assert growth.exponent == pytest.approx(2)
     assert np.isnan(growth.half_width)
-    assert exponent_row([(1, 1), (2, 4)], "attention")["spread"] is None
+    assert exponent_row([1, 2], [1, 4], "attention")["spread"] is None
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_what_cannot_be_fitted_is_not(sizes, costs):
 
 
 def test_one_size_has_no_exponent_and_says_so():
-    assert exponent_row([(10, 1.0)], "attention")["status"] == "undefined"
+    assert exponent_row([10], [1.0], "attention")["status"] == "undefined"
 
 
 def swept(sizes, limit_s: float | None = None, exponent: float | None = None) -> Sweep:
