@@ -58,7 +58,7 @@ class Log:
     def stages(self, name: str = "scan", key: str = "k") -> tuple[list[Stage], list[Stage]]:
         """(extractors, encoders)."""
         extract = Stage("backbone", {"image": ("pixels", self.extract)}, makes=("regions",))
-        words = Stage("tokens", {"text": ("captions", lambda c: {"tokens": np.array(c)})}, makes=("tokens",))
+        words = Stage("tokens", {"text": ("captions", lambda c: {"tokens": np.array(c)[:, None]})}, makes=("tokens",))
         sides = {side: (reads, self.encode(side)) for side, reads in (("image", "regions"), ("text", "tokens"))}
         return [extract, words], [Stage(name, sides, {"model": key})]
 
