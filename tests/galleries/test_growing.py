@@ -10,8 +10,7 @@ from fico_utils.costs.blocks import CAPTIONS, Scenes, Stage, system_stage
 from fico_utils.data.pictoscenes import make_corpus, truth_matrix
 from fico_utils.errors import InputError
 from fico_utils.evaluation import evaluate
-from fico_utils.extras.galleries.growing import Growing, Reranker, gallery_rows
-from fico_utils.extras.galleries.items import ItemKeeper
+from fico_utils.extras.galleries.growing import Growing, ItemKeeper, Reranker, encoder_recipe, gallery_rows
 from fico_utils.extras.galleries.ranking import Ranking
 from fico_utils.extras.galleries.truth import Ceiling, Truth
 from fico_utils.models.encoding import equal_bits
@@ -245,8 +244,6 @@ def walk(stages, at: int = -1, root=None, sizes=(10, 24), key="d", names=("ucch"
     growing = {name: Growing(n_query, scorer("ucch"), truth) for name in names}
     run = root and Run("mini", 0, root, {})
     columns = {"corpus": "picto_diverse", "run": run}
-    from fico_utils.extras.galleries.growing import encoder_recipe
-
     keepers = {}
     for e in encoders:
         recipe = encoder_recipe("gallery", e, extractors, {"sizes": sizes, "n": n_query, "seed": seed}, columns)

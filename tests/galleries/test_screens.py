@@ -12,7 +12,7 @@ from fico_utils.costs.clock import Timing
 from fico_utils.costs.indexes import Settings
 from fico_utils.errors import InputError
 from fico_utils.extras.galleries.screens import Screen
-from fico_utils.extras.galleries.setups import PairScorer, Searchable, deploy_rows, setup_rows
+from fico_utils.extras.galleries.setups import PairScorer, Searchable, setup_rows
 from fico_utils.models.blip2 import Blip2, Blip2Config
 from fico_utils.models.scan import Scan, ScanConfig
 from fico_utils.models.serving import Items
@@ -39,10 +39,9 @@ def hamming(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.bitwise_count(a[:, None] ^ b[None]).sum(axis=2, dtype=np.int64)
 
 
-@pytest.mark.parametrize("index", ["binary_flat_counting", "binary_flat"])
 @pytest.mark.parametrize("k", [1, 17, N])
-def test_a_screen_is_codes_first_then_embeddings(data, index, k):
-    ids, scores = Screen(data["codes"], data["items"], index=index).search((data["asked"], data["queries"]), k)
+def test_a_screen_is_codes_first_then_embeddings(data, k):
+    ids, scores = Screen(data["codes"], data["items"]).search((data["asked"], data["queries"]), k)
     distance, exact = hamming(data["asked"], data["codes"]), data["queries"] @ data["items"].T
     for q in range(ASK):
         assert len(set(ids[q].tolist())) == k
@@ -73,16 +72,6 @@ def test_a_function_reranks_as_the_embeddings_do(data, monkeypatch):
     assert calls == [4] * 5  # 15 candidates each: four queries make 60 pairs
 
 
-def test_an_inverted_file_that_finds_fewer_says_so(data):
-    settings = Settings(n_list=50, n_probe=1)
-    screen = Screen(data["codes"], data["items"], index="binary_ivf", settings=settings)
-    ids, scores = screen.search((data["asked"], data["queries"]), 100)
-    assert (ids == -1).any()
-    assert np.isneginf(scores[ids == -1]).all()
-    assert np.isfinite(scores[ids >= 0]).all()
-    assert (np.diff((ids == -1).astype(int), axis=1) >= 0).all()  # the missing stand last
-
-
 def test_bytes_an_item(data):
     assert Screen(data["codes"], data["items"]).item_bytes == BITS / 8 + 4 * 24
     assert Screen(data["codes"], score=lambda asked, ids: ids).item_bytes == BITS / 8
@@ -96,7 +85,6 @@ def test_what_cannot_be_screened_is_refused(data, monkeypatch):
         lambda: Screen(codes.astype(np.int8), items),
         lambda: Screen(codes),
         lambda: Screen(codes, items, lambda asked, ids: ids),
-        lambda: Screen(codes, items, index="flat_ip"),
         lambda: Screen(codes, np.full_like(items, np.inf)),
         lambda: screen.search(queries, 0),
         lambda: screen.search(queries, N + 1),
@@ -155,13 +143,13 @@ def test_every_setup_is_measured_at_every_size(rows):
 def test_setups_that_were_measured_are_kept(data, tmp_path, monkeypatch):
     from fico_utils.extras.galleries import setups
 
-    calls, measured, stop = [], setups.deploy_rows, 6
+    calls, measured, stop = [], setups._Gallery.measured_rows, 6
 
-    def count(setup, *given, **more):
+    def count(self, setup, *how):
         if len(calls) == stop:
             raise KeyboardInterrupt
-        calls.append((setup, more["n_items"]))
-        return measured(setup, *given, **more)
+        calls.append((setup, len(self.order)))
+        return measured(self, setup, *how)
 
     def run(key="weights", items=data["items"], **changes):
         def score(asked, ids):
@@ -175,7 +163,7 @@ def test_setups_that_were_measured_are_kept(data, tmp_path, monkeypatch):
             run=Run("mini", 0, tmp_path, {}), **options,
         )  # fmt: skip
 
-    monkeypatch.setattr(setups, "deploy_rows", count)
+    monkeypatch.setattr(setups._Gallery, "measured_rows", count)
     with pytest.raises(KeyboardInterrupt):
         run()
     before, stop = calls.copy(), -1
@@ -206,18 +194,6 @@ def test_ties_do_not_favour_the_scenes_that_ask(data):
     assert at[f"ucch+beit3@{N}", "recall_t2i@1"] == at["beit3+flat_ip", "recall_t2i@1"]
 
 
-def test_own_items_may_be_several():
-    found = np.array([[4, 2, -1], [7, 8, 9]])
-    rows = deploy_rows(
-        "beit3", lambda: found, np.array([[2, 3], [1, 0]]), n_items=10, item_bytes=4.0, direction="i2t", ks=(1, 2, 5),
-        **QUICK,
-    )  # fmt: skip
-    got = {r["quantity"]: r["value"] for r in rows}
-    assert (got["recall_i2t@1"], got["recall_i2t@2"]) == (0, 0.5)
-    assert "recall_i2t@5" not in got  # only three were found
-    assert next(r for r in rows if r["quantity"] == "seconds_per_query")["scale_txt"] == 2
-
-
 def test_setups_that_make_no_sense_are_refused(data):
     dense = {"beit3": Searchable.of_arrays(data["items"], data["queries"])}
     for match, sizes, depths in (
@@ -227,8 +203,6 @@ def test_setups_that_make_no_sense_are_refused(data):
     ):
         with pytest.raises(InputError, match=match):
             setup_rows(sizes, np.arange(ASK), dense=dense, depths=depths, **QUICK)
-    with pytest.raises(AssertionError, match="2 queries were answered and 3 asked"):
-        deploy_rows("beit3", lambda: np.zeros((2, 3)), np.zeros(3, np.int64), n_items=9, item_bytes=1.0)
 
 
 def test_names_of_setups():

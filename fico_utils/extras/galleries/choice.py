@@ -15,42 +15,23 @@ from fico_utils.results.setups import measured_setups, setup_name
 
 @dataclass(frozen=True)
 class Choice:
-    """One setup at one size.
-
-    Attributes
-    ----------
-    setup, name : str
-    recall : float, expected recall@k, a fraction.
-    seconds : float, s a query.
-    memory : float, B for all items.
-    status : str, ``ok`` where this size was measured, else ``extrapolated``.
-    measured_to : int, the largest size at which the setup was measured.
-    fits : bool, within the budget.
-    """
+    """One setup at one size."""
 
     setup: str
     name: str
-    recall: float
-    seconds: float
-    memory: float
-    status: str
-    measured_to: int
-    fits: bool
+    recall: float  # expected recall@k, a fraction
+    seconds: float  # s a query
+    memory: float  # B for all items
+    status: str  # ok where this size was measured, else extrapolated
+    measured_to: int  # the largest size at which the setup was measured
+    fits: bool  # within the budget
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What `choose_setup` found.
+    """The answer of `choose_setup`, which prints as its text."""
 
-    Attributes
-    ----------
-    n_items : int
-    choices : list of Choice, best recall first, those within the budget before the others.
-    text : str, the answer in words.
-    """
-
-    n_items: int
-    choices: list[Choice]
+    choices: list[Choice]  # best recall first, those within the budget before the others
     text: str
 
     @property
@@ -76,8 +57,7 @@ def choose_setup(
     ----------
     rows : rows of costs.csv of one corpus, as dicts; those of phase ``deploy`` with status ok are used.
     n_items : int, size of the collection.
-    memory_bytes : float or None, B for all items; None is no limit.
-    seconds : float or None, s a query on the machine that measured; None is no limit.
+    memory_bytes, seconds : budget for all items, B, and for a query on the machine that measured, s; None is no limit.
     recall : str, the quality that counts.
 
     Raises
@@ -114,7 +94,7 @@ def choose_setup(
             "rows of phase deploy, of one corpus"
         )
     choices.sort(key=lambda c: (not c.fits, -c.recall, c.seconds, c.memory))
-    return Answer(n_items, choices, _words(choices, n_items, memory_bytes, seconds, recall))
+    return Answer(choices, _answer_text(choices, n_items, memory_bytes, seconds, recall))
 
 
 def _carried(setup: str, at: dict[int, tuple[float, float, float]], n: int) -> tuple[float, float, float]:
@@ -124,39 +104,33 @@ def _carried(setup: str, at: dict[int, tuple[float, float, float]], n: int) -> t
     if "hnsw" in setup or "ivf" in setup:
         seconds = fit_growth(sizes, took).predict(n)[0]
     else:
-        seconds = _straight(np.array(sizes, np.float64), took, n)
+        from scipy.optimize import nnls
+
+        # a + b n, neither negative, least squares of relative errors
+        (a, b), _ = nnls(np.stack([1 / took, np.array(sizes, np.float64) / took], 1), np.ones(len(took)))
+        seconds = float(a + b * n)
     recall = fit_growth(sizes, recalls).predict(n)[0] if recalls.min() > 0 else 0.0
     # a larger gallery only adds what may stand before the right answer
     smaller = [at[size][2] for size in sizes if size < n]
     return seconds, float(each[-1]), float(min([recall, 1.0, *smaller[-1:]]))
 
 
-def _straight(sizes: np.ndarray, took: np.ndarray, n: int) -> float:
-    """``a + b n``, a and b not negative, least squares of relative errors."""
-    from scipy.optimize import nnls
-
-    (a, b), _ = nnls(np.stack([1 / took, sizes / took], 1), np.ones(len(took)))
-    return float(a + b * n)
-
-
-def _words(choices: list[Choice], n_items: int, memory_bytes: float | None, seconds: float | None, recall: str) -> str:
+def _answer_text(
+    choices: list[Choice], n_items: int, memory_bytes: float | None, seconds: float | None, recall: str
+) -> str:
     limits = [_bytes(memory_bytes)] if memory_bytes is not None else []
     limits += [_time(seconds)] if seconds is not None else []
-    budget = " and ".join(limits) or "no limit"
-    best = choices[0]
+    asked, best = f"{n_items:,} items within {' and '.join(limits) or 'no limit'}", choices[0]
     if best.fits:
-        return f"{n_items:,} items within {budget}: {_one(best, n_items, recall)}."
+        name = recall.split("_")[0] + "@" + recall.split("@")[1] if "@" in recall else recall
+        costs = f"{_time(best.seconds)} a query, {_bytes(best.memory)}"
+        return f"{asked}: {best.name}: {name} {best.recall:.2g}, {costs}{_source(best, n_items)}."
     smallest, fastest = min(choices, key=lambda c: c.memory), min(choices, key=lambda c: c.seconds)
     return (
-        f"{n_items:,} items within {budget}: nothing that was measured fits. The smallest is {smallest.name} with "
-        f"{_bytes(smallest.memory)}, the fastest {fastest.name} with {_time(fastest.seconds)} a query"
-        f"{_source(smallest, n_items)}. Allow more, or split the collection over several machines."
+        f"{asked}: nothing that was measured fits. The smallest is {smallest.name} with {_bytes(smallest.memory)}, "
+        f"the fastest {fastest.name} with {_time(fastest.seconds)} a query{_source(smallest, n_items)}. "
+        "Allow more, or split the collection over several machines."
     )
-
-
-def _one(c: Choice, n_items: int, recall: str) -> str:
-    name = recall.split("_")[0] + "@" + recall.split("@")[1] if "@" in recall else recall
-    return f"{c.name}: {name} {c.recall:.2g}, {_time(c.seconds)} a query, {_bytes(c.memory)}{_source(c, n_items)}"
 
 
 def _source(c: Choice, n_items: int) -> str:

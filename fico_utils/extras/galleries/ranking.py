@@ -1,7 +1,6 @@
-"""What queries have seen of a gallery that comes in parts: recall and mAP at any moment, in the memory of one part.
+"""The ranks of a gallery that comes in parts: recall and mAP at any moment, in the memory of one part.
 
 A rank is a count, and counts add up over parts: how many items score above a query's best own item, how many as high.
-So the recall at ten sizes takes one pass over the largest, and no item is kept but the first hundred of each query.
 """
 
 from __future__ import annotations
@@ -28,32 +27,25 @@ Read = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 class Ranking:
-    """Queries of one direction and the gallery so far.
+    """Queries of one direction and the `n_items` of the gallery so far.
 
     Parameters
     ----------
     own : (n_query, m) int64, ids of each query's own items, from 0 in the order of the gallery; all of them come with
         the first part.
-    depth : int, items kept a query.
-    seed : int, of the random order in which the items of equal code distance stand in `ids`.
-
-    Attributes
-    ----------
-    n_items : int, size of the gallery so far.
-    ids : (n_query, up to depth) int64, the first items of each query, best first.
+    depth : int, items kept a query: `ids` (n_query, up to depth) int64, best first; equal code distances stand in a
+        random order.
 
     Notes
     -----
     A system that reranks gives `add` a function that scores pairs. It scores each item that comes among the first
     `depth` of a query, once, in the part that brings it; those that are still among them at the end are ordered by that
-    score. An item may enter and be pushed out again by a later part, so more is read than in one ranking of everything,
-    and no part has to come back.
+    score. More is read than in one ranking of everything, and no part has to come back.
     """
 
-    def __init__(self, own: np.ndarray, depth: int = DEPTH, seed: int = 0) -> None:
-        self.own, self.depth, self.n_items = own, depth, 0
-        self._random = np.random.default_rng(seed)
-        n = len(own)
+    def __init__(self, own: np.ndarray, depth: int = DEPTH) -> None:
+        self.own, self.depth, self.n_items, n = own, depth, 0, len(own)
+        self._random = np.random.default_rng(0)
         self._above, self._tied = np.zeros(n, np.int64), np.zeros(n, np.int64)
         self.ids, self._top = np.zeros((n, 0), np.int64), np.zeros((n, 0), np.float32)
         self._top_relevant = np.zeros((n, 0), bool)
@@ -68,7 +60,6 @@ class Ranking:
         scores : (n_query, width) float32, or whole numbers (equal bits of codes); larger is closer.
         relevant : (n_query, width) bool, items that share a label with the query.
         read : `Read` or None, of a system that reads again; the same for all parts.
-
         """
         assert scores.shape == relevant.shape, f"scores {scores.shape}, relevance {relevant.shape}"
         assert scores.shape[:-1] == (len(self.own),), f"scores {scores.shape} of {len(self.own)} queries"
@@ -135,8 +126,6 @@ class Ranking:
             if len(queries):
                 self._reread[queries, places] = read(queries, self.ids[queries, places] - self.n_items)
 
-    # ------------------------------------------------------------------------------------------- part files
-
     def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """All that the parts so far have left: (JSON-able content, arrays), from which `restore` goes on."""
         content = {"n_items": self.n_items, "high": self._high, "step": self._step}
@@ -153,8 +142,6 @@ class Ranking:
             setattr(self, f"_{name}", arrays[name].copy())  # what was read from a file may not be written to
         self.ids = arrays["ids"].copy()
         self._reread = arrays["reread"].copy() if "reread" in arrays else None
-
-    # -------------------------------------------------------------------------------------------- what was seen
 
     @property
     def reranked(self) -> bool:
@@ -173,12 +160,11 @@ class Ranking:
         counts = {"above": self._above, "tied": self._tied, "tied_correct": self._own_tied}
         if self._reread is not None:
             assert max(ks, default=1) <= self.depth, f"R@{max(ks)} of rankings kept to {self.depth}"
-            mine = (self.ids[:, :, None] == self.own[:, None, :]).any(2)
-            best = np.where(mine, self._reread, -np.inf).max(1, keepdims=True)
+            correct = (self.ids[:, :, None] == self.own[:, None, :]).any(2)
+            best = np.where(correct, self._reread, -np.inf).max(1, keepdims=True)
             same = self._reread == best  # nowhere where no own item was read
-            counts = {
-                "above": (self._reread > best).sum(1), "tied": same.sum(1), "tied_correct": (same & mine).sum(1),
-            }  # fmt: skip
+            counts = {"above": (self._reread > best).sum(1), "tied": same.sum(1)}
+            counts["tied_correct"] = (same & correct).sum(1)
         return {int(k): float(hit_probability(counts, int(k), "expected").mean()) for k in ks}
 
     def mean_average_precision(self, ks: Sequence[int]) -> dict[int, float]:
@@ -186,10 +172,9 @@ class Ranking:
         assert max(ks, default=1) <= self.depth, f"mAP@{max(ks)} of rankings kept to {self.depth}"
         relevant, out = self.first()[1], {}
         for k in ks:
-            found = relevant[:, :k]
-            precision = np.cumsum(found, 1) / np.arange(1, found.shape[1] + 1)
-            hits = found.sum(1)
-            out[int(k)] = float(((precision * found).sum(1) / np.maximum(hits, 1)).mean())
+            first = relevant[:, :k]
+            precision = np.cumsum(first, 1) / np.arange(1, first.shape[1] + 1)
+            out[int(k)] = float(((precision * first).sum(1) / np.maximum(first.sum(1), 1)).mean())
         return out
 
     def whole_average_precision(self) -> float:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from fico_utils.costs.attention import Pairs
-from fico_utils.costs.blocks import CAPTIONS, Stage, block_spans, walk_blocks
+from fico_utils.costs.blocks import CAPTIONS, block_spans, walk_blocks
 from fico_utils.costs.clock import Timing
 from fico_utils.costs.sections import Subject, Subjects
-from fico_utils.extras.galleries.growing import Growing, Reranker, encoder_recipe, gallery_rows
-from fico_utils.extras.galleries.items import ItemKeeper
+from fico_utils.extras.galleries.growing import Growing, ItemKeeper, Reranker, encoder_recipe, gallery_rows
 from fico_utils.extras.galleries.setups import PairScorer, Searchable, setup_rows
 from fico_utils.extras.galleries.truth import Ceiling, Truth
 from fico_utils.files import key_of
@@ -35,7 +35,7 @@ def gallery_table(subjects: Subjects) -> list[dict[str, Any]]:
     growing = {}
     for s in trained:
         reranker = Reranker(s.model, run["rerank_depth"]) if s.serving.reranks else None
-        growing[s.system] = Growing(asking_scenes(subjects, s), _comparison(s), truth, reranker)
+        growing[s.system] = Growing(asking_scenes(subjects, s), partial(s.serving.compare, s.model), truth, reranker)
     return gallery_rows(
         subjects.scenes,
         subjects.groups(trained),
@@ -50,17 +50,11 @@ def gallery_table(subjects: Subjects) -> list[dict[str, Any]]:
 
 def setup_table(subjects: Subjects) -> list[dict[str, Any]]:
     """Rows of phase ``deploy``: every way to search the largest gallery that can be made of the trained systems."""
-    run, keepers = subjects.run, _keepers(subjects)
-    sizes = run["gallery_sizes"]
-    groups: list[tuple[Sequence[Stage], list[ItemKeeper]]] = []
-    for s in _trained(subjects):
-        if s.system in keepers:
-            groups.append((s.extractors, [keepers[s.system][0]]))
-    walk_blocks(
-        subjects.scenes, block_spans(sizes), groups
-    )  # what the walk of the galleries has kept is not made again
+    run, keepers, sizes = subjects.run, _keepers(subjects), subjects.run["gallery_sizes"]
     members = {s.system: s for s in _trained(subjects)}
-    searched = {name: _searchable(members[name], *keepers[name]) for name in keepers}
+    groups = [(members[name].extractors, [keeper]) for name, (keeper, _) in keepers.items()]
+    walk_blocks(subjects.scenes, block_spans(sizes), groups)  # what the walk of the galleries kept is not made again
+    searched = {name: _searchable(members[name], *kept) for name, kept in keepers.items()}
     simple = {name: searched[name] for name in searched if members[name].serving.searchable}
     own = np.arange(CAPTIONS * run["gallery_queries"]["embeddings"]) // CAPTIONS
     return setup_rows(
@@ -77,10 +71,6 @@ def setup_table(subjects: Subjects) -> list[dict[str, Any]]:
 
 def _trained(subjects: Subjects) -> list[Subject]:
     return [s for s in subjects.members if s.trained]
-
-
-def _comparison(subject: Subject) -> Any:
-    return lambda images, texts: subject.serving.compare(subject.model, images, texts)
 
 
 def _keepers(subjects: Subjects) -> dict[str, tuple[ItemKeeper, str]]:

@@ -28,7 +28,7 @@ VERSIONS = {"deployment": 1}
 BLOCK = 1 << 12
 #: k of the recalls.
 RECALL_AT = (1, 5, 10)
-#: What answers the queries of a setup, and the bytes an item takes in it.
+#: What answers the queries of a setup with ids (n_query, depth), best first, and the bytes an item takes in it.
 Search = tuple[Callable[[], np.ndarray], float]
 
 
@@ -36,10 +36,7 @@ Search = tuple[Callable[[], np.ndarray], float]
 class Searchable:
     """What an index holds of a system, and what asks it: embeddings compared by inner product, or packed codes.
 
-    Attributes
-    ----------
-    load : callable giving items (n, d) and queries (n_query, d); called when they are first needed.
-    key : str, of both.
+    `load` gives items (n, d) and queries (n_query, d) when they are first needed; `key` is of both.
     """
 
     load: Callable[[], tuple[np.ndarray, np.ndarray]]
@@ -58,67 +55,13 @@ class Searchable:
 
 @dataclass(frozen=True)
 class PairScorer:
-    """A system that scores pairs: cross attention or fusion.
+    """A system that scores pairs: cross attention or fusion."""
 
-    Attributes
-    ----------
-    score : see `Score`; ids count in the gallery's own order.
-    asked : array, a row a query; may be fewer queries than the others ask, the first of them.
-    n_items : int, items that it can score; larger galleries are left out.
-    item_bytes : callable, bytes of what it reads of an item.
-    key : str, of its weights and of what it reads.
-    """
-
-    score: Score
-    asked: np.ndarray
-    n_items: int
-    item_bytes: Callable[[], float]
-    key: str = ""
-
-
-def deploy_rows(
-    setup: str,
-    search: Callable[[], np.ndarray],
-    own: np.ndarray,
-    *,
-    n_items: int,
-    item_bytes: float,
-    direction: str = "t2i",
-    ks: Sequence[int] = RECALL_AT,
-    nearest: np.ndarray | None = None,
-    timing: Timing | None = None,
-    **columns: Any,
-) -> list[dict[str, Any]]:
-    """Rows of phase ``deploy``: ``seconds_per_query``, ``item_bytes`` and recalls of one way to search.
-
-    Parameters
-    ----------
-    setup : str, ``beit3``, ``beit3+hnsw_flat`` or ``ucch+beit3@100``.
-    search : callable; asks all queries and gives the ids it found, (n_query, depth), best first.
-    own : (n_query,) or (n_query, m) int64, each query's own items.
-    n_items, item_bytes : size of the gallery, and bytes an item takes in it.
-    direction : ``t2i`` or ``i2t``.
-    ks : of ``recall``: an own item among the first k. Those above the depth of the search are left out.
-    nearest : (n_query,) int64 or None, the exact search's first item; with it comes ``nearest``, 1-recall@k.
-    timing : Timing; its threads are those of FAISS.
-    **columns : of `cost_row`: corpus, run.
-    """
-    own, timing = own.reshape(len(own), -1), timing or Timing()
-    with faiss_threads(timing.threads) as threads:
-        measured = measure_time(search, timing)
-    ids = measured.result
-    assert len(ids) == len(own), f"{len(ids)} queries were answered and {len(own)} asked"
-    each = replace(measured, samples=tuple(s / len(own) for s in measured.samples), threads=threads)
-    columns = {"system": setup, "scale_img": n_items, "scale_txt": len(own), **columns}
-    rows = [
-        cost_row("deploy", "seconds_per_query", each, **columns),
-        cost_row("deploy", "item_bytes", item_bytes, unit="B", threads=threads, **columns),
-    ]
-    ks = [k for k in ks if k <= ids.shape[1]]
-    recalls = {f"recall_{direction}@{k}": float((ids[:, :k, None] == own[:, None]).any((1, 2)).mean()) for k in ks}
-    if nearest is not None:
-        recalls |= {f"nearest_{direction}@{k}": v for k, v in recall_of_nearest(ids, nearest, ks).items()}
-    return rows + [cost_row("deploy", q, v, unit="", threads=threads, **columns) for q, v in recalls.items()]
+    score: Score  # ids count in the gallery's own order
+    asked: np.ndarray  # a row a query; may be fewer queries than the others ask, the first of them
+    n_items: int  # items that it can score; larger galleries are left out
+    item_bytes: Callable[[], float]  # bytes of what it reads of an item
+    key: str = ""  # of its weights and of what it reads
 
 
 def setup_rows(
@@ -131,7 +74,6 @@ def setup_rows(
     depths: Sequence[int] = (100,),
     settings: Settings | None = None,
     timing: Timing | None = None,
-    seed: int = 0,
     **columns: Any,
 ) -> list[dict[str, Any]]:
     """Rows of phase ``deploy`` of every setup that can be made of some systems, at each size of the gallery.
@@ -143,13 +85,10 @@ def setup_rows(
     ----------
     sizes : numbers of items; the first so many are the gallery.
     own : (n_query,) int64, each query's own item, below the smallest size.
-    dense : system -> Searchable of embeddings.
-    codes : system -> Searchable of packed codes.
-    pairs : system -> PairScorer.
+    dense, codes, pairs : the systems: embeddings, packed codes, and those that score pairs.
     depths : candidates that are reranked; those above a gallery are left out there.
     settings : Settings of the indexes.
-    timing : of `deploy_rows`.
-    seed : int, of the order in which an index holds the items.
+    timing : Timing; its threads are those of FAISS.
     **columns : of `cost_row`: corpus, and run, in whose store each setup is kept once it was measured.
 
     Raises
@@ -157,7 +96,7 @@ def setup_rows(
     InputError
         A depth below 1 or above the largest gallery, or own items outside the smallest gallery.
     """
-    codes, pairs, settings, timing = codes or {}, pairs or {}, settings or Settings(), timing or Timing()
+    codes, pairs = codes or {}, pairs or {}
     if not sizes or own.max() >= min(sizes):
         raise InputError(
             f"galleries of {list(sizes)} were asked about items up to {own.max()}; expected each to hold every item "
@@ -167,18 +106,20 @@ def setup_rows(
         raise InputError(f"depths {list(depths)} were given for galleries of {list(sizes)}; expected 1 to {max(sizes)}")
     rows = []
     for n in sorted(set(sizes)):
-        order = np.random.default_rng(seed).permutation(n)
-        within = [d for d in depths if d <= n]
-        gallery = _Gallery(order, np.argsort(order)[own], within, settings, timing, columns, seed)
-        for system, held in dense.items():
-            rows += gallery.rows_of_vectors(system, held)
-        for first, held in codes.items():
-            rows += gallery.rows_of_codes(first, held)
+        order, within = np.random.default_rng(0).permutation(n), [d for d in depths if d <= n]
+        own_places = np.argsort(order)[own]
+        gallery = _Gallery(order, own_places, within, settings or Settings(), timing or Timing(), columns)
+        for system, searched in dense.items():
+            rows += gallery.vector_rows(system, searched)
+        for first, searched in codes.items():
+            rows += gallery.code_rows(first, searched)
             for second, finer in dense.items():
-                rows += gallery.rows_of_screen((first, held), (second, finer))
+                rows += gallery.screened_rows(first, searched, second, finer)
         for system, scorer in pairs.items():
             if n <= scorer.n_items:
-                rows += gallery.rows_of_pairs(system, scorer, codes)
+                rows += gallery.pair_rows(system, scorer)
+                for first, searched in codes.items():
+                    rows += gallery.screened_rows(first, searched, system, scorer)
     return rows
 
 
@@ -192,46 +133,69 @@ class _Gallery:
     settings: Settings
     timing: Timing
     columns: dict[str, Any]
-    seed: int
 
     def kept_rows(
-        self, setup: str, keys: Sequence[str], make: Callable[[], Search], n_query: int | None = None, **more: Any
+        self,
+        setup: str,
+        keys: Sequence[str],
+        make: Callable[[], Search],
+        n_query: int | None = None,
+        nearest: Callable[[], np.ndarray] | None = None,
     ) -> list[dict[str, Any]]:
         """Rows of a setup, from the run's store or measured; it is only made where it was not measured before."""
-        n, run = len(self.order), self.columns.get("run")
+        n, run, corpus = len(self.order), self.columns.get("run"), self.columns.get("corpus", "")
 
         def measure() -> list[dict[str, Any]]:
-            search, item_bytes = make()
-            nearest = more["nearest"]() if "nearest" in more else None
-            of = {"n_items": n, "item_bytes": item_bytes, "nearest": nearest, "timing": self.timing}
-            return deploy_rows(setup, search, self.own[:n_query], **of, **self.columns)
+            return self.measured_rows(setup, *make(), nearest and nearest(), n_query)
 
         if run is None:
             return measure()
-        corpus = self.columns.get("corpus", "")
-        asked = {"own": content_digest({"own": self.own}), "n_query": n_query, "order": self.seed}
+        asked = {"own": content_digest({"own": self.own}), "n_query": n_query, "order": 0}
         how = {"index": asdict(self.settings), "timing": self.timing.described, "recall_at": list(RECALL_AT)}
         what = {"setup": setup, "items": n, "corpus": corpus}
         recipe = Recipe("deployment", what | asked | how, run.seed, tuple(keys))
         return run.store.records("costs/deploy", f"{setup}__{corpus}__{n}", recipe, measure)
 
-    def _indexed(
-        self, name: str, arrays: Callable[[], tuple[np.ndarray, np.ndarray]], settings: Settings
-    ) -> Callable[[], Search]:
-        """An index as a setup; `arrays` gives what it holds and what asks it."""
+    def measured_rows(
+        self,
+        setup: str,
+        search: Callable[[], np.ndarray],
+        item_bytes: float,
+        nearest: np.ndarray | None = None,
+        n_query: int | None = None,
+    ) -> list[dict[str, Any]]:
+        """Rows ``seconds_per_query``, ``item_bytes`` and ``recall``: the own item among the first k.
 
-        def make() -> Search:
-            held, asked = arrays()
-            index, depth = filled_index(name, held, settings), min(max(RECALL_AT), len(held))
-            return lambda: index.search(asked, depth)[1], index_bytes(index) / len(held)
+        `nearest` (n_query,) int64 is the exact search's first item; with it comes ``nearest``, 1-recall@k.
+        """
+        own = self.own[:n_query]
+        with faiss_threads(self.timing.threads) as threads:
+            measured = measure_time(search, self.timing)
+        ids = measured.result
+        assert len(ids) == len(own), f"{len(ids)} queries were answered and {len(own)} asked"
+        ks = [k for k in RECALL_AT if k <= ids.shape[1]]
+        values = {f"recall_t2i@{k}": v for k, v in recall_of_nearest(ids, own, ks).items()}
+        if nearest is not None:
+            values |= {f"nearest_t2i@{k}": v for k, v in recall_of_nearest(ids, nearest, ks).items()}
+        columns = {"system": setup, "scale_img": len(self.order), "scale_txt": len(own), **self.columns}
+        each = replace(measured.shared_by(len(own)), threads=threads)
+        columns |= {"threads": threads}
+        return [
+            cost_row("deploy", "seconds_per_query", each, **columns),
+            cost_row("deploy", "item_bytes", item_bytes, unit="B", **columns),
+            *(cost_row("deploy", quantity, value, unit="", **columns) for quantity, value in values.items()),
+        ]
 
-        return make
+    def _indexed(self, name: str, held: np.ndarray, asked: np.ndarray, settings: Settings) -> Search:
+        """A search of what an index holds."""
+        index, depth = filled_index(name, held, settings), min(max(RECALL_AT), len(held))
+        return lambda: index.search(asked, depth)[1], index_bytes(index) / len(held)
 
-    def rows_of_vectors(self, system: str, searched: Searchable) -> Iterator[dict[str, Any]]:
+    def vector_rows(self, system: str, searched: Searchable) -> Iterator[dict[str, Any]]:
         """A dense system exhaustively, in a graph, and as ITQ codes."""
 
         @cache
-        def arrays() -> tuple[np.ndarray, np.ndarray]:
+        def vectors() -> tuple[np.ndarray, np.ndarray]:
             items, asked = searched.arrays
             return np.ascontiguousarray(items[self.order], np.float32), np.ascontiguousarray(asked, np.float32)
 
@@ -239,64 +203,60 @@ class _Gallery:
         def nearest() -> np.ndarray:
             import faiss
 
-            held, asked = arrays()
+            held, asked = vectors()
             return faiss.knn(asked, held, 1, metric=faiss.METRIC_INNER_PRODUCT)[1][:, 0]
 
         @cache
         def packed() -> tuple[np.ndarray, np.ndarray]:
-            held, asked = arrays()
+            held, asked = vectors()
             binarise = make_binariser("itq", held, self.settings.bits)
             return binarise(held), binarise(asked)
 
-        ways = [("flat_ip", arrays), ("hnsw_flat", arrays)]
+        ways = {"flat_ip": vectors, "hnsw_flat": vectors}
         if self.settings.bits <= min(len(self.order), searched.arrays[0].shape[1]):
-            ways += [("binary_flat_counting", packed), ("binary_ivf", packed)]
-        for name, held in ways:
-            make = self._indexed(name, held, self.settings)
+            ways |= {"binary_flat_counting": packed, "binary_ivf": packed}
+        for name, arrays in ways.items():
+            make = lambda name=name, arrays=arrays: self._indexed(name, *arrays(), self.settings)  # noqa: E731
             yield from self.kept_rows(f"{system}+{name}", [searched.key], make, nearest=nearest)
 
-    def rows_of_codes(self, system: str, searched: Searchable) -> list[dict[str, Any]]:
+    def code_rows(self, system: str, searched: Searchable) -> list[dict[str, Any]]:
         """Hash codes exhaustively."""
 
         def make() -> Search:
             items, asked = searched.arrays
-            settings = Settings(bits=8 * items.shape[1])
-            return self._indexed("binary_flat_counting", lambda: (items[self.order], asked), settings)()
+            return self._indexed("binary_flat_counting", items[self.order], asked, Settings(bits=8 * items.shape[1]))
 
         return self.kept_rows(f"{system}+binary_flat_counting", [searched.key], make)
 
-    def rows_of_screen(self, first: tuple[str, Searchable], second: tuple[str, Searchable]) -> Iterator[dict[str, Any]]:
-        """Hash codes that screen for embeddings, at each depth."""
-        codes, vectors = first[1], second[1]
-        screen = cache(lambda: Screen(codes.arrays[0][self.order], vectors.arrays[0][self.order]))
+    def pair_rows(self, system: str, scorer: PairScorer) -> list[dict[str, Any]]:
+        """A system that scores pairs, over all items."""
+        n = len(self.order)
+
+        def search_all() -> np.ndarray:
+            parts = [scorer.score(scorer.asked, self.order[i : i + BLOCK]) for i in range(0, n, BLOCK)]
+            return np.argsort(-np.concatenate(parts, 1), axis=1, kind="stable")[:, : min(max(RECALL_AT), n)]
+
+        return self.kept_rows(system, [scorer.key], lambda: (search_all, scorer.item_bytes()), len(scorer.asked))
+
+    def screened_rows(
+        self, first: str, codes: Searchable, second: str, finer: Searchable | PairScorer
+    ) -> Iterator[dict[str, Any]]:
+        """Hash codes that screen for embeddings or for a system that scores pairs, at each depth."""
+        by_pairs = isinstance(finer, PairScorer)
+        n_query = len(finer.asked) if by_pairs else None
+
+        @cache
+        def screen() -> Screen:
+            held = codes.arrays[0][self.order]
+            if by_pairs:
+                return Screen(held, score=lambda asked, ids: finer.score(asked, self.order[ids]))
+            return Screen(held, finer.arrays[0][self.order])
+
         for depth in self.depths:
 
             def make(depth: int = depth) -> Search:
-                queries = codes.arrays[1], vectors.arrays[1]
-                return lambda: screen().search(queries, depth)[0], screen().item_bytes
+                queries = codes.arrays[1][:n_query], finer.asked if by_pairs else finer.arrays[1]
+                beside = finer.item_bytes() if by_pairs else 0
+                return lambda: screen().search(queries, depth)[0], screen().item_bytes + beside
 
-            yield from self.kept_rows(f"{first[0]}+{second[0]}@{depth}", [codes.key, vectors.key], make)
-
-    def rows_of_pairs(
-        self, system: str, scorer: PairScorer, codes: Mapping[str, Searchable]
-    ) -> Iterator[dict[str, Any]]:
-        """A system that scores pairs, over all items and behind each screen."""
-        n, n_query = len(self.order), len(scorer.asked)
-
-        def score(asked: np.ndarray, ids: np.ndarray) -> np.ndarray:
-            return scorer.score(asked, self.order[ids])
-
-        def search_all() -> np.ndarray:
-            parts = [score(scorer.asked, np.arange(i, min(i + BLOCK, n))) for i in range(0, n, BLOCK)]
-            return np.argsort(-np.concatenate(parts, 1), axis=1, kind="stable")[:, : min(max(RECALL_AT), n)]
-
-        yield from self.kept_rows(system, [scorer.key], lambda: (search_all, scorer.item_bytes()), n_query)
-        for first, searched in codes.items():
-            screen = cache(lambda searched=searched: Screen(searched.arrays[0][self.order], score=score))
-            for depth in self.depths:
-
-                def make(depth: int = depth, searched: Searchable = searched, screen: Any = screen) -> Search:
-                    queries = searched.arrays[1][:n_query], scorer.asked
-                    return lambda: screen().search(queries, depth)[0], screen().item_bytes + scorer.item_bytes()
-
-                yield from self.kept_rows(f"{first}+{system}@{depth}", [searched.key, scorer.key], make, n_query)
+            yield from self.kept_rows(f"{first}+{second}@{depth}", [codes.key, finer.key], make, n_query)

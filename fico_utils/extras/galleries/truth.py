@@ -1,8 +1,7 @@
 """What is true of the drawn scenes of a gallery, made again from their numbers: labels, and which caption fits which.
 
-A wrong answer is not always wrong: "a red cat" written for one scene may be true of another. On photographs nobody
-knows; PictoScenes keeps the scene graph, and a scene is a function of its number, so the truth of a gallery of any size
-takes no memory.
+A caption written for one scene may be true of another. A scene and its graph are a function of its number, so the truth
+of a gallery of any size takes no memory.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from fico_utils.costs.blocks import CAPTIONS
-from fico_utils.data.pictoscenes import Caption, Scene, captions_of, labels_of, make_scene, spec_of, true_rows
+from fico_utils.data.pictoscenes import Caption, captions_of, labels_of, make_scene, spec_of, true_rows
 from fico_utils.files import key_of
 
 #: k of R@k as a gallery grows.
@@ -22,9 +21,7 @@ RECALL_AT = (1, 5, 10)
 PAIRS = 512
 
 
-@lru_cache(maxsize=4096)
-def _scene(corpus: str, index: int, seed: int) -> Scene:
-    return make_scene(corpus, index, seed)
+_scene = lru_cache(maxsize=4096)(make_scene)
 
 
 @lru_cache(maxsize=4096)
@@ -33,13 +30,7 @@ def _captions(corpus: str, index: int, seed: int) -> list[Caption]:
 
 
 class Truth:
-    """The truth of a stream of scenes such as `blocks.Scenes`: caption c is the caption c % 5 of scene c // 5.
-
-    Parameters
-    ----------
-    corpus : str, picto_diverse or picto_people; no other corpus knows its truth.
-    seed : int
-    """
+    """The truth of `blocks.Scenes` of a drawn corpus: caption c is the caption c % 5 of scene c // 5."""
 
     def __init__(self, corpus: str, seed: int = 0) -> None:
         spec_of(corpus)
@@ -79,14 +70,11 @@ class Truth:
 class Ceiling:
     """What a perfect retriever reaches: it knows what is true, and has to guess among all scenes that fit a caption.
 
-    Parameters
-    ----------
-    n_query : int, scenes whose captions ask.
-    truth : Truth
+    The captions of the first `n_query` scenes ask.
     """
 
     def __init__(self, n_query: int, truth: Truth) -> None:
-        assert n_query > 0, "somebody has to ask"
+        assert n_query > 0, "at least one scene asks"
         self.truth, self.n_query, self._asked = truth, n_query, np.arange(CAPTIONS * n_query, dtype=np.int64)
         self._fitting, self.n_img = np.zeros(len(self._asked), np.int64), 0
 
