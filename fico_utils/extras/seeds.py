@@ -15,7 +15,7 @@ from fico_utils import registry
 from fico_utils.errors import InputError
 from fico_utils.files import write_text
 from fico_utils.results import store
-from fico_utils.results.order import order_by
+from fico_utils.results.schema import order_by
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -13,22 +13,15 @@ of that to either side, hence two systems whose intervals do not overlap differ,
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fico_utils.artifacts import Recipe
-from fico_utils.errors import InputError
-from fico_utils.evaluation import (
-    DEFAULT_METRICS,
-    Metric,
-    Observations,
-    Plan,
-    observe,
-    parse_metrics,
-    score_source,
-    summarise,
-)
+from fico_utils.evaluation import Metric, Observations, Plan, observe, parse_metrics, score_source, summarise
+from fico_utils.evaluation.metrics import BOUNDS
+from fico_utils.evaluation.tasks import DIRECTIONS
 from fico_utils.files import content_digest
 from fico_utils.results import store
 
@@ -46,17 +39,13 @@ DIGITS = 9
 
 
 def write_scores(run: Run, system: str, corpus: str, seen: Observations, measured_by: str = "") -> None:
-    """Write the profile's metrics of a system on a corpus, with their intervals.
+    """Write the profile's metrics of a system on the test split of a corpus, with their intervals.
 
-    Parameters
-    ----------
-    seen : Observations, of the test split.
-    measured_by : str, the column `run`; by default this run.
+    `measured_by` is the column `run`; by default this run.
     """
     text = run["metrics"]
-    scores = _kept_rows(
-        run, f"{system}__{corpus}", {"metrics": text}, (seen,), lambda: summarise(seen, text, intervals=True)
-    )
+    build = partial(summarise, seen, text, intervals=True)
+    scores = _kept_rows(run, f"{system}__{corpus}", {"metrics": text}, (seen,), build)
     rows = store.score_rows(scores, system, corpus).assign(run=measured_by)
     store.write_part(run, "metrics", f"{system}__{corpus}", rows)
 
@@ -86,7 +75,7 @@ def write_references(run: Run, part: Corpus, labels: np.ndarray | None, seen: Ob
     Parameters
     ----------
     part : Corpus, its test split.
-    labels : ndarray (n_img, n_labels), by which it is judged.
+    labels : ndarray (n_img, n_labels) or None, by which it is judged.
     seen : Observations, of any system: the chance of each metric is the same for all.
     """
     import pandas as pd
@@ -124,26 +113,16 @@ def _kept_rows(
     return pd.DataFrame(run.store.records("perquery", name, recipe, build))
 
 
-def tie_rows(seen: Observations, metrics: str | Iterable[Metric] = DEFAULT_METRICS) -> pd.DataFrame:
+def tie_rows(seen: Observations, metrics: str | Iterable[Metric]) -> pd.DataFrame:
     """Recall and average precision under one order of tied items, in the columns of `evaluate`.
 
-    Parameters
-    ----------
-    seen : Observations, taken with ``ties="optimistic"`` or ``"pessimistic"``, which goes into the metrics' names.
-    metrics : str, or iterable of Metric; all but recall and map are left out.
-
-    Raises
-    ------
-    InputError
-        Observations under another order.
+    `seen` was taken with ``ties="optimistic"`` or ``"pessimistic"``, which goes into the metrics' names.
     """
     import pandas as pd
 
-    if seen.ties not in ("optimistic", "pessimistic"):
-        raise InputError(f"the observations were taken with ties={seen.ties!r}; expected optimistic or pessimistic")
-    bounded = [metric for metric in parse_metrics(metrics) if metric.name in ("recall", "map")]
-    kept = pd.DataFrame(summarise(seen, bounded))
-    kept = kept[kept["metric"].isin(("recall", "map"))]  # not the curve
+    assert seen.ties in BOUNDS, f"the observations were taken with ties={seen.ties!r}"
+    kept = pd.DataFrame(summarise(seen, [m for m in parse_metrics(metrics) if m.name in ("recall", "map")]))
+    kept = kept[kept["metric"] != "precision"]  # the curve
     return kept.assign(metric=kept["metric"] + f"_{seen.ties}").reset_index(drop=True)
 
 
@@ -164,38 +143,28 @@ def place_rows(
     DataFrame, columns system, task, direction, metric, k, value, ci_low, ci_high, chance, n_query, status. A correct
     item that a system did not rank stands behind all that others ranked. `chance` is the place of a system that
     does no better or worse than another.
-
-    Raises
-    ------
-    InputError
-        No system, or systems that have not seen the same queries.
     """
     import pandas as pd
 
-    if not seen:
-        raise InputError("no observations were given to rank; expected those of one system or more")
     first, *others = seen.values()
     rows = []
-    for direction in ("i2t", "t2i"):
+    for direction in DIRECTIONS:
         image = first.directions[direction]["image"]
-        for other in others:
-            same = (first.n_img, first.n_txt) == (other.n_img, other.n_txt)
-            if not same or not np.array_equal(image, other.directions[direction]["image"]):
-                raise InputError("the systems have seen different queries; expected the same images and captions")
+        same = all(np.array_equal(image, other.directions[direction]["image"]) for other in others)
+        assert same, "the systems have seen different queries"
         for task, metric, k, scores in _panels(seen, direction, parse_metrics(metrics)):
             places = mean_places(np.stack([*scores.values()], 1)) if scores else np.zeros((image.size, 0))
             value, half = places.mean(axis=0), critical_difference(places, image, repeats, seed) / 2
-            found = dict(zip(scores, value, strict=True))
+            place = dict(zip(scores, value, strict=True))
             for system in seen:
-                place = found.get(system, np.nan)
-                rows.append(
-                    {
-                        "system": system, "task": task, "direction": direction, "metric": metric, "k": k,
-                        "value": place, "ci_low": np.fmax(place - half, 1) if system in found else np.nan,
-                        "ci_high": place + half, "chance": (len(scores) + 1) / 2 if system in found else np.nan,
-                        "n_query": image.size, "status": "ok" if system in found else "undefined",
-                    }
-                )  # fmt: skip
+                row = {"system": system, "task": task, "direction": direction, "metric": metric, "k": k}
+                row |= dict.fromkeys(("value", "ci_low", "ci_high", "chance"), np.nan)
+                row |= {"n_query": image.size, "status": "undefined"}
+                if system in place:
+                    low, high = np.fmax(place[system] - half, 1), place[system] + half
+                    row |= {"value": place[system], "ci_low": low, "ci_high": high}
+                    row |= {"chance": (len(scores) + 1) / 2, "status": "ok"}
+                rows.append(row)
     return pd.DataFrame(rows)
 
 
@@ -216,31 +185,19 @@ def _panels(
 def mean_places(scores: np.ndarray) -> np.ndarray:
     """Place of each system on each query, 1 for the highest score; equal scores share the mean of their places.
 
-    Parameters
-    ----------
-    scores : ndarray (n_query, n_system), larger is better.
-
-    Returns
-    -------
-    ndarray (n_query, n_system) float64
+    `scores` and the places are (n_query, n_system).
 
     >>> mean_places(np.array([[0.9, 0.1, 0.5], [0.2, 0.2, 0.1]])).tolist()
     [[1.0, 3.0, 2.0], [1.5, 1.5, 3.0]]
     """
-    places = np.empty(scores.shape)
-    for i in range(scores.shape[1]):
-        own = scores[:, i : i + 1]
-        places[:, i] = 0.5 + (scores > own).sum(axis=1) + 0.5 * (scores == own).sum(axis=1)
-    return places
+    ahead, equal = (compare(scores[:, None], scores[:, :, None]).sum(axis=2) for compare in (np.greater, np.equal))
+    return 0.5 + ahead + 0.5 * equal
 
 
 def critical_difference(places: np.ndarray, image: np.ndarray, repeats: int = 1000, seed: int = 0) -> float:
     """The difference of two mean places that noise alone does not make, for all pairs at once (95 %).
 
-    Parameters
-    ----------
-    places : ndarray (n_query, n_system)
-    image : ndarray (n_query,), the image of each query; images are drawn with all their queries.
+    `places` are (n_query, n_system); `image` (n_query,) is the image of each query, drawn with all its queries.
     """
     if places.shape[1] < 2:
         return 0.0

@@ -1,8 +1,7 @@
-"""Columns and vocabularies of metrics.csv and costs.csv, and `validate`, which names the first wrong row.
+"""Columns, vocabularies and order of metrics.csv and costs.csv, and `validate`, which names the first wrong row.
 
-Both tables are tidy: one number a row, with everything needed to know what it is. An empty `value` has a
-reason, its `status`. All qualities are fractions (0 to 1), times are seconds, sizes are bytes; only display
-multiplies.
+Both tables are tidy: one number a row. An empty `value` has a reason, its `status`. All qualities are fractions (0 to
+1), times are seconds, sizes are bytes; only display multiplies.
 
 metrics.csv
     `task` x `direction` x `metric` x `k` say what was measured; `k` is text from an ordered vocabulary: a
@@ -27,24 +26,22 @@ costs.csv
                                                            {recall,nearest}_{i2t,t2i}@k ("")
     ========== =================== ======================= =================================================
 
-    `embedding_bytes` is what the arrays take as written, `paper_bytes` counts as the paper does (its Table 5:
-    one byte a bit), `packed_bytes` eight bits a byte, `feature_bytes` what must be kept for query-time
-    attention (`unavailable` where a system keeps none). Rows of index and search stand for the FAISS
-    experiment (Table 7, Figure 4): `system` is an id of `registry.INDEXES`, `corpus` is ``synthetic``, and
-    the scales are queries and candidates, which the paper writes 100K/500K; index may hold index_bytes (B).
-    Beside the codes of the binary indexes (ITQ), recall_sign@k and recall_rotation@k are those of two other ways to
-    binarise. Rows of gallery are qualities of a row of the tables in a gallery of that size, all scenes different:
-    recall_t2i@k, map_t2i@k (map_t2i: the whole ranking), and true_t2i@1, the share of the wrong first answers that
-    are true of the query. A setup of deploy is a system, a system on an index (``beit3+hnsw_flat``), or a screen and
-    what reads its first candidates again (``ucch+beit3@100``); nearest_t2i@k is 1-recall@k of the exact search.
-    Any phase may also hold items_per_second (items/s), peak_bytes (B), and exponent (the power of the size
-    that seconds grow with; scales empty). `value` is the median over `repeats`, `spread` the interquartile
-    range.
+    `embedding_bytes` is what the arrays take as written, `paper_bytes` counts as the paper does (its Table 5: one byte
+    a bit), `packed_bytes` eight bits a byte, `feature_bytes` what must be kept for query-time attention (`unavailable`
+    where a system keeps none). Rows of index and search are the FAISS experiment (Table 7, Figure 4): `system` is an id
+    of `registry.INDEXES`, `corpus` is ``synthetic``; index may hold index_bytes (B). recall_sign@k and
+    recall_rotation@k are those of two other ways to binarise, beside ITQ. Rows of gallery are qualities in a gallery of
+    that size, all scenes different: recall_t2i@k, map_t2i@k (map_t2i: the whole ranking), and true_t2i@1, the share of
+    the wrong first answers that are true of the query. A setup of deploy is described in `setups`; nearest_t2i@k is
+    1-recall@k of the exact search. Any phase may also hold items_per_second (items/s), peak_bytes (B), and exponent
+    (the power of the size that seconds grow with; scales empty). `value` is the median over `repeats`, `spread` the
+    interquartile range.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -84,7 +81,6 @@ STATUSES = ("ok", "undefined", "unavailable", "extrapolated", "dnf")
 #: Statuses under which a row has a number.
 WITH_VALUE = ("ok", "extrapolated")
 SPLITS = ("train", "val", "test")
-TASKS = LEVELS
 #: Names that the column `metric` may hold, in their order.
 METRICS = tuple(
     dict.fromkeys(n for e in ENTRIES for n in (e.name, *(f"{e.name}_{bound}" for bound in BOUNDS if e.values)))
@@ -109,7 +105,10 @@ QUALITIES = {
     "deploy": r"(recall|nearest)_(i2t|t2i)@\d+",
 }
 QUANTITIES_ANYWHERE = ("items_per_second", "peak_bytes", "exponent")
-UNITS = ("s", "B", "items/s", "")
+VOCABULARIES = {
+    "metrics": {"split": SPLITS, "task": LEVELS, "direction": DIRECTIONS, "metric": METRICS},
+    "costs": {"phase": PHASES, "unit": ("s", "B", "items/s", "")},
+}
 
 
 def unit_of(quantity: str) -> str:
@@ -157,49 +156,25 @@ def is_setup(text: str) -> bool:
     return rest in registry.INDEXES or (second in known and re.fullmatch(r"[1-9]\d*", depth) is not None)
 
 
-def corpora_of(table: str) -> tuple[str, ...]:
-    """Ids that the `corpus` column may hold; costs also know ``synthetic`` and empty (not stated, or any)."""
-    return tuple(registry.known_corpora()) if table == "metrics" else (*registry.known_corpora(), "synthetic", "")
-
-
-def _vocabularies(table: str) -> dict[str, tuple[str, ...]]:
-    shared = {"source": SOURCES, "status": STATUSES, "corpus": corpora_of(table)}
-    if table == "metrics":
-        return {**shared, "split": SPLITS, "task": TASKS, "direction": DIRECTIONS, "metric": tuple(METRICS)}
-    return {**shared, "phase": PHASES, "unit": UNITS}
-
-
 def validate(frame: pd.DataFrame, table: str) -> pd.DataFrame:
-    """`frame` itself, if every row of it belongs in `table`.
+    """`frame` itself, if every row of it belongs in `table` (``metrics`` or ``costs``).
 
-    Parameters
-    ----------
-    frame : DataFrame, columns in any order.
-    table : str, ``metrics`` or ``costs``.
-
-    Raises
-    ------
-    InputError
-        A column is missing or unknown, or a cell is outside its vocabulary or range; names row, column and
-        value. Rows are counted from 0, as in the frame.
+    A column that is missing or unknown, or a cell outside its vocabulary or range, is an InputError that names row,
+    column and value. Rows are counted from 0, as in the frame.
     """
-    if table not in COLUMNS:
-        raise InputError(f"unknown table {table!r}; expected metrics or costs")
     missing = [c for c in COLUMNS[table] if c not in frame.columns]
     unknown = [c for c in frame.columns if c not in COLUMNS[table]]
     if missing or unknown:
         what = f"lacks column {missing[0]!r}" if missing else f"has an unknown column {unknown[0]!r}"
         raise InputError(f"{table}.csv {what}; expected exactly {', '.join(COLUMNS[table])}")
-    for column, known in _vocabularies(table).items():
+    corpora = (*registry.known_corpora(), *(() if table == "metrics" else ("synthetic", "")))
+    for column, known in {"source": SOURCES, "status": STATUSES, "corpus": corpora, **VOCABULARIES[table]}.items():
         _first_wrong(frame, table, column, ~frame[column].isin(known), f"one of {', '.join(known)}")
     for column in NUMBERS[table]:
         if frame[column].dtype.kind not in "fiu":
             text = frame[column].map(lambda v: isinstance(v, str))
             _first_wrong(frame, table, column, text, "a number")
-    if table == "metrics":
-        _validate_metrics(frame)
-    else:
-        _validate_costs(frame)
+    (_validate_metrics if table == "metrics" else _validate_costs)(frame)
     has_value = frame["value"].notna()
     wants_value = frame["status"].isin(WITH_VALUE)
     _first_wrong(frame, table, "value", wants_value & ~has_value, "a number, or a status that says why there is none")
@@ -221,8 +196,7 @@ def _metric_of(name: str, k: str) -> Metric | None:
 def _validate_metrics(frame: pd.DataFrame) -> None:
     import pandas as pd
 
-    table = "metrics"
-    known = systems_of(table)
+    table, known = "metrics", systems_of("metrics")
     _first_wrong(frame, table, "system", ~frame["system"].isin(known), f"one of {', '.join(known)}")
     named = frame["system"].where(frame["system"].isin(("chance", "perfect")), "")
     expected = frame["source"].where(frame["source"].isin(("chance", "perfect")), "")
@@ -263,11 +237,43 @@ def _validate_costs(frame: pd.DataFrame) -> None:
 
 def _first_wrong(frame: pd.DataFrame, table: str, column: str, wrong, expected: str) -> None:
     """InputError for the first row where `wrong` (bool, one a row) is true."""
-    for position, bad in enumerate(wrong):
-        if bad:
-            row = frame.iloc[position]
-            what = " ".join(str(row[c]) for c in ("source", "system", "corpus") if c in frame)
-            given = row[column]
-            raise InputError(
-                f"{table}.csv row {position} ({what}), column {column}: got {given!r}; expected {expected}"
-            )
+    position = next((i for i, bad in enumerate(wrong) if bad), None)
+    if position is not None:
+        row = frame.iloc[position]
+        what = " ".join(str(row[c]) for c in ("source", "system", "corpus"))
+        raise InputError(
+            f"{table}.csv row {position} ({what}), column {column}: got {row[column]!r}; expected {expected}"
+        )
+
+
+def sort_rows(frame: pd.DataFrame, table: str) -> pd.DataFrame:
+    """`frame` in the table's one order, that of the registry and the vocabularies; index from 0."""
+    by = list(KEYS[table])
+    if table == "costs":  # reads as the paper's tables do: phase first
+        by.insert(2, by.pop(by.index("phase")))
+    return order_by(frame, by)[list(COLUMNS[table])]
+
+
+def order_by(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """`frame` sorted by columns of the tidy tables, each in the order of the registry and the vocabularies."""
+    orders = {
+        "source": SOURCES,
+        "task": LEVELS,
+        "system": (*EXTRACTORS, *registry.systems(), *registry.INDEXES, "chance", "perfect"),
+        "corpus": (*registry.known_corpora(), "synthetic", ""),
+        "phase": PHASES,
+        "metric": METRICS,
+    }
+
+    def rank(column):
+        if column.name == "k":
+            return column.map(k_order)
+        if column.name == "quantity":  # recall@5 before recall@10
+            return column.map(lambda q: f"{q.split('@')[0]}@{int(q.split('@')[1]):09d}" if "@" in q else q)
+        known = orders.get(column.name)
+        if known is None:
+            return column
+        places = {value: i for i, value in enumerate(dict.fromkeys((*known, *sorted({*column}))))}  # setups come last
+        return column.map(places)
+
+    return frame.sort_values(list(by), key=rank, kind="stable", ignore_index=True)

@@ -50,15 +50,8 @@ def measured_setups(
 ) -> dict[str, dict[int, tuple[float, float, float]]]:
     """Setup -> number of items -> (seconds a query, bytes an item, recall), of what was measured completely.
 
-    Parameters
-    ----------
-    rows : rows of costs.csv of one corpus, as dicts; those of phase ``deploy`` with status ok are used.
-    recall : str, the quality that counts.
-
-    Raises
-    ------
-    InputError
-        Rows of several corpora.
+    `rows` are those of costs.csv of one corpus, as dicts, of which phase ``deploy`` is read; rows of several corpora
+    are an InputError. `recall` is the quality that counts.
     """
     values: dict[str, dict[int, dict[str, float]]] = {}
     corpora = set()
@@ -69,11 +62,12 @@ def measured_setups(
             at[r["quantity"]] = float(r["value"])
     if len(corpora) > 1:
         raise InputError(f"rows of corpora {', '.join(sorted(corpora))} were given; expected those of one")
-    complete = {
-        setup: {n: tuple(at[q] for q in (*NEEDED, recall)) for n, at in sizes.items() if len(at) == 3}
-        for setup, sizes in values.items()
-    }
-    return {setup: sizes for setup, sizes in complete.items() if sizes}
+    complete: dict[str, dict[int, tuple[float, float, float]]] = {}
+    for setup, sizes in values.items():
+        for n, at in sizes.items():
+            if len(at) == 3:
+                complete.setdefault(setup, {})[n] = tuple(at[q] for q in (*NEEDED, recall))
+    return complete
 
 
 @dataclass(frozen=True)
@@ -104,10 +98,7 @@ class Screened:
 def measured_screens(rows: Iterable[Mapping[str, Any]], n_items: int, recall: str = "recall_t2i@1") -> list[Screened]:
     """What every screen keeps and saves among `n_items`, where its second step was also measured alone, exhaustively.
 
-    Parameters
-    ----------
-    rows, recall : as in `measured_setups`.
-    n_items : int, a number of items that was measured.
+    `rows` and `recall` are as in `measured_setups`; `n_items` is a number of items that was measured.
     """
     at = {setup: sizes[n_items] for setup, sizes in measured_setups(rows, recall).items() if n_items in sizes}
     screens = []
@@ -121,32 +112,16 @@ def measured_screens(rows: Iterable[Mapping[str, Any]], n_items: int, recall: st
 
 
 def pareto_front(values: np.ndarray, better: Sequence[str]) -> np.ndarray:
-    """Which rows no other row beats, bool (n,).
-
-    A row is beaten by one that is nowhere worse and somewhere better; equal rows do not beat each other.
+    """Which rows no other row beats, bool (n,): a row is beaten by one that is nowhere worse and somewhere better.
 
     Parameters
     ----------
-    values : (n, m) real numbers.
+    values : (n, m) real numbers, none NaN.
     better : m times ``max`` or ``min``, what is better in each column.
 
-    Raises
-    ------
-    InputError
-        Another number of columns, an unknown word, or a value that is NaN.
-
-    Examples
-    --------
     >>> pareto_front([[0.9, 5], [0.8, 1], [0.7, 2]], ("max", "min")).tolist()
     [True, True, False]
     """
-    values = np.asarray(values, np.float64)
-    if values.ndim != 2 or values.shape[1] != len(better) or not set(better) <= {"max", "min"}:
-        raise InputError(
-            f"values of shape {values.shape} with {list(better)} were given; expected (n, m) and m times max or min"
-        )
-    if np.isnan(values).any():
-        raise InputError(f"row {np.argwhere(np.isnan(values))[0][0]} has a value that is NaN; leave such rows out")
-    costs = values * np.where(np.array(better) == "max", -1.0, 1.0)
+    costs = np.asarray(values, np.float64) * np.where(np.array(better) == "max", -1.0, 1.0)
     worse = (costs[:, None] >= costs[None]).all(2) & (costs[:, None] > costs[None]).any(2)
     return ~worse.any(1)

@@ -1,20 +1,20 @@
-"""The two tables on disk: parts, written by the steps, and their merge, which also holds the paper's rows.
+"""The tables on disk: parts, written by the steps, their merge, which also holds the paper's rows, and stored.csv.
 
 A step writes ``results/<profile>/metrics/<part>.csv``; `merge` makes ``metrics.csv`` of the parts. Same rows,
-same bytes: rows have one order (that of the registry) and numbers one format.
+same bytes: rows have one order (that of the registry) and numbers one format. What a system stores of an image and of a
+caption is our lines of Table 1, with shapes as the paper writes them: ``128x17`` are 17 vectors of 128 numbers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fico_utils.errors import InputError
-from fico_utils.files import atomic_path
+from fico_utils.files import atomic_path, write_text
 from fico_utils.provenance import PROJECT
 from fico_utils.results import schema
-from fico_utils.results.order import sort_rows
 from fico_utils.results.paper_reference import paper_reference
 from fico_utils.workspace import Run
 
@@ -25,6 +25,7 @@ __all__ = ["chance_rows", "load", "merge", "paper_reference", "score_rows", "wri
 
 #: Enough digits for a recall, few enough to swallow bits that differ between summation orders; whole bytes.
 FLOAT_FORMAT = {"metrics": "%.9g", "costs": "%.15g"}
+STORED, STORED_COLUMNS = "stored.csv", ("system", "embedding_dims", "image_features", "text_features", "dtype")
 
 
 def score_rows(
@@ -32,23 +33,17 @@ def score_rows(
 ) -> pd.DataFrame:
     """Rows of metrics.csv from what `fico_utils.evaluate` returned.
 
-    Parameters
-    ----------
-    scores : DataFrame, columns of `evaluate`; its `ties` column is not kept, as the run's settings say it.
-    system, corpus, split : str, written to every row.
-    source : str, ``ours``, or ``perfect`` for the perfect retriever (then the system is ``perfect``, too).
+    The column `ties` is not kept, as the run's settings say it; `source` is ``ours``, or ``perfect`` for the perfect
+    retriever (then the system is ``perfect``, too).
 
-    Examples
-    --------
     >>> import pandas as pd
     >>> scores = pd.DataFrame({"task": ["instance"], "metric": ["recall"], "k": [1], "value": [0.5]})
     >>> score_rows(scores, "scan", "picto_people")[["system", "k", "value"]].to_numpy().tolist()
     [['scan', '1', 0.5]]
     """
-    rows = scores.drop(columns="ties", errors="ignore").assign(
-        system=system, corpus=corpus, source=source, split=split, k=scores["k"].map(_text)
+    return scores.drop(columns="ties", errors="ignore").assign(
+        system=system, corpus=corpus, source=source, split=split, k=scores["k"].map(_k_text)
     )
-    return rows
 
 
 def chance_rows(scores: pd.DataFrame, corpus: str, split: str = "test") -> pd.DataFrame:
@@ -58,11 +53,10 @@ def chance_rows(scores: pd.DataFrame, corpus: str, split: str = "test") -> pd.Da
     return rows.assign(value=kept["chance"], ci_low=float("nan"), ci_high=float("nan"), status="ok")
 
 
-def complete(run: Run, table: str, frame: pd.DataFrame) -> pd.DataFrame:
+def _complete(run: Run, table: str, frame: pd.DataFrame) -> pd.DataFrame:
     """`frame` with every column of `table`: what the run knows, source ``ours``, unit, status, else empty."""
     import pandas as pd
 
-    _known(table)
     rows = frame.reset_index(drop=True).copy()
     defaults = {"profile": run.profile, "source": "ours", "run": run.run_id, "split": "test", "device": "cpu"}
     for column in schema.COLUMNS[table]:
@@ -74,25 +68,16 @@ def complete(run: Run, table: str, frame: pd.DataFrame) -> pd.DataFrame:
         rows["unit"] = rows["quantity"].map(schema.unit_of)
     if "status" not in frame:
         rows["status"] = rows["value"].map(lambda v: "unavailable" if pd.isna(v) else "ok")
-    return rows[[*schema.COLUMNS[table], *(c for c in rows if c not in schema.COLUMNS[table])]]
+    return rows
 
 
 def write_part(run: Run, table: str, part: str, frame: pd.DataFrame) -> Path:
-    """Path of ``<root>/<table>/<part>.csv``, written from `frame`.
+    """Path of ``<root>/<table>/<part>.csv``, written from `frame`, if every row of it belongs in the table.
 
-    Parameters
-    ----------
-    run : Run
-    table : str, ``metrics`` or ``costs``.
-    part : str, file name without ending: ``{system}__{corpus}`` for metrics, the step for costs.
-    frame : DataFrame, columns of the table; those that the run knows (see `complete`) may be left out.
-
-    Raises
-    ------
-    InputError
-        A row does not belong in the table; nothing is written.
+    `table` is ``metrics`` or ``costs``, `part` ``{system}__{corpus}`` or the step. Columns that the run knows (profile,
+    run, source, split, device), and `unit` and `status`, may be left out.
     """
-    rows = sort_rows(schema.validate(complete(run, table, frame), table), table)
+    rows = schema.sort_rows(schema.validate(_complete(run, table, frame), table), table)
     path = run.path(table, f"{part}.csv")
     _write(rows, table, path)
     return path
@@ -101,16 +86,11 @@ def write_part(run: Run, table: str, part: str, frame: pd.DataFrame) -> Path:
 def merge(run: Run, table: str) -> pd.DataFrame:
     """The table of a run: all its parts and the paper's rows, in order, written to ``<root>/<table>.csv``.
 
-    Raises
-    ------
-    InputError
-        No part yet, or parts that repeat a row or come from another profile.
+    No part yet, and parts that repeat a row or come from another profile, are an InputError.
     """
     import pandas as pd
 
-    _known(table)
-    parts = sorted(run.path(table).glob("*.csv"))
-    parts = [p for p in parts if not p.name.startswith(".")]
+    parts = sorted(p for p in run.path(table).glob("*.csv") if not p.name.startswith("."))
     if not parts:
         raise InputError(f"{run.path(table)} holds no results yet; run the steps that write them first")
     frames = [load(part, table) for part in parts]
@@ -119,20 +99,13 @@ def merge(run: Run, table: str) -> pd.DataFrame:
         if strange:
             raise InputError(f"{part} holds rows of profile {min(strange)!r}; expected {run.profile!r}, run it again")
     rows = pd.concat([*frames, paper_reference(table)], ignore_index=True)
-    rows = sort_rows(schema.validate(rows, table), table)
+    rows = schema.sort_rows(schema.validate(rows, table), table)
     _write(rows, table, run.path(f"{table}.csv"))
     return rows
 
 
 def load(place: str | Path | Run, table: str) -> pd.DataFrame:
-    """A table read from its file, or from the run or folder that holds it; validated.
-
-    Raises
-    ------
-    InputError
-        No such file, not a CSV file, or a row that does not belong.
-    """
-    _known(table)
+    """A table read from its file, or from the run or folder that holds it; validated."""
     path = place.root if isinstance(place, Run) else Path(place)
     path = path / f"{table}.csv" if path.is_dir() else path
     frame = read_csv(path, table, "run the steps that write it", "run the step again", numbers=schema.NUMBERS[table])
@@ -142,20 +115,10 @@ def load(place: str | Path | Run, table: str) -> pd.DataFrame:
 def read_csv(
     path: Path, table: str, first: str, again: str, columns: Sequence[str] = (), numbers: Sequence[str] = ()
 ) -> pd.DataFrame:
-    """A file of one of our tables as it stands: text, and float where a column holds numbers.
+    """A file of one of our tables as it stands: text, and float in the columns `numbers` that it has.
 
-    Parameters
-    ----------
-    path : Path
-    table : str, what the file should hold.
-    first, again : str, what to try where there is no file, and where it cannot be read.
-    columns : sequence of str, all that the file should have, in order; none given, none are asked for.
-    numbers : sequence of str, those of numbers; one that the file lacks is left to the caller.
-
-    Raises
-    ------
-    InputError
-        No such file, not a CSV file, other columns, or a word where a number belongs.
+    No such file, no CSV file, other than `columns` where these are given, or a word where a number belongs is an
+    InputError; `first` and `again` say what to try where there is no file, and where it cannot be read.
     """
     import pandas as pd
 
@@ -189,13 +152,46 @@ def _write(rows: pd.DataFrame, table: str, path: Path) -> None:
         rows.to_csv(temporary, index=False, float_format=FLOAT_FORMAT[table], lineterminator="\n", encoding="utf-8")
 
 
-def _text(k) -> str:
+def _k_text(k) -> str:
     """`k` as the vocabulary writes it: 1, 1.0 and "1" are ``"1"``, missing is empty."""
     if isinstance(k, str):
         return k
     return "" if k is None or k != k else str(int(k))
 
 
-def _known(table: str) -> None:
-    if table not in schema.COLUMNS:
-        raise InputError(f"unknown table {table!r}; expected metrics or costs")
+def stored_row(system: str, sample: Mapping[str, Any]) -> dict[str, str]:
+    """The line of a system in stored.csv.
+
+    `sample` is what `fico_utils.costs.stored_sample` returns: ``img_emb`` (n, d), (n, q, d) or packed codes,
+    ``features_img`` and ``features_txt`` (n, tokens, d) where a query needs them, ``bits`` of the codes.
+
+    >>> import numpy as np
+    >>> sample = {"img_emb": np.zeros((2, 8), np.uint8), "txt_emb": np.zeros((10, 8), np.uint8), "bits": 64}
+    >>> stored_row("ucch", sample)["embedding_dims"], stored_row("ucch", sample)["dtype"]
+    ('64', 'u8')
+    """
+    kept = [sample.get(name) for name in ("img_emb", "features_img", "features_txt")]
+    kept = [None if array is None or array.shape[-1] == 0 else array for array in kept]
+    dims, *features = ("" if array is None else "x".join(map(str, reversed(array.shape[1:]))) for array in kept)
+    dtype = next(array.dtype for array in kept if array is not None)
+    shapes = str(sample["bits"]) if sample.get("bits") else dims, *features
+    return dict(zip(STORED_COLUMNS, (system, *shapes, f"{dtype.kind}{8 * dtype.itemsize}"), strict=True))
+
+
+def write_stored(run: Run, rows: Iterable[Mapping[str, str]]) -> Path:
+    """Path of ``<root>/stored.csv``, just written."""
+    import pandas as pd
+
+    path = run.path(STORED)
+    write_text(path, pd.DataFrame(list(rows), columns=list(STORED_COLUMNS)).to_csv(index=False, lineterminator="\n"))
+    return path
+
+
+def read_stored(run: Run) -> pd.DataFrame:
+    """What a run stored; else what is committed with the figures of its profile; else no rows."""
+    import pandas as pd
+
+    for path in (run.path(STORED), PROJECT / "figures" / run.profile / STORED):
+        if path.is_file():
+            return read_csv(path, "stored", "run notebook 05", "run notebook 05 again", STORED_COLUMNS)
+    return pd.DataFrame(columns=list(STORED_COLUMNS))

@@ -16,7 +16,7 @@ from fico_utils import registry
 from fico_utils.evaluation import Metric
 from fico_utils.provenance import PROJECT
 from fico_utils.results import store
-from fico_utils.results.order import sort_rows
+from fico_utils.results.schema import sort_rows
 from fico_utils.workspace import Run
 
 CHANCE = {"picto_diverse": 0.33, "picto_people": 0.887}

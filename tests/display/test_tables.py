@@ -27,8 +27,8 @@ from fico_utils.display.table import (
 from fico_utils.display.tables import TABLES, make_table
 from fico_utils.errors import InputError
 from fico_utils.results import paper_reference
-from fico_utils.results.order import sort_rows
 from fico_utils.results.paper_reference import CORPUS_IDS, SYSTEM_IDS, read_paper
+from fico_utils.results.schema import sort_rows
 
 QUALITY = {name: entry for name, entry in TABLES.items() if entry.reads == ("metrics",)}
 COSTS = {name: entry for name, entry in TABLES.items() if entry.reads == ("costs",)}

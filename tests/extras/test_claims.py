@@ -19,9 +19,8 @@ from fico_utils.evaluation import Metric
 from fico_utils.extras.claims import CLAIMS, COLUMNS, VERDICTS, ledger, read_claims, write_claims
 from fico_utils.provenance import PROJECT
 from fico_utils.results import paper_reference, store
-from fico_utils.results.order import sort_rows
 from fico_utils.results.schema import COLUMNS as TABLE_COLUMNS
-from fico_utils.results.schema import NUMBERS, unit_of
+from fico_utils.results.schema import NUMBERS, sort_rows, unit_of
 from fico_utils.workspace import Run
 
 HOLDS, PART, NOT, CANNOT = VERDICTS

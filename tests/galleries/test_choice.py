@@ -28,18 +28,6 @@ def test_equal_rows_stay_together_and_an_empty_front_is_no_front():
     assert pareto_front(np.zeros((0, 2)), ("max", "min")).tolist() == []
 
 
-def test_fronts_of_nonsense_are_refused():
-    with pytest.raises(InputError, match="m times max or min"):
-        pareto_front([[1, 2]], ("max",))
-    with pytest.raises(InputError, match="m times max or min"):
-        pareto_front([[1, 2]], ("max", "least"))
-    with pytest.raises(InputError, match="row 1 has a value that is NaN"):
-        pareto_front([[1, 2], [1, np.nan]], ("max", "min"))
-
-
-# --------------------------------------------------------------------------------------------------- deploy
-
-
 def measured(setup: str, sizes, seconds, item_bytes: float, recalls, **columns) -> list[dict]:
     rows = []
     for n, s, r in zip(sizes, seconds, recalls, strict=True):

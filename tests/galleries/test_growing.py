@@ -202,8 +202,7 @@ def stages() -> tuple[list[Stage], list[Stage]]:
 def test_rows_of_a_walk_over_scenes(stages):
     import pandas as pd
 
-    from fico_utils.results.order import sort_rows
-    from fico_utils.results.schema import COSTS_COLUMNS, validate
+    from fico_utils.results.schema import COSTS_COLUMNS, sort_rows, validate
 
     truth, keeper = Truth("picto_diverse"), ItemKeeper(stages[1][0], 8, None)
     rows = gallery_rows(

@@ -25,7 +25,7 @@ def system_table(stored: pd.DataFrame) -> Table:
 
     Parameters
     ----------
-    stored : DataFrame, stored.csv (`fico_utils.results.stored`): what each system of a run keeps of an image and of a
+    stored : DataFrame, stored.csv (`fico_utils.results.store`): what each system of a run keeps of an image and of a
         caption. A system that is not in it is unavailable; approach and attention come from the registry.
     """
     raw = read_paper("table1_systems").to_dict("records")
