@@ -13,7 +13,6 @@ of that to either side, hence two systems whose intervals do not overlap differ,
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,8 +43,8 @@ def write_scores(run: Run, system: str, corpus: str, seen: Observations, measure
     `measured_by` is the column `run`; by default this run.
     """
     text = run["metrics"]
-    build = partial(summarise, seen, text, intervals=True)
-    scores = _kept_rows(run, f"{system}__{corpus}", {"metrics": text}, (seen,), build)
+    name, settings = f"{system}__{corpus}", {"metrics": text}
+    scores = _kept_rows(run, name, settings, (seen,), lambda: summarise(seen, text, intervals=True))
     rows = store.score_rows(scores, system, corpus).assign(run=measured_by)
     store.write_part(run, "metrics", f"{system}__{corpus}", rows)
 

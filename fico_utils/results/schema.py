@@ -12,30 +12,18 @@ metrics.csv
     correct item, and by average precision at k; `ci_low` and `ci_high` are comparison intervals, see `observed`.
 
 costs.csv
-    ========== =================== ======================= =================================================
-    phase      system              scale_img, scale_txt    quantity (unit)
-    ========== =================== ======================= =================================================
-    features   extractor, system   images, texts           seconds (s)
-    encode     system              images, texts           seconds, seconds_image, seconds_text (s)
-    store      system              images, texts           {embedding,paper,packed,feature}_bytes (B)
-    attention  system              images, texts           seconds, seconds_per_query (s)
-    index      search index        queries, candidates     seconds (s)
-    search     search index        queries, candidates     seconds (s), recall@k, recall_sign@k ("")
-    gallery    system, perfect     images, texts           {recall,map,true}_{i2t,t2i}@k, map_{i2t,t2i} ("")
-    deploy     setup               items, queries          seconds_per_query (s), item_bytes (B),
-                                                           {recall,nearest}_{i2t,t2i}@k ("")
-    ========== =================== ======================= =================================================
+    `phase` x `quantity` say what was measured (`QUANTITIES`, `QUALITIES`). The scales count images and texts; queries
+    and candidates in the phases index and search; items and queries in the phase deploy. `value` is the median over
+    `repeats`, `spread` the interquartile range.
 
     `embedding_bytes` is what the arrays take as written, `paper_bytes` counts as the paper does (its Table 5: one byte
     a bit), `packed_bytes` eight bits a byte, `feature_bytes` what must be kept for query-time attention (`unavailable`
     where a system keeps none). Rows of index and search are the FAISS experiment (Table 7, Figure 4): `system` is an id
-    of `registry.INDEXES`, `corpus` is ``synthetic``; index may hold index_bytes (B). recall_sign@k and
-    recall_rotation@k are those of two other ways to binarise, beside ITQ. Rows of gallery are qualities in a gallery of
-    that size, all scenes different: recall_t2i@k, map_t2i@k (map_t2i: the whole ranking), and true_t2i@1, the share of
-    the wrong first answers that are true of the query. A setup of deploy is described in `setups`; nearest_t2i@k is
-    1-recall@k of the exact search. Any phase may also hold items_per_second (items/s), peak_bytes (B), and exponent
-    (the power of the size that seconds grow with; scales empty). `value` is the median over `repeats`, `spread` the
-    interquartile range.
+    of `registry.INDEXES`, `corpus` is ``synthetic``. recall_sign@k and recall_rotation@k are those of two other ways to
+    binarise, beside ITQ. Rows of gallery are qualities in a gallery of that size, all scenes different; map_t2i is that
+    of the whole ranking, true_t2i@1 the share of the wrong first answers that are true of the query. A setup of deploy
+    is described in `setups`; nearest_t2i@k is 1-recall@k of the exact search. exponent is the power of the size that
+    seconds grow with; its scales are empty.
 """
 
 from __future__ import annotations
@@ -86,8 +74,8 @@ METRICS = tuple(
     dict.fromkeys(n for e in ENTRIES for n in (e.name, *(f"{e.name}_{bound}" for bound in BOUNDS if e.values)))
 )
 
-PHASES = ("features", "encode", "store", "attention", "index", "search", "gallery", "deploy")
 EXTRACTORS = ("backbone", "regions", "global", "doc2vec", "tokens")
+#: Phase -> what it measures besides qualities and `QUANTITIES_ANYWHERE`; units are in `unit_of`.
 QUANTITIES = {
     "features": ("seconds", "seconds_image", "seconds_text"),
     "encode": ("seconds", "seconds_image", "seconds_text"),
@@ -98,6 +86,7 @@ QUANTITIES = {
     "gallery": (),
     "deploy": ("seconds", "seconds_per_query", "item_bytes"),
 }
+PHASES = tuple(QUANTITIES)
 #: Qualities of a phase, fractions from 0 to 1.
 QUALITIES = {
     "search": r"recall(_itq|_sign|_rotation)?@\d+",
@@ -133,13 +122,10 @@ def k_order(k: str) -> float:
 
 def systems_of(table: str, phase: str = "") -> tuple[str, ...]:
     """Ids that the `system` column may hold in a table (for costs: in a phase)."""
-    if table == "metrics":
-        return (*registry.systems(), "chance", "perfect")
     if phase in ("index", "search"):
         return tuple(registry.INDEXES)
-    if phase == "gallery":
-        return (*registry.systems(), "perfect")
-    return (*registry.systems(), *EXTRACTORS) if phase == "features" else tuple(registry.systems())
+    more = {"metrics": ("chance", "perfect"), "gallery": ("perfect",), "features": EXTRACTORS}
+    return (*registry.systems(), *more.get(phase or table, ()))
 
 
 def is_setup(text: str) -> bool:
