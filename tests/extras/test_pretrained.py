@@ -256,7 +256,7 @@ def test_truncated_weights(checkpoints, tmp_path):
     folder = broken(checkpoints, tmp_path)
     weights = (folder / "model.safetensors").read_bytes()
     (folder / "model.safetensors").write_bytes(weights[:-100])
-    with pytest.raises(InputError, match="truncated"):
+    with pytest.raises(InputError, match=r"network of .* cannot be made from its files"):
         pretrained.load_encoder(str(folder))
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fico_utils import registry
-from fico_utils.data.corpus import Corpus
+from fico_utils.data.corpus import SPLITS
 from fico_utils.errors import InputError
 from fico_utils.extras.corpora.folder import write_rows
 from fico_utils.extras.corpora.library import FATAL, find_corpora, folder_corpus
@@ -123,14 +123,12 @@ def check_corpus(info: registry.CorpusInfo, data_dir: Path, progress: bool = Fal
         write_json(folder / "checksums.json", sums | {"pictures": key})
     odd = [problem for _, problem in reader.problems(data_dir)]
     listed = ", ".join(f"{odd.count(kind)} {kind}" for kind in PROBLEMS if kind in odd)
-    return f"{_counts(reader.read_pictures(data_dir, size=1))} in {folder}" + (
+    corpus = reader.read_pictures(data_dir, size=1)
+    parts = {split: corpus.subset(split) for split in SPLITS if split in corpus.split}
+    counts = ", ".join(f"{split} {part.n_img:,} / {part.n_txt:,}" for split, part in parts.items())
+    return f"images / captions: {counts} in {folder}" + (
         f"; problems.csv lists {listed} (all but greyscale ones are left out)" if listed else ""
     )
-
-
-def _counts(corpus: Corpus) -> str:
-    parts = [(split, corpus.subset(split)) for split in ("train", "val", "test") if split in corpus.split]
-    return "images / captions: " + ", ".join(f"{split} {p.n_img:,} / {p.n_txt:,}" for split, p in parts)
 
 
 def compare_checksums(folder: Path, files: Sequence[Path]) -> None:

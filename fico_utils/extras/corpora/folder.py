@@ -15,7 +15,6 @@ come in the order in which ``captions.csv`` first names them.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Collection
 from pathlib import Path
 
@@ -141,41 +140,38 @@ def _labels(path: Path, row_of: dict[str, int]) -> tuple[np.ndarray | None, tupl
         return None, ()
     table = read_table(path, ("image",))
     if list(table.frame.columns) == ["image", "label"]:
-        images = _image_rows(table, row_of, once=False)
-        for row in np.flatnonzero(table.frame["label"].str.strip() == "")[:1]:
+        rows, given = _image_rows(table, row_of, once=False), table.frame["label"].str.strip()
+        for row in np.flatnonzero(given == "")[:1]:
             raise InputError(f"{table.where(row)}: the label is empty; name it, or leave the line out")
-        names = tuple(sorted(set(table.frame["label"].str.strip())))
-        labels = np.zeros((len(row_of), len(names)), np.uint8)
-        labels[images, np.searchsorted(names, table.frame["label"].str.strip().to_numpy(str))] = 1
-        return labels, names
-    names = [column for column in table.frame.columns if column != "image"]
-    images, values = _image_rows(table, row_of, once=True), table.marks(names)
-    if len(images) < len(row_of):
-        absent = next(image for image, row in row_of.items() if row not in set(images))
-        raise InputError(
-            f"{path} has {len(images)} rows for {len(row_of)} images, none for {absent!r}; expected one each"
-        )
+        names = sorted(set(given))
+        columns, values = np.searchsorted(names, given.to_numpy(str)), 1
+    else:
+        names = [column for column in table.frame.columns if column != "image"]
+        rows, columns, values = _image_rows(table, row_of, once=True), slice(None), table.marks(names)
+        _check_all_named(path, rows, row_of)
     labels = np.zeros((len(row_of), len(names)), np.uint8)
-    labels[images] = values
+    labels[rows, columns] = values
     return labels, tuple(names)
 
 
-def _splits(path: Path, row_of: dict[str, int]) -> list[str] | None:
+def _splits(path: Path, row_of: dict[str, int]) -> np.ndarray | None:
     if not path.is_file():
         return None
     table = read_table(path, ("image", "split"))
-    images, given = _image_rows(table, row_of, once=True), table.frame["split"].tolist()
-    for row, part in itertools.compress(enumerate(given), [part not in SPLITS for part in given]):
-        raise InputError(f"{table.where(row)}: the split is {part!r}, expected {', '.join(SPLITS)}")
-    split = [""] * len(row_of)
-    for image, part in zip(images, given, strict=True):
-        split[image] = part
-    if "" in split:
-        absent = list(row_of)[split.index("")]
+    rows, given = _image_rows(table, row_of, once=True), table.frame["split"].to_numpy(str)
+    for row in np.flatnonzero(~np.isin(given, SPLITS))[:1]:
+        raise InputError(f"{table.where(row)}: the split is {str(given[row])!r}, expected {', '.join(SPLITS)}")
+    _check_all_named(path, rows, row_of)
+    return given[np.argsort(rows)]
+
+
+def _check_all_named(path: Path, rows: list[int], row_of: dict[str, int]) -> None:
+    named = set(rows)
+    absent = [image for image, row in row_of.items() if row not in named]
+    if absent:
         raise InputError(
-            f"{path} has no row for image {absent!r} ({split.count('')} such images), expected one for each"
+            f"{path} has no row for image {absent[0]!r} ({len(absent)} such images), expected one for each"
         )
-    return split
 
 
 def write_rows(path: Path, columns: tuple[str, ...], rows: list[tuple]) -> None:

@@ -93,10 +93,7 @@ class FileImages(Sequence):
         chosen = np.arange(len(self.paths))[rows]
         if chosen.ndim == 0:
             return self._square(int(chosen))
-        squares = np.empty((len(chosen), *self.shape[1:]), np.uint8)
-        for place, row in enumerate(chosen):
-            squares[place] = self._square(int(row))
-        return squares
+        return np.array([self._square(row) for row in chosen.tolist()], np.uint8).reshape(-1, *self.shape[1:])
 
     @functools.cached_property
     def key(self) -> str:

@@ -138,10 +138,10 @@ def read_instances(paths: Sequence[str | Path], image_ids: Sequence[str]) -> tup
             content = read_json_object(
                 path, ("categories", "images", "annotations", "id", "name", "image_id", "category_id")
             )
-            categories = {item["id"]: item["name"] for item in content["categories"]}
+            categories = {int(item["id"]): str(item["name"]) for item in content["categories"]}
             known[[row_of[i] for i in (str(item["id"]) for item in content["images"]) if i in row_of]] = True
-            pairs = [(str(item["image_id"]), item["category_id"]) for item in content["annotations"]]
-        except (KeyError, TypeError) as error:
+            pairs = [(str(item["image_id"]), int(item["category_id"])) for item in content["annotations"]]
+        except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"{path} is no COCO instances file ({type(error).__name__} {error})") from None
         marks += [(row_of[image_id], category) for image_id, category in pairs if image_id in row_of]
         if not categories or (names is not None and names != categories):
@@ -152,13 +152,13 @@ def read_instances(paths: Sequence[str | Path], image_ids: Sequence[str]) -> tup
             f"image {image_ids[row]} is in none of the instances files ({int((~known).sum())} such images); "
             "give both instances_train2014.json and instances_val2014.json"
         )
-    column = {category: place for place, category in enumerate(sorted(names))}
-    labels = np.zeros((len(image_ids), len(column)), np.uint8)
     for row, category in marks:
-        if category not in column:
+        if category not in names:
             raise InputError(f"image {image_ids[row]} has category {category!r}, which no instances file names")
-        labels[row, column[category]] = 1
-    return labels, tuple(names[category] for category in sorted(names))
+    known_ids, (rows, categories) = sorted(names), np.array(marks, np.int64).reshape(-1, 2).T
+    labels = np.zeros((len(image_ids), len(known_ids)), np.uint8)
+    labels[rows, np.searchsorted(known_ids, categories)] = 1
+    return labels, tuple(names[category] for category in known_ids)
 
 
 def read_labels(
@@ -203,11 +203,10 @@ def read_labels(
 
 def _rows(path: str | Path, ids: list[str], image_ids: Iterable[str]) -> list[int]:
     """The row of each image in a table whose rows have ids."""
-    row_of: dict[str, int] = {}
+    row_of = {image_id: row for row, image_id in enumerate(ids)}
     for row, image_id in enumerate(ids):
-        if image_id in row_of:
-            raise InputError(f"{path} has two rows for image {image_id!r} ({row_of[image_id]} and {row}), expected one")
-        row_of[image_id] = row
+        if row_of[image_id] != row:
+            raise InputError(f"{path} has two rows for image {image_id!r} ({row} and {row_of[image_id]}), expected one")
     absent = [image_id for image_id in image_ids if image_id not in row_of]
     if absent:
         raise InputError(

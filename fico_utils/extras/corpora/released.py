@@ -117,10 +117,9 @@ def evaluate_arguments(
     folder, rule = Path(folder), rules[system]
     short, published, _ = RELEASED[corpus]
     n_img = n_images or published
-    caption_image = caption_index(folder, n_img) if corpus == "mscoco" and rule.all_captions else None
-    if caption_image is None:
-        caption_image = np.repeat(np.arange(n_img), FIVE)
-    given: dict[str, Any] = {"caption_image": caption_image, "labels": read_released_labels(folder, corpus, n_img)}
+    every = corpus == "mscoco" and rule.all_captions
+    caption_image = _caption_index(folder / INDICES, n_img) if every else np.repeat(np.arange(n_img), FIVE)
+    given: dict[str, Any] = {"caption_image": caption_image, "labels": _test_labels(folder, corpus, n_img)}
     paths = [folder / f"{rule.name}_{short}_{ending}.npy" for ending in rule.endings]
     sizes = n_img * rule.images, len(caption_image)
     if rule.kind == "embeddings":
@@ -128,16 +127,16 @@ def evaluate_arguments(
         images = each_image_once(images, rule.images, paths[0])
         return {"images": images, "texts": texts, "measure": rule.measure, **given}
     matrices = [_read(path, shape, system) for path, shape in zip(paths, (sizes, sizes[::-1]), strict=False)]
-    matrices = [_cut(matrix, rule.unranked) for matrix in matrices]
+    if rule.unranked is not None:
+        matrices = [np.where(m == rule.unranked, -np.inf, m) for m in matrices]
     given["similarity"] = each_image_once(matrices[0], rule.images, paths[0])
     if len(matrices) == 2:
         given["similarity_t2i"] = each_image_once(matrices[1].T, rule.images, paths[1]).T
     return given
 
 
-def caption_index(folder: str | Path, n_img: int) -> np.ndarray:
-    """The image of each test caption of MS-COCO, (25010,) int64, from `INDICES`."""
-    path = Path(folder) / INDICES
+def _caption_index(path: Path, n_img: int) -> np.ndarray:
+    """The image of each test caption of MS-COCO, (25010,) int64."""
     index = read_array(path).squeeze()
     if index.ndim != 1 or index.dtype.kind not in "iu" or len(np.unique(index)) != n_img or index.max() != n_img - 1:
         raise InputError(
@@ -146,17 +145,17 @@ def caption_index(folder: str | Path, n_img: int) -> np.ndarray:
     return index.astype(np.int64)
 
 
-def read_released_labels(folder: str | Path, corpus: str, n_img: int) -> np.ndarray:
+def _test_labels(folder: Path, corpus: str, n_img: int) -> np.ndarray:
     """Labels (n_img, n_labels) uint8 of a corpus's test images, from its .npy or the variable ``LAll`` of its .mat."""
     names = RELEASED[corpus][2]
-    found = [Path(folder) / name for name in names if (Path(folder) / name).is_file()]
-    if not found:
+    path = next((folder / name for name in names if (folder / name).is_file()), None)
+    if path is None:
         raise InputError(f"{folder} has no labels of {corpus}; expected {' or '.join(names)}")
-    labels = read_array(f"{found[0]}:LAll" if found[0].suffix == ".mat" else found[0])
+    labels = read_array(f"{path}:LAll" if path.suffix == ".mat" else path)
     if labels.ndim != 2 or len(labels) != n_img:
-        raise InputError(f"{found[0]} has shape {labels.shape}, expected ({n_img}, n_labels): one row an image")
+        raise InputError(f"{path} has shape {labels.shape}, expected ({n_img}, n_labels): one row an image")
     if not np.isin(labels, (0, 1)).all():
-        raise InputError(f"{found[0]} holds other values than 0 and 1, expected multi-hot labels")
+        raise InputError(f"{path} holds other values than 0 and 1, expected multi-hot labels")
     return labels.astype(np.uint8)
 
 
@@ -169,15 +168,6 @@ def _read(path: Path, shape: tuple[int, int | None], system: str) -> np.ndarray:
             "is it of another release? then give other rules"
         )
     return array
-
-
-def _cut(matrix: np.ndarray, unranked: float | None) -> np.ndarray:
-    """The matrix with -inf for what was not ranked."""
-    if unranked is None:
-        return matrix
-    matrix = matrix.astype(matrix.dtype if matrix.dtype.kind == "f" else np.float64)
-    matrix[matrix == unranked] = -np.inf
-    return matrix
 
 
 def equal_digits(ours: pd.DataFrame, paper: pd.DataFrame) -> pd.DataFrame:
