@@ -98,7 +98,7 @@ def bare(model, prepared: list, steps: int) -> float:
     """Seconds of nothing but the arithmetic of training: one epoch, `steps` long, or the first part of it."""
     import torch
 
-    from fico_utils.models.training import _optimisers, schedule
+    from fico_utils.models.training import _optimisers, schedule_factor
 
     recipe, (own, beside) = model.recipe, _optimisers(model)
     torch.manual_seed(int(np.random.SeedSequence([0, 0]).generate_state(1)[0]))
@@ -107,7 +107,7 @@ def bare(model, prepared: list, steps: int) -> float:
     started = time.perf_counter()
     for number, batch in enumerate(prepared):
         for group in (g for o in (*own, *beside) for g in o.param_groups):
-            group["lr"] = group["base_lr"] * schedule(recipe, number, steps)
+            group["lr"] = group["base_lr"] * schedule_factor(recipe, number, steps)
         outputs = model(batch)
         for other in beside:
             other.zero_grad(set_to_none=True)

@@ -2,8 +2,7 @@
 
 A system is one file in ``models/``, which states its rows; `SYSTEMS` is read from these files, in the order of the
 paper's tables. Colour stands for the family, marker and line for the system; a slot belongs to a system for good, so
-adding one moves nobody's colour. `SYSTEMS` and `CORPORA` never
-change; what a run knows besides, by its configuration or its data folder, is found by `setup` and passed to `use_rows`.
+adding one moves nobody's colour. What a run knows besides, by its configuration or its data folder, `setup` finds.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from fico_utils.errors import InputError
@@ -29,42 +27,36 @@ PAPER_COLOUR = "#6E6E6E"
 
 
 @dataclass(frozen=True)
-class System:
-    """A row of the paper's tables.
+class Index:
+    """A search index of the paper's Table 7 and Figure 4: float ones look fine-grained, binary ones coarse-grained."""
 
-    Attributes
-    ----------
-    id, name : str, the id in every file and the name as printed.
-    paper_names : tuple of str, spellings in the paper's tables and figures.
-    family : str, ``vlp``, ``fg`` or ``cg``; decides the colour.
-    approach, attention : str, Table 1: how it encodes, what it computes at query time.
-    serving : one of `fico_utils.models.serving`: what is kept of an item, and how queries are answered.
-    shade : int, index into the family's hues.
-    marker, line : str, matplotlib marker and line style.
-    hollow : bool, drawn with an empty marker (the no-fusion variants).
-    weights : str, id of the system whose weights serve; the row's own where it is empty.
-    bits : int, length of the hash codes, 0 for embeddings.
-    provider : str, ``module:class`` of what serves a row that a configuration adds; empty for the package's own models.
-    order : int, place in the paper's tables; rows that the paper does not have come after them.
-    model : str, class of the model, in the file that states the row; in `SYSTEMS`, ``module:class``.
-    """
-
-    id: str
-    name: str
-    paper_names: tuple[str, ...]
-    family: str
-    approach: str
-    attention: str
-    serving: Any
-    shade: int
-    marker: str
+    id: str  # in every file
+    name: str  # as printed
+    paper_names: tuple[str, ...]  # spellings in the paper's tables and figures
+    family: str  # vlp, fg or cg; decides the colour
+    shade: int  # index into the family's hues
+    marker: str  # of matplotlib, as the line style is
     line: str = "-"
-    hollow: bool = False
-    weights: str = ""
-    bits: int = 0
-    provider: str = ""
-    order: int = 1000
-    model: str = ""
+
+    @property
+    def colour(self) -> str:
+        """Hex colour of lines and markers."""
+        return FAMILIES[self.family][1][self.shade]
+
+
+@dataclass(frozen=True, kw_only=True)
+class System(Index):
+    """A row of the paper's tables."""
+
+    approach: str  # Table 1: how it encodes
+    attention: str  # Table 1: what it computes at query time
+    serving: Any  # one of `fico_utils.models.serving`: what is kept of an item, and how queries are answered
+    hollow: bool = False  # drawn with an empty marker (the no-fusion variants)
+    weights: str = ""  # id of the system whose weights serve; the row's own where it is empty
+    bits: int = 0  # length of the hash codes, 0 for embeddings
+    provider: str = ""  # ``module:class`` of what serves a row that a configuration adds
+    order: int = 1000  # place in the paper's tables; rows that the paper does not have come after them
+    model: str = ""  # class of the model, in the file that states the row; in `SYSTEMS`, ``module:class``
 
     @property
     def measure(self) -> str:
@@ -76,58 +68,19 @@ class System:
         """Id of the system that is trained for this row: a no-fusion row has the weights of its parent."""
         return self.weights or self.id
 
-    @property
-    def colour(self) -> str:
-        """Hex colour of the system's lines and markers."""
-        return FAMILIES[self.family][1][self.shade]
-
-
-@dataclass(frozen=True)
-class Index:
-    """A search index of the paper's Table 7 and Figure 4.
-
-    Attributes
-    ----------
-    id, name : str, the id in costs.csv and the name as printed.
-    paper_names : tuple of str, spellings in the paper's table and figure.
-    family, shade, marker, line : as for a `System`: float indexes are fine-grained, binary ones coarse-grained.
-    """
-
-    id: str
-    name: str
-    paper_names: tuple[str, ...]
-    family: str
-    shade: int
-    marker: str
-    line: str = "-"
-
-    @property
-    def colour(self) -> str:
-        """Hex colour of the index's lines and markers."""
-        return FAMILIES[self.family][1][self.shade]
-
 
 @dataclass(frozen=True)
 class CorpusInfo:
-    """A corpus: its id, printed name, whether its pictures are photographs, and what it stands beside.
-
-    Attributes
-    ----------
-    beside : str or None, id of the paper's corpus whose columns of the tables it shares.
-    generated : bool, its labels are written by the label generator, as the paper's are of Flickr30K.
-    reader : str, ``module:class`` of what reads it; called with the `CorpusInfo`, see `experiment.corpora`.
-    provenance : str, where it comes from and under which licence, in a sentence.
-    folder : str, of a folder corpus that somebody brought: where it is.
-    """
+    """A corpus: its id, printed name, whether its pictures are photographs, and what it stands beside."""
 
     id: str
     name: str
     photographs: bool
-    beside: str | None = None
-    generated: bool = False
-    reader: str = "fico_utils.extras.corpora.library:FolderReader"
-    provenance: str = ""
-    folder: str = ""
+    beside: str | None = None  # id of the paper's corpus whose columns of the tables it shares
+    generated: bool = False  # its labels are written by the label generator, as the paper's are of Flickr30K
+    reader: str = "fico_utils.extras.corpora.library:FolderReader"  # ``module:class``, called with the `CorpusInfo`
+    provenance: str = ""  # where it comes from and under which licence, in a sentence
+    folder: str = ""  # of a folder corpus that somebody brought: where it is
 
     @property
     def drawn(self) -> bool:
@@ -159,10 +112,7 @@ CORPORA = {
     c.id: c
     for c in (
         CorpusInfo("picto_diverse", "PictoScenes diverse", False, "mscoco", **_DRAWN),
-        CorpusInfo(
-            *("picto_people", "PictoScenes people", False, "flickr30k"),
-            generated=True, **_DRAWN,
-        ),
+        CorpusInfo("picto_people", "PictoScenes people", False, "flickr30k", True, **_DRAWN),
         CorpusInfo(
             "mscoco", "MS-COCO", True, reader=_PUBLISHED,
             provenance="Lin et al., ECCV 2014, splits of Karpathy; annotations CC BY 4.0, pictures of Flickr's users.",
@@ -180,9 +130,6 @@ CORPORA = {
 #: Extras by their names, loaded where a run needs them: what makes rows of a configuration, what finds folder corpora.
 CONFIGURED_ROWS = "fico_utils.extras.pretrained.rows:configured_rows"
 FOLDER_CORPORA = "fico_utils.extras.corpora.library:find_corpora"
-
-
-# --------------------------------------------------------------------- rows that the files of the models state
 
 
 def load_entry(entry: str) -> Any:
@@ -224,15 +171,12 @@ def _stated_rows(body: list[ast.stmt]) -> tuple[System, ...]:
 SYSTEMS = read_systems(Path(__file__).with_name("models"))
 
 
-# ------------------------------------------------------------------------------------ what a run knows
-
-
 @dataclass(frozen=True)
 class AddedRows:
     """Systems and corpora by id that a run knows besides `SYSTEMS` and `CORPORA`."""
 
-    systems: Mapping[str, System] = field(default_factory=lambda: MappingProxyType({}))
-    corpora: Mapping[str, CorpusInfo] = field(default_factory=lambda: MappingProxyType({}))
+    systems: Mapping[str, System] = field(default_factory=dict)
+    corpora: Mapping[str, CorpusInfo] = field(default_factory=dict)
 
 
 _added = AddedRows()
@@ -245,26 +189,19 @@ def use_rows(added: AddedRows) -> None:
 
 
 def rows_of_run(settings: Mapping[str, Any], data_dir: str | Path) -> AddedRows:
-    """The rows that the parameters of a run and its data folder add.
-
-    Raises
-    ------
-    InputError
-        A pretrained row or a folder corpus that is described wrongly.
-    """
+    """The rows that the parameters of a run and its data folder add; InputError where one is described wrongly."""
     pretrained, corpora = settings["pretrained"], load_entry(FOLDER_CORPORA)(data_dir)
-    rows = load_entry(CONFIGURED_ROWS)(pretrained) if pretrained else {}
-    return AddedRows(MappingProxyType(rows), MappingProxyType(corpora))
+    return AddedRows(load_entry(CONFIGURED_ROWS)(pretrained) if pretrained else {}, corpora)
 
 
 def add_corpus(info: CorpusInfo) -> None:
     """Let the run know one more corpus."""
-    use_rows(replace(_added, corpora=MappingProxyType({**_added.corpora, info.id: info})))
+    use_rows(replace(_added, corpora={**_added.corpora, info.id: info}))
 
 
 def add_system(row: System) -> None:
     """Let the run know one more system."""
-    use_rows(replace(_added, systems=MappingProxyType({**_added.systems, row.id: row})))
+    use_rows(replace(_added, systems={**_added.systems, row.id: row}))
 
 
 def systems() -> dict[str, System]:
@@ -283,15 +220,15 @@ def system(system_id: str) -> System:
     >>> system("scan").name
     'SCAN'
     """
-    known = systems()
-    if system_id not in known:
-        raise InputError(f"unknown system {system_id!r}; expected one of {', '.join(known)}")
-    return known[system_id]
+    return _row_of(system_id, systems(), "system")
 
 
 def corpus(corpus_id: str) -> CorpusInfo:
     """The `CorpusInfo` of an id; InputError where there is none."""
-    known = known_corpora()
-    if corpus_id not in known:
-        raise InputError(f"unknown corpus {corpus_id!r}; expected one of {', '.join(known)}")
-    return known[corpus_id]
+    return _row_of(corpus_id, known_corpora(), "corpus")
+
+
+def _row_of(row_id: str, known: Mapping[str, Any], kind: str) -> Any:
+    if row_id not in known:
+        raise InputError(f"unknown {kind} {row_id!r}; expected one of {', '.join(known)}")
+    return known[row_id]

@@ -80,7 +80,7 @@ def written_labels(run: Run, name: str, split: str, live: bool = False) -> np.nd
     ----------
     live : bool, train the generator where this run has not.
     """
-    from fico_utils.models.query2label import written
+    from fico_utils.models.query2label import labels_above
 
     model, threshold, weights = label_generator(run, live)
     patches = backbone_weights(run, "patches").digest
@@ -89,7 +89,7 @@ def written_labels(run: Run, name: str, split: str, live: bool = False) -> np.nd
         "features",
         f"{name}__{split}__labels",
         recipe,
-        lambda: {"labels": written(_label_scores(run, model, name, split), threshold)},
+        lambda: {"labels": labels_above(_label_scores(run, model, name, split), threshold)},
     )["labels"]
 
 

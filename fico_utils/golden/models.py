@@ -21,9 +21,8 @@ from torch import Tensor, nn
 from fico_utils import registry
 from fico_utils.golden import golden
 from fico_utils.models import encoding, model_class, query2label, training
-from fico_utils.models.contract import AdversarialRecipe, FusionModel, TrainingRecipe
+from fico_utils.models.contract import AdversarialRecipe, FusionModel, MuonRecipe, TrainingRecipe
 from fico_utils.models.losses import contrastive
-from fico_utils.models.muon import MuonRecipe
 from fico_utils.producers import stated_by
 
 #: Images, captions of each, regions of each (a square), words of the vocabulary, longest caption, largest width.
@@ -99,9 +98,9 @@ def trained_by_recipes() -> dict[str, np.ndarray]:
         log = training.fit(model, data, seed=1, epochs=4, validate=lambda m, s=scores: next(s), **options)
         out[f"{name}.loss"] = np.array([row["loss"] for row in log])
         out[f"{name}.best"] = np.concatenate([p.detach().numpy().ravel() for p in model.parameters()])
-        steps = training.batches(data.caption_image, recipe, 3, 1, options["images"])
+        steps = training.draw_steps(data.caption_image, recipe, 3, 1, options["images"])
         out[f"{name}.order"] = np.concatenate(steps)
-        out[f"{name}.rate"] = np.array([training.schedule(recipe, step, 10) for step in range(10)])
+        out[f"{name}.rate"] = np.array([training.schedule_factor(recipe, step, 10) for step in range(10)])
     return out
 
 
@@ -209,4 +208,4 @@ def written_labels() -> dict[str, np.ndarray]:
     scores[3] = 0.01
     threshold = query2label.best_threshold(scores, true)
     reached = np.array([threshold, query2label.micro_f1(scores >= threshold, true)])
-    return {"threshold": reached, "labels": query2label.written(scores, threshold)}
+    return {"threshold": reached, "labels": query2label.labels_above(scores, threshold)}

@@ -7,13 +7,7 @@ from fico_utils.errors import InputError
 
 
 def model_class(system: str) -> type:
-    """The class of a system's model, from the file that states its row.
-
-    Raises
-    ------
-    InputError
-        No system of that id, or one that no file of this package implements.
-    """
+    """The class of a system's model, from the file that states its row; InputError where no file of ours does."""
     model = registry.system(system).model
     if not model:
         raise InputError(f"system {system!r} has no implementation here; expected one of {', '.join(registry.SYSTEMS)}")

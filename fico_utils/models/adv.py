@@ -2,21 +2,17 @@
 
 "Adversarial" means captions, there is no discriminator. A softmax over the bits, less its own lower median, then tanh:
 half of the bits are positive, so every code is balanced. A hinge and an angular loss on the cosine of the codes tell
-pairs apart; captions said in other words are pulled to the picture, captions with one thing wrong pushed below the
-right one.
+pairs apart; captions said in other words are pulled to the picture, captions with one thing wrong pushed below it.
 
-Scaled down: widths; a small trained embedding stands for the frozen BERT (frozen and random, it would tell nothing of
-words); both code lengths read regions, where the released short-code model reads pixels; some of a caption's rewritings
-are drawn in each step, as the original draws 10 of 30, and they are made by rules (data/rewriting.py), not translation.
-Different on purpose: tanh has a slope in units of 1 / bits on both sides, for with the original's constants codes stay
-near-linear and signs cut much of them away; the hinge counts every negative that violates the margin and what enters
-the layer of bits is standardised over the batch, for with the hardest negative alone all codes become one within an
-epoch of training from scratch, and stay there; cells of a grid get learned positions, which detected boxes do not need;
-the rate falls as a cosine; the terms of rewritten captions are on, as published (the release leaves them off unless
-asked); convolutions start at words only, never at padding; gradient clipping works (a slip disables it there); captions
-of one image are no negatives. No concept head: its weight is a thousandth of the rest, its targets were mined from
-files that do not exist here, and category labels are what codes are judged with. `original=True` restores slopes,
-hinge and negatives, and takes positions and standardisation away.
+Scaled down: widths; a small trained embedding stands for the frozen BERT; both code lengths read regions; some of a
+caption's rewritings are drawn in each step, and they are made by rules (data/rewriting.py), not translation. Different
+on purpose: tanh has a slope in units of 1 / bits on both sides, for with the original's constants codes are near-linear
+and signs cut much of them away; the hinge counts every negative that violates the margin and what enters the layer of
+bits is standardised over the batch, for with the hardest negative alone all codes become one; cells of a grid get
+learned positions; the rate falls as a cosine; the terms of rewritten captions are on, as published; convolutions start
+at words only; gradient clipping works (a slip disables it there); captions of one image are no negatives. There is no
+concept head: its weight is a thousandth of the rest, and category labels are what codes are judged with.
+`original=True` restores slopes, hinge and negatives, and takes positions and standardisation away.
 """
 
 from __future__ import annotations
@@ -28,12 +24,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fico_utils.models.contract import Batch, RetrievalModel, TrainingRecipe
-from fico_utils.models.losses import hardest_hinge, same_image, trim, word_mask
+from fico_utils.models.layers import trim_padding, word_mask
+from fico_utils.models.losses import angular_loss, hinge_loss
 from fico_utils.models.serving import Embeds
 from fico_utils.registry import System
 
-#: Raised when the meaning of what is trained changes: equal settings and seed, other weights.
-VERSION = 1
+VERSION = 1  # raised when the meaning of what is trained changes
 ROWS = (
     System(
         id="adv_2048", name="ADV 2048-bit", paper_names=("ADV2048bit",), order=9, model="Adv",
@@ -46,59 +42,39 @@ ROWS = (
         family="cg", approach="Dual", attention="None", shade=1, marker="X", line="--",
     ),
 )  # fmt: skip
-
-VERSION = 1
 #: Taken off the median, so that the median bit itself is negative.
 EPSILON = 1e-8
 
 
 @dataclass(frozen=True)
 class AdvConfig:
-    """Sizes, slopes and the weight of every loss term; a weight of 0 switches its term off.
-
-    Attributes
-    ----------
-    d_region, n_regions : int, image input (n_regions, d_region).
-    n_words : int, vocabulary.
-    bits : int, even.
-    width, heads, ffn : int, the image side's transformer layer; the original has 256, 16, 2048.
-    d_word, channels : int, word embedding, and outputs of each convolution; the original has 768 and 512.
-    dropout : float
-    slope : float, both sides' tanh rises with slope x bits; the original's are 10 (text) and 100 (image).
-    margin, adversary_margin : float, of the hinge, and of captions with one thing wrong.
-    angular, norm, rephrase, adversary : float, weights of the terms beside the hinge.
-    decay_epochs : int, the angular weight falls to a tenth after so many epochs, and to 0 after the fourth time.
-    adversary_epoch : int, first epoch in which rewritten captions count.
-    n_rephrased, n_adversarial : int, rewritten captions drawn for each pair in a step.
-    original : bool, constant slopes, the hardest negative alone, same-image captions are negatives, no positions and
-        no standardisation.
-    """
+    """Sizes, slopes and the weight of every loss term; a weight of 0 switches its term off."""
 
     d_region: int
-    n_words: int
+    n_words: int  # of the vocabulary
     n_regions: int = 36
-    bits: int = 64
-    width: int = 128
+    bits: int = 64  # even
+    width: int = 128  # of the image side's transformer layer; 256 originally, with 16 heads and 2048
     heads: int = 4
     ffn: int = 256
-    d_word: int = 64
-    channels: int = 128
+    d_word: int = 64  # 768 originally
+    channels: int = 128  # outputs of each convolution; 512 originally
     dropout: float = 0.0
-    slope: float = 1.0
-    margin: float = 0.2
-    adversary_margin: float = 0.5
-    angular: float = 0.5
+    slope: float = 1.0  # both sides' tanh rises with slope x bits; originally 10 (text) and 100 (image)
+    margin: float = 0.2  # of the hinge
+    adversary_margin: float = 0.5  # of captions with one thing wrong
+    angular: float = 0.5  # weights of the terms beside the hinge
     norm: float = 0.01
     rephrase: float = 0.5
     adversary: float = 0.5
-    decay_epochs: int = 5
-    adversary_epoch: int = 0
-    n_rephrased: int = 1
+    decay_epochs: int = 5  # after so many the angular weight falls to a tenth, after the fourth time to 0
+    adversary_epoch: int = 0  # first epoch in which rewritten captions count
+    n_rephrased: int = 1  # rewritten captions drawn for each pair in a step
     n_adversarial: int = 2
-    original: bool = False
+    original: bool = False  # constant slopes, the hardest negative alone, no positions and no standardisation
 
 
-def standardise(config: AdvConfig, width: int) -> nn.Module:
+def _standardise(config: AdvConfig, width: int) -> nn.Module:
     """What (N, width) passes before the layer of bits: mean 0 and variance 1 over the batch."""
     return nn.Identity() if config.original else nn.BatchNorm1d(width, affine=False)
 
@@ -111,18 +87,18 @@ class TextCnn(nn.Module):
         self.word = nn.Embedding(config.n_words, config.d_word, padding_idx=0)
         self.convolutions = nn.ModuleList(nn.Linear(k * config.d_word, config.channels) for k in (1, 2, 3))
         self.dropout = nn.Dropout(config.dropout)
-        self.norm = standardise(config, 3 * config.channels)
+        self.norm = _standardise(config, 3 * config.channels)
         self.bits = nn.Linear(3 * config.channels, config.bits)
 
     def forward(self, tokens: Tensor) -> Tensor:
         length = tokens.shape[1]
         x = self.word(F.pad(tokens, (0, 2)))
         mask = word_mask(tokens)[..., None]
-        found = []
+        maxima = []
         for k, convolution in enumerate(self.convolutions, 1):
             windows = torch.cat([x[:, i : i + length] for i in range(k)], -1)
-            found.append((F.relu(convolution(windows)) * mask).amax(1))
-        return self.bits(self.dropout(self.norm(torch.cat(found, -1))))
+            maxima.append((F.relu(convolution(windows)) * mask).amax(1))
+        return self.bits(self.dropout(self.norm(torch.cat(maxima, -1))))
 
 
 class RegionEncoder(nn.Module):
@@ -135,7 +111,7 @@ class RegionEncoder(nn.Module):
         self.layer = nn.TransformerEncoderLayer(
             config.width, config.heads, config.ffn, config.dropout, activation="gelu", batch_first=True
         )
-        self.norm = standardise(config, config.width)
+        self.norm = _standardise(config, config.width)
         self.bits = nn.Linear(config.width, config.bits)
 
     def forward(self, regions: Tensor) -> Tensor:
@@ -155,7 +131,7 @@ def near_binary(shares: Tensor, slope: float) -> Tensor:
     return torch.tanh(slope * (shares - (shares.median(-1, keepdim=True).values + EPSILON)))
 
 
-def balanced(codes: Tensor, order: Tensor) -> Tensor:
+def balance_codes(codes: Tensor, order: Tensor) -> Tensor:
     """Codes with the upper half by `order` positive, the others negative, none of them 0: ready to be stored by sign.
 
     In exact arithmetic the codes are so already; shares that differ by less than a float can hold, or tie, are not.
@@ -189,15 +165,15 @@ class Adv(RetrievalModel):
 
     def encode_image(self, regions: Tensor) -> Tensor:
         shares = self.image_net(regions)
-        return balanced(near_binary(shares, self.image_slope), shares)
+        return balance_codes(near_binary(shares, self.image_slope), shares)
 
     def encode_text(self, tokens: Tensor) -> Tensor:
-        logits = self.text_net(trim(tokens))
-        return balanced(near_binary(logits.softmax(-1), self.text_slope), logits)
+        logits = self.text_net(trim_padding(tokens))
+        return balance_codes(near_binary(logits.softmax(-1), self.text_slope), logits)
 
     def _text(self, tokens: Tensor) -> Tensor:
         """Unit codes (..., bits) of tokens (..., L)."""
-        shares = self.text_net(trim(tokens.flatten(0, -2))).softmax(-1)
+        shares = self.text_net(trim_padding(tokens.flatten(0, -2))).softmax(-1)
         return F.normalize(near_binary(shares, self.text_slope), dim=-1).unflatten(0, tokens.shape[:-1])
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
@@ -205,10 +181,9 @@ class Adv(RetrievalModel):
         image = F.normalize(near_binary(self.image_net(batch["regions"]), self.image_slope), dim=-1)
         text = self._text(batch["tokens"])
         scores = image @ text.T
-        hinge = hardest_hinge if c.original else every_hinge
-        terms = {"hinge": hinge(scores, index, c.margin)}
+        terms = {"hinge": hinge_loss(scores, index, c.margin, "hardest" if c.original else "tenth")}
         if self.angular_weight:
-            terms["angular"] = self.angular_weight * angular(image, text, index)
+            terms["angular"] = self.angular_weight * angular_loss(image, text, index)
         if c.norm:
             terms["norm"] = c.norm * self.image_net.norms()
         if c.rephrase and self.rewritten:
@@ -225,37 +200,3 @@ class Adv(RetrievalModel):
         if not self.training:
             return rewritten[:, :n]
         return rewritten[:, torch.randperm(rewritten.shape[1], device=rewritten.device)[:n]]
-
-
-def every_hinge(scores: Tensor, image: Tensor, margin: float) -> Tensor:
-    """Hinge loss with all in-batch negatives, a tenth of each, summed over the batch.
-
-    Parameters
-    ----------
-    scores, image, margin : as in `hardest_hinge`; captions of the same image are no negatives.
-    """
-    positive = scores.diagonal()
-    no_negative = torch.eye(len(scores), dtype=torch.bool, device=scores.device) | same_image(image)
-    by_image, by_caption = margin + scores - positive[:, None], margin + scores - positive[None, :]
-    return (by_image.clamp_min(0) + by_caption.clamp_min(0)).masked_fill(no_negative, 0).sum() / 10
-
-
-def angular(image: Tensor, text: Tensor, index: Tensor | None) -> Tensor:
-    """Angular loss at 45 degrees with the hardest negative (Wang et al., ICCV 2017), summed over both directions.
-
-    Parameters
-    ----------
-    image, text : Tensor (B, bits), unit vectors; row i of both is a pair.
-    index : Tensor (B,), image of each pair: captions of the same image are no negatives; None keeps them.
-    """
-    scores = image @ text.T
-    pair = scores.diagonal()[:, None]
-    no_negative = torch.eye(len(scores), dtype=torch.bool, device=scores.device)
-    if index is not None:
-        no_negative = no_negative | same_image(index)
-
-    def side(across: Tensor, within: Tensor) -> Tensor:
-        worst = (4 * (across + within) - 4 * pair).masked_fill(no_negative, -1e4).amax(1)
-        return F.softplus(worst).sum()
-
-    return side(scores, text @ text.T) + side(scores.T, image @ image.T)

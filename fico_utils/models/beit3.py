@@ -1,17 +1,14 @@
 """BEiT-3 as a dual encoder (Wang et al., CVPR 2023): two transformer towers and one contrastive loss.
 
-The paper describes one multiway transformer with shared self-attention. In the released code the multiway wrapper
-duplicates every projection, norm and feed-forward layer per modality, so image and text calls share no weight; we build
-what was released: two towers of one class. Blocks are pre-norm with sub-LayerNorm (an extra norm before each output
-projection), which no class of transformers has, hence the 20 lines below.
+The paper describes one multiway transformer with shared self-attention. In the released code its wrapper duplicates
+every layer per modality; we build what was released, two towers that share no weight. Blocks are pre-norm with
+sub-LayerNorm (an extra norm before each output projection), which no class of transformers has.
 
-Scaled down: width, depth, epochs, learning rate. Different on purpose, each restored by `original=True` where it can
-be: captions of the same image are not negatives of each other; the temperature is clamped at 1 / 100 as in CLIP. It is
-learnt faster than the rest (`Temperature`), word vectors are scaled by the root of the width, an option of the
-original's library that its models leave off, and linear maps learn by Muon: all learn from nothing here in a hundredth
-of the steps. Each step pairs an image, encoded once, with three of its captions. Image tokens are the patch features of
-a pre-trained backbone, which stands in for the pre-training nobody can repeat on a laptop. The sub-norm gains of the
-original initialisation are left at 1: its wrapper overwrites them.
+Scaled down: width, depth, epochs, learning rate; image tokens are the patch features of a pre-trained backbone.
+Different on purpose: captions of the same image are no negatives of each other, and the temperature is clamped at
+1 / 100 as in CLIP (`original=True` restores both); it is learnt faster than the rest, word vectors are scaled by the
+root of the width, and linear maps learn by Muon, as all learn from nothing in a hundredth of the steps. Each step pairs
+an image, encoded once, with three of its captions. Sub-norm gains start at 1: the original's wrapper overwrites them.
 """
 
 from __future__ import annotations
@@ -23,14 +20,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fico_utils.models.contract import Batch, RetrievalModel
-from fico_utils.models.losses import Temperature, by_length, contrastive, each_image, trim, word_mask
-from fico_utils.models.muon import MuonRecipe
+from fico_utils.models.contract import Batch, MuonRecipe, RetrievalModel
+from fico_utils.models.layers import Temperature, each_image, encode_by_length, word_mask
+from fico_utils.models.losses import contrastive
 from fico_utils.models.serving import Embeds
 from fico_utils.registry import System
 
-#: Raised when the meaning of what is trained changes: equal settings and seed, other weights.
-VERSION = 1
+VERSION = 1  # raised when the meaning of what is trained changes
 ROWS = (
     System(
         id="beit3", name="BEiT-3", paper_names=("BEIT-3",), order=3, model="Beit3", serving=Embeds("cosine"),
@@ -38,31 +34,20 @@ ROWS = (
     ),
 )  # fmt: skip
 
-VERSION = 1
-
 
 @dataclass(frozen=True)
 class Beit3Config:
-    """Sizes of both towers.
-
-    Attributes
-    ----------
-    d_patch, n_patches : int, image input (n_patches, d_patch).
-    n_words, max_words : int, vocabulary and longest caption, specials included.
-    width, depth, heads : int, transformer; the original base model has 768, 12, 12.
-    dropout : float
-    original : bool, same-image captions are negatives and the temperature is free, as released.
-    """
+    """Sizes of both towers; 768, 12 and 12 of the original base model."""
 
     d_patch: int
-    n_words: int
+    n_words: int  # of the vocabulary
     n_patches: int = 36
-    max_words: int = 40
+    max_words: int = 40  # of the longest caption, specials included
     width: int = 192
     depth: int = 2
     heads: int = 4
     dropout: float = 0.1
-    original: bool = False
+    original: bool = False  # same-image captions are negatives and the temperature is free, as released
 
 
 class Block(nn.Module):
@@ -133,10 +118,8 @@ class Beit3(RetrievalModel):
         return self.image_tower(torch.cat([cls, self.patch(patches)], 1))
 
     def encode_text(self, tokens: Tensor) -> Tensor:
-        parts, back = by_length(word_mask(tokens).sum(1))
-        trimmed = [trim(tokens[part]) for part in parts]
         # the start token, always first, is the CLS of a caption
-        return torch.cat([self.text_tower(self.scale * self.word(t), word_mask(t)) for t in trimmed])[back]
+        return encode_by_length(lambda words: self.text_tower(self.scale * self.word(words), word_mask(words)), tokens)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         first, place = each_image(batch["image"])

@@ -17,46 +17,36 @@ Batch = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class TrainingRecipe:
-    """How a system is trained: what `training.fit` needs to know of it.
+    """How a system is trained by `training.fit`: Adam, or AdamW where the decay is not 0."""
 
-    Attributes
-    ----------
-    batch_size : int, images a step.
-    captions : int, of each image in a step, drawn anew in every epoch.
-    lr, weight_decay : float, Adam (AdamW where the decay is not 0).
-    betas : tuple of float.
-    warmup : float, share of all steps over which the rate rises linearly.
-    schedule : str, ``cosine`` to 0, ``step`` (x 0.1 after half of the steps), or ``constant``.
-    clip : float, largest norm of the gradient; 0 for none.
-    """
-
-    batch_size: int
+    batch_size: int  # images a step
     lr: float
     weight_decay: float = 0.0
     betas: tuple[float, float] = (0.9, 0.999)
-    warmup: float = 0.0
-    schedule: str = "constant"
-    clip: float = 0.0
-    captions: int = 1
+    warmup: float = 0.0  # share of all steps over which the rate rises linearly
+    schedule: str = "constant"  # or cosine, to 0; or step, x 0.1 after half of the steps
+    clip: float = 0.0  # largest norm of the gradient; 0 for none
+    captions: int = 1  # of each image in a step, drawn anew in every epoch
 
 
 @dataclass(frozen=True)
 class AdversarialRecipe(TrainingRecipe):
-    """The recipe of a system that trains an adversary beside itself: one adversary step before each of its own.
-
-    Attributes
-    ----------
-    adversary_lr, adversary_decay : float, AdamW of the adversary.
-    adversary_betas : tuple of float.
-    """
+    """The recipe of a system with an adversary, which takes a step of AdamW before each step of the system."""
 
     adversary_lr: float = 5e-5
     adversary_decay: float = 1e-4
     adversary_betas: tuple[float, float] = (0.5, 0.9)
 
 
+@dataclass(frozen=True)
+class MuonRecipe(TrainingRecipe):
+    """The recipe of a system whose linear maps learn by `muon.Muon` at `muon_lr`, all else by AdamW at `lr`."""
+
+    muon_lr: float = 2e-3
+
+
 class RetrievalModel(nn.Module):
-    """What `training.fit` and `encoding.encode` ask of a system.
+    """What `training.fit` and `encoding.encode` ask of a system; a subclass defines `loss` and both encoders.
 
     Class attributes
     ----------------
@@ -102,42 +92,40 @@ class RetrievalModel(nn.Module):
 
     def adversary_loss(self, outputs: dict[str, Any]) -> Tensor:
         """Scalar that the adversary minimises; it sees the rest of the model detached."""
-        raise TypeError(f"{type(self).__name__} has no adversary")
+        raise NotImplementedError
 
     def loss(self, outputs: dict[str, Any]) -> dict[str, Tensor]:
         """Scalar loss terms of a batch; ``loss`` is the one that is minimised."""
-        raise TypeError(f"{type(self).__name__} defines no loss")
+        raise NotImplementedError
 
     def encode_image(self, features: Tensor) -> Tensor:
         """Embeddings (B, ...) of image features (B, ...)."""
-        raise TypeError(f"{type(self).__name__} defines no encode_image")
+        raise NotImplementedError
 
     def encode_text(self, features: Tensor) -> Tensor:
         """Embeddings (B, ...) of text features (B, ...)."""
-        raise TypeError(f"{type(self).__name__} defines no encode_text")
+        raise NotImplementedError
 
 
 class FusionModel(RetrievalModel):
     """A dual encoder with a head that reads a picture and a caption together and scores again what was ranked first.
 
-    Class attributes
-    ----------------
-    adds_cosine : bool, the final score is the match plus the cosine of the dual encoder (BLIP-2), not the match alone.
+    A subclass defines `match` and what both sides give it to read: ``image_context``, (B, T, width) of image features,
+    and ``text_context``, (B, L, width) of text features, zero where padded, or the tokens (B, L) themselves. What
+    embeds these contexts, ``embed_image`` and ``embed_text``, makes it an encoder.
     """
 
-    adds_cosine: ClassVar[bool] = False
-
-    def image_context(self, features: Tensor) -> Tensor:
-        """What the fusion reads of pictures: (B, T, width), from their features."""
-        raise TypeError(f"{type(self).__name__} defines no image_context")
-
-    def text_context(self, features: Tensor) -> Tensor:
-        """What the fusion reads of captions: (B, L, width), zero where padded, or the tokens (B, L) themselves."""
-        raise TypeError(f"{type(self).__name__} defines no text_context")
+    adds_cosine: ClassVar[bool] = False  # whether the final score is the match plus the cosine of the dual encoder
 
     def match(self, image: Tensor, text: Tensor) -> Tensor:
         """Logits (P,) that pairs of contexts (P, T, width) and (P, L, ...) belong together, not calibrated."""
-        raise TypeError(f"{type(self).__name__} defines no match")
+        raise NotImplementedError
+
+    def encode_image(self, features: Tensor) -> Tensor:
+        return self.embed_image(self.image_context(features))
+
+    def encode_text(self, features: Tensor) -> Tensor:
+        return self.embed_text(self.text_context(features))
 
     def similarity(self, image: Tensor, text: Tensor) -> Tensor:
         """Cosines (n, m) of the dual encoder's embeddings."""

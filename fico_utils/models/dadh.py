@@ -6,21 +6,16 @@ in closed form from the labels after each epoch, pulls both codes. The targets a
 alone, so pictures with equal labels get equal codes: instance recall near chance is the method, not a fault.
 
 Scaled down: widths (8192, 4096, 2048 originally), epochs; the rate is larger and falls to 0. Effective weights as
-released: the triplets count 121-fold, the quantisation 1.1-fold, so the order of the batch decides, and targets and
-critics hardly pull; with 1.21-fold triplets codes do come near their targets, and rank a little better.
-
-Chosen where the original leaves it open or has a slip: images are standardised by the batch, by running statistics of
-training at test time (there: one mean and deviation of the whole file, test included); the text features are detached,
-not computed again, for the critic of codes, so no batch norm moves twice a step; the critics get no gradient from the
-loss they are to be fooled by; pictures without a label take no part in the losses (there: division by 0); decay apart
-from the gradient (AdamW).
+released: the triplets count 121-fold, the quantisation 1.1-fold, so the order of the batch decides. Chosen where the
+original leaves it open or has a slip: images are standardised by the batch, by running statistics at test time (there:
+over the whole file, test included); text features are detached, not computed again, for the critic of codes; the
+critics get no gradient from the loss they are to be fooled by; pictures without a label take no part in the losses
+(there: division by 0); decay apart from the gradient (AdamW).
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -28,12 +23,12 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from fico_utils.models.contract import AdversarialRecipe, Batch, RetrievalModel
-from fico_utils.models.losses import binarise
+from fico_utils.models.layers import binarise, linear_layers
+from fico_utils.models.losses import triplet_loss
 from fico_utils.models.serving import Embeds
 from fico_utils.registry import System
 
-#: Raised when the meaning of what is trained changes: equal settings and seed, other weights.
-VERSION = 1
+VERSION = 1  # raised when the meaning of what is trained changes
 ROWS = (
     System(
         id="dadh", name="DADH", paper_names=("DADH",), order=12, model="Dadh", serving=Embeds("hamming"), bits=64,
@@ -41,57 +36,24 @@ ROWS = (
     ),
 )  # fmt: skip
 
-VERSION = 1
-
 
 @dataclass(frozen=True)
 class DadhConfig:
-    """Sizes and the weights of the losses.
-
-    Attributes
-    ----------
-    d_global, d_text : int, image and text features.
-    n_images : int, images of the training split: rows of the targets.
-    n_labels : int
-    bits : int
-    hidden : tuple of int, widths before the bits; the last is what the critic of features sees.
-    triplet, quantisation, adversary : float, weights of the three terms; the triplets' is 10 x 10 x 1.1 x 1.1.
-    margin : float, of the triplets.
-    ridge, mu : float, lambda and mu of the closed-form targets.
-    penalty : float, weight of the gradient penalty on the critics.
-    """
+    """Sizes and the weights of the losses."""
 
     d_global: int
     d_text: int
-    n_images: int
+    n_images: int  # of the training split: rows of the targets
     n_labels: int
     bits: int = 64
-    hidden: tuple[int, ...] = (512, 256, 128)
-    triplet: float = 121.0
+    hidden: tuple[int, ...] = (512, 256, 128)  # widths before the bits; the critic of features sees the last
+    triplet: float = 121.0  # weight of the triplets: 10 x 10 x 1.1 x 1.1
     quantisation: float = 1.1
     adversary: float = 1.0
-    margin: float = 0.4
-    ridge: float = 1.0
-    mu: float = 1e-5
-    penalty: float = 10.0
-
-
-def trunk(d_in: int, hidden: tuple[int, ...]) -> nn.Sequential:
-    """Linear layers, each with batch norm and ReLU: (B, d_in) -> (B, hidden[-1])."""
-    parts: list[nn.Module] = []
-    for wide, narrow in pairwise((d_in, *hidden)):
-        parts += [nn.Linear(wide, narrow), nn.BatchNorm1d(narrow), nn.ReLU()]
-    return nn.Sequential(*parts)
-
-
-def critic(*sizes: int) -> nn.Sequential:
-    """Linear layers with ReLU between them to one logit, larger for an image's; Kaiming-normal weights."""
-    parts: list[nn.Module] = []
-    for wide, narrow in pairwise((*sizes, 1)):
-        parts += [nn.Linear(wide, narrow), nn.ReLU()]
-        nn.init.kaiming_normal_(parts[-2].weight)
-        nn.init.zeros_(parts[-2].bias)
-    return nn.Sequential(*parts[:-1])
+    margin: float = 0.4  # of the triplets
+    ridge: float = 1.0  # lambda of the closed-form targets
+    mu: float = 1e-5  # mu of the closed-form targets
+    penalty: float = 10.0  # weight of the gradient penalty on the critics
 
 
 class Dadh(RetrievalModel):
@@ -99,15 +61,7 @@ class Dadh(RetrievalModel):
 
     image_input, text_input = "global", "doc2vec"
     image_extra = ("labels",)
-    recipe = AdversarialRecipe(
-        batch_size=128,
-        lr=2e-3,
-        weight_decay=5e-4,
-        schedule="cosine",
-        adversary_lr=5e-4,
-        adversary_decay=1e-4,
-        adversary_betas=(0.5, 0.9),
-    )
+    recipe = AdversarialRecipe(batch_size=128, lr=2e-3, weight_decay=5e-4, schedule="cosine", adversary_lr=5e-4)
     Config = DadhConfig
 
     def __init__(self, config: DadhConfig) -> None:
@@ -115,10 +69,15 @@ class Dadh(RetrievalModel):
         c = config
         features = c.hidden[-1]
         self.standardise = nn.BatchNorm1d(c.d_global, affine=False)
-        self.image_net, self.text_net = trunk(c.d_global, c.hidden), trunk(c.d_text, c.hidden)
+        self.image_net, self.text_net = (
+            nn.Sequential(*linear_layers(width, *c.hidden, norm=True)) for width in (c.d_global, c.d_text)
+        )
         self.image_hash, self.text_hash = (nn.Sequential(nn.Linear(features, c.bits), nn.Tanh()) for _ in range(2))
-        self.feature_critic = critic(features, features // 2, features // 4)
-        self.code_critic = critic(c.bits, features // 4)
+        # one logit each, larger for an image's
+        self.feature_critic, self.code_critic = (
+            nn.Sequential(*linear_layers(*sizes, 1, kaiming=True)[:-1])
+            for sizes in ((features, features // 2, features // 4), (c.bits, features // 4))
+        )
         self.register_buffer("targets", binarise(torch.randn(c.n_images, c.bits)).float())
         self.register_buffer("codes", torch.zeros(c.n_images, c.bits))
         self.register_buffer("labels", torch.zeros(c.n_images, c.n_labels))
@@ -173,17 +132,17 @@ class Dadh(RetrievalModel):
         between = (share * image + (1 - share) * text).requires_grad_()
         (slope,) = torch.autograd.grad(judge(between).sum(), between, create_graph=True)
         penalty = (slope.norm(dim=1) - 1).square()
-        return mean(F.softplus(-judge(image))) + mean(F.softplus(judge(text))) + self.config.penalty * mean(penalty)
+        return _mean(F.softplus(-judge(image))) + _mean(F.softplus(judge(text))) + self.config.penalty * _mean(penalty)
 
     def loss(self, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
         c, o = self.config, outputs
         image, text = o["image_codes"], o["text_codes"]
         cosine = F.normalize(image, dim=1) @ F.normalize(text, dim=1).T
-        ordered = triplets(cosine, o["labels"], c.margin) + triplets(cosine.T, o["labels"], c.margin)
+        ordered = triplet_loss(cosine, o["labels"], c.margin) + triplet_loss(cosine.T, o["labels"], c.margin)
         targets = self.targets[o["image"]]
         quantised = (targets - image).square().sum() + (targets - text).square().sum()
-        fooled = mean(F.softplus(-_frozen(self.feature_critic, o["text_features"])))
-        fooled = fooled + mean(F.softplus(-_frozen(self.code_critic, o["text_codes_alone"])))
+        fooled = _mean(F.softplus(-_frozen(self.feature_critic, o["text_features"])))
+        fooled = fooled + _mean(F.softplus(-_frozen(self.code_critic, o["text_codes_alone"])))
         terms = {
             "triplet": c.triplet * ordered,
             "quantisation": c.quantisation * quantised,
@@ -197,37 +156,6 @@ def _frozen(judge: nn.Module, x: Tensor) -> Tensor:
     return functional_call(judge, {name: p.detach() for name, p in judge.named_parameters()}, (x,))
 
 
-def mean(x: Tensor) -> Tensor:
+def _mean(x: Tensor) -> Tensor:
     """The mean, 0 of nothing."""
     return x.sum() / max(1, x.numel())
-
-
-def gains(labels: Tensor) -> Tensor:
-    """How much it matters to have item j near anchor i: (2^shared - 1) over the batch's ideal DCG of i; (B, B)."""
-    gain = 2.0 ** (labels @ labels.T) - 1
-    ranked = gain.sort(dim=1, descending=True).values
-    ideal = ranked / torch.arange(2, len(labels) + 2, dtype=labels.dtype, device=labels.device).log2()
-    return gain / ideal.sum(1, keepdim=True)
-
-
-def triplets(cosine: Tensor, labels: Tensor, margin: float) -> Tensor:
-    """Sum over anchors i, items j that share a label and k that share none of w_ij relu(d_ij - d_ik + margin).
-
-    Parameters
-    ----------
-    cosine : Tensor (B, B), anchors in rows, items of the other modality in columns; d = 1 - cosine, at least 0.
-    labels : Tensor (B, n_labels), multi-hot, no row empty.
-
-    Notes
-    -----
-    The weight depends on j only. With the distances of the k sorted, the sum over those nearer than d_ij + margin is
-    their number times that bound, less their prefix sum: B^2 log B instead of B^3.
-    """
-    distance = (1 - cosine).clamp_min(0)
-    shared = labels @ labels.T > 0
-    ordered = distance.masked_fill(shared, math.inf).sort(dim=1).values
-    bound = distance + margin
-    nearer = torch.searchsorted(ordered.detach().contiguous(), bound.detach().contiguous())
-    prefix = F.pad(ordered.masked_fill(ordered.isinf(), 0).cumsum(1), (1, 0))
-    hinges = nearer * bound - prefix.gather(1, nearer)
-    return (gains(labels) * hinges).sum()

@@ -1,7 +1,6 @@
-"""From a trained system to what it stores and how it scores: one `encode` for all, and what attention adds to it.
+"""From a trained system to what it stores and how it scores, whatever system it is.
 
-Every item is encoded once, in batches of bounded memory, and scores are built in blocks. Nothing here knows a system
-by name.
+Every item is encoded once, in batches of bounded memory, and scores are built in blocks.
 """
 
 from __future__ import annotations
@@ -23,12 +22,7 @@ VERSIONS = {"encoding": 1}
 
 @torch.inference_mode()
 def encode(model: RetrievalModel, inputs: Inputs, batch_size: int = 256) -> dict[str, np.ndarray]:
-    """Embeddings of a split, each item encoded once.
-
-    Returns
-    -------
-    dict with ``img`` (n_img, ...) and ``txt`` (n_txt, ...), float32, in the order of the corpus.
-    """
+    """Embeddings of a split: ``img`` (n_img, ...) and ``txt`` (n_txt, ...), float32, in the order of the corpus."""
     model.eval()
     return {
         "img": encode_side(model.encode_image, inputs.image[model.image_input], batch_size),
@@ -84,16 +78,12 @@ SIMILARITIES = {
 
 
 @torch.inference_mode()
-def score(
+def attention_scores(
     model: RetrievalModel, img: np.ndarray, txt: np.ndarray, block: int = 1 << 22, progress: bool = True
 ) -> np.ndarray:
-    """The matrix sim_i2t (n_img, n_txt) float32 of a system with attention at query time.
+    """The matrix sim_i2t (n_img, n_txt) float32 of a system with attention at query time, from what `encode` gave.
 
-    Parameters
-    ----------
-    model : RetrievalModel with a `similarity` of its own.
-    img, txt : ndarray, from `encode`.
-    block : int, largest number of attention weights held at once; bounds the memory.
+    At most `block` attention weights are held at once.
     """
     model.eval()
     # Captions of one length side by side: a block is then as wide as its words, not as the longest caption.
@@ -120,6 +110,13 @@ def late_scores(model: FusionModel, img: np.ndarray, txt: np.ndarray, rows: int 
     return np.concatenate(parts)
 
 
+@torch.inference_mode()
+def match_contexts(model: FusionModel, image: np.ndarray, text: np.ndarray) -> np.ndarray:
+    """Matches (p,) float32 of p pairs of contexts (p, T, width) and (p, L, ...), of which one may be a single item."""
+    pairs = max(len(image), len(text))
+    return model.match(*(torch.from_numpy(side).expand(pairs, *side.shape[1:]) for side in (image, text))).numpy()
+
+
 def rerank(model: FusionModel, inputs: Inputs, sim: np.ndarray, k: int, **options: Any) -> dict[str, np.ndarray]:
     """As `rerank_contexts`, from the features of a split, whose contexts are computed first."""
     if k < 1:
@@ -144,10 +141,8 @@ def rerank_contexts(
 
     Parameters
     ----------
-    model : FusionModel
     images, texts : Tensor (n_img, ...), (n_txt, ...), what the fusion head reads of the items.
     sim : ndarray (n_img, n_txt) float32, scores of the dual encoder.
-    k : int, candidates that are read with a query, at least 1; all of them where there are fewer.
     batch_size : int, pairs that are read at once.
 
     Returns
@@ -155,40 +150,22 @@ def rerank_contexts(
     dict with ``sim_i2t`` (n_img, n_txt) and ``sim_t2i`` (n_txt, n_img), float32; -inf where a pair was not ranked. Two
     matrices, since a pair may be among the first k of one side only.
     """
-    options = {"batch_size": batch_size, "progress": progress}
-    by_text = np.ascontiguousarray(sim.T)
-    return {
-        "sim_i2t": _rerank_side(model, images, texts, sim, k, by_image=True, **options),
-        "sim_t2i": _rerank_side(model, images, texts, by_text, k, by_image=False, **options),
-    }
+    lengths = ((texts != 0).flatten(2).any(-1).sum(1) if texts.ndim > 2 else (texts != 0).sum(1)).numpy()
 
+    def read_side(sim: np.ndarray, by_image: bool) -> np.ndarray:
+        (n, m), depth = sim.shape, min(k, sim.shape[1])
+        first = np.argpartition(-sim, depth - 1, axis=1)[:, :depth] if depth < m else np.tile(np.arange(m), (n, 1))
+        pairs = np.stack([np.repeat(np.arange(n), depth), first.reshape(-1)], 1)
+        # captions of one length side by side: a batch is then as wide as its words
+        pairs = pairs[np.argsort(lengths[pairs[:, int(by_image)]], kind="stable")]
+        out = np.full((n, m), -np.inf, np.float32)
+        shown = progress and len(pairs) >= 20_000
+        for start in show_progress(range(0, len(pairs), batch_size), "rerank", unit="batch", shown=shown, leave=False):
+            query, candidate = pairs[start : start + batch_size].T
+            image, text = (query, candidate) if by_image else (candidate, query)
+            words = texts[torch.from_numpy(text)][:, : int(lengths[text].max())]
+            scores = model.match(images[torch.from_numpy(image)], words).numpy()
+            out[query, candidate] = scores + sim[query, candidate] if model.adds_cosine else scores
+        return out
 
-def _rerank_side(
-    model: FusionModel,
-    images: Tensor,
-    texts: Tensor,
-    sim: np.ndarray,
-    k: int,
-    *,
-    by_image: bool,
-    batch_size: int,
-    progress: bool,
-) -> np.ndarray:
-    """Scores (n_query, n_candidate) of one direction, -inf where a candidate was not among the first k."""
-    n, m = sim.shape
-    k = min(k, m)
-    first = np.argpartition(-sim, k - 1, axis=1)[:, :k] if k < m else np.broadcast_to(np.arange(m), (n, m))
-    pairs = np.stack([np.repeat(np.arange(n), k), first.reshape(-1)], 1)
-    # captions of one length side by side: a batch is then as wide as its words
-    caption = pairs[:, 1] if by_image else pairs[:, 0]
-    lengths = (texts != 0).flatten(2).any(-1).sum(1) if texts.ndim > 2 else (texts != 0).sum(1)
-    pairs = pairs[np.argsort(lengths.numpy()[caption], kind="stable")]
-    out = np.full((n, m), -np.inf, np.float32)
-    shown = progress and len(pairs) >= 20_000
-    for start in show_progress(range(0, len(pairs), batch_size), "rerank", unit="batch", shown=shown, leave=False):
-        query, candidate = pairs[start : start + batch_size].T
-        image, text = (query, candidate) if by_image else (candidate, query)
-        words = texts[torch.from_numpy(text)][:, : int(lengths[text].max())]
-        scores = model.match(images[torch.from_numpy(image)], words).numpy()
-        out[query, candidate] = scores + sim[query, candidate] if model.adds_cosine else scores
-    return out
+    return {"sim_i2t": read_side(sim, True), "sim_t2i": read_side(np.ascontiguousarray(sim.T), False)}

@@ -1,23 +1,15 @@
 """IMRAM, iterative matching with recurrent attention memory (Chen et al., CVPR 2020), on SCAN's fragments.
 
-Fragments attend over the other side K times. After each step a gated memory writes what was found into the query, so
-the next step looks for what is still missing: with q the query and c its context, g = sigmoid(W_g [q; c]) and
-o = tanh(W_o [q; c]) give the next query g q + (1 - g) o. Each step is scored by the cosine of its context with the
-*first* query, pooled by the mean, and the scores of all steps add up. Queries are the words (``text``), the regions
-(``image``), or both, with gates of their own and their scores added (``full``).
+Fragments attend over the other side K times. After each step a gated memory writes what was found into the query: with
+q the query and c its context, g = sigmoid(W_g [q; c]) and o = tanh(W_o [q; c]) give the next query g q + (1 - g) o.
+Each step is scored by the mean cosine of its contexts with the *first* queries, and the scores of all steps add up.
+Queries are the words (``text``), the regions (``image``), or both, with gates of their own (``full``). The context
+vectors are never built: cosines come from SCAN's Gram form, and the gate's W c is sum_x a_x (W x). All of it is exact.
 
-The context vectors are never built. Cosines come from the Gram form, as in SCAN; the gate's W c is sum_x a_x (W x), so
-fragments are projected once and not once a pair; W q of the first step is the caption's (or picture's) alone; and there
-is no gate after the last step, whose query nobody reads. All of it is exact.
-
-Scaled down: the joint width (1024), words (300), batches (32 for 128; `scan` says why), epochs. The default is two
-steps by words: the first is SCAN, the second is the first that the memory acts on. A third doubles the time of a pair,
-since its gate needs 4 d^2 more products a word; regions are more than words, so asking by them takes as long again, and
-both together three times as long. The original ships two settings: three steps by words, and one step by regions, which
-is SCAN, since the gate then never acts.
-
+Scaled down: widths, batches (32 for 128; `scan` says why), epochs; two steps by words, of which the first is SCAN and
+the second the first that the memory acts on (originally three steps by words, or one by regions, which is SCAN).
 Different on purpose: captions of the same image are no negatives, and the gate starts open (`original=True` undoes
-both); float32 scores; each image encoded once; no global vectors, which the original computes and does not read.
+both); float32 scores; no global vectors, which the original computes and does not read.
 """
 
 from __future__ import annotations
@@ -29,21 +21,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fico_utils.models.losses import by_length
-from fico_utils.models.scan import Scan, attention_weights, context_cosine, gram
+from fico_utils.models.layers import split_by_length
+from fico_utils.models.scan import Scan, attention_weights, context_cosine, gram_matrix
 from fico_utils.models.serving import Attends
 from fico_utils.registry import System
 
-#: Raised when the meaning of what is trained changes: equal settings and seed, other weights.
-VERSION = 1
+VERSION = 1  # raised when the meaning of what is trained changes
 ROWS = (
     System(
         id="imram", name="IMRAM", paper_names=("IMRAM",), order=6, model="Imram", serving=Attends(),
         family="fg", approach="Local+Global", attention="Cross-Attn", shade=0, marker="^",
     ),
 )  # fmt: skip
-
-VERSION = 1
 #: Which branches each mode adds up.
 MODES = {"text": ("text",), "image": ("image",), "full": ("text", "image")}
 #: First bias of g: it keeps 0.95 of a query, so that training starts near SCAN and not from second queries at random.
@@ -54,45 +43,26 @@ GATES = 1 << 20
 
 @dataclass(frozen=True)
 class ImramConfig:
-    """Sizes, the number of steps, and which side asks.
-
-    Attributes
-    ----------
-    d_region, n_words : int, region width and vocabulary.
-    d, d_word : int, joint width and word width; 1024 and 300 originally.
-    mode : str, ``text`` (words attend over regions), ``image`` or ``full``.
-    steps : int, K; with one step there is no gate and the score is SCAN's.
-    smooth : float, inverse temperature of the softmax.
-    normalise : bool, unit length for each query after the gate; both scripts of the original turn it off.
-    margin : float, of the summed score.
-    original : bool, same-image captions are negatives, and the gate starts half open.
-    """
+    """Sizes, the number of steps, and which side asks."""
 
     d_region: int
-    n_words: int
-    d: int = 128
-    d_word: int = 128
-    mode: str = "text"
-    steps: int = 2
-    smooth: float = 9.0
-    normalise: bool = False
-    margin: float = 0.2
-    original: bool = False
+    n_words: int  # of the vocabulary
+    d: int = 128  # joint width; 1024 originally
+    d_word: int = 128  # 300 originally
+    mode: str = "text"  # words attend over regions; or image, or full
+    steps: int = 2  # K; with one step there is no gate and the score is SCAN's
+    smooth: float = 9.0  # inverse temperature of the softmax
+    normalise: bool = False  # unit length for each query after the gate; both scripts of the original turn it off
+    margin: float = 0.2  # of the summed score
+    original: bool = False  # same-image captions are negatives, and the gate starts half open
 
 
 class Side(NamedTuple):
-    """The fragments of n captions or pictures, as one branch reads them.
+    """The fragments of n captions or pictures, as one branch reads them."""
 
-    Attributes
-    ----------
-    vectors : Tensor (n, F, d), unit length, zero where padded.
-    read : Tensor (n, F, 2 d), what they add to the input of the gate; (n, F, 0) where there is none.
-    present : Tensor (n, F), 1 where there is a fragment and 0 where there is padding.
-    """
-
-    vectors: Tensor
-    read: Tensor
-    present: Tensor
+    vectors: Tensor  # (n, F, d), unit length, zero where padded
+    read: Tensor  # (n, F, 2 d), what they add to the input of the gate; (n, F, 0) where there is none
+    present: Tensor  # (n, F), 1 where there is a fragment and 0 where there is padding
 
     def take(self, rows: Tensor | slice, width: int | None = None) -> Side:
         """Some rows, cut to a number of fragments."""
@@ -137,7 +107,7 @@ class Memory(nn.Module):
     def _scores(self, context: Side, query: Tensor, read: Tensor, asking: Tensor) -> Tensor:
         """Scores (n, m) from queries (d, Q m), what they add to the gate (2 d, Q m), and their mask (Q, m)."""
         n, c, d = context.vectors.shape
-        shape, products = (n, c, *asking.shape), gram(context.vectors)
+        shape, products = (n, c, *asking.shape), gram_matrix(context.vectors)
         present = None if context.present.all() else context.present
         dots = first = (context.vectors.reshape(n * c, d) @ query).view(shape)
         score: Tensor | float = 0.0
@@ -178,7 +148,7 @@ class Imram(Scan):
         """Scores (n, m) of every picture with every caption, as `Scan.similarity`; in -K..K a branch."""
         present = words.any(-1).to(words.dtype)
         lengths = present.sum(1)
-        parts, back = by_length(lengths)
+        parts, back = split_by_length(lengths)
         parts = [(part, int(lengths[part].max())) for part in parts]
         scores: Tensor | float = 0.0
         for branch, memory in self.memories.items():

@@ -1,32 +1,18 @@
-"""What the losses of several systems share: contrastive and hinge losses, negatives, the temperature, and small parts.
+"""The losses of all systems, and how their negatives are chosen.
 
-Shapes: B pairs in a batch, L words.
+Shapes: B pairs in a batch, row i of both sides a pair. ``image`` (B,) is the index of each pair's image: captions of
+one image are no negatives of each other; where it may be None, None restores originals that take them as negatives.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from fico_utils.errors import InputError
-
-
-def each_image(image: Tensor) -> tuple[Tensor, Tensor]:
-    """Pairs that show an image for the first time, and each pair's place among them: an image is encoded once.
-
-    Parameters
-    ----------
-    image : Tensor (B,), image of each pair; pairs of one image stand side by side, or count as several.
-
-    >>> each_image(torch.tensor([7, 7, 3]))
-    (tensor([0, 2]), tensor([0, 0, 1]))
-    """
-    new = torch.cat([image.new_ones(1, dtype=torch.bool), image[1:] != image[:-1]])
-    return new.nonzero()[:, 0], new.cumsum(0) - 1
 
 
 def same_image(image: Tensor) -> Tensor:
@@ -35,62 +21,91 @@ def same_image(image: Tensor) -> Tensor:
     return mask & ~torch.eye(len(image), dtype=torch.bool, device=image.device)
 
 
-def hardest_hinge(scores: Tensor, image: Tensor | None, margin: float = 0.2) -> Tensor:
-    """Hinge loss with the hardest in-batch negative, summed over the batch (VSE++, Faghri et al. 2018).
+def _no_negative(scores: Tensor, image: Tensor | None) -> Tensor:
+    """Which cells (B, B) are no negatives: the diagonal, and captions of the same image."""
+    diagonal = torch.eye(len(scores), dtype=torch.bool, device=scores.device)
+    return diagonal if image is None else diagonal | same_image(image)
+
+
+def hinge_loss(scores: Tensor, image: Tensor | None, margin: float = 0.2, negatives: str = "hardest") -> Tensor:
+    """Hinge loss of scores (B, B), images in rows and captions in columns, summed over the batch and both directions.
 
     Parameters
     ----------
-    scores : Tensor (B, B), images in rows, captions in columns; the diagonal holds the pairs.
-    image : Tensor (B,) or None, image of each pair: captions of the same image are no negatives.
-        None restores the original behaviour, which treats them as negatives.
+    negatives : str, those of a pair that count: ``hardest``, one alone (VSE++, Faghri et al. 2018); ``tenth``, all of
+        them, a tenth of each; ``violating``, the mean over those that violate the margin, nearly all of them at the
+        start of a training and often the hardest alone at its end.
     """
-    positive = scores.diagonal()
-    no_negative = torch.eye(len(scores), dtype=torch.bool, device=scores.device)
-    if image is not None:
-        no_negative = no_negative | same_image(image)
+    positive, no_negative = scores.diagonal(), _no_negative(scores, image)
     by_image = (margin + scores - positive[:, None]).clamp_min(0).masked_fill(no_negative, 0)
     by_caption = (margin + scores - positive[None, :]).clamp_min(0).masked_fill(no_negative, 0)
-    return by_image.amax(1).sum() + by_caption.amax(0).sum()
+    if negatives == "hardest":
+        return by_image.amax(1).sum() + by_caption.amax(0).sum()
+    if negatives == "tenth":
+        return (by_image + by_caption).sum() / 10
+    sides = [
+        (cost.sum(axis) / (cost > 0).sum(axis).clamp_min(1)).sum() for axis, cost in ((1, by_image), (0, by_caption))
+    ]
+    return sides[0] + sides[1]
+
+
+def angular_loss(image: Tensor, text: Tensor, index: Tensor | None) -> Tensor:
+    """Angular loss at 45 degrees with the hardest negative (Wang et al., ICCV 2017), summed over both directions.
+
+    Parameters
+    ----------
+    image, text : Tensor (B, bits), unit vectors.
+    index : Tensor (B,) or None, the image of each pair.
+    """
+    scores = image @ text.T
+    pair, no_negative = scores.diagonal()[:, None], _no_negative(scores, index)
+
+    def side(across: Tensor, within: Tensor) -> Tensor:
+        worst = (4 * (across + within) - 4 * pair).masked_fill(no_negative, -1e4).amax(1)
+        return F.softplus(worst).sum()
+
+    return side(scores, text @ text.T) + side(scores.T, image @ image.T)
 
 
 def contrastive(logits: Tensor, image: Tensor | None) -> Tensor:
-    """Symmetric cross entropy with diagonal targets (CLIP, Radford et al. 2021), mean over the batch.
-
-    Parameters
-    ----------
-    logits : Tensor (B, B), already scaled.
-    image : as in `hardest_hinge`.
-    """
+    """Symmetric cross entropy of scaled logits (B, B) with diagonal targets (CLIP, Radford et al. 2021), mean."""
     if image is not None:
         logits = logits.masked_fill(same_image(image), float("-inf"))
     target = torch.arange(len(logits), device=logits.device)
     return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
 
 
+def smooth_contrastive(logits: Tensor, image: Tensor, smoothing: float) -> Tensor:
+    """As `contrastive`, with the share `smoothing` of each target spread evenly over the row."""
+    same = same_image(image)
+
+    def side(scores: Tensor) -> Tensor:
+        told = scores.masked_fill(same, float("-inf")).log_softmax(1)
+        spread_out = told.masked_fill(same, 0).sum(1) / (~same).sum(1)
+        return -((1 - smoothing) * told.diagonal() + smoothing * spread_out).mean()
+
+    return (side(logits) + side(logits.T)) / 2
+
+
 def soft_contrastive(logits: Tensor, image: Tensor, smoothing: float = 0.0) -> Tensor:
     """Symmetric cross entropy whose targets are shared by all pairs of one image (ITC of X-VLM and BLIP-2), mean.
 
-    Parameters
-    ----------
-    logits : Tensor (B, B), or a pair of them, image-to-text and text-to-image, already scaled.
-    image : Tensor (B,), image of each pair; rows with equal ids are all positives.
-    smoothing : float, share of the target spread evenly over the batch.
+    The share `smoothing` of each target is spread evenly over the batch.
     """
-    by_image, by_text = logits if isinstance(logits, tuple) else (logits, logits.T)
+    by_text = logits.T
     target = (image[:, None] == image[None, :]).float()
     target = target / target.sum(1, keepdim=True)
     target = (1 - smoothing) * target + smoothing / len(image)
-    return (F.cross_entropy(by_image, target) + F.cross_entropy(by_text, target)) / 2
+    return (F.cross_entropy(logits, target) + F.cross_entropy(by_text, target)) / 2
 
 
 @torch.no_grad()
 def hard_negatives(logits: Tensor, image: Tensor, floor: float = 0.0) -> tuple[Tensor, Tensor]:
-    """One negative text for each image and one negative image for each text, drawn by similarity, never of one image.
+    """One negative text for each image and one negative image for each text, drawn by similarity.
 
     Parameters
     ----------
     logits : Tensor (B, B), images in rows, already scaled.
-    image : Tensor (B,), image of each pair.
     floor : float, added to the sampling weights before pairs of the same image are struck out.
 
     Returns
@@ -116,56 +131,61 @@ def hard_negatives(logits: Tensor, image: Tensor, floor: float = 0.0) -> tuple[T
     return draw(logits), draw(logits.T)
 
 
-class Temperature(nn.Module):
-    """What cosines are divided by: a scalar whose logarithm is learnt, ten times as fast as everything else.
-
-    The originals come to retrieval with a temperature that long pre-training has brought down. From 0.07, where all of
-    them began, a training as short as ours takes it to 0.05 at the common rate: the softmax stays too flat to tell near
-    misses apart, and the hard negatives that are drawn from it are easy ones.
-
-    Parameters
-    ----------
-    low, high : float, bounds it is clamped to.
-    initial : float
-    """
-
-    SPEED = 10.0
-
-    def __init__(self, low: float = 0.0, high: float = math.inf, initial: float = 0.07) -> None:
-        super().__init__()
-        self.low, self.high = low, high
-        self.log = nn.Parameter(torch.tensor(math.log(initial) / self.SPEED))
-
-    def forward(self) -> Tensor:
-        return (self.SPEED * self.log).exp().clamp(self.low, self.high)
-
-
-# ------------------------------------------------------------------------------------------- small parts
-
-
-def binarise(h: Tensor, zero: int = 1) -> Tensor:
-    """Hash codes in {-1, +1}, int8, of real outputs (..., bits); an exact 0 becomes `zero`."""
-    positive = h >= 0 if zero > 0 else h > 0
-    return torch.where(positive, 1, -1).to(torch.int8)
-
-
-def word_mask(tokens: Tensor) -> Tensor:
-    """Which positions hold a word: (B, L) bool; padding is id 0."""
-    return tokens != 0
-
-
-def by_length(lengths: Tensor, parts: int = 4) -> tuple[Sequence[Tensor], Tensor]:
-    """Rows of a batch in parts of like length, so that little of a part is padding, and how to put them back.
+def matching_pairs(logits: Tensor, image: Tensor, first: Tensor, floor: float = 0.0) -> tuple[Tensor, Tensor, Tensor]:
+    """Pairs that a fusion head learns from: the `first` of each image, and each side of them with a hard negative.
 
     Returns
     -------
-    parts : sequence of Tensor, indices; together every row once.
-    back : Tensor, where each row stands in the parts laid end to end.
+    pictures, captions : Tensor (3 n,) int64, positions in the batch.
+    belong : Tensor (3 n,) int64, 1 where the two are a pair.
     """
-    order = lengths.argsort(stable=True)
-    return order.chunk(parts), order.argsort()
+    captions, pictures = hard_negatives(logits, image, floor)
+    pictures, captions = torch.cat([first, pictures[first], first]), torch.cat([first, first, captions[first]])
+    return pictures, captions, (pictures == captions).long()
 
 
-def trim(tokens: Tensor) -> Tensor:
-    """Tokens (B, L) without the columns that are padding in every row."""
-    return tokens[:, : int(word_mask(tokens).sum(1).max())]
+def label_gains(labels: Tensor) -> Tensor:
+    """How much it matters to have item j near anchor i: (2^shared - 1) over the batch's ideal DCG of i; (B, B)."""
+    gain = 2.0 ** (labels @ labels.T) - 1
+    ranked = gain.sort(dim=1, descending=True).values
+    ideal = ranked / torch.arange(2, len(labels) + 2, dtype=labels.dtype, device=labels.device).log2()
+    return gain / ideal.sum(1, keepdim=True)
+
+
+def triplet_loss(cosine: Tensor, labels: Tensor, margin: float) -> Tensor:
+    """Sum over anchors i, items j that share a label and k that share none of w_ij relu(d_ij - d_ik + margin) (DADH).
+
+    The weight depends on j only. With the distances of the k sorted, the sum over those nearer than d_ij + margin is
+    their number times that bound, less their prefix sum: B^2 log B instead of B^3.
+
+    Parameters
+    ----------
+    cosine : Tensor (B, B), anchors in rows, items of the other modality in columns; d = 1 - cosine, at least 0.
+    labels : Tensor (B, n_labels), multi-hot, no row empty.
+    """
+    distance = (1 - cosine).clamp_min(0)
+    shared = labels @ labels.T > 0
+    ordered = distance.masked_fill(shared, math.inf).sort(dim=1).values
+    bound = distance + margin
+    nearer = torch.searchsorted(ordered.detach().contiguous(), bound.detach().contiguous())
+    prefix = F.pad(ordered.masked_fill(ordered.isinf(), 0).cumsum(1), (1, 0))
+    hinges = nearer * bound - prefix.gather(1, nearer)
+    return (label_gains(labels) * hinges).sum()
+
+
+def asymmetric_loss(
+    logits: Tensor, labels: Tensor, focus_positive: float = 0.0, focus_negative: float = 2.0, clip: float = 0.0
+) -> Tensor:
+    """Binary cross entropy whose easy negatives count less (Ben-Baruch et al., ICCV 2021), mean over the batch.
+
+    Positives are weighted by (1 - p)^focus_positive, negatives by p^focus_negative after p is lowered by `clip`; no
+    gradient runs through the weights. Logits and labels (B, n_labels) of 0 and 1; the sum is over the labels.
+    """
+    p = logits.sigmoid()
+    lowered = (p - clip).clamp_min(0)
+    positive, negative = labels * F.logsigmoid(logits), (1 - labels) * F.logsigmoid(-logits)
+    if clip > 0:
+        negative = (1 - labels) * (1 - lowered).clamp_min(1e-5).log()
+    with torch.no_grad():
+        weight = torch.where(labels > 0, (1 - p) ** focus_positive, lowered**focus_negative)
+    return -((positive + negative) * weight).sum(1).mean()

@@ -1,16 +1,13 @@
 """Query2Label, the label generator (Liu et al., 2021): every category is a learned query that looks at the picture.
 
 A transformer encoder layer reads the patches; in two decoder layers each category's query attends to them, and a linear
-layer of its own turns what it found into one logit. The decoder has no self-attention, as in the released code: the
-categories do not see each other, and permuting them permutes the logits. FiCo-ITR labels Flickr30K with it.
+layer of its own turns what it gathered into one logit. The decoder has no self-attention, as in the released code: the
+categories do not see each other. FiCo-ITR labels Flickr30K with it. The asymmetric loss biases the scores, so 0.5 is no
+neutral threshold: `best_threshold` chooses it on validation.
 
-The loss is binary cross entropy whose easy negatives count less: positives are weighted by (1 - p)^g+, negatives by
-p^g- after p is lowered by `clip`, and no gradient runs through the weights. With g+ = g- = clip = 0 it is plain cross
-entropy. Asymmetric losses bias the scores, so 0.5 is no neutral threshold: `best_threshold` chooses it on validation.
-
-Scaled down: width (2048), input (patches of a small backbone for a feature map at 448 pixels), epochs. The original
-adds sine positions to the keys; learned ones do the same on 36 cells. They also enter the values. Moving averages of
-the weights and dropout are left out; the loss is summed over the categories, not divided by their number.
+Scaled down: width (2048), input (patches of a small backbone for a feature map at 448 pixels), epochs. Positions are
+learned ones, which also enter the values (sine positions on the keys originally). Moving averages of the weights and
+dropout are left out; the loss is summed over the categories, not divided by their number.
 """
 
 from __future__ import annotations
@@ -19,26 +16,17 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fico_utils.models.contract import Batch, RetrievalModel, TrainingRecipe
+from fico_utils.models.losses import asymmetric_loss
 
 VERSIONS = {"query2label": 1, "labels": 1}
 
 
 @dataclass(frozen=True)
 class Query2LabelConfig:
-    """Sizes and the shape of the loss.
-
-    Attributes
-    ----------
-    d_patch, n_patches : int, image input (n_patches, d_patch).
-    n_labels : int
-    width, heads, n_decoder_layers : int
-    dropout : float
-    focus_positive, focus_negative, clip : float, g+, g- and the margin of the asymmetric loss; 0, 2 and 0 as released.
-    """
+    """Sizes and the shape of the loss."""
 
     d_patch: int
     n_labels: int
@@ -47,7 +35,7 @@ class Query2LabelConfig:
     heads: int = 4
     n_decoder_layers: int = 2
     dropout: float = 0.0
-    focus_positive: float = 0.0
+    focus_positive: float = 0.0  # of `asymmetric_loss`, as released
     focus_negative: float = 2.0
     clip: float = 0.0
 
@@ -65,8 +53,8 @@ class QueryLayer(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, state: Tensor, queries: Tensor, memory: Tensor, positions: Tensor) -> Tensor:
-        found, _ = self.attention(state + queries, memory + positions, memory, need_weights=False)
-        state = self.norm_attention(state + self.dropout(found))
+        gathered, _ = self.attention(state + queries, memory + positions, memory, need_weights=False)
+        state = self.norm_attention(state + self.dropout(gathered))
         return self.norm_ffn(state + self.dropout(self.ffn(state)))
 
 
@@ -103,36 +91,11 @@ class Query2Label(RetrievalModel):
     def loss(self, outputs: Batch) -> dict[str, Tensor]:
         c = self.config
         logits = self.encode_image(outputs["patches"])
-        return {"loss": asymmetric(logits, outputs["labels"], c.focus_positive, c.focus_negative, c.clip)}
-
-
-def asymmetric(
-    logits: Tensor, labels: Tensor, focus_positive: float = 0.0, focus_negative: float = 2.0, clip: float = 0.0
-) -> Tensor:
-    """Asymmetric binary cross entropy (Ben-Baruch et al., ICCV 2021), summed over labels, mean over the batch.
-
-    Parameters
-    ----------
-    logits, labels : Tensor (B, n_labels), the labels 0 or 1.
-    """
-    p = logits.sigmoid()
-    lowered = (p - clip).clamp_min(0)
-    positive, negative = labels * F.logsigmoid(logits), (1 - labels) * F.logsigmoid(-logits)
-    if clip > 0:
-        negative = (1 - labels) * (1 - lowered).clamp_min(1e-5).log()
-    with torch.no_grad():
-        weight = torch.where(labels > 0, (1 - p) ** focus_positive, lowered**focus_negative)
-    return -((positive + negative) * weight).sum(1).mean()
+        return {"loss": asymmetric_loss(logits, outputs["labels"], c.focus_positive, c.focus_negative, c.clip)}
 
 
 def best_threshold(scores: np.ndarray, labels: np.ndarray) -> float:
-    """The threshold on scores in [0, 1] with the best micro-averaged F1.
-
-    Parameters
-    ----------
-    scores : ndarray (n, n_labels), sigmoids.
-    labels : ndarray (n, n_labels), 0 or 1, of a validation split.
-    """
+    """The threshold with the best micro-averaged F1 on sigmoids and labels (n, n_labels) of a validation split."""
     candidates = np.linspace(0.05, 0.95, 91)
     return float(candidates[int(np.argmax([micro_f1(scores >= t, labels) for t in candidates]))])
 
@@ -143,7 +106,7 @@ def micro_f1(predicted: np.ndarray, labels: np.ndarray) -> float:
     return float(2 * both / either) if either else 0.0
 
 
-def written(scores: np.ndarray, threshold: float) -> np.ndarray:
+def labels_above(scores: np.ndarray, threshold: float) -> np.ndarray:
     """Multi-hot labels (n, n_labels) uint8 of scores; a picture below the threshold everywhere gets its best label."""
     labels = scores >= threshold
     empty = ~labels.any(1)

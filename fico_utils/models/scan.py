@@ -5,13 +5,10 @@ context are compared by cosine and pooled. The context vectors are never built: 
 the context fragments, <q, ctx> = sum_x a_x S_xq and |ctx|^2 = a^T G a, so memory falls from B*B*L*d to B*B*L*R. Cosine
 does not see the length of ctx either, so the softmax needs no denominator.
 
-Scaled down: widths (1024, words 300), epochs; the learning rate is that of small batches. Padding never enters: pad
-words are left out of both norms, of the softmax over words, and of the pooling. Different on purpose: captions of the
-same image are no negatives (`original=True` restores them); scores are float32, where the original stored float64; each
-image is encoded once, not five times. Batches of 32 with a warm-up, where the original has 128 and none: from scratch
-on small data the hardest of 127 negatives is so hard that all scores collapse to one value, and the loss stays at twice
-the margin a pair for epochs. The single t2i model with mean pooling is the default; the two-model average of the
-literature has no released code, and FiCo-ITR's numbers are those of one model.
+Scaled down: widths, epochs; one t2i model with mean pooling, as FiCo-ITR's numbers are those of one model. Different on
+purpose: captions of the same image are no negatives (`original=True` restores them); padding never enters a norm, a
+softmax or the pooling; float32 scores; batches of 32 with a warm-up (128 and none originally), since the hardest of 127
+negatives is so hard from scratch that all scores collapse to one value for epochs.
 """
 
 from __future__ import annotations
@@ -24,12 +21,12 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from fico_utils.models.contract import Batch, RetrievalModel, TrainingRecipe
-from fico_utils.models.losses import by_length, hardest_hinge, trim, word_mask
+from fico_utils.models.layers import split_by_length, trim_padding, word_mask
+from fico_utils.models.losses import hinge_loss
 from fico_utils.models.serving import Attends
 from fico_utils.registry import System
 
-#: Raised when the meaning of what is trained changes: equal settings and seed, other weights.
-VERSION = 1
+VERSION = 1  # raised when the meaning of what is trained changes
 ROWS = (
     System(
         id="scan", name="SCAN", paper_names=("SCAN",), order=8, model="Scan", serving=Attends(),
@@ -37,34 +34,21 @@ ROWS = (
     ),
 )  # fmt: skip
 
-VERSION = 1
-
 
 @dataclass(frozen=True)
 class ScanConfig:
-    """Sizes and the variant of attention.
-
-    Attributes
-    ----------
-    d_region, n_words : int, region width and vocabulary.
-    d, d_word : int, joint width and word width; 1024 and 300 originally.
-    attention : str, ``t2i`` (words attend over regions) or ``i2t``.
-    pooling : str, ``mean`` or ``lse``.
-    smooth, lse : float, inverse temperatures of the softmax (9 for t2i, 4 for i2t) and of the LSE pooling.
-    margin : float
-    original : bool, same-image captions are negatives.
-    """
+    """Sizes and the variant of attention."""
 
     d_region: int
-    n_words: int
-    d: int = 256
-    d_word: int = 128
-    attention: str = "t2i"
-    pooling: str = "mean"
-    smooth: float = 9.0
-    lse: float = 6.0
+    n_words: int  # of the vocabulary
+    d: int = 256  # joint width; 1024 originally
+    d_word: int = 128  # 300 originally
+    attention: str = "t2i"  # words attend over regions, or i2t
+    pooling: str = "mean"  # or lse
+    smooth: float = 9.0  # inverse temperature of the softmax: 9 for t2i, 4 for i2t
+    lse: float = 6.0  # inverse temperature of the pooling
     margin: float = 0.2
-    original: bool = False
+    original: bool = False  # same-image captions are negatives
 
 
 class WordEncoder(nn.Module):
@@ -84,9 +68,8 @@ class WordEncoder(nn.Module):
         return F.normalize((forward + backward) / 2, dim=-1)
 
 
-# ------------------------------------------------------------------------------- cross attention, Gram form
-# Laid out as (n, C, Q, m): n contexts of C fragments, m captions or pictures of Q queries. Dots and the Gram product
-# are then plain matrix products and every sum runs over an outer axis.
+# Cross attention is laid out as (n, C, Q, m): n contexts of C fragments, m captions or pictures of Q queries. Dots and
+# the Gram product are then plain matrix products, and every sum runs over an outer axis.
 
 
 def dot_products(context: Tensor, queries: Tensor) -> Tensor:
@@ -95,21 +78,16 @@ def dot_products(context: Tensor, queries: Tensor) -> Tensor:
     return (context.reshape(n * c, d) @ queries.transpose(0, 1).reshape(q * m, d).T).view(n, c, q, m)
 
 
-def gram(context: Tensor) -> Tensor:
+def gram_matrix(context: Tensor) -> Tensor:
     """Dots (n, C, C) of the fragments (n, C, d) of each context among themselves."""
     return context @ context.transpose(1, 2)
 
 
 def attention_weights(dots: Tensor, smooth: float, present: Tensor | None = None) -> Tensor:
-    """Softmax weights (n, C, Q, m) over the context, short of their denominator.
+    """Softmax weights (n, C, Q, m) over the context, short of their denominator, from `dot_products`.
 
-    Each context fragment is normalised across the queries first; each query then weighs the fragments.
-
-    Parameters
-    ----------
-    dots : Tensor (n, C, Q, m), from `dot_products`; 0 where a query is padding.
-    smooth : float, inverse temperature.
-    present : Tensor (n, C) or None, 1 where there is a context fragment, 0 where padding; None for all of them.
+    Each context fragment is normalised across the queries first; each query then weighs the fragments. Dots are 0 where
+    a query is padding; `present` (n, C) is 0 where a fragment is padding, None where all are there.
     """
     gated = F.leaky_relu(dots, 0.1)
     scale = smooth * gated.square().sum(2, keepdim=True).add(1e-12).rsqrt()
@@ -120,11 +98,8 @@ def attention_weights(dots: Tensor, smooth: float, present: Tensor | None = None
 def context_cosine(weights: Tensor, dots: Tensor, products: Tensor) -> Tensor:
     """Cosines (n, Q, m) of each query with the context vector it attends to, without that vector.
 
-    Parameters
-    ----------
-    weights : Tensor (n, C, Q, m), from `attention_weights`; a factor common to a query's weights changes nothing.
-    dots : Tensor (n, C, Q, m), of the unit fragments.
-    products : Tensor (n, C, C), the `gram` of the context.
+    From `attention_weights`, `dot_products` of the unit fragments and their `gram_matrix`; a factor common to a query's
+    weights changes nothing.
     """
     n, c, q, m = weights.shape
     norm = (torch.bmm(products, weights.view(n, c, q * m)).view_as(weights) * weights).sum(1)
@@ -150,25 +125,15 @@ class Scan(RetrievalModel):
 
     def encode_text(self, tokens: Tensor) -> Tensor:
         """Word vectors as wide as `tokens`, so that batches can be stacked; a pad word is the zero vector."""
-        trimmed = trim(tokens)
+        trimmed = trim_padding(tokens)
         words = self.words(trimmed) * word_mask(trimmed)[..., None]
         return F.pad(words, (0, 0, 0, tokens.shape[1] - trimmed.shape[1]))
 
     def similarity(self, regions: Tensor, words: Tensor) -> Tensor:
-        """Scores of every picture with every caption.
-
-        Parameters
-        ----------
-        regions : Tensor (n, R, d), from `encode_image`.
-        words : Tensor (m, L, d), from `encode_text`; pad words are zero vectors.
-
-        Returns
-        -------
-        Tensor (n, m), larger is closer.
-        """
+        """Scores (n, m), larger is closer, of all pictures (n, R, d) with all captions (m, L, d), as encoded."""
         mask = words.any(-1)  # (m, L): a unit vector is never all zero
         lengths = mask.sum(1)
-        parts, back = by_length(lengths)
+        parts, back = split_by_length(lengths)
         scores = [self._scores(regions, *(t[p, : int(lengths[p].max())] for t in (words, mask))) for p in parts]
         return torch.cat(scores, 1)[:, back]
 
@@ -177,18 +142,13 @@ class Scan(RetrievalModel):
         if self.config.attention == "t2i":
             dots = dot_products(regions, words)
             weights = attention_weights(dots, self.config.smooth)
-            return self._pool(context_cosine(weights, dots, gram(regions)), mask.T)
+            return self._pool(context_cosine(weights, dots, gram_matrix(regions)), mask.T)
         dots = dot_products(words, regions)  # the caption is the context: everything transposed, (m, L, R, n)
         weights = attention_weights(dots, self.config.smooth, mask)
-        return self._pool(context_cosine(weights, dots, gram(words)), mask.new_ones(regions.shape[1], 1)).T
+        return self._pool(context_cosine(weights, dots, gram_matrix(words)), mask.new_ones(regions.shape[1], 1)).T
 
     def attend(self, regions: Tensor, words: Tensor) -> Tensor:
-        """Where each word of one caption looks: weights (L, R) over the regions of one picture, rows sum to 1.
-
-        Parameters
-        ----------
-        regions, words : Tensor (R, d) and (L, d), of one picture and of one caption without its padding.
-        """
+        """Where each word of one caption (L, d) looks: weights (L, R) over one picture's regions, rows sum to 1."""
         gated = F.leaky_relu(words @ regions.T, 0.1)
         return (self.config.smooth * F.normalize(gated, dim=0)).softmax(1)
 
@@ -202,4 +162,4 @@ class Scan(RetrievalModel):
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         scores = self.similarity(self.encode_image(batch["regions"]), self.encode_text(batch["tokens"]))
         image = None if self.config.original else batch["image"]
-        return {"loss": hardest_hinge(scores, image, self.config.margin)}
+        return {"loss": hinge_loss(scores, image, self.config.margin)}

@@ -1,12 +1,9 @@
 """One `fit` for every system; it knows none of them by name.
 
 An epoch shows every image once, with one or a few of its captions drawn at random; the originals' go over all pairs. A
-picture is dearer to encode than a caption, so the recipes of some systems pair it with several (`Recipe.captions`);
-captions of one image are no negatives of each other. Of a training split that is larger than a system has time for, an
-epoch shows a part, and each image again when all were shown.
-
-Each epoch is a function of the weights, the optimiser and (seed, epoch), so a run that was killed goes on where it
-stopped and ends with the same weights.
+picture is dearer to encode than a caption, so the recipes of some systems pair it with several. Of a training split
+that is larger than a system has time for, an epoch shows a part, and each image again when all were shown. Each epoch
+is a function of the weights, the optimiser and (seed, epoch), so a run that was killed ends with the same weights.
 """
 
 from __future__ import annotations
@@ -22,23 +19,18 @@ from torch import Tensor, nn
 
 from fico_utils.artifacts import Units
 from fico_utils.errors import InputError
-from fico_utils.models.contract import Batch, RetrievalModel, TrainingRecipe
-from fico_utils.models.muon import Muon, MuonRecipe, linear_maps
+from fico_utils.models.contract import Batch, MuonRecipe, RetrievalModel, TrainingRecipe
+from fico_utils.models.muon import Muon, linear_maps
 from fico_utils.progress import show_progress
 
 VERSIONS = {"training": 1}
+#: Those of a system, and that of its adversary where it has one.
+Optimisers = tuple[list[torch.optim.Optimizer], list[torch.optim.Optimizer]]
 
 
 @dataclass(frozen=True)
 class Inputs:
     """A split as a model sees it: features by name, and which image each caption belongs to.
-
-    Attributes
-    ----------
-    image : dict of ndarray or Tensor (n_img, ...)
-    text : dict of ndarray or Tensor (n_txt, ...)
-    caption_image : ndarray (n_txt,) int64
-    key : str, of the corpus, split and features.
 
     Raises
     ------
@@ -46,24 +38,20 @@ class Inputs:
         Fewer rows than items, or features that are not finite: which row.
     """
 
-    image: dict[str, np.ndarray]
-    text: dict[str, np.ndarray]
-    caption_image: np.ndarray
-    key: str
+    image: dict[str, np.ndarray]  # (n_img, ...) each
+    text: dict[str, np.ndarray]  # (n_txt, ...) each
+    caption_image: np.ndarray  # (n_txt,) int64
+    key: str  # of the corpus, split and features
 
     def __post_init__(self) -> None:
-        for kind, features, n in (
-            ("image", self.image, int(self.caption_image.max()) + 1),
-            ("text", self.text, len(self.caption_image)),
-        ):
-            for name, array in features.items():
-                if len(array) < n:
-                    raise InputError(
-                        f"{kind} features {name!r} have {len(array)} rows; expected one for each of {n} items"
-                    )
-                row = _not_finite(array)
-                if row is not None:
-                    raise InputError(f"{kind} features {name!r} hold NaN or infinity in row {row}; extract them again")
+        images = [("image", name, array, int(self.caption_image.max()) + 1) for name, array in self.image.items()]
+        texts = [("text", name, array, len(self.caption_image)) for name, array in self.text.items()]
+        for kind, name, array, n in images + texts:
+            if len(array) < n:
+                raise InputError(f"{kind} features {name!r} have {len(array)} rows; expected one for each of {n} items")
+            row = _row_not_finite(array)
+            if row is not None:
+                raise InputError(f"{kind} features {name!r} hold NaN or infinity in row {row}; extract them again")
 
     def batch(self, model: RetrievalModel, captions: np.ndarray) -> Batch:
         """The pairs of some captions, as the tensors that `model` reads."""
@@ -74,7 +62,7 @@ class Inputs:
         return {**by_image, **by_caption, "image": torch.from_numpy(images)}
 
 
-def _not_finite(array: np.ndarray, block: int = 4096) -> int | None:
+def _row_not_finite(array: np.ndarray, block: int = 4096) -> int | None:
     """The first row that holds NaN or infinity, if any; in blocks, as the array may be mapped."""
     if array.dtype.kind != "f":
         return None
@@ -93,14 +81,7 @@ def as_tensor(array: np.ndarray) -> Tensor:
 
 
 def draw_pairs(caption_image: np.ndarray, rng: np.random.Generator, captions: int = 1) -> np.ndarray:
-    """Some captions of every image: (n_pairs,) int64 caption indices, images in random order, theirs side by side.
-
-    Parameters
-    ----------
-    caption_image : ndarray (n_txt,) int64
-    rng : Generator
-    captions : int, drawn of each image; all of them where it has fewer.
-    """
+    """So many captions of every image, or all it has: (n_pairs,) int64, images shuffled, theirs side by side."""
     order = rng.permutation(len(caption_image))
     order = order[np.argsort(caption_image[order], kind="stable")]
     _, first, image = np.unique(caption_image[order], return_index=True, return_inverse=True)
@@ -109,15 +90,12 @@ def draw_pairs(caption_image: np.ndarray, rng: np.random.Generator, captions: in
     return order[kept][np.argsort(place[image[kept]], kind="stable")]
 
 
-def batches(
+def draw_steps(
     caption_image: np.ndarray, recipe: TrainingRecipe, seed: int, epoch: int, images: int | None = None
 ) -> list[np.ndarray]:
     """The captions of each step of an epoch: those of `recipe.batch_size` images, the last step's of what is left.
 
-    Parameters
-    ----------
-    images : int or None, how many images the epoch shows: the next so many in a random order, drawn anew when fewer
-        are left. None, or as many as there are, shows all.
+    The epoch shows the next so many `images` in a random order, drawn anew when fewer are left; None shows all.
     """
     rng = np.random.default_rng([seed, epoch])
     known = np.unique(caption_image)
@@ -130,9 +108,6 @@ def batches(
         drawn = captions[draw_pairs(caption_image[captions], rng, recipe.captions)]
     starts = np.flatnonzero(np.diff(caption_image[drawn], prepend=-1))
     return np.split(drawn, starts[:: recipe.batch_size][1:])
-
-
-# --------------------------------------------------------------------------------------------------- fit
 
 
 def fit(
@@ -151,13 +126,11 @@ def fit(
     Parameters
     ----------
     model : RetrievalModel, freshly made.
-    train : Inputs, the training split.
     seed : int, orders the pairs and seeds dropout.
-    epochs : int, passes over the images.
     validate : callable, model -> score on the validation split, larger is better.
-    images : int or None, how many images an epoch shows, where not all of them; see `batches`.
+    images : int or None, how many images an epoch shows, where not all of them.
     units : Units or None, where each epoch is kept as the unit of its number, so that a training that was stopped goes
-        on; None keeps nothing. They are of this training's recipe: other data or settings have other units.
+        on. They are of this training's recipe: other data or settings have other units.
     label : str, what the progress bar says.
 
     Returns
@@ -167,8 +140,7 @@ def fit(
     Raises
     ------
     InputError
-        Fewer than one epoch is asked for, fewer than two images are given, or features that the model reads are
-        missing.
+        Fewer than one epoch, fewer than two images, or features that the model reads are missing.
     FloatingPointError
         The loss became NaN or infinite; the checkpoints on disk are the last good ones.
     """
@@ -181,51 +153,41 @@ def fit(
     n_images = min(len(np.unique(train.caption_image)), images or train.caption_image.size)
     if n_images < 2:
         raise InputError(f"{label} was given captions of one image only; expected at least two images")
-    recipe = model.recipe
-    steps = math.ceil(n_images / recipe.batch_size)
-    own, beside = _optimisers(model)
-    log, best = _resume(units, model, [*own, *beside]) if units else ([], None)
+    steps = math.ceil(n_images / model.recipe.batch_size)
+    optimisers = _optimisers(model)
+    log, best = _resume(units, model, [*optimisers[0], *optimisers[1]]) if units else ([], None)
 
     bar = show_progress(description=label, total=epochs * steps, initial=len(log) * steps)
     for epoch in range(len(log), epochs):
         started = time.perf_counter()
-        chosen = batches(train.caption_image, recipe, seed, epoch, images)
-        terms = _epoch(model, train, chosen, own, beside, seed, epoch, epochs * steps, bar)
+        torch.manual_seed(int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0]))
+        drawn = draw_steps(train.caption_image, model.recipe, seed, epoch, images)
+        terms = _train_epoch(model, train, drawn, optimisers, epoch, epochs * steps, bar)
         score = float(validate(model.eval()))
-        row = {"epoch": epoch + 1, **terms, "score": score, "seconds": time.perf_counter() - started}
-        log.append(row)
-        if best is None or score > max(r["score"] for r in log[:-1]):
-            best = _state(model)
+        log.append({"epoch": epoch + 1, **terms, "score": score, "seconds": time.perf_counter() - started})
+        if best is None or score > max(row["score"] for row in log[:-1]):
+            best = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
         bar.set_postfix(loss=f"{terms['loss']:.3f}", val=f"{score:.3f}")
         if units:
-            units.write(epoch, _checkpoint(model, [*own, *beside], best), {"log": log}, keep=1)
+            units.write(epoch, _checkpoint(model, [*optimisers[0], *optimisers[1]], best), {"log": log}, keep=1)
     bar.close()
     model.load_state_dict(best)
     return log
 
 
-def _epoch(
-    model: RetrievalModel,
-    train: Inputs,
-    steps: list[np.ndarray],
-    own: list[torch.optim.Optimizer],
-    beside: list[torch.optim.Optimizer],
-    seed: int,
-    epoch: int,
-    total: int,
-    bar,
+def _train_epoch(
+    model: RetrievalModel, train: Inputs, steps: list[np.ndarray], optimisers: Optimisers, epoch: int, total: int, bar
 ) -> dict[str, float]:
-    """Mean loss terms of one pass over the steps of `batches`."""
-    torch.manual_seed(int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0]))
-    recipe, sums = model.recipe, {}
+    """Mean loss terms of one pass over the steps of `draw_steps`."""
+    recipe, (own, beside), sums = model.recipe, optimisers, {}
     if model.train().start_epoch(epoch):
         for optimiser in (*own, *beside):
             optimiser.state.clear()
     for number, chosen in enumerate(steps):
+        bar.update()
         if number and len(np.unique(train.caption_image[chosen])) == 1:
-            bar.update()
             continue  # one image alone has no negative, and no variance for a batch norm
-        factor = schedule(recipe, epoch * len(steps) + number, total)
+        factor = schedule_factor(recipe, epoch * len(steps) + number, total)
         for group in (g for o in (*own, *beside) for g in o.param_groups):
             group["lr"] = group["base_lr"] * factor
         outputs = model(train.batch(model, chosen))
@@ -250,12 +212,11 @@ def _epoch(
             optimiser.step()
         for name, value in terms.items():
             sums[name] = sums.get(name, 0.0) + value.item()
-        bar.update()
     model.end_epoch()
     return {name: value / len(steps) for name, value in sums.items()}
 
 
-def schedule(recipe: TrainingRecipe, step: int, total: int) -> float:
+def schedule_factor(recipe: TrainingRecipe, step: int, total: int) -> float:
     """Factor on the learning rate at a step: linear warm-up, then the recipe's schedule."""
     warm = recipe.warmup * total
     if step < warm:
@@ -266,7 +227,7 @@ def schedule(recipe: TrainingRecipe, step: int, total: int) -> float:
     return 0.1 if recipe.schedule == "step" and share >= 0.5 else 1.0
 
 
-def _optimisers(model: RetrievalModel) -> tuple[list[torch.optim.Optimizer], list[torch.optim.Optimizer]]:
+def _optimisers(model: RetrievalModel) -> Optimisers:
     """Those of the system and, where it has one, that of its adversary.
 
     AdamW, without decay of biases, norms and scalars; Muon for the linear maps where the recipe says so.
@@ -280,26 +241,16 @@ def _optimisers(model: RetrievalModel) -> tuple[list[torch.optim.Optimizer], lis
         ]
         return torch.optim.AdamW(groups, lr=lr, betas=betas, fused=True)
 
-    own, beside = [], []
-    taken = set(adversary)
+    own, taken = [], set(adversary)
     if isinstance(recipe, MuonRecipe):
         maps = [p for p in linear_maps(model) if id(p) not in taken]
         own.append(Muon([{"params": maps, "base_lr": recipe.muon_lr}], recipe.muon_lr, recipe.weight_decay))
         taken |= {id(p) for p in maps}
     rest = [p for p in model.parameters() if p.requires_grad and id(p) not in taken]
     own.append(adam(rest, recipe.lr, recipe.betas, recipe.weight_decay))
-    if adversary:
-        beside.append(
-            adam(list(model.adversary()), recipe.adversary_lr, recipe.adversary_betas, recipe.adversary_decay)
-        )
-    return own, beside
-
-
-# ------------------------------------------------------------------------------------------- checkpoints
-
-
-def _state(model: RetrievalModel) -> dict[str, Tensor]:
-    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+    if not adversary:
+        return own, []
+    return own, [adam([*model.adversary()], recipe.adversary_lr, recipe.adversary_betas, recipe.adversary_decay)]
 
 
 def _checkpoint(model: RetrievalModel, optimisers: list, best: dict[str, Tensor]) -> dict[str, np.ndarray]:

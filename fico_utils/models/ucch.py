@@ -15,19 +15,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fico_utils.models.contract import Batch, RetrievalModel, TrainingRecipe
-from fico_utils.models.losses import binarise, same_image
+from fico_utils.models.layers import binarise, linear_layers
+from fico_utils.models.losses import same_image
 from fico_utils.models.serving import Embeds
 from fico_utils.registry import System
 
-#: Raised when the meaning of what is trained changes: equal settings and seed, other weights.
-VERSION = 1
+VERSION = 1  # raised when the meaning of what is trained changes
 ROWS = (
     System(
         id="ucch", name="UCCH", paper_names=("UCCH",), order=11, model="Ucch", serving=Embeds("hamming"), bits=64,
@@ -35,44 +34,23 @@ ROWS = (
     ),
 )  # fmt: skip
 
-VERSION = 1
-
 
 @dataclass(frozen=True)
 class UcchConfig:
-    """Sizes and the weights of the two losses.
-
-    Attributes
-    ----------
-    d_global, d_text : int, image and text features.
-    n_images : int, images of the training split: rows of the memory.
-    bits, hidden : int
-    n_keys : int, negatives drawn from the memory; at most `n_images`.
-    temperature, momentum, margin : float, T, delta and m of the publication.
-    beta, shift : float, weight of the memory loss, and how far easy negatives are turned down.
-    original : bool, same-image captions are negatives.
-    """
+    """Sizes and the weights of the two losses."""
 
     d_global: int
     d_text: int
-    n_images: int
+    n_images: int  # of the training split: rows of the memory
     bits: int = 64
-    hidden: int = 512
-    n_keys: int = 4096
-    temperature: float = 0.9
-    momentum: float = 0.4
-    margin: float = 0.2
-    beta: float = 0.7
-    shift: float = 0.1
-    original: bool = False
-
-
-def layers(*sizes: int) -> nn.Sequential:
-    """Linear layers with ReLU between them and tanh at the end."""
-    parts: list[nn.Module] = []
-    for wide, narrow in pairwise(sizes):
-        parts += [nn.Linear(wide, narrow), nn.ReLU()]
-    return nn.Sequential(*parts[:-1], nn.Tanh())
+    hidden: int = 512  # 8192 originally
+    n_keys: int = 4096  # negatives drawn from the memory; at most `n_images`
+    temperature: float = 0.9  # T of the publication
+    momentum: float = 0.4  # delta
+    margin: float = 0.2  # m
+    beta: float = 0.7  # weight of the memory loss
+    shift: float = 0.1  # how far easy negatives are turned down
+    original: bool = False  # same-image captions are negatives
 
 
 class Ucch(RetrievalModel):
@@ -85,8 +63,10 @@ class Ucch(RetrievalModel):
     def __init__(self, config: UcchConfig) -> None:
         super().__init__(config)
         c = config
-        self.image_net = layers(c.d_global, c.hidden, c.hidden, c.bits)
-        self.text_net = layers(c.d_text, c.hidden, c.bits)
+        self.image_net, self.text_net = (
+            nn.Sequential(*linear_layers(*sizes)[:-1], nn.Tanh())
+            for sizes in ((c.d_global, c.hidden, c.hidden, c.bits), (c.d_text, c.hidden, c.bits))
+        )
         s = 1 / math.sqrt(c.bits / 3)
         self.register_buffer("memory", F.normalize(torch.sign(2 * s * torch.randn(c.n_images, c.bits) - s)))
         self.warm_up = True

@@ -2,23 +2,16 @@
 
 Four residual graph blocks let every region gather from all others, by affinities theta(v) phi(v)^T / R without a
 softmax; a GRU then reads the regions in their order and its last state is the picture. Captions are the last state of a
-GRU. Both are unit vectors, compared by one dot product. In training a captioner with additive attention must also be
-able to say the caption from the regions, and its likelihood is part of the loss; encoding does without it.
+GRU. In training a captioner with additive attention must also be able to say the caption from the regions.
 
-Kept from the original: regions are normalised across the *regions*, each channel on its own (its helper takes the wrong
-axis for a third-order tensor; `axis=-1` is the usual norm, here and with `normalise_regions`); the hinge is a sum over
-the batch and the captions' likelihood a mean over it, so their balance moves with the batch size; the captioner is
-trained on one position past the last word, where it must say padding.
-
-Scaled down: widths (2048, words 300, captioner 512), epochs, batch, and a learning rate for training from scratch, by
-Muon for the linear and the recurrent maps.
-Different on purpose: the hinge takes the mean over the negatives that violate the margin, since the hardest alone
-collapses here; a step pairs an image, encoded once, with five of its captions, which are no negatives of each other,
-and the captioner says the first (`original=True` restores the hardest negative, and one caption an image); captions
-weigh a quarter (`captioning=1` is theirs); both GRUs begin with a memory as long as what they read (`remember`); no
-batch norm after the GRU (`batch_norm`, theirs on Flickr30K) and no norm before the graph (`normalise_regions`, theirs
-on MS-COCO); the captioner's parameters are stepped once, where the original's optimiser lists them twice; one model,
-where the published best averages two.
+Kept from the original: regions are normalised across the *regions* (its helper takes the wrong axis; `axis=-1` is the
+usual norm); the hinge is a sum over the batch and the captions' likelihood a mean over it; the captioner is trained on
+one position past the last word, where it must say padding. Scaled down: widths, epochs, batch, and a learning rate for
+training from scratch, by Muon for the linear and the recurrent maps. Different on purpose: the hinge takes the mean
+over the negatives that violate the margin, since the hardest alone collapses here; a step pairs an image, encoded once,
+with five of its captions, which are no negatives of each other, and the captioner says the first (`original=True`
+restores the hardest negative, and one caption an image); captions weigh a quarter; both GRUs begin with a memory as
+long as what they read; no norm after the GRU or before the graph; one model, where the published best averages two.
 """
 
 from __future__ import annotations
@@ -31,86 +24,48 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from fico_utils.models.contract import Batch, RetrievalModel
-from fico_utils.models.losses import each_image, hardest_hinge, trim, word_mask
-from fico_utils.models.muon import MuonRecipe
+from fico_utils.models.contract import Batch, MuonRecipe, RetrievalModel
+from fico_utils.models.layers import each_image, trim_padding, word_mask
+from fico_utils.models.losses import hinge_loss
 from fico_utils.models.serving import Embeds
 from fico_utils.registry import System
 
-#: Raised when the meaning of what is trained changes: equal settings and seed, other weights.
-VERSION = 1
+VERSION = 1  # raised when the meaning of what is trained changes
 ROWS = (
     System(
         id="vsrn", name="VSRN", paper_names=("VSRN",), order=7, model="Vsrn", serving=Embeds("cosine"),
         family="fg", approach="Global", attention="None", shade=1, marker="v", line="--",
     ),
 )  # fmt: skip
-
-VERSION = 1
 #: Steps that the memories begin with: the regions of a picture, and the words of most captions.
 N_REGIONS, WORDS = 36, 12
 
 
 @dataclass(frozen=True)
 class VsrnConfig:
-    """Sizes, where regions are normalised, and the weights of the losses.
-
-    Attributes
-    ----------
-    d_region, n_words : int, region width and vocabulary.
-    d, d_word : int, joint width and word width; 2048 and 300 originally.
-    blocks : int, graph blocks.
-    axis : int, of the region norm in (B, R, d): 1 across regions, as the original's code, -1 across channels.
-    normalise_regions : bool, that norm before the graph blocks too (the original's MS-COCO setting).
-    batch_norm : bool, one on the picture's vector (the original's Flickr30K setting).
-    d_caption : int, width of the captioner; 512 originally.
-    dropout : float, of the captioner.
-    margin : float
-    captioning : float, weight of the captions' likelihood; 1 originally, with batches of 128.
-    original : bool, the hardest negative alone counts, of one caption an image, whatever image it is of.
-    """
+    """Sizes, where regions are normalised, and the weights of the losses."""
 
     d_region: int
-    n_words: int
-    d: int = 256
-    d_word: int = 128
-    blocks: int = 4
-    axis: int = 1
-    normalise_regions: bool = False
-    batch_norm: bool = False
-    d_caption: int = 128
-    dropout: float = 0.2
+    n_words: int  # of the vocabulary
+    d: int = 256  # joint width; 2048 originally
+    d_word: int = 128  # 300 originally
+    blocks: int = 4  # graph blocks
+    axis: int = 1  # of the region norm in (B, R, d): 1 across regions, as the original's code, -1 across channels
+    normalise_regions: bool = False  # that norm before the graph blocks too (the original's MS-COCO setting)
+    batch_norm: bool = False  # one on the picture's vector (the original's Flickr30K setting)
+    d_caption: int = 128  # width of the captioner; 512 originally
+    dropout: float = 0.2  # of the captioner
     margin: float = 0.2
-    captioning: float = 0.25
-    original: bool = False
-
-
-def violation_hinge(scores: Tensor, image: Tensor, margin: float = 0.2) -> Tensor:
-    """Hinge loss of every pair with its negatives, mean over those that violate the margin, summed over the batch.
-
-    At the start all negatives violate it and count alike; at the end the hardest is often alone.
-
-    Parameters
-    ----------
-    scores, image, margin : as in `hardest_hinge`; captions of the same image are no negatives.
-    """
-    positive = scores.diagonal()
-    negative = image[:, None] != image[None, :]
-
-    def side(own: Tensor, axis: int) -> Tensor:
-        costs = (margin + scores - own).clamp_min(0) * negative
-        return (costs.sum(axis) / (costs > 0).sum(axis).clamp_min(1)).sum()
-
-    return side(positive[:, None], 1) + side(positive[None, :], 0)
+    captioning: float = 0.25  # weight of the captions' likelihood; 1 originally, with batches of 128
+    original: bool = False  # the hardest negative alone counts, of one caption an image, whatever image it is of
 
 
 @torch.no_grad()
-def remember(gru: nn.GRU, steps: float) -> None:
+def lengthen_memory(gru: nn.GRU, steps: float) -> None:
     """Let a GRU begin with a memory of so many steps: its update gate starts where a state loses 1/e of itself in them.
 
-    As it is made it keeps half of its state at each step, so the last of 36 regions speaks for the picture and the rest
-    have to be learnt to be kept. On picto_diverse, profile standard, seed 0, six passes of training reached a mean
-    validation recall of 0.47 without this and 0.68 with it.
+    As it is made it keeps half of its state at each step, so the last of 36 regions speaks for the picture. On
+    picto_diverse six passes of training reached a mean validation recall of 0.47 without this and 0.68 with it.
     """
     hidden = gru.hidden_size
     gru.bias_ih_l0[hidden : 2 * hidden] += math.log(max(steps - 1.0, 1.0))
@@ -158,11 +113,8 @@ class Captioner(nn.Module):
         return self.out(self.dropout(torch.stack(states, 1)))
 
     def loss(self, regions: Tensor, tokens: Tensor) -> Tensor:
-        """Negative log-likelihood of captions, summed over their tokens, mean over the batch.
-
-        Every token of a caption is followed by the next one, its last by padding.
-        """
-        tokens = trim(tokens)
+        """Negative log-likelihood of captions and the padding after each, summed over tokens, mean over the batch."""
+        tokens = trim_padding(tokens)
         following = F.pad(tokens[:, 1:], (0, 1))
         present = word_mask(tokens)
         logits = self(regions, tokens)
@@ -188,8 +140,8 @@ class Vsrn(RetrievalModel):
         self.word = nn.Embedding(c.n_words, c.d_word)
         nn.init.uniform_(self.word.weight, -0.1, 0.1)
         self.text = nn.GRU(c.d_word, c.d, batch_first=True)
-        remember(self.reader, N_REGIONS)
-        remember(self.text, WORDS)
+        lengthen_memory(self.reader, N_REGIONS)
+        lengthen_memory(self.text, WORDS)
         self.captioner = Captioner(c)
 
     def weights(self) -> dict[str, Tensor]:
@@ -210,7 +162,7 @@ class Vsrn(RetrievalModel):
         return self.read(self.reason(regions))
 
     def encode_text(self, tokens: Tensor) -> Tensor:
-        tokens = trim(tokens)
+        tokens = trim_padding(tokens)
         lengths = word_mask(tokens).sum(1).cpu()
         packed = pack_padded_sequence(self.word(tokens), lengths, batch_first=True, enforce_sorted=False)
         return F.normalize(self.text(packed)[1][0], dim=-1)
@@ -220,9 +172,10 @@ class Vsrn(RetrievalModel):
         reasoned = self.reason(batch["regions"][first])
         pictures, margin = self.read(reasoned), self.config.margin
         if self.config.original:
-            hinge = hardest_hinge(pictures @ self.encode_text(batch["tokens"][first]).T, None, margin)
+            hinge = hinge_loss(pictures @ self.encode_text(batch["tokens"][first]).T, None, margin)
         else:
             scores = pictures[place] @ self.encode_text(batch["tokens"]).T
-            hinge = violation_hinge(scores, batch["image"], margin) * len(first) / len(place)  # as large as of one each
+            # as large as with one caption an image
+            hinge = hinge_loss(scores, batch["image"], margin, "violating") * len(first) / len(place)
         caption = self.captioner.loss(reasoned, batch["tokens"][first])
         return {"loss": hinge + self.config.captioning * caption, "hinge": hinge, "caption": caption}

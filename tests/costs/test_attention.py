@@ -122,7 +122,7 @@ def test_the_attention_of_all_pairs_is_the_models_own(systems):
     model, inputs = systems["scan"]
     asked = pairs_of(systems, "scan", 8, 40).query_work(depth=0)
     encoded = encoding.encode(model, inputs)
-    expected = encoding.score(model, encoded["img"][:8], encoded["txt"][:40], progress=False)
+    expected = encoding.attention_scores(model, encoded["img"][:8], encoded["txt"][:40], progress=False)
     np.testing.assert_allclose(asked.score(8, 40, asked.prepare(8, 40)), expected, rtol=1e-4, atol=1e-5)
 
 
@@ -164,7 +164,7 @@ def test_pairs_score_as_the_whole_matrix_does(systems, system):
     model, inputs = systems[system]
     pairs, encoded = pairs_of(systems, system, 5, 12), encoding.encode(model, inputs)
     if system == "scan":
-        whole = encoding.score(model, encoded["img"], encoded["txt"], progress=False).T
+        whole = encoding.attention_scores(model, encoded["img"], encoded["txt"], progress=False).T
     else:
         whole = encoding.rerank(model, inputs, encoding.late_scores(model, **encoded), 100, progress=False)["sim_t2i"]
     asked, ids = np.arange(12), np.array([[4, 0, 2]] * 12)

@@ -10,9 +10,10 @@ import torch
 import torch.nn.functional as F
 
 from fico_utils.models import training
-from fico_utils.models.adv import Adv, AdvConfig, angular, balanced, every_hinge, near_binary
+from fico_utils.models.adv import Adv, AdvConfig, balance_codes, near_binary
 from fico_utils.models.encoding import hash_codes
-from fico_utils.models.losses import binarise
+from fico_utils.models.layers import binarise
+from fico_utils.models.losses import angular_loss, hinge_loss
 
 B, R, D, L, WORDS = 6, 9, 12, 8, 30
 TERMS = ("angular", "norm", "rephrase", "adversary")
@@ -80,7 +81,7 @@ def test_a_bit_is_one_above_the_lower_median():
     lower = logits.sort(-1).values[:, 7:8]
     assert torch.equal(codes > 0, logits > lower)
     assert torch.allclose(codes, torch.tanh(10 * (shares - shares.median(-1, keepdim=True).values)), atol=1e-6)
-    assert torch.equal(balanced(codes, shares), codes)  # nothing to put right
+    assert torch.equal(balance_codes(codes, shares), codes)  # nothing to put right
 
 
 def test_region_shares_are_averaged_before_the_median():
@@ -220,7 +221,7 @@ def test_the_hinge_counts_every_violating_negative_a_tenth():
     for i in range(B):
         for j in (j for j in range(B) if index[i] != index[j]):
             slow += max(0.0, 0.2 + scores[i, j] - scores[i, i]) + max(0.0, 0.2 + scores[j, i] - scores[i, i])
-    assert every_hinge(scores, torch.tensor(index), 0.2).item() == pytest.approx(float(slow) / 10, rel=1e-5)
+    assert hinge_loss(scores, torch.tensor(index), 0.2, "tenth").item() == pytest.approx(float(slow) / 10, rel=1e-5)
 
 
 def test_what_enters_the_bits_is_standardised_unless_original():
@@ -251,8 +252,8 @@ def test_angular_loss_is_that_of_the_definition():
     g = torch.Generator().manual_seed(0)
     image, text = (F.normalize(torch.randn(B, 5, generator=g), dim=1) for _ in range(2))
     index = torch.tensor([0, 0, 1, 2, 3, 4])
-    assert angular(image, text, index).item() == pytest.approx(slow_angular(image, text, index), rel=1e-5)
-    assert angular(image, text, None).item() == pytest.approx(slow_angular(image, text, range(B)), rel=1e-5)
+    assert angular_loss(image, text, index).item() == pytest.approx(slow_angular(image, text, index), rel=1e-5)
+    assert angular_loss(image, text, None).item() == pytest.approx(slow_angular(image, text, range(B)), rel=1e-5)
 
 
 def test_captions_of_one_image_are_negatives_only_in_the_original():

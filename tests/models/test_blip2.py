@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from fico_utils.models.blip2 import Blip2, Blip2Config
-from fico_utils.models.xvlm import spread
+from fico_utils.models.layers import initial_spread
 
 B, R, D, L, WORDS, QUERIES = 6, 9, 12, 8, 30, 3
 LENGTHS = (7, 5, 3, 7, 4, 6)
@@ -129,7 +129,7 @@ def test_feed_forward_layers_of_the_queries_start_as_copies():
     for layer in model.qformer.encoder.layer:
         assert torch.equal(layer.intermediate.dense.weight, layer.intermediate_query.dense.weight)
         assert torch.equal(layer.output.dense.weight, layer.output_query.dense.weight)
-    assert model.queries.std().item() == pytest.approx(spread(model.config.width), rel=0.3)
+    assert model.queries.std().item() == pytest.approx(initial_spread(model.config.width), rel=0.3)
 
 
 # -------------------------------------------------------------------------------- the definition, by hand

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from fico_utils.models import training
-from fico_utils.models.dadh import Dadh, DadhConfig, gains, triplets
+from fico_utils.models.dadh import Dadh, DadhConfig
+from fico_utils.models.losses import label_gains, triplet_loss
 
 B, D, T, N_LABELS, N_IMAGES = 8, 12, 10, 5, 9
 
@@ -143,20 +144,20 @@ def test_triplets_are_those_of_the_definition(seed, margin):
     labels = (torch.rand(6, N_LABELS, generator=g) < 0.3).double()
     labels[torch.arange(6), torch.randint(0, N_LABELS, (6,), generator=g)] = 1
     cosine = (2 * torch.rand(6, 6, generator=g, dtype=torch.float64) - 1).requires_grad_()
-    fast = triplets(cosine, labels, margin)
+    fast = triplet_loss(cosine, labels, margin)
     assert fast.item() == pytest.approx(slow_triplets(cosine, labels, margin), rel=1e-9, abs=1e-9)
-    assert torch.autograd.gradcheck(lambda c: triplets(c, labels, margin), (cosine,))
+    assert torch.autograd.gradcheck(lambda c: triplet_loss(c, labels, margin), (cosine,))
 
 
 def test_triplets_where_all_or_none_share_a_label():
     cosine = torch.rand(6, 6, generator=torch.Generator().manual_seed(0))
-    assert triplets(cosine, torch.ones(6, 2), 0.4).item() == 0
+    assert triplet_loss(cosine, torch.ones(6, 2), 0.4).item() == 0
     apart = torch.eye(6)
-    assert triplets(cosine, apart, 0.4).item() == pytest.approx(slow_triplets(cosine, apart, 0.4), rel=1e-5)
+    assert triplet_loss(cosine, apart, 0.4).item() == pytest.approx(slow_triplets(cosine, apart, 0.4), rel=1e-5)
 
 
 def test_gains_are_powers_of_shared_labels_over_the_ideal_order():
-    weight = gains(torch.tensor([[1.0, 1.0], [1.0, 0.0], [0.0, 1.0]]))
+    weight = label_gains(torch.tensor([[1.0, 1.0], [1.0, 0.0], [0.0, 1.0]]))
     ideal = 3 / math.log2(2) + 1 / math.log2(3) + 1 / math.log2(4)  # anchor 0 shares 2, 1, 1 labels
     assert weight[0].tolist() == pytest.approx([3 / ideal, 1 / ideal, 1 / ideal])
     assert weight[1, 2] == 0  # they share none

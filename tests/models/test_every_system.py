@@ -115,7 +115,7 @@ def test_comparing_and_reading_pairs_agree_with_what_is_stored(trained):
     if not serving.reads_pairs:
         if "sim_i2t" in stored:
             assert np.array_equal(ranking, stored["sim_i2t"])
-        with pytest.raises(TypeError, match="reads no pairs"):
+        with pytest.raises(NotImplementedError):
             serving.answer_query(model, images[:1], texts, 3)
         return
     everything = stored.get("sim_t2i", stored["sim_i2t"].T)

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from fico_utils.models.beit3 import Beit3, Beit3Config
-from fico_utils.models.muon import Muon, linear_maps, orthogonalised
+from fico_utils.models.muon import Muon, linear_maps, orthogonalise_matrix
 from fico_utils.models.training import _optimisers
 from fico_utils.models.vsrn import Vsrn, VsrnConfig
 from fico_utils.models.xvlm import Xvlm, XvlmConfig
@@ -17,7 +17,7 @@ SHAPES = [(16, 16), (16, 48), (48, 16)]
 def test_directions_are_kept_and_their_lengths_brought_near_one(shape):
     matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     u, s, vt = torch.linalg.svd(matrix, full_matrices=False)
-    core = u.T @ orthogonalised(matrix) @ vt.T
+    core = u.T @ orthogonalise_matrix(matrix) @ vt.T
     lengths = torch.diagonal(core)
     assert (core - torch.diag(lengths)).abs().max() < 1e-4
     assert lengths[s / s.norm() > 0.02].min() > 0.6  # lower ones are not lifted all the way
@@ -27,8 +27,8 @@ def test_directions_are_kept_and_their_lengths_brought_near_one(shape):
 
 def test_size_of_a_gradient_does_not_matter_and_none_gives_none():
     matrix = torch.randn(8, 12, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(orthogonalised(1000 * matrix), orthogonalised(matrix))
-    assert not orthogonalised(torch.zeros(8, 12)).any()
+    torch.testing.assert_close(orthogonalise_matrix(1000 * matrix), orthogonalise_matrix(matrix))
+    assert not orthogonalise_matrix(torch.zeros(8, 12)).any()
 
 
 @pytest.mark.parametrize("weight_decay", [0.0, 0.1])

@@ -11,7 +11,7 @@ from fico_utils.evaluation import evaluate
 from fico_utils.evaluation.similarity import CodeScores
 from fico_utils.models import encoding
 from fico_utils.models.beit3 import Beit3, Beit3Config
-from fico_utils.models.losses import hard_negatives, hardest_hinge, soft_contrastive
+from fico_utils.models.losses import hard_negatives, hinge_loss, soft_contrastive
 from fico_utils.models.scan import Scan, ScanConfig
 from fico_utils.models.ucch import Ucch, UcchConfig
 
@@ -85,7 +85,7 @@ def test_hinge_is_a_sum_over_the_batch():
     scores = torch.randn(4, 4, generator=torch.Generator().manual_seed(0))
     far = torch.full((8, 8), -100.0)  # two batches that are no negatives of each other
     far[:4, :4] = far[4:, 4:] = scores
-    assert hardest_hinge(far, None).item() == pytest.approx(2 * hardest_hinge(scores, None).item(), rel=1e-5)
+    assert hinge_loss(far, None).item() == pytest.approx(2 * hinge_loss(scores, None).item(), rel=1e-5)
 
 
 def test_itc_with_copies_of_one_image_has_uniform_targets():

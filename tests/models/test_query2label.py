@@ -7,13 +7,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from fico_utils.models.losses import asymmetric_loss
 from fico_utils.models.query2label import (
     Query2Label,
     Query2LabelConfig,
-    asymmetric,
     best_threshold,
+    labels_above,
     micro_f1,
-    written,
 )
 
 N, R, D, C = 8, 9, 12, 5
@@ -58,15 +58,17 @@ def test_the_loss_is_cross_entropy_without_its_focus():
     data = batch()
     logits = torch.randn(N, C, generator=torch.Generator().manual_seed(2))
     plain = F.binary_cross_entropy_with_logits(logits, data["labels"], reduction="sum") / N
-    assert asymmetric(logits, data["labels"], 0, 0, 0).item() == pytest.approx(plain.item(), rel=1e-6)
+    assert asymmetric_loss(logits, data["labels"], 0, 0, 0).item() == pytest.approx(plain.item(), rel=1e-6)
 
 
 def test_the_focus_by_hand():
     # p = 0.8 for a positive and for a negative: the positive costs -log 0.8, the negative -0.8^2 log 0.2
     logits, labels = torch.full((1, 2), float(np.log(4))), torch.tensor([[1.0, 0.0]])
-    assert asymmetric(logits, labels, 0, 2, 0).item() == pytest.approx(-np.log(0.8) - 0.64 * np.log(0.2), rel=1e-5)
+    assert asymmetric_loss(logits, labels, 0, 2, 0).item() == pytest.approx(-np.log(0.8) - 0.64 * np.log(0.2), rel=1e-5)
     # lowered by 0.1 before both: -0.7^2 log 0.3
-    assert asymmetric(logits, labels, 0, 2, 0.1).item() == pytest.approx(-np.log(0.8) - 0.49 * np.log(0.3), rel=1e-5)
+    assert asymmetric_loss(logits, labels, 0, 2, 0.1).item() == pytest.approx(
+        -np.log(0.8) - 0.49 * np.log(0.3), rel=1e-5
+    )
 
 
 def test_f1_equals_that_of_scikit_learn():
@@ -87,6 +89,6 @@ def test_the_threshold_is_the_best_of_those_tried():
 
 
 def test_every_picture_gets_a_label():
-    labels = written(np.array([[0.1, 0.4, 0.2], [0.9, 0.8, 0.1]]), 0.5)
+    labels = labels_above(np.array([[0.1, 0.4, 0.2], [0.9, 0.8, 0.1]]), 0.5)
     assert labels.tolist() == [[0, 1, 0], [1, 1, 0]]
     assert labels.dtype == np.uint8

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 
 from fico_utils.models.beit3 import Beit3, Beit3Config
-from fico_utils.models.losses import binarise, contrastive, hardest_hinge, same_image
+from fico_utils.models.layers import binarise
+from fico_utils.models.losses import contrastive, hinge_loss, same_image
 from fico_utils.models.scan import Scan, ScanConfig
 from fico_utils.models.ucch import Ucch, UcchConfig
 
@@ -186,9 +187,9 @@ def test_ucch_memory_is_no_weight():
 def test_hinge_by_hand():
     scores = torch.tensor([[0.9, 0.8, 0.1], [0.2, 0.5, 0.6], [0.0, 0.1, 0.3]])
     # rows: max(.1, 0) = .1 ; max(0, .3) = .3 ; max(0, 0) = 0 ; columns: 0 ; .5 ; .5
-    assert hardest_hinge(scores, None).item() == pytest.approx(0.1 + 0.3 + 0.0 + 0.0 + 0.5 + 0.5)
+    assert hinge_loss(scores, None).item() == pytest.approx(0.1 + 0.3 + 0.0 + 0.0 + 0.5 + 0.5)
     same = torch.tensor([0, 0, 1])  # pairs 0 and 1 are one image: (0, 1) and (1, 0) are no negatives
-    assert hardest_hinge(scores, same).item() == pytest.approx(0.0 + 0.3 + 0.0 + 0.0 + 0.0 + 0.5)
+    assert hinge_loss(scores, same).item() == pytest.approx(0.0 + 0.3 + 0.0 + 0.0 + 0.0 + 0.5)
 
 
 def test_contrastive_ignores_captions_of_the_same_image():

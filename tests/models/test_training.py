@@ -13,8 +13,7 @@ from fico_utils.artifacts import Store
 from fico_utils.errors import InputError
 from fico_utils.files import read_arrays, write_arrays
 from fico_utils.models import encoding, model_class, training
-from fico_utils.models.contract import TrainingRecipe
-from fico_utils.models.muon import MuonRecipe
+from fico_utils.models.contract import MuonRecipe, TrainingRecipe
 from fico_utils.models.scan import Scan, ScanConfig
 from fico_utils.models.ucch import Ucch, UcchConfig
 
@@ -54,7 +53,7 @@ def test_some_captions_of_every_image_are_drawn_side_by_side():
     assert (np.diff(images) != 0).sum() == 39
     assert not np.array_equal(images[np.sort(np.unique(images, return_index=True)[1])], np.arange(40))
     recipe = TrainingRecipe(batch_size=16, lr=1e-3, captions=3)
-    steps = training.batches(caption_image, recipe, 0, 0)
+    steps = training.draw_steps(caption_image, recipe, 0, 0)
     assert [len(np.unique(caption_image[s])) for s in steps] == [16, 16, 8]
     assert sorted(np.concatenate(steps)) == sorted(training.draw_pairs(caption_image, np.random.default_rng([0, 0]), 3))
 
@@ -63,7 +62,7 @@ def test_an_epoch_of_a_part_shows_every_image_before_any_again():
     caption_image, recipe = np.repeat(np.arange(40), 5), TrainingRecipe(batch_size=4, lr=1e-3, captions=3)
     shown = []
     for epoch in range(6):
-        steps = training.batches(caption_image, recipe, 0, epoch, images=10)
+        steps = training.draw_steps(caption_image, recipe, 0, epoch, images=10)
         assert [len(np.unique(caption_image[s])) for s in steps] == [4, 4, 2]
         captions = np.concatenate(steps)
         assert len(np.unique(captions)) == 30
@@ -71,14 +70,14 @@ def test_an_epoch_of_a_part_shows_every_image_before_any_again():
     assert set.union(*shown[:4]) == set(range(40))
     assert shown[4:] != shown[:2], "the next turn has an order of its own"
     assert not shown[4] & shown[5]
-    uneven = [training.batches(caption_image, recipe, 0, epoch, images=15) for epoch in range(2)]
+    uneven = [training.draw_steps(caption_image, recipe, 0, epoch, images=15) for epoch in range(2)]
     first, second = (set(caption_image[np.concatenate(steps)].tolist()) for steps in uneven)
     assert len(first) == len(second) == 15
     assert not first & second
     for images in (None, 40, 99):
         for mine, whole in zip(
-            training.batches(caption_image, recipe, 0, 3, images),
-            training.batches(caption_image, recipe, 0, 3),
+            training.draw_steps(caption_image, recipe, 0, 3, images),
+            training.draw_steps(caption_image, recipe, 0, 3),
             strict=True,
         ):
             assert np.array_equal(mine, whole)
@@ -86,7 +85,7 @@ def test_an_epoch_of_a_part_shows_every_image_before_any_again():
 
 def test_fit_counts_the_steps_of_the_images_it_shows(monkeypatch):
     shares = []
-    monkeypatch.setattr(training, "schedule", lambda recipe, step, total: shares.append((step, total)) or 1.0)
+    monkeypatch.setattr(training, "schedule_factor", lambda recipe, step, total: shares.append((step, total)) or 1.0)
     small = model()
     small.recipe = TrainingRecipe(batch_size=2, lr=1e-3)
     training.fit(small, pairs(), seed=0, epochs=3, validate=first_weight, images=4)
@@ -168,12 +167,12 @@ def test_no_epoch_is_refused():
 
 def test_schedules():
     cosine = TrainingRecipe(1, 1.0, warmup=0.1, schedule="cosine")
-    rates = [training.schedule(cosine, step, 100) for step in range(100)]
+    rates = [training.schedule_factor(cosine, step, 100) for step in range(100)]
     assert rates[0] < rates[9] <= 1.0
     assert max(rates) == pytest.approx(1.0, abs=0.1)
     assert rates[-1] < 0.01
     step = TrainingRecipe(1, 1.0, schedule="step")
-    assert [training.schedule(step, s, 10) for s in (0, 4, 5, 9)] == [1.0, 1.0, 0.1, 0.1]
+    assert [training.schedule_factor(step, s, 10) for s in (0, 4, 5, 9)] == [1.0, 1.0, 0.1, 0.1]
 
 
 def test_hash_codes_are_packed_signs():
@@ -181,7 +180,7 @@ def test_hash_codes_are_packed_signs():
     assert np.array_equal(np.unpackbits(encoding.hash_codes(h), axis=1), (h >= 0).astype(np.uint8))
 
 
-def test_score_does_not_depend_on_blocks_and_keeps_the_order_of_captions():
+def test_attention_scores_do_not_depend_on_blocks_and_keep_the_order_of_captions():
     torch.manual_seed(0)
     scan = Scan(ScanConfig(7, 20, d=8, d_word=6)).eval()
     rng = np.random.default_rng(0)
@@ -195,7 +194,7 @@ def test_score_does_not_depend_on_blocks_and_keeps_the_order_of_captions():
     with torch.inference_mode():
         expected = scan.similarity(*(torch.from_numpy(encoded[s]) for s in ("img", "txt"))).numpy()
     for block in (1, 1000, 1 << 22):
-        assert np.allclose(encoding.score(scan, **encoded, block=block, progress=False), expected, atol=1e-5)
+        assert np.allclose(encoding.attention_scores(scan, **encoded, block=block, progress=False), expected, atol=1e-5)
 
 
 def test_an_unknown_system_is_refused():

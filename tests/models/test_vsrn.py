@@ -6,8 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fico_utils.models.losses import hardest_hinge
-from fico_utils.models.vsrn import GraphBlock, Vsrn, VsrnConfig, violation_hinge
+from fico_utils.models.losses import hinge_loss
+from fico_utils.models.vsrn import GraphBlock, Vsrn, VsrnConfig
 
 B, R, D, L, WORDS = 5, 6, 12, 8, 30
 
@@ -129,12 +129,12 @@ def test_the_loss_is_the_hinge_and_the_weighted_likelihood():
     model = make(captioning=0.5).eval()
     terms = model.loss(data)
     scores, first = model.encode_image(data["regions"]) @ model.encode_text(data["tokens"]).T, [0, 2, 3, 4]
-    assert torch.allclose(terms["hinge"], violation_hinge(scores, data["image"], 0.2) * 4 / 5)  # four images
+    assert torch.allclose(terms["hinge"], hinge_loss(scores, data["image"], 0.2, "violating") * 4 / 5)  # four images
     assert torch.allclose(terms["loss"], terms["hinge"] + 0.5 * terms["caption"])
     told = model.captioner.loss(model.reason(data["regions"])[first], data["tokens"][first])
     assert torch.allclose(terms["caption"], told, atol=1e-4)
     original = make(original=True).eval().loss(data)
-    assert torch.allclose(original["hinge"], hardest_hinge(scores[first][:, first], None, 0.2))
+    assert torch.allclose(original["hinge"], hinge_loss(scores[first][:, first], None, 0.2))
 
 
 def test_originally_a_pair_of_the_same_image_is_a_negative_too():
@@ -142,11 +142,11 @@ def test_originally_a_pair_of_the_same_image_is_a_negative_too():
     data["image"] = torch.tensor([0, 1, 0, 2, 3])  # apart, so each counts as an image of its own
     model = make(original=True).eval()
     scores = model.encode_image(data["regions"]) @ model.encode_text(data["tokens"]).T
-    assert torch.allclose(model.loss(data)["hinge"], hardest_hinge(scores, None, 0.2))
+    assert torch.allclose(model.loss(data)["hinge"], hinge_loss(scores, None, 0.2))
 
 
 @pytest.mark.parametrize("spread", [0.05, 1.0])
-def test_violation_hinge_equals_a_slow_loop(spread):
+def test_the_hinge_over_violating_negatives_equals_a_slow_loop(spread):
     scores = spread * torch.randn(5, 5, generator=torch.Generator().manual_seed(0)) + 0.3 * torch.eye(5)
     image, expected = [0, 0, 1, 2, 3], 0.0
     for i in range(5):
@@ -154,7 +154,7 @@ def test_violation_hinge_equals_a_slow_loop(spread):
         for others in (scores[i, negatives], scores[negatives, i]):
             costs = [c.item() for c in 0.2 + others - scores[i, i] if c > 0]
             expected += sum(costs) / len(costs) if costs else 0.0
-    assert violation_hinge(scores, torch.tensor(image), 0.2).item() == pytest.approx(expected, abs=1e-5)
+    assert hinge_loss(scores, torch.tensor(image), 0.2, "violating").item() == pytest.approx(expected, abs=1e-5)
 
 
 def test_the_captioner_is_no_weight_and_encoding_does_without_it():

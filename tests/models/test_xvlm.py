@@ -9,8 +9,9 @@ import torch
 import torch.nn.functional as F
 
 from fico_utils.errors import InputError
+from fico_utils.models.layers import PatchViT, widen_attention
 from fico_utils.models.losses import hard_negatives, soft_contrastive
-from fico_utils.models.xvlm import PatchViT, Xvlm, XvlmConfig, listen
+from fico_utils.models.xvlm import Xvlm, XvlmConfig
 
 B, R, D, L, WORDS = 6, 9, 12, 8, 30
 IMAGE = torch.tensor([0, 0, 1, 2, 3, 4])  # pairs 0 and 1 show one image
@@ -78,7 +79,7 @@ def test_captions_differ_from_the_start_where_attention_counts():
         return (vectors @ vectors.T)[~torch.eye(B, dtype=torch.bool)].mean()
 
     heard = alike()
-    listen(model.text, 1 / 2.5)  # as these layers begin by themselves
+    widen_attention(model.text, 1 / 2.5)  # as these layers begin by themselves
     assert heard < alike()
 
 

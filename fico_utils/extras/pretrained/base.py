@@ -19,7 +19,7 @@ from fico_utils.errors import InputError
 from fico_utils.extras.corpora.pictures import file_images
 from fico_utils.files import key_of
 from fico_utils.models.contract import FusionModel
-from fico_utils.models.losses import word_mask
+from fico_utils.models.layers import word_mask
 from fico_utils.models.training import Inputs
 
 

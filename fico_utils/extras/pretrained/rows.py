@@ -93,7 +93,8 @@ def _row(system_id: str, given: Mapping[str, Any], place: int, pretrained: Mappi
     marker = given.get("marker", _MARKERS[place % len(_MARKERS)])
     line = given.get("line", _LINES[place // len(_MARKERS)])
     name = given.get("name") or system_id
+    approach, attention, serving = _MEASURES[measure]
     return System(
-        system_id, name, (), family, *_MEASURES[measure], shade, marker, line,
-        weights=weights, provider=PROVIDER,
+        system_id, name, (), family, shade, marker, line,
+        approach=approach, attention=attention, serving=serving, weights=weights, provider=PROVIDER,
     )  # fmt: skip
