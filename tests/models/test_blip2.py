@@ -45,22 +45,6 @@ def model() -> Blip2:
 # ---------------------------------------------------------------------------------------------- training
 
 
-def test_loss_falls_and_gradients_reach_every_parameter():
-    model, data, losses = make(dropout=0.1).train(), batch(), []
-    optimiser = torch.optim.Adam(model.parameters(), lr=3e-3)
-    for _ in range(30):
-        terms = model.loss(data)
-        optimiser.zero_grad()
-        terms["loss"].backward()
-        unreached = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
-        assert unreached == []
-        optimiser.step()
-        losses.append({name: term.item() for name, term in terms.items()})
-    for name in ("loss", "itc", "lm"):
-        assert sum(row[name] for row in losses[-5:]) < 0.9 * sum(row[name] for row in losses[:5])
-    assert set(terms) == {"loss", "itc", "itm", "lm"}
-
-
 def test_matching_waits_for_the_embeddings_and_then_begins_alone():
     model, data = make(fusion_epoch=1), batch()
     for epoch, learns in enumerate(({"itc", "lm"}, {"itm"}, {"itc", "itm", "lm"}, {"itc", "itm", "lm"})):

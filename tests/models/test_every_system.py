@@ -67,6 +67,23 @@ def test_training_writes_finite_terms_and_moves_the_weights(trained):
     assert any(not torch.equal(t, fresh[n]) for n, t in model.weights().items() if t.is_floating_point())
 
 
+@pytest.mark.parametrize("system", sorted({row.trained for row in registry.SYSTEMS.values()}))
+def test_gradients_reach_every_parameter_and_the_loss_falls(system):
+    model = tiny_model(system).train()
+    model.start_epoch(1)
+    inputs, adversary = tiny_inputs(model), {id(p) for p in model.adversary()}
+    own = {name: p for name, p in model.named_parameters() if id(p) not in adversary}
+    optimiser, losses = torch.optim.Adam(own.values(), lr=0.005), []
+    for _ in range(25):
+        optimiser.zero_grad()
+        terms = model.loss(model(inputs.batch(model, np.arange(2 * N_IMG))))
+        terms["loss"].backward()
+        assert [name for name, p in own.items() if p.grad is None or not p.grad.isfinite().all()] == []
+        optimiser.step()
+        losses.append(terms["loss"].item())
+    assert sum(losses[-5:]) < sum(losses[:5])
+
+
 def test_settings_are_json_and_weights_are_part_of_the_state(trained):
     row, model, _, _ = trained
     assert json.loads(json.dumps(model.settings)).keys() >= {"recipe"}

@@ -116,7 +116,7 @@ def test_the_suite_of_all_systems_tests_the_new_one(copied):
     suite = shutil.copy(Path(__file__).with_name("test_every_system.py"), copied)
     done = run_in(copied, "-m", "pytest", "-q", suite, "-k", "averages", "-p", "no:cacheprovider")
     assert done.returncode == 0, done.stdout
-    assert "5 passed" in done.stdout
+    assert "6 passed" in done.stdout
 
 
 def test_the_papers_rows_stand_in_the_order_of_its_tables():

@@ -41,21 +41,6 @@ def model() -> Xvlm:
 # ---------------------------------------------------------------------------------------------- training
 
 
-def test_loss_falls_and_gradients_reach_every_parameter():
-    model, data, losses = make(dropout=0.1).train(), batch(), []
-    optimiser = torch.optim.Adam(model.parameters(), lr=3e-3)
-    for _ in range(40):
-        terms = model.loss(data)
-        optimiser.zero_grad()
-        terms["loss"].backward()
-        unreached = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
-        assert unreached == []
-        optimiser.step()
-        losses.append(terms["loss"].item())
-    assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
-    assert set(terms) == {"loss", "itc", "itm"}
-
-
 def test_fusion_waits_for_the_encoders():
     model, data = make(fusion_epoch=2), batch()
     head = [n for n, _ in model.named_parameters() if n.startswith(("fusion.", "itm."))]
