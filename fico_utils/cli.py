@@ -25,11 +25,9 @@ VERB_PACKAGES = ("fico_utils.verbs", "fico_utils.extras.verbs")
 
 def find_verbs() -> dict[str, ModuleType]:
     """Verb -> its module, in alphabetical order."""
-    verbs = {}
-    for package in map(import_module, VERB_PACKAGES):
-        for found in iter_modules(package.__path__):
-            verbs[found.name] = import_module(f"{package.__name__}.{found.name}")
-    return dict(sorted(verbs.items()))
+    packages = [import_module(name) for name in VERB_PACKAGES]
+    names = {v.name: f"{package.__name__}.{v.name}" for package in packages for v in iter_modules(package.__path__)}
+    return {verb: import_module(names[verb]) for verb in sorted(names)}
 
 
 def command_parser(verb: str | None = None) -> argparse.ArgumentParser:
@@ -67,38 +65,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
 
 
-# ------------------------------------------------------------------------------------- what several verbs share
-
-
-def add_common_options(parser: argparse.ArgumentParser, profile: str = "mini") -> None:
-    """Add ``--profile``, ``--out`` and ``--quiet``."""
+def add_common_options(
+    parser: argparse.ArgumentParser, profile: str = "mini", *, changes: bool = False, force: bool = False
+) -> None:
+    """Add ``--profile``, ``--out`` and ``--quiet``, and, where asked for, ``--set`` and ``--force``."""
     parser.add_argument("--profile", default=profile, help=f"a file of configs/, without .yaml (default: {profile})")
-    parser.add_argument(
-        "--out",
-        metavar="DIR",
-        help="results folder (default: results/PROFILE); PROFILE is added where DIR lacks it",
-    )
+    out = "results folder (default: results/PROFILE); PROFILE is added where DIR lacks it"
+    parser.add_argument("--out", metavar="DIR", help=out)
     parser.add_argument("--quiet", action="store_true", help="say nothing but problems and the last line")
-
-
-def add_set_option(parser: argparse.ArgumentParser) -> None:
-    """Add ``--set``, whose texts are in `options.changes`."""
-    parser.add_argument(
-        *("--set", "-s"),
-        **{"action": "append", "default": [], "metavar": "NAME=VALUE", "dest": "changes"},
-        help="change a parameter; a YAML literal, a list may be 1,5,10; may be repeated",
-    )
-
-
-def add_force_option(parser: argparse.ArgumentParser) -> None:
-    """Add ``--force``."""
-    parser.add_argument("--force", action="store_true", help="execute the notebook even where its step is fresh")
+    if changes:
+        parser.add_argument(
+            *("--set", "-s"),
+            **{"action": "append", "default": [], "metavar": "NAME=VALUE", "dest": "changes"},
+            help="change a parameter; a YAML literal, a list may be 1,5,10; may be repeated",
+        )
+    if force:
+        parser.add_argument("--force", action="store_true", help="execute the notebook even where its step is fresh")
 
 
 def changed_settings(profile: str, changes: Sequence[str]) -> dict[str, Any]:
     """Parameters of a profile, as the texts of ``--set`` change them."""
-    from fico_utils.overrides import read_overrides
-    from fico_utils.profiles import profile_settings
+    from fico_utils.profiles import profile_settings, read_overrides
 
     settings = profile_settings(profile)
     return settings | read_overrides(changes, settings)

@@ -1,11 +1,15 @@
-"""Profiles: the parameters of a run, one file each over a common base, checked by the types of that base.
+"""Profiles: the parameters of a run, one file each over a common base, and what ``--set`` changes in them.
 
 ``configs/base.yaml`` holds every parameter; ``configs/<profile>.yaml`` holds what differs. Both are papermill files.
+papermill only warns of a parameter that no notebook has, so that a slip of the pen would pass in silence: here it is
+refused before anything starts. Values have the types of those in the base.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from copy import deepcopy
+from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,6 +20,8 @@ from fico_utils.provenance import PROJECT, project_folder
 CONFIGS = project_folder("configs")
 #: The file that every profile starts from; it is no profile itself.
 BASE = "base"
+#: Parameters with an option of their own.
+RESERVED = {"profile": "--profile", "out_dir": "--out"}
 
 
 def profile_names() -> list[str]:
@@ -26,10 +32,7 @@ def profile_names() -> list[str]:
 def profile_settings(profile: str) -> dict[str, Any]:
     """Every parameter of a profile: those of ``configs/<profile>.yaml`` over those of ``configs/base.yaml``.
 
-    Raises
-    ------
-    InputError
-        There is no such profile, or its file holds a parameter that the base does not have, or one of another type.
+    InputError where there is no such profile, or its file holds a parameter that the base lacks or has otherwise.
     """
     if profile not in profile_names():
         raise InputError(f"unknown profile {profile!r}; expected one of {', '.join(profile_names())}")
@@ -76,3 +79,64 @@ def results_folder(profile: str, out: str | None) -> Path:
     """
     folder = PROJECT / "results" if out is None else Path(out).expanduser().absolute()
     return folder if folder.name == profile else folder / profile
+
+
+def read_overrides(texts: Iterable[str], known: dict[str, Any]) -> dict[str, Any]:
+    """Name -> value of texts such as ``seed=1``, each of the type of its entry in `known`; InputError for all others.
+
+    Values are YAML literals; a list may be given as ``1,5,10``; a mapping is laid over the default, so that
+    ``epochs={scan: 2}`` leaves the other systems alone.
+
+    >>> read_overrides(["seed=3", "recall_at=1,5"], {"seed": 0, "recall_at": [1]})
+    {'seed': 3, 'recall_at': [1, 5]}
+    """
+    values = {}
+    for text in texts:
+        name, equals, value = (part.strip() for part in text.partition("="))
+        if not equals or not name:
+            raise InputError(f"--set was given {text!r}; expected NAME=VALUE, such as --set seed=1")
+        if name in RESERVED:
+            raise InputError(f"--set {name} is not possible; use {RESERVED[name]}")
+        if name not in known:
+            raise InputError(f"unknown parameter {name!r}; {suggest_name(name, known)} (--set was given {text!r})")
+        values[name] = _read_value(name, value, known[name])
+    return values
+
+
+def suggest_name(name: str, known: Iterable[str]) -> str:
+    """``did you mean ...?`` for a slip of the pen, the list of names for anything else."""
+    known = [k for k in known if k not in RESERVED]
+    close = get_close_matches(name, known, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"expected one of {', '.join(sorted(known))}"
+
+
+def _read_value(name: str, text: str, default: Any) -> Any:
+    """The value that a text of ``--set`` stands for, of the type of `default`."""
+    import yaml
+
+    try:
+        value = yaml.safe_load(text)
+        if isinstance(default, list) and not isinstance(value, list):
+            value = yaml.safe_load(f"[{text}]")
+    except yaml.YAMLError as error:
+        raise InputError(f"parameter {name} was given {text!r}; expected a literal such as {default!r}") from error
+    if isinstance(default, dict) and isinstance(value, dict):
+        for key in value:
+            if default and key not in default:
+                raise InputError(f"parameter {name} has no entry {key!r}; {suggest_name(str(key), default)}")
+        return {**default, **{k: _of_type(name, v, default.get(k, v)) for k, v in value.items()}}
+    if isinstance(default, list) and isinstance(value, list) and default:
+        value = [_of_type(name, v, default[0]) for v in value]
+    return check_parameter(name, _of_type(name, value, default, text), default)
+
+
+def _of_type(name: str, value: Any, default: Any, text: str = "") -> Any:
+    """`value`, as text or float where `default` is one and YAML saw something else (10, 1e-3)."""
+    if isinstance(default, str) and not isinstance(value, list | dict):
+        return value if isinstance(value, str) else text or str(value)
+    if isinstance(default, float) and isinstance(value, int | str) and not isinstance(value, bool):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return check_parameter(name, value, default)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fico_utils.errors import InputError
-from fico_utils.overrides import read_overrides
+from fico_utils.profiles import read_overrides
 
 KNOWN = {
     "profile": "mini",

@@ -17,7 +17,7 @@ from fico_utils.provenance import PROJECT
 
 PACKAGE = PROJECT / "fico_utils"
 BASE = {
-    *("errors", "registry", "files", "locks", "machine", "overrides", "package_code", "producers"),
+    *("errors", "registry", "files", "locks", "machine", "package_code", "producers"),
     *("progress", "provenance", "profiles", "artifacts", "workspace"),
 }
 #: Folder or module -> what of this package it may import, besides itself and BASE.
@@ -27,7 +27,6 @@ MAY_IMPORT = {
     "files": {"errors"},
     "locks": set(),
     "machine": set(),
-    "overrides": set(),
     "package_code": set(),
     "producers": set(),
     "progress": set(),

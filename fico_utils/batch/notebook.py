@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -25,9 +25,8 @@ PEAK = "__import__('fico_utils.machine').machine.peak_memory()"
 PATIENCE = 5  # seconds that a kernel has to end after it was interrupted
 
 
-def read_notebook(path: str | Path) -> dict[str, Any]:
+def read_notebook(path: Path) -> dict[str, Any]:
     """The JSON of a notebook, sources joined; InputError where the file is missing or no notebook."""
-    path = Path(path)
     try:
         notebook = json.loads(path.read_text(encoding="utf-8"))
         for cell in notebook["cells"]:
@@ -42,37 +41,20 @@ def read_notebook(path: str | Path) -> dict[str, Any]:
 def declared_parameters(notebook: Mapping[str, Any]) -> dict[str, Any]:
     """Name -> default of the cell tagged ``parameters``; InputError where one is not a literal."""
     defaults: dict[str, Any] = {}
-    for cell in notebook["cells"]:
-        if cell["cell_type"] != "code" or "parameters" not in cell.get("metadata", {}).get("tags", []):
-            continue
-        try:
-            body = ast.parse(cell["source"]).body
-        except SyntaxError as error:
-            raise InputError(f"the parameters cell is no Python ({error.msg}, line {error.lineno}); mend it") from error
-        for node in body:
-            target = node.target if isinstance(node, ast.AnnAssign) else getattr(node, "targets", [None])[0]
-            if isinstance(target, ast.Name) and node.value is not None:
-                try:
-                    defaults[target.id] = ast.literal_eval(node.value)
-                except ValueError as error:
-                    text = ast.unparse(node.value)
-                    raise InputError(f"parameter {target.id} is {text}; expected a literal") from error
+    tagged = [c["source"] for c in notebook["cells"] if "parameters" in c.get("metadata", {}).get("tags", [])]
+    try:
+        body = ast.parse("\n".join(tagged)).body
+    except SyntaxError as error:
+        raise InputError(f"the parameters cell is no Python ({error.msg}, line {error.lineno}); mend it") from error
+    for node in body:
+        target = node.target if isinstance(node, ast.AnnAssign) else getattr(node, "targets", [None])[0]
+        if isinstance(target, ast.Name) and node.value is not None:
+            try:
+                defaults[target.id] = ast.literal_eval(node.value)
+            except ValueError as error:
+                text = ast.unparse(node.value)
+                raise InputError(f"parameter {target.id} is {text}; expected a literal") from error
     return defaults
-
-
-def cell_headings(cells: Sequence[Mapping[str, Any]]) -> list[str]:
-    """For each cell the last Markdown heading above it, without the hashes; empty before the first.
-
-    >>> cell_headings([{"cell_type": "markdown", "source": "# 4 Costs"}, {"cell_type": "code", "source": "1"}])
-    ['4 Costs', '4 Costs']
-    """
-    headings, heading = [], ""
-    for cell in cells:
-        if cell["cell_type"] == "markdown":
-            lines = [line for line in "".join(cell["source"]).splitlines() if line.startswith("#")]
-            heading = lines[-1].lstrip("#").strip() if lines else heading
-        headings.append(heading)
-    return headings
 
 
 def kernel_environment(changed: Mapping[str, Any], threads: int, record: Path) -> dict[str, str]:
@@ -95,13 +77,14 @@ class Execution:
 
     Attributes
     ----------
+    heading : str, the last Markdown heading above the running cell, without the hashes.
     failure : dict or None, ``cell``, ``heading`` and last line of the ``error`` where a cell did not end well.
     phases : list of dict, ``heading``, ``seconds`` and number of ``cells``, in reading order.
     peak : int or None, most memory that the kernel held, B.
     """
 
-    def __init__(self, on_cell: Callable[[str], None] = lambda heading: None) -> None:
-        self.on_cell = on_cell
+    def __init__(self) -> None:
+        self.heading = self.cell = ""
         self.failure: dict[str, str] | None = None
         self.phases: list[dict[str, Any]] = []
         self.peak: int | None = None
@@ -117,41 +100,46 @@ class Execution:
         from papermill.iorw import load_notebook_node
         from papermill.parameterize import parameterize_notebook
 
-        place, content = {"cell": "", "heading": ""}, None
+        content = None
         try:
             content = load_notebook_node(str(path))
             if parameters:
                 content = parameterize_notebook(content, parameters)
             quiet = ["--log-level=40"]  # each kernel warns of its transport; that says nothing about the notebook
             client = NotebookClient(content, timeout=None, startup_timeout=60, extra_arguments=quiet)
-            titles = cell_headings(content.cells)
             with open(log, "w", encoding="utf-8") as printed:
                 start = {"env": environment, "cwd": str(path.parent), "stdout": printed, "stderr": printed}
                 with client.setup_kernel(**start):
                     self.kernel = client.km.provisioner
-                    for index, (cell, heading) in enumerate(zip(content.cells, titles, strict=True)):
-                        place = {"cell": cell.get("id", str(index)), "heading": heading}
-                        self._run_cell(client, cell, index, heading)
+                    for index, cell in enumerate(content.cells):
+                        self._run_cell(client, cell, index)
                         printed.writelines(o.text for o in cell.get("outputs", []) if o.output_type == "stream")
                         printed.flush()
-                    self._ask_peak(client)
+                    with suppress(Exception):  # a number for the manifest, not worth a failure
+                        reply = client.wait_for_reply(client.kc.execute("", silent=True, user_expressions={"B": PEAK}))
+                        self.peak = int(reply["content"]["user_expressions"]["B"]["data"]["text/plain"])
                     client.set_widgets_metadata()
         except BaseException as error:  # a dead kernel, a broken notebook: anything must reach the manifest
             name, text = getattr(error, "ename", type(error).__name__), getattr(error, "evalue", str(error))
-            self.failure = {**place, "error": f"{name}: {(text.strip().splitlines() or [''])[0]}".rstrip(": ")}
+            line = f"{name}: {(text.strip().splitlines() or [''])[0]}".rstrip(": ")
+            self.failure = {"cell": self.cell, "heading": self.heading, "error": line}
         finally:
             if content is not None:
                 nbformat.write(content, output)
             self.over.set()
 
-    def _run_cell(self, client: Any, cell: Any, index: int, heading: str) -> None:
+    def _run_cell(self, client: Any, cell: Any, index: int) -> None:
+        """Execute a cell of code, its time added to the phase of its heading."""
         if self.stopped.is_set():
             raise KeyboardInterrupt
+        self.cell = cell.get("id", str(index))
+        if cell.cell_type == "markdown":
+            titles = [line for line in cell.source.splitlines() if line.startswith("#")]
+            self.heading = titles[-1].lstrip("#").strip() if titles else self.heading
         if cell.cell_type != "code":
             return
-        self.on_cell(heading)
-        if not self.phases or self.phases[-1]["heading"] != heading:
-            self.phases.append({"heading": heading, "seconds": 0.0, "cells": 0})
+        if not self.phases or self.phases[-1]["heading"] != self.heading:
+            self.phases.append({"heading": self.heading, "seconds": 0.0, "cells": 0})
         began, phase = time.monotonic(), self.phases[-1]
         try:
             client.execute_cell(cell, index, execution_count=client.code_cells_executed + 1)
@@ -159,18 +147,11 @@ class Execution:
             phase["seconds"] = round(phase["seconds"] + time.monotonic() - began, 3)
             phase["cells"] += 1
 
-    def _ask_peak(self, client: Any) -> None:
-        with suppress(Exception):  # a number for the manifest, not worth a failure
-            reply = client.wait_for_reply(client.kc.execute("", silent=True, user_expressions={"peak": PEAK}))
-            self.peak = int(reply["content"]["user_expressions"]["peak"]["data"]["text/plain"])
-
     def stop(self) -> None:
         """Interrupt the running cell, so that it tidies up; kill the kernel of an unwilling one."""
         self.stopped.set()
-        if self.kernel is not None:
-            with suppress(Exception):  # it may end by itself meanwhile
-                asyncio.run(self.kernel.send_signal(signal.SIGINT))
-        if not self.over.wait(PATIENCE) and self.kernel is not None:
-            with suppress(Exception):
-                asyncio.run(self.kernel.kill())
+        for end in (lambda kernel: kernel.send_signal(signal.SIGINT), lambda kernel: kernel.kill()):
+            if self.kernel is not None and not self.over.is_set():
+                with suppress(Exception):  # it may end by itself meanwhile
+                    asyncio.run(end(self.kernel))
             self.over.wait(PATIENCE)

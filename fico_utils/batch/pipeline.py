@@ -10,15 +10,10 @@ from fico_utils.errors import InputError
 
 @dataclass(frozen=True)
 class Step:
-    """One notebook and its place in the order.
+    """One notebook, by its stem, and the ids of the steps whose artefacts it reads.
 
-    Attributes
-    ----------
-    id : str, two digits.
-    notebook : str, stem of the file in ``notebooks/``; also the name of the folder below ``runs/``.
-    needs : tuple of str, ids of the steps whose artefacts it reads.
-    aside : bool, no part of the reproduction: runs only when it is named.
-    exclusive : bool, takes times: nothing may run beside it.
+    A step that stands `aside` is no part of the reproduction and runs only when it is named. An `exclusive` one takes
+    times, so that nothing may run beside it.
     """
 
     id: str
@@ -43,21 +38,14 @@ STEPS = (
 def select_steps(steps: Sequence[Step], only: Sequence[str] = (), first: str | None = None) -> list[Step]:
     """The steps to run, in order: those named in `only` (ids or stems), from `first` on; without `only` none aside.
 
-    Raises
-    ------
-    InputError
-        A name that no step has, or a choice that leaves nothing.
+    InputError where no step has a name, or where nothing is left.
 
     >>> [step.id for step in select_steps(STEPS, only=["06", "04_evaluation"])]
     ['04', '06']
     """
-    chosen = [step for step in steps if not step.aside]
-    if only:
-        wanted = {find_step(steps, name).id for name in only}
-        chosen = [step for step in steps if step.id in wanted]
-    if first is not None:
-        start = steps.index(find_step(steps, first))
-        chosen = [step for step in chosen if steps.index(step) >= start]
+    named = [find_step(steps, name) for name in only]
+    start = steps.index(find_step(steps, first)) if first else 0
+    chosen = [step for step in steps[start:] if step in named or (not only and not step.aside)]
     if not chosen:
         raise InputError(f"no step is left of --only {','.join(only)} --from {first}; leave one of them out")
     return chosen

@@ -1,14 +1,17 @@
-"""One step: is it fresh, and if not, execute its notebook and write its manifest.
+"""One step: what it was made from, whether it is fresh, and if not, the execution of its notebook.
 
-The manifest is written last and atomically: no manifest, no success. Killing a run loses the step that was running and
-nothing else, and inside that step only the artefact being made, as each has its own recipe.
+A step is made from the code of its notebook, all settings but the folder of the results, the code of the package, and
+the content of the files that it read; comments, docstrings and prose do not count. Its manifest is written last and
+atomically: no manifest, no success. Killing a run loses the steps that were running and nothing else, and inside them
+only the artefact being made, as each has its own recipe.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -16,17 +19,19 @@ from pathlib import Path
 from typing import Any
 
 from fico_utils import registry
-from fico_utils.batch import freshness
+from fico_utils.artifacts import digest_of, header_of
 from fico_utils.batch.notebook import Execution, declared_parameters, kernel_environment, read_notebook
 from fico_utils.batch.pipeline import STEPS, Step
 from fico_utils.errors import InputError
 from fico_utils.files import key_of, read_json, write_json
 from fico_utils.locks import lock_owner
 from fico_utils.machine import describe_machine, usable_cores
-from fico_utils.overrides import read_overrides, suggest_name
 from fico_utils.package_code import package_digest
-from fico_utils.profiles import profile_settings, results_folder
-from fico_utils.provenance import PROJECT, said_by
+from fico_utils.profiles import profile_settings, read_overrides, results_folder, suggest_name
+from fico_utils.provenance import PACKAGE, PROJECT, said_by
+
+#: How the names of files begin that lie in the package, such as weights that ship.
+IN_PACKAGE = "fico_utils:"
 
 
 @dataclass
@@ -36,10 +41,8 @@ class Batch:
     Attributes
     ----------
     root : Path, ``<out_dir>/<profile>``.
-    settings : dict, every parameter of the profile, as overridden.
-    changed : dict, the overrides alone.
-    notebooks : dict, step id -> the notebook's JSON.
-    folder : Path of the notebooks.
+    settings, changed : dict, every parameter of the profile, as overridden; the overrides alone.
+    notebooks : dict, step id -> the notebook's JSON; its file lies in `folder`.
     """
 
     profile: str
@@ -57,16 +60,20 @@ class Batch:
     @property
     def threads(self) -> int:
         """Native threads of each step."""
-        return max(1, min(int(self.settings.get("threads", usable_cores())), usable_cores()))
+        return max(1, min(self.settings["threads"], usable_cores()))
 
     @cached_property
     def package(self) -> str:
         """Digest of the package's code."""
-        return package_digest(self.root / "runs" / "package_code.json")
+        return package_digest(self.root / "runs" / "package.json")
 
     def parts(self, step: Step) -> dict[str, Any]:
-        """What a step is made from now, besides files."""
-        return freshness.step_parts(self.notebooks[step.id], self.settings, self.package)
+        """What a step is made from now, besides the files that it reads: ``notebook``, ``package``, ``parameters``."""
+        notebook = self.notebooks[step.id]
+        code = [c["source"].rstrip() for c in notebook["cells"] if c["cell_type"] == "code"]
+        parameters = {**declared_parameters(notebook), **self.settings}
+        parameters.pop("out_dir", None)  # results may be moved
+        return {"notebook": key_of([c for c in code if c]), "package": self.package, "parameters": parameters}
 
 
 @dataclass(frozen=True)
@@ -86,10 +93,8 @@ def prepare_batch(
 ) -> Batch:
     """The `Batch` of a command line, checked before anything starts; writes nothing.
 
-    Raises
-    ------
-    InputError
-        Unknown profile, a missing notebook, an unknown parameter, corpus or system, or a value of another type.
+    InputError where a profile, parameter, corpus or system is unknown, a value has another type, or a notebook is
+    missing.
     """
     settings = profile_settings(profile)
     folder = folder or PROJECT / "notebooks"
@@ -107,6 +112,62 @@ def prepare_batch(
     return Batch(profile, results_folder(profile, out), settings, changed, notebooks, folder, steps)
 
 
+def part_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """Why two `Batch.parts` differ, in words; empty where they do not.
+
+    >>> part_differences({"parameters": {"epochs": {"scan": 4}}}, {"parameters": {"epochs": {"scan": 2}}})
+    'epochs of scan 4 -> 2'
+    """
+    reasons = ["notebook code changed"] if old.get("notebook") != new.get("notebook") else []
+    before, after = {}, {}
+    for flat, parts in ((before, old), (after, new)):
+        for name, value in parts["parameters"].items():
+            flat |= {f"{name} of {k}": v for k, v in value.items()} if isinstance(value, dict) else {name: value}
+    for name in sorted({*before, *after}):
+        if before.get(name) != after.get(name):
+            reasons.append(f"{name} {before.get(name, 'unset')} -> {after.get(name, 'unset')}")
+    return "; ".join(reasons + ["code of the package changed"] * (old.get("package") != new.get("package")))
+
+
+def recorded_files(record: Path, root: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Files that a step read and did not write, and files that it wrote, as its process noted them in `record`.
+
+    Each is a dict: ``path`` (below `root`), ``sha256`` of its content, ``bytes`` and ``changed_ns``.
+    """
+    lines = record.read_text(encoding="utf-8").splitlines() if record.is_file() else []
+    entries = [json.loads(line) for line in lines]
+    wrote = {entry["wrote"]: None for entry in entries if "wrote" in entry}
+    read = {entry["read"]: entry["digest"] for entry in entries if "read" in entry and entry["read"] not in wrote}
+    kinds = []
+    for digests in (read, wrote):
+        rows = []
+        for path, digest in ((Path(text), digest) for text, digest in digests.items()):
+            if path.is_file():  # a checkpoint, say, is gone because its training ended
+                name = path.relative_to(root) if path.is_relative_to(root) else path
+                if path.is_relative_to(PACKAGE):
+                    name = IN_PACKAGE + path.relative_to(PACKAGE).as_posix()
+                size, changed = path.stat().st_size, path.stat().st_mtime_ns
+                if digest is None and path.suffix == ".safetensors":
+                    digest = header_of(path).get("digest")  # of what was just written
+                digest = digest or digest_of(path)
+                rows.append({"path": Path(name).as_posix(), "sha256": digest, "bytes": size, "changed_ns": changed})
+        kinds.append(sorted(rows, key=lambda row: row["path"]))
+    return kinds[0], kinds[1]
+
+
+def file_difference(row: Mapping[str, Any], root: Path) -> str:
+    """``missing`` or ``changed`` where a file is no more as `recorded_files` says, else empty.
+
+    A file of the same size and time stamp is not read again.
+    """
+    inside = row["path"].startswith(IN_PACKAGE)
+    path = (PACKAGE if inside else root) / row["path"].removeprefix(IN_PACKAGE)
+    if not path.is_file():
+        return "missing"
+    same = (path.stat().st_size, path.stat().st_mtime_ns) == (row["bytes"], row["changed_ns"])
+    return "" if same or digest_of(path) == row["sha256"] else "changed"
+
+
 def step_state(batch: Batch, step: Step) -> State:
     """Whether one step is fresh, and why not."""
     path = batch.runs(step, "manifest.json")
@@ -120,10 +181,10 @@ def step_state(batch: Batch, step: Step) -> State:
         if record["status"] != "ok":
             failed = record["failure"]
             return State("failed", f"cell {failed['cell'] or '?'}: {failed['error']}")
-        why = freshness.part_differences(record["key_parts"], batch.parts(step))
+        why = part_differences(record["key_parts"], batch.parts(step))
         for kind in ("output", "input"):
             for row in [] if why else record[f"{kind}s"]:
-                changed = freshness.file_difference(row, batch.root)
+                changed = file_difference(row, batch.root)
                 why = why or (f"{kind} {changed}: {row['path']}" if changed else "")
     except (InputError, KeyError, TypeError, AttributeError):
         why = "its manifest is not readable"
@@ -148,10 +209,7 @@ def step_states(batch: Batch, chosen: Sequence[Step] | None = None) -> dict[str,
 def run_step(batch: Batch, step: Step, execution: Execution | None = None) -> dict[str, Any]:
     """The manifest of one execution of a step's notebook, just written.
 
-    Raises
-    ------
-    KeyboardInterrupt
-        The execution was stopped; no manifest is left.
+    KeyboardInterrupt where the execution was stopped; no manifest is left then.
     """
     execution = execution or Execution()
     parts, folder = batch.parts(step), batch.runs(step)
@@ -171,7 +229,7 @@ def run_step(batch: Batch, step: Step, execution: Execution | None = None) -> di
             raise KeyboardInterrupt
         if partial.is_file():
             os.replace(partial, folder / f"{step.notebook}.ipynb")
-        inputs, outputs = freshness.recorded_files(record, batch.root)
+        inputs, outputs = recorded_files(record, batch.root)
     finally:
         partial.unlink(missing_ok=True)
         record.unlink(missing_ok=True)

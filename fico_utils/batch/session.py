@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
-from functools import partial
+from contextlib import ExitStack
 from typing import Any
 
 from fico_utils.batch import runner
@@ -16,6 +15,9 @@ from fico_utils.batch.pipeline import Step, all_needs
 from fico_utils.files import remove_unfinished
 from fico_utils.locks import hold_locks
 from fico_utils.progress import show_progress
+
+#: What is running: the future of its manifest, the step, and its execution.
+Running = dict[Future, tuple[Step, Execution]]
 
 
 def run_steps(
@@ -30,29 +32,24 @@ def run_steps(
     """Step id -> what happened: ``fresh``, ``ok``, ``failed``, or ``blocked`` by one that failed before it.
 
     A step starts when all that it needs have ended; one that takes times runs alone. A failed step stops the steps that
-    need it and no others.
+    need it and no others. InputError where another run holds the folder or it cannot be written; KeyboardInterrupt when
+    asked to stop, after the running notebooks have been ended and their half-written files removed.
 
     Parameters
     ----------
     jobs : int, number of steps that may run at a time.
     beside_others : bool, let other processes run other steps in the same folder meanwhile.
-
-    Raises
-    ------
-    InputError
-        Another run holds the folder, or it cannot be written.
-    KeyboardInterrupt
-        Asked to stop; the notebooks that were running have been ended and their half-written files removed.
     """
     outcome: dict[str, str] = {}
     waiting, running, needs = list(chosen), {}, all_needs(batch.steps)
-    progress = Progress(len(chosen), quiet)
-    names = [step.notebook for step in (chosen if beside_others else batch.steps)]
-    with (
-        hold_locks(batch.root / "runs", names),
-        _interrupted_by_sigterm(),
-        ThreadPoolExecutor(max(1, jobs)) as pool,
-    ):
+    with ExitStack() as stack:
+        held = chosen if beside_others else batch.steps
+        stack.enter_context(hold_locks(batch.root / "runs", [step.notebook for step in held]))
+        # what schedulers and `kill` send stops a run as Ctrl-C does
+        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+        stack.callback(signal.signal, signal.SIGTERM, before)
+        pool = stack.enter_context(ThreadPoolExecutor(max(1, jobs)))
+        progress = stack.enter_context(Progress(len(chosen), quiet))
         if not beside_others:
             remove_unfinished(batch.root)
         try:
@@ -70,9 +67,8 @@ def run_steps(
                     outcome[step.id] = "fresh"
                     progress.end_step(step, "fresh, skipped")
                 else:
-                    execution = Execution(partial(progress.start_cell, step))
-                    progress.start_cell(step, "")
-                    running[pool.submit(runner.run_step, batch, step, execution)] = (step, execution)
+                    execution = Execution()
+                    running[pool.submit(runner.run_step, batch, step, execution)] = step, execution
         except BaseException:
             for _, execution in running.values():
                 execution.stop()
@@ -80,8 +76,6 @@ def run_steps(
             if not beside_others:
                 remove_unfinished(batch.root)
             raise
-        finally:
-            progress.bar.close()
     return outcome
 
 
@@ -95,29 +89,19 @@ def _next_step(waiting: Sequence[Step], running: Sequence[Step], needs: dict[str
     return None
 
 
-def _collect(running: dict[Future, tuple[Step, Execution]], outcome: dict[str, str], progress: Progress) -> None:
+def _collect(running: Running, outcome: dict[str, str], progress: Progress) -> None:
     """Wait, at most a second, for steps that end."""
-    progress.refresh()
+    progress.show(running.values())
     for done in wait(running, 1, FIRST_COMPLETED).done:
-        record = done.result()
-        step, _ = running.pop(done)
+        record, (step, _) = done.result(), running.pop(done)
         outcome[step.id] = record["status"]
-        word = "done in" if record["status"] == "ok" else "failed after"
-        progress.end_step(step, f"{word} {record['seconds']:.0f} s", describe_failure(record))
-
-
-def describe_failure(record: dict[str, Any]) -> str:
-    """Which cell of a failed step stopped it, and with what; empty where none did.
-
-    >>> describe_failure({"step": "02", "failure": {"cell": "fit", "heading": "2.2 Fit", "error": "ValueError: no"}})
-    'step 02 failed in cell fit (2.2 Fit): ValueError: no'
-    """
-    failed = record["failure"]
-    if not failed:
-        return ""
-    place = f" in cell {failed['cell']}" if failed["cell"] else ""
-    heading = f" ({failed['heading']})" if failed["heading"] else ""
-    return f"step {record['step']} failed{place}{heading}: {failed['error']}"
+        if failed := record["failure"]:
+            place = f" in cell {failed['cell']}" if failed["cell"] else ""
+            place += f" ({failed['heading']})" if failed["heading"] else ""
+            problem = f"step {step.id} failed{place}: {failed['error']}"
+            progress.end_step(step, f"failed after {record['seconds']:.0f} s", problem)
+        else:
+            progress.end_step(step, f"done in {record['seconds']:.0f} s")
 
 
 class Progress:
@@ -125,40 +109,26 @@ class Progress:
 
     def __init__(self, total: int, quiet: bool) -> None:
         self.quiet, self.done, self.total = quiet, 0, total
-        self.cells: dict[str, str] = {}
         self.bar = show_progress(total=total, shown=not quiet, leave=False)
 
-    def start_cell(self, step: Step, heading: str) -> None:
-        """A cell below `heading` starts."""
-        self.cells[step.notebook] = heading
+    def __enter__(self) -> Progress:
+        return self
 
-    def refresh(self) -> None:
-        """Show what is running, and how long it took so far."""
-        texts = (f"{name} · {cell[:50]}".rstrip(" ·") for name, cell in list(self.cells.items()))
+    def __exit__(self, *_: object) -> None:
+        self.bar.close()
+
+    def show(self, running: Iterable[tuple[Step, Any]]) -> None:
+        """Show which steps are running, and the heading of the cell that each is at."""
+        texts = (f"{step.notebook} · {execution.heading[:50]}".rstrip(" ·") for step, execution in running)
         self.bar.set_description_str(" | ".join(texts))
 
     def end_step(self, step: Step, text: str, problem: str = "") -> None:
-        """A step has ended; a `problem` is said on stderr even when quiet."""
+        """Say that a step has ended; a `problem` is said on stderr even when quiet."""
         self.done += 1
-        self.cells.pop(step.notebook, None)
         self.bar.clear()
         if not self.quiet:
             print(f"[{self.done}/{self.total}] {step.notebook}: {text}", flush=True)
         if problem:
             print(problem, file=sys.stderr, flush=True)
         self.bar.update()
-        self.refresh()
-
-
-@contextmanager
-def _interrupted_by_sigterm() -> Iterator[None]:
-    """Let SIGTERM, which schedulers and `kill` send, stop a run as Ctrl-C does."""
-
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+        self.bar.refresh()

@@ -7,7 +7,7 @@ import re
 import shutil
 import sys
 import tomllib
-from collections.abc import Sequence
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, requires, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -51,7 +51,7 @@ def run(options: argparse.Namespace) -> int:
         return check_versions(options.keep)
     if options.verify:
         return verify_content(options)
-    lines = check_installation(options.profile, options.out)
+    lines = check_installation() + check_folder(options.profile, options.out)
     if not options.quiet:
         print("\n".join(f"ok  {line}" for line in lines))
     return 0
@@ -62,7 +62,7 @@ def verify_content(options: argparse.Namespace) -> int:
     from fico_utils.artifacts import damaged_artefacts
 
     root = results_folder(options.profile, options.out)
-    count, damaged = damaged_artefacts(*filter(Path.is_dir, (root, SHIPPED)))
+    count, damaged = damaged_artefacts(root, SHIPPED)
     for path, damage in damaged.items():
         print(f"{path} {damage}; delete it, or restore it with git, and run again", file=sys.stderr)
     if not options.quiet:
@@ -78,11 +78,10 @@ def requirements() -> list[str]:
     return [text for text in requires("fico-utils") or [] if "extra ==" not in text]
 
 
-def package_problems(needed: Sequence[str] | None = None) -> tuple[list[str], list[str]]:
-    """Packages that are missing, and packages that are older than required; each as it is called for pip."""
-    missing, old = [], []
-    for requirement in requirements() if needed is None else needed:
-        name, bound = re.match(r"([\w-]+)(?:>=([\d.]+))?", requirement).groups()
+def require_packages() -> None:
+    """InputError that says what to install, where a package is missing or too old."""
+    missing, old = [], {}
+    for name, bound in (re.match(r"([\w-]+)(?:>=([\d.]+))?", text).groups() for text in requirements()):
         try:
             installed = version(name)
             if find_spec(MODULES.get(name, name)) is None:
@@ -90,67 +89,47 @@ def package_problems(needed: Sequence[str] | None = None) -> tuple[list[str], li
         except (PackageNotFoundError, ValueError):
             missing.append(name)
             continue
-        if bound and _numbers(installed) < _numbers(bound):
-            old.append(f"{name} {installed} (at least {bound} needed)")
-    return missing, old
-
-
-def _numbers(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in re.findall(r"\d+", text.partition("+")[0])[:3])
-
-
-def require_packages() -> None:
-    """InputError that says what to install, where a package is missing or too old."""
-    missing, old = package_problems()
+        is_number, should_be = ([int(part) for part in re.findall(r"\d+", v)[:3]] for v in (installed, bound or ""))
+        if is_number < should_be:
+            old[name] = f"{name} {installed} (at least {bound} needed)"
     parts = [f"{', '.join(missing)} missing"] if missing else []
-    parts += [f"{', '.join(old)} too old"] if old else []
+    parts += [f"{', '.join(old.values())} too old"] if old else []
     if parts:
-        names = " ".join([*missing, *(text.split()[0] for text in old)])
-        raise InputError(
-            f"{' and '.join(parts)}; install with: {sys.executable} -m pip install -c constraints.txt {names}"
-        )
+        command = f"{sys.executable} -m pip install -c constraints.txt {' '.join([*missing, *old])}"
+        raise InputError(f"{' and '.join(parts)}; install with: {command}")
 
 
-def check_installation(profile: str, out: str | None) -> list[str]:
-    """One line per thing that was found good: Python, packages, native libraries, font, disk, results folder.
-
-    Raises
-    ------
-    InputError
-        The first thing that is not, and what to do about it.
-    """
-    lines = [f"Python {sys.version.split()[0]}"]
+def check_installation() -> list[str]:
+    """One line for each thing that is as it should be: Python, packages, native libraries, font; else InputError."""
     require_packages()
-    lines.append(f"{len(requirements())} packages, each recent enough")
-    for name in ("torch", "faiss"):
+    lines = [f"Python {sys.version.split()[0]}", f"{len(requirements())} packages, each recent enough"]
+    for name, wheel in (("torch", "torch"), ("faiss", "faiss-cpu")):
         try:
-            module = __import__(name)
+            lines.append(f"{name} {import_module(name).__version__} loads")
         except (ImportError, OSError) as error:
-            wheel = "faiss-cpu" if name == "faiss" else name
             raise InputError(
                 f"{name} is installed but does not load ({str(error).splitlines()[0]}); reinstall with: "
                 f"{sys.executable} -m pip install --force-reinstall -c constraints.txt {wheel}"
             ) from error
-        lines.append(f"{name} {module.__version__} loads")
     font = Path(find_spec("matplotlib").origin).parent / "mpl-data/fonts/ttf/DejaVuSans.ttf"
     if not font.is_file():
         raise InputError(f"the font {font} is missing, PictoScenes is drawn from it; reinstall matplotlib")
-    lines.append("the font that PictoScenes is drawn from")
+    return [*lines, "the font that PictoScenes is drawn from"]
+
+
+def check_folder(profile: str, out: str | None) -> list[str]:
+    """A line that the results folder can be written, and one on its disk; InputError where one is not so."""
     profile_settings(profile)
     root = results_folder(profile, out)
-    existed = next(folder for folder in (root, *root.parents) if folder.exists())
+    made = [folder for folder in (root, *root.parents) if not folder.exists()]
     with atomic_path(root / ".writable"):
         pass
     (root / ".writable").unlink()
-    lines.append(f"results folder {root} can be written")
     free = shutil.disk_usage(root).free
-    for folder in (root, *root.parents):  # what was made for the trial goes again
-        if folder == existed:
-            break
+    for folder in made:
         folder.rmdir()
     if free < DISK:
         raise InputError(
             f"{free / 2**30:.1f} GiB free at {root}; {DISK / 2**30:.0f} GiB needed, free some or use --out"
         )
-    lines.append(f"{free / 2**30:.0f} GiB of disk free")
-    return lines
+    return [f"results folder {root} can be written", f"{free / 2**30:.0f} GiB of disk free"]

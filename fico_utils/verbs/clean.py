@@ -28,22 +28,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Exit code, 0."""
-    print(remove_results(options.profile, options.out))
-    return 0
-
-
-def remove_results(profile: str, out: str | None) -> str:
-    """A sentence on what was removed: the results of one profile, and nothing that is not ours.
-
-    Raises
-    ------
-    InputError
-        The folder does not look like results, or a run is writing to it.
-    """
-    profile_settings(profile)
-    root = results_folder(profile, out)
+    profile_settings(options.profile)
+    root = results_folder(options.profile, options.out)
     if not root.exists():
-        return f"Nothing to remove: {root} does not exist."
+        print(f"Nothing to remove: {root} does not exist.")
+        return 0
     runs = root / "runs"
     ours = runs.is_dir() and any((*runs.glob("*/manifest.json"), *runs.glob(".*.lock")))
     if not ours or root.is_symlink() or root in (PROJECT, *PROJECT.parents):
@@ -58,7 +47,9 @@ def remove_results(profile: str, out: str | None) -> str:
         remove_unfinished(root)
     shutil.rmtree(runs)  # when it is not held any more: Windows keeps open files
     left = sorted(path.name for path in root.iterdir())
-    if not left:
+    if left:
+        print(f"Removed the results in {root}; left what this package does not write: {', '.join(left)}.")
+    else:
         root.rmdir()
-        return f"Removed {root}."
-    return f"Removed the results in {root}; left what this package does not write: {', '.join(left)}."
+        print(f"Removed {root}.")
+    return 0

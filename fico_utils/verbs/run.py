@@ -14,9 +14,7 @@ RELEASE_PROFILE = "precomputed"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `run`."""
-    cli.add_common_options(parser)
-    cli.add_set_option(parser)
-    cli.add_force_option(parser)
+    cli.add_common_options(parser, changes=True, force=True)
     parser.add_argument(
         *("--only", "-o"),
         **{"action": "append", "default": [], "metavar": "ID"},

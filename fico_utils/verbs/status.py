@@ -11,8 +11,7 @@ HELP = "which steps are fresh, stale or missing, and why"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `status`."""
-    cli.add_common_options(parser)
-    cli.add_set_option(parser)
+    cli.add_common_options(parser, changes=True)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -13,8 +13,7 @@ HELP = "train one system on one corpus, for schedulers"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `train`."""
-    cli.add_common_options(parser)
-    cli.add_set_option(parser)
+    cli.add_common_options(parser, changes=True)
     parser.add_argument("system", metavar="SYSTEM", help="id of a system that the profile trains, such as ucch")
     parser.add_argument("corpus", metavar="CORPUS", help="id of a corpus of the profile, such as picto_people")
 
@@ -22,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Exit code, 0."""
     from fico_utils.batch import runner
-    from fico_utils.overrides import suggest_name
+    from fico_utils.profiles import suggest_name
     from fico_utils.workspace import setup
 
     batch = runner.prepare_batch(options.profile, options.out, options.changes, steps=())

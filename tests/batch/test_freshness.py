@@ -10,7 +10,8 @@ import pytest
 
 from fico_utils import package_code
 from fico_utils.artifacts import Recipe, Store
-from fico_utils.batch import freshness
+from fico_utils.batch import runner
+from fico_utils.batch.pipeline import STEPS
 from fico_utils.files import RECORD, write_text
 
 from .conftest import notebook
@@ -56,15 +57,18 @@ def test_digests_of_last_time_are_taken_by_size_and_stamp(package: Path, tmp_pat
 
 def test_parts_are_code_of_cells_and_all_settings_but_the_folder() -> None:
     def parts(*cells: str, **settings: object) -> dict:
-        return freshness.step_parts(notebook(*cells), {"profile": "mini", "depth": 2, **settings}, "p")
+        known = {"profile": "mini", "depth": 2, **settings}
+        batch = runner.Batch("mini", Path(), known, {}, {"00": notebook(*cells)}, Path())
+        batch.package = "p"
+        return batch.parts(STEPS[0])
 
     first = parts("# prose", "x = 1")
     assert first["parameters"] == {"profile": "mini", "seed": 0, "depth": 2}
     assert parts("# other prose", "x = 1  \n", out_dir="elsewhere") == first
-    assert freshness.part_differences(first, parts("# prose", "x = 1", depth=3)) == "depth 2 -> 3"
-    assert freshness.part_differences(first, parts("x = 2")) == "notebook code changed"
-    assert freshness.part_differences(first, {**first, "package": "q"}) == "code of the package changed"
-    assert freshness.part_differences(first, first) == ""
+    assert runner.part_differences(first, parts("# prose", "x = 1", depth=3)) == "depth 2 -> 3"
+    assert runner.part_differences(first, parts("x = 2")) == "notebook code changed"
+    assert runner.part_differences(first, {**first, "package": "q"}) == "code of the package changed"
+    assert runner.part_differences(first, first) == ""
 
 
 def test_recorded_files_are_what_was_read_and_what_was_written(tmp_path: Path, monkeypatch) -> None:
@@ -79,17 +83,17 @@ def test_recorded_files_are_what_was_read_and_what_was_written(tmp_path: Path, m
     write_text(root / "gone.txt", "b")
     (root / "gone.txt").unlink()
     with open(record, "a") as file:
-        shipped = next((freshness.PACKAGE / "weights/mini").glob("*.safetensors"))
+        shipped = next((runner.PACKAGE / "weights/mini").glob("*.safetensors"))
         file.write(json.dumps({"read": str(shipped), "digest": None}) + "\n")
-    inputs, outputs = freshness.recorded_files(record, root)
+    inputs, outputs = runner.recorded_files(record, root)
     path = store.path("models", "scan", recipe)
     assert [row["path"] for row in inputs] == [f"fico_utils:weights/mini/{shipped.name}", f"models/{path.name}"]
     assert [row["path"].split("/")[0] for row in outputs] == ["models", "x.txt"]
 
-    assert [freshness.file_difference(row, root) for row in (*inputs, *outputs)] == [""] * 4
+    assert [runner.file_difference(row, root) for row in (*inputs, *outputs)] == [""] * 4
     path.touch()  # a time stamp is no change
-    assert freshness.file_difference(inputs[1], root) == ""
+    assert runner.file_difference(inputs[1], root) == ""
     write_text(root / "x.txt", "c")
-    assert freshness.file_difference(outputs[1], root) == "changed"
+    assert runner.file_difference(outputs[1], root) == "changed"
     path.unlink()
-    assert freshness.file_difference(inputs[1], root) == "missing"
+    assert runner.file_difference(inputs[1], root) == "missing"

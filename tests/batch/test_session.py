@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from fico_utils.batch.notebook import Execution
 from fico_utils.batch.pipeline import STEPS
 from fico_utils.batch.session import Progress
 
@@ -20,8 +21,9 @@ class Terminal(io.StringIO):
 
 def play(progress: Progress) -> None:
     """One step that fails."""
-    progress.start_cell(STEPS[4], "4.2 Measures")
-    progress.refresh()
+    execution = Execution()
+    execution.heading = "4.2 Measures"
+    progress.show([(STEPS[4], execution)])
     progress.end_step(STEPS[4], "failed after 2 s", "step 04 failed")
     progress.bar.close()
 

@@ -11,8 +11,7 @@ HELP = "say what corpora need, get what may be downloaded, check all"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `fetch`."""
-    cli.add_common_options(parser)
-    cli.add_set_option(parser)
+    cli.add_common_options(parser, changes=True)
     parser.add_argument(
         "corpora", nargs="*", metavar="CORPUS",
         help="an id, a folder of your own by name or path, or released; default: those of the profile",

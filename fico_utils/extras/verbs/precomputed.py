@@ -13,8 +13,7 @@ PROFILE = "precomputed"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `precomputed`."""
-    cli.add_common_options(parser, PROFILE)
-    cli.add_set_option(parser)
+    cli.add_common_options(parser, PROFILE, changes=True)
     parser.add_argument("folder", nargs="?", metavar="FOLDER", help="of the release; default: data_dir/released")
 
 
