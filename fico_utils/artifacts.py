@@ -1,10 +1,8 @@
 """The one store: everything that is kept is an artefact with a recipe, a key, and a digest of its own content.
 
-A `Recipe` says what an artefact is made from: the producer and its version, settings, a seed, and the keys of what it
-was made from. Equal recipes give equal content, up to the rounding of another machine; no key contains source text.
-The `Store` looks an artefact up or makes it, and writes it atomically, so that a killed run leaves the old file or the
-new one. Long work is a sequence of `Units`, each an artefact of its own. Digests are checked when content is read, once
-for each process and state of the file; a damaged artefact is named and made again.
+The `Store` looks an artefact up by its `Recipe` or makes it, and writes it atomically, so that a killed run leaves the
+old file or the new one. Long work is a sequence of `Units`, each an artefact of its own. Digests are checked when
+content is read, once for each process and state of the file; a damaged artefact is named and made again.
 """
 
 from __future__ import annotations
@@ -46,18 +44,14 @@ class NewerArtefact(InputError):
     """An artefact that a newer version of this package wrote: it is refused and never overwritten."""
 
 
-# ------------------------------------------------------------------------------------------------ recipes
-
-
 @dataclass(frozen=True)
 class Recipe:
-    """What an artefact is made from.
+    """What an artefact is made from: equal recipes give equal content, up to the rounding of another machine.
 
     Attributes
     ----------
-    producer : str, one of `fico_utils.producers`; its version is part of the key.
+    producer : str, one of `fico_utils.producers`; its version is part of the key, and no source text is.
     settings : mapping, JSON-able, all that the content depends on besides the rest.
-    seed : int
     inputs : tuple of str, keys of the artefacts it is made from. Of trained weights it is their content digest, since
         two trainings by one recipe end in different numbers on different machines, and what was trained on top of one
         cannot read the other.
@@ -71,17 +65,14 @@ class Recipe:
     @property
     def described(self) -> dict[str, Any]:
         """The recipe as JSON: what the header of an artefact says."""
-        return json.loads(
-            json.dumps(
-                {
-                    "producer": self.producer,
-                    "version": version_of(self.producer),
-                    "settings": dict(self.settings),
-                    "seed": self.seed,
-                    "inputs": list(self.inputs),
-                }
-            )
-        )
+        described = {
+            "producer": self.producer,
+            "version": version_of(self.producer),
+            "settings": dict(self.settings),
+            "seed": self.seed,
+            "inputs": list(self.inputs),
+        }
+        return json.loads(json.dumps(described))
 
     @property
     def key(self) -> str:
@@ -89,16 +80,10 @@ class Recipe:
         return key_of(self.described)
 
 
-# ------------------------------------------------------------------------------------------------ headers
-
-
 def header_of(path: str | Path) -> dict[str, Any]:
     """The header of an artefact: ``recipe``, ``key``, ``digest``, ``about``, ``format``; empty where it has none.
 
-    Raises
-    ------
-    InputError
-        The file is missing or broken, or was written by a newer version of this package.
+    InputError where the file is missing or broken, or was written by a newer version of this package.
     """
     path = Path(path)
     header = read_json(path).get("header", {}) if path.suffix == ".json" else read_metadata(path)
@@ -118,7 +103,7 @@ def digest_of(path: str | Path) -> str:
     """Digest of a file's content as it is now: of its arrays, its records, or its bytes where it is no artefact."""
     path = Path(path)
     stat, name = path.stat(), str(path.absolute())
-    stamp = (stat.st_size, stat.st_mtime_ns, WRITTEN.get(name, 0))
+    stamp = (stat.st_size, stat.st_mtime_ns, WRITTEN[name])
     if name not in _CHECKED or _CHECKED[name][0] != stamp:
         if path.suffix == ".safetensors":
             digest = content_digest(read_arrays(path))
@@ -134,21 +119,20 @@ def damage_of(path: str | Path) -> str:
     """What is wrong with an artefact, in words: its content does not fit its digest, or it is not whole; else empty."""
     try:
         stated = header_of(path).get("digest")
-        if stated is None:
-            return "has no digest of its content"
-        return (
-            "" if digest_of(path) == stated else "was changed after it was written: its content does not fit its digest"
-        )
+        if stated == digest_of(path):
+            return ""
+        changed = "was changed after it was written: its content does not fit its digest"
+        return changed if stated else "has no digest of its content"
     except NewerArtefact:
         raise
     except (InputError, AttributeError, KeyError, TypeError):
         return "is not a whole file of ours"
 
 
-def _files_below(folder: Path) -> list[Path]:
-    """Files below a folder that may be artefacts, sorted; locks and half-written files do not count."""
-    found = (p for p in folder.rglob("*") if p.suffix in (".safetensors", ".json"))
-    return sorted(p for p in found if not any(part.startswith(".") for part in p.relative_to(folder).parts))
+def _files_below(*folders: Path) -> list[Path]:
+    """Files below some folders that may be artefacts, sorted; locks and half-written files do not count."""
+    paths = ((f, p) for f in folders for p in f.rglob("*") if p.suffix in (".safetensors", ".json"))
+    return sorted(p for f, p in paths if not any(part.startswith(".") for part in p.relative_to(f).parts))
 
 
 def damaged_artefacts(*folders: str | Path) -> tuple[int, dict[Path, str]]:
@@ -156,29 +140,22 @@ def damaged_artefacts(*folders: str | Path) -> tuple[int, dict[Path, str]]:
 
     Files without a header of ours, such as the tables and figures of a run, are not counted.
     """
-    count, damaged = 0, {}
-    for folder in folders:
-        for path in _files_below(Path(folder)):
-            if path.suffix == ".json" and '"header"' not in path.read_text(encoding="utf-8", errors="replace")[:200]:
-                continue
-            count += 1
-            damage = damage_of(path)
-            if damage:
-                damaged[path] = damage
-    return count, damaged
+    damages = {}
+    for path in _files_below(*map(Path, folders)):
+        if path.suffix == ".json" and '"header"' not in path.read_text(encoding="utf-8", errors="replace")[:200]:
+            continue
+        damages[path] = damage_of(path)
+    return len(damages), {path: damage for path, damage in damages.items() if damage}
 
 
-# -------------------------------------------------------------------------------------------------- store
+def _read_content(path: Path) -> Any:
+    """The arrays or records of an artefact that is whole; the runner is told."""
+    note("read", path, digest_of(path))
+    return read_arrays(path) if path.suffix == ".safetensors" else read_json(path)["content"]
 
 
 class Store:
-    """The artefacts of one run, below one folder.
-
-    Parameters
-    ----------
-    root : Path
-    about : mapping, what every header says besides the recipe: the run, threads.
-    """
+    """The artefacts of one run, below the folder `root`; every header says `about`: the run, threads."""
 
     def __init__(self, root: str | Path, about: Mapping[str, Any] | None = None) -> None:
         self.root, self.about = Path(root), dict(about or {})
@@ -191,20 +168,18 @@ class Store:
         self, folder: str, name: str, recipe: Recipe, build: Callable[[], Mapping[str, np.ndarray]], **about: Any
     ) -> Arrays:
         """Named arrays by their recipe; made by `build` and written where they are missing or damaged."""
-        path = self.path(folder, name, recipe)
-        return self._made(path, recipe, build, about, write_arrays, read_arrays)
+        return self._made(self.path(folder, name, recipe), recipe, build, about)
 
     def records(
         self, folder: str, name: str, recipe: Recipe, build: Callable[[], list[dict[str, Any]]], **about: Any
     ) -> list[dict[str, Any]]:
         """A small table, one dict a row, by its recipe; made by `build` and written where it is missing or damaged."""
-        path = self.path(folder, name, recipe, ".json")
-        return self._made(path, recipe, build, about, _write_artefact_records, lambda p: read_json(p)["content"])
+        return self._made(self.path(folder, name, recipe, ".json"), recipe, build, about)
 
     def lookup(self, folder: str, name: str, recipe: Recipe) -> Arrays | None:
         """Named arrays by their recipe where they are there and whole, else None."""
         path = self.path(folder, name, recipe)
-        return self._read(path, read_arrays) if self.holds(path, recipe) else None
+        return _read_content(path) if self.holds(path, recipe) else None
 
     def write(self, folder: str, name: str, recipe: Recipe, arrays: Mapping[str, np.ndarray], **about: Any) -> Path:
         """Write named arrays under their recipe; the path."""
@@ -218,8 +193,7 @@ class Store:
 
     def files(self, *folders: str) -> list[Path]:
         """All artefacts below some folders, or below all, sorted; locks and half-written files do not count."""
-        tops = [self.root / f for f in folders] if folders else [self.root]
-        return sorted(path for top in tops for path in _files_below(top))
+        return _files_below(*(self.root / folder for folder in folders or [""]))
 
     def header(self, recipe: Recipe, content: Any, **about: Any) -> dict[str, Any]:
         """The header of an artefact of some content."""
@@ -233,30 +207,23 @@ class Store:
 
     def holds(self, path: Path, recipe: Recipe) -> bool:
         """Whether an artefact is there, of this recipe and undamaged; one that is damaged is named on stderr."""
-        if not path.is_file():
-            return False
-        damage = damage_of(path)
+        damage = path.is_file() and damage_of(path)
         if damage:
             print(f"{path} {damage}; it is made again", file=sys.stderr)
-            return False
-        return header_of(path).get("key") == recipe.key
+        return path.is_file() and not damage and header_of(path).get("key") == recipe.key
 
-    def _read(self, path: Path, read: Callable) -> Any:
-        """The content of an artefact that `holds` found whole; the runner is told."""
-        note("read", path, digest_of(path))
-        return read(path)
-
-    def _made(
-        self, path: Path, recipe: Recipe, build: Callable, about: Mapping, write: Callable, read: Callable
-    ) -> Any:
-        if self.holds(path, recipe):
-            return self._read(path, read)
-        with self.locked(path):
-            if path.is_file() and not damage_of(path) and self.holds(path, recipe):  # made meanwhile by another process
-                return self._read(path, read)
-            content = build()
-            write(path, content, self.header(recipe, content, **about))
-        return content if path.suffix == ".safetensors" else read(path)
+    def _made(self, path: Path, recipe: Recipe, build: Callable, about: Mapping[str, Any]) -> Any:
+        """The content of an artefact, made by `build` and written where it is missing or damaged."""
+        if not self.holds(path, recipe):
+            with self.locked(path):
+                if damage_of(path) or not self.holds(path, recipe):  # nobody else has made it meanwhile
+                    content = build()
+                    header = self.header(recipe, content, **about)
+                    if path.suffix == ".safetensors":
+                        write_arrays(path, content, header)
+                        return content
+                    write_json(path, {"header": header, "content": content})
+        return _read_content(path)
 
     @contextmanager
     def locked(self, path: Path) -> Iterator[None]:
@@ -274,18 +241,10 @@ class Store:
             yield
 
 
-def _write_artefact_records(path: Path, records: list[dict[str, Any]], header: Mapping[str, Any]) -> None:
-    write_json(path, {"header": header, "content": records})
-
-
 class Units:
     """Long work as a sequence of numbered units, each an artefact of its own: a killed run loses at most one.
 
-    Parameters
-    ----------
-    store : Store
-    folder : Path, of the units; named by the recipe's seed and key.
-    recipe : Recipe of the whole work.
+    They lie in a folder that is named by seed and key of the whole work's recipe.
     """
 
     def __init__(self, store: Store, folder: Path, recipe: Recipe) -> None:
@@ -295,12 +254,14 @@ class Units:
         """File of a unit."""
         return self.folder / f"unit_{number:06d}.safetensors"
 
+    def _paths(self) -> list[Path]:
+        return sorted(self.folder.glob("unit_*.safetensors"))
+
     def numbers(self) -> list[int]:
         """Numbers of the units that are there and whole, in order; damaged ones are named on stderr and left out."""
         numbers = []
-        for path in sorted(self.folder.glob("unit_*.safetensors")):
-            damage = damage_of(path)
-            if damage:
+        for path in self._paths():
+            if damage := damage_of(path):
                 print(f"{path} {damage}; this unit is made again", file=sys.stderr)
             else:
                 numbers.append(int(path.stem.removeprefix("unit_")))
@@ -319,12 +280,12 @@ class Units:
         held = {**arrays, CONTENT: np.frombuffer(json.dumps(content).encode(), np.uint8)}
         write_arrays(self.path(number), held, self.store.header(self.recipe, held))
         if keep is not None:
-            for path in sorted(self.folder.glob("unit_*.safetensors"))[:-keep]:
+            for path in self._paths()[:-keep]:
                 path.unlink(missing_ok=True)
 
     def remove(self) -> None:
         """Delete all units: the whole is kept elsewhere."""
-        for path in self.folder.glob("unit_*.safetensors"):
+        for path in self._paths():
             path.unlink(missing_ok=True)
         if self.folder.is_dir() and not any(self.folder.iterdir()):
             self.folder.rmdir()

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,8 +20,10 @@ from fico_utils.errors import InputError
 #: Names the file to which reads and writes of artefacts are noted, one JSON object a line (``read`` or ``wrote``: the
 #: path, ``digest``: its content), for the runner of the notebooks.
 RECORD = "FICO_UTILS_RECORD"
-
-# ------------------------------------------------------------------------------------------------ digests
+#: What `atomic_path` calls a file that is being written.
+TEMPORARY = re.compile(r"^\..+-[a-z0-9_]{8}(\.[^.]*)?$")
+#: Path -> how often this process has written it: two writings may share a time stamp.
+WRITTEN: Counter[str] = Counter()
 
 
 def key_of(*parts: Any) -> str:
@@ -56,17 +59,11 @@ def content_digest(content: Mapping[str, np.ndarray] | Any) -> str:
     return digest.hexdigest()
 
 
-# -------------------------------------------------------------------------------------------------- files
-
-
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """A temporary path beside `path`, renamed to it when the block ends well and removed when it does not.
 
-    Raises
-    ------
-    InputError
-        The folder cannot be written.
+    InputError where the folder cannot be written.
     """
     path = Path(path)
     try:
@@ -84,12 +81,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-    WRITTEN[str(path.absolute())] = WRITTEN.get(str(path.absolute()), 0) + 1
+    WRITTEN[str(path.absolute())] += 1
     note("wrote", path)
-
-
-#: What `atomic_path` calls a file that is being written.
-TEMPORARY = re.compile(r"^\..+-[a-z0-9_]{8}(\.[^.]*)?$")
 
 
 def remove_unfinished(root: Path) -> None:
@@ -97,10 +90,6 @@ def remove_unfinished(root: Path) -> None:
     for path in root.rglob(".*"):
         if path.is_file() and TEMPORARY.match(path.name):
             path.unlink(missing_ok=True)
-
-
-#: Path -> how often this process has written it: two writings may share a time stamp.
-WRITTEN: dict[str, int] = {}
 
 
 def note(what: str, path: Path, digest: str | None = None) -> None:
@@ -141,13 +130,7 @@ def write_arrays(path: str | Path, arrays: Mapping[str, np.ndarray], metadata: M
 
 
 def read_metadata(path: str | Path) -> dict[str, Any]:
-    """Metadata of a safetensors file.
-
-    Raises
-    ------
-    InputError
-        Missing, truncated, or not a safetensors file written by `write_arrays`.
-    """
+    """Metadata of a safetensors file; InputError where it is missing, truncated, or not written by `write_arrays`."""
     from safetensors import SafetensorError, safe_open
 
     path = Path(path)

@@ -17,10 +17,7 @@ from fico_utils.errors import InputError
 def hold_locks(folder: Path, names: Sequence[str]) -> Iterator[None]:
     """Hold some names below a folder, all or none; a lock that a dead process left is taken over, and that is said.
 
-    Raises
-    ------
-    InputError
-        Another process holds one of them, or the folder cannot be written.
+    InputError where another process holds one of them, or the folder cannot be written.
     """
     from filelock import FileLock, Timeout
 

@@ -29,11 +29,6 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-def total_memory() -> int:
-    """Memory of the machine, B."""
-    return psutil.virtual_memory().total
-
-
 def available_memory() -> int:
     """Memory that can be taken without swapping, B."""
     return psutil.virtual_memory().available
@@ -71,20 +66,17 @@ def package_version(name: str) -> str | None:
 @cache
 def describe_machine() -> dict[str, Any]:
     """Python, operating system, processor, cores, memory (bytes), GPU and package versions of this machine."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        processor = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):  # no Linux
+        processor = platform.processor() or platform.machine()
     return {
         "python": platform.python_version(),
         "os": platform.platform(),
-        "cpu": _processor_name(),
+        "cpu": processor,
         "cores": usable_cores(),
-        "memory_bytes": total_memory(),
+        "memory_bytes": psutil.virtual_memory().total,
         "gpu": said_by("nvidia-smi", "--query-gpu=name", "--format=csv,noheader"),
         "packages": {name: package_version(name) for name in PACKAGES},
     }
-
-
-def _processor_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):  # no Linux
-        return platform.processor() or platform.machine()

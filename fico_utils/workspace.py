@@ -28,8 +28,6 @@ class Run:
 
     Attributes
     ----------
-    profile : str
-    seed : int
     root : Path, ``<out_dir>/<profile>``; every artefact lies below it.
     settings : dict, every parameter of the profile, as overridden.
     shipped : str, profile whose shipped weights serve, for a run that reads nothing else; empty for a run that trains.
@@ -70,8 +68,7 @@ class Run:
 
     def record(self) -> None:
         """Print the closing line of a notebook: seconds, peak memory, where the artefacts are."""
-        peak = peak_memory() / 2**30
-        seconds = time.monotonic() - self.started
+        seconds, peak = time.monotonic() - self.started, peak_memory() / 2**30
         print(f"{seconds:.0f} s, peak memory {peak:.2f} GiB, artefacts in {self.root}/")
 
 
@@ -85,19 +82,10 @@ def set_threads(n: int) -> None:
         sys.modules["faiss"].omp_set_num_threads(n)
 
 
-def seed_everything(seed: int) -> None:
-    """Seed Python, numpy's legacy generator and, where it is loaded, torch, for libraries that ask them.
-
-    The package itself passes generators and never draws from a global one.
-    """
-    random.seed(seed)
-    np.random.seed(seed)
-    if "torch" in sys.modules:
-        sys.modules["torch"].manual_seed(seed)
-
-
 def setup(profile: str = "mini", seed: int = 0, out_dir: str = "results", **parameters: Any) -> Run:
     """The `Run` of a notebook: checks its parameters, seeds, pins threads, prints one line.
+
+    InputError where a profile or parameter is unknown, or a value has another type.
 
     Parameters
     ----------
@@ -105,11 +93,6 @@ def setup(profile: str = "mini", seed: int = 0, out_dir: str = "results", **para
     seed : int, seed of every generator of the run.
     out_dir : str, folder of all results; relative to the project's root.
     **parameters : the notebook's own parameters, over those of the profile.
-
-    Raises
-    ------
-    InputError
-        Unknown profile or parameter, or a value of another type.
     """
     settings = profile_settings(profile)
     settings |= json.loads(os.environ.get("FICO_UTILS_SETTINGS", "{}"))  # what `run --set` changed, for every notebook
@@ -120,10 +103,14 @@ def setup(profile: str = "mini", seed: int = 0, out_dir: str = "results", **para
     registry.use_rows(registry.rows_of_run(settings, PROJECT / settings["data_dir"]))
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # an accidental download fails instead of hanging
     set_threads(settings["threads"])
-    seed_everything(seed)
-    run = Run(profile, seed, PROJECT.joinpath(out_dir, profile), settings)
+    # the package passes generators of its own; these serve libraries that draw from a global one
+    random.seed(seed)
+    np.random.seed(seed)
+    torch = sys.modules.get("torch")
+    if torch:
+        torch.manual_seed(seed)
     shown = ("numpy", "torch", "transformers", "faiss-cpu")
     versions = ", ".join(f"{name} {package_version(name) or 'missing'}" for name in shown)
-    device = "cuda" if "torch" in sys.modules and sys.modules["torch"].cuda.is_available() else "cpu"
+    device = "cuda" if torch and torch.cuda.is_available() else "cpu"
     print(f"profile {profile} · seed {seed} · {settings['threads']} threads · {device} · {versions}")
-    return run
+    return Run(profile, seed, PROJECT.joinpath(out_dir, profile), settings)

@@ -12,6 +12,7 @@ from fico_utils import experiment, registry
 from fico_utils.errors import InputError
 from fico_utils.evaluation import evaluate
 from fico_utils.experiment import systems, weights
+from fico_utils.extras.shipping import ship
 from fico_utils.files import content_digest
 from fico_utils.models import encoding, training
 
@@ -49,7 +50,7 @@ def trained(tmp_path_factory):
 @pytest.fixture
 def shipped(trained, tmp_path, monkeypatch):
     monkeypatch.setattr(weights, "SHIPPED", tmp_path / "weights")
-    return experiment.ship(trained)
+    return ship(trained)
 
 
 def no_training(*_, **__):
@@ -183,7 +184,7 @@ def test_training_twice_gives_the_same_weights(trained, tmp_path):
 
 def test_shipping_what_was_not_trained_is_refused(tmp_path):
     with pytest.raises(InputError, match="was not trained in this run"):
-        experiment.ship(setup(tmp_path))
+        ship(setup(tmp_path))
 
 
 def test_a_corpus_without_sizes_and_a_size_without_meaning_are_refused(tmp_path):

@@ -151,7 +151,8 @@ class Execution:
         """Interrupt the running cell, so that it tidies up; kill the kernel of an unwilling one."""
         self.stopped.set()
         for end in (lambda kernel: kernel.send_signal(signal.SIGINT), lambda kernel: kernel.kill()):
-            if self.kernel is not None and not self.over.is_set():
+            if self.kernel is not None:
                 with suppress(Exception):  # it may end by itself meanwhile
                     asyncio.run(end(self.kernel))
-            self.over.wait(PATIENCE)
+            if self.over.wait(PATIENCE) or self.kernel is None:
+                return

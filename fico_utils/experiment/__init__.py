@@ -22,9 +22,7 @@ from fico_utils.experiment.features import (
 from fico_utils.experiment.label_sources import label_generator, labels, written_labels
 from fico_utils.experiment.model_inputs import inputs
 from fico_utils.experiment.scores import score
-from fico_utils.experiment.shipping import ship
 from fico_utils.experiment.systems import (
-    Served,
     comparable,
     embed,
     measured_by,
@@ -32,17 +30,13 @@ from fico_utils.experiment.systems import (
     serve,
     train,
     training_log,
-    validation,
     weights_origin,
 )
-from fico_utils.experiment.weights import backbone_name
 
 __all__ = [
     "PRETRAINING",
     "SPLITS",
-    "Served",
     "backbone",
-    "backbone_name",
     "backbone_weights",
     "comparable",
     "corpus",
@@ -57,10 +51,8 @@ __all__ = [
     "part",
     "score",
     "serve",
-    "ship",
     "train",
     "training_log",
-    "validation",
     "visual",
     "vocabulary",
     "weights_origin",

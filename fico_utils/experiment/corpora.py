@@ -20,15 +20,9 @@ FOLDER_CORPUS = "fico_utils.extras.corpora.library:folder_corpus"
 def corpus(run: Run, name: str) -> Corpus:
     """A corpus, all splits: an embedded one in the sizes of the run's profile, any other whole, from files.
 
-    Parameters
-    ----------
-    name : str, an id of the registry; the name of a folder corpus below the run's ``data_dir``; or the path of one,
-        which all functions here then know by the `name` of the corpus returned.
-
-    Raises
-    ------
-    InputError
-        Unknown corpus, one the profile gives no sizes for, or files that are missing or wrong.
+    `name` is an id of the registry, the name of a folder corpus below the run's ``data_dir``, or the path of one, which
+    all functions here then know by the `name` of the corpus returned. InputError where the corpus is unknown, the
+    profile gives no sizes for it, or its files are missing or wrong.
     """
     return info_of(run, name).open_reader().read(run)
 
@@ -38,11 +32,7 @@ def training_split(run: Run, system: str, name: str) -> str:
 
     The vision-language systems of the paper have read millions of pairs before they see the corpus. A profile may give
     ours more of the scenes of a drawn corpus than the others read (``n_train_vlp``); an epoch is as long for both.
-
-    Raises
-    ------
-    InputError
-        More scenes are asked of a corpus that is not drawn, or they are fewer than ``n_train``.
+    InputError where more scenes are asked of a corpus that is not drawn, or fewer than ``n_train``.
     """
     if registry.system(system).family != "vlp" or name not in run["n_train_vlp"]:
         return "train"
@@ -56,11 +46,6 @@ def training_split(run: Run, system: str, name: str) -> str:
 def part(run: Run, name: str, split: str) -> Corpus:
     """One split of a corpus, ``train_vlp`` among them: the training scenes and those that follow them."""
     return first_scenes(name, run["n_train_vlp"][name]) if split == "train_vlp" else corpus(run, name).subset(split)
-
-
-def size(run: Run, name: str, split: str) -> int:
-    """Images of a split."""
-    return part(run, name, split).n_img
 
 
 @lru_cache(maxsize=8)

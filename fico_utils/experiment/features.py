@@ -23,28 +23,21 @@ if TYPE_CHECKING:
 PRETRAINING = "picto_diverse"
 
 
-# ------------------------------------------------------------------------------------------------ features
-
-
 def backbone_weights(run: Run, kind: str = "regions", live: bool = False) -> Weights:
-    """Weights of a convolutional backbone, see `backbone_name`.
+    """Weights of the convolutional backbone of a kind, ``regions`` or ``patches``, see `backbone_name`.
 
-    Parameters
-    ----------
-    kind : str, ``regions`` or ``patches``.
-    live : bool, train it where this run has not; otherwise shipped weights serve where their recipe matches.
+    With `live` it is trained where this run has not; otherwise shipped weights serve where their recipe matches.
     """
     from fico_utils.data.features import CLASSES, scene_targets, train_backbone
 
-    epochs, n_scenes = run["backbones"][kind]["epochs"], run["backbones"][kind]["scenes"]
+    epochs = run["backbones"][kind]["epochs"]
+    source = first_scenes(PRETRAINING, run["backbones"][kind]["scenes"])
 
     def build() -> tuple[dict[str, np.ndarray], list[dict]]:
-        source = first_scenes(PRETRAINING, n_scenes)
         model, log = train_backbone(source.images, scene_targets(source.scenes), CLASSES, seed=run.seed, epochs=epochs)
         return {n: t.numpy() for n, t in model.state_dict().items()}, log
 
-    scenes = first_scenes(PRETRAINING, n_scenes).key
-    recipe = Recipe("backbone", {"classes": CLASSES, "epochs": epochs}, run.seed, (scenes,))
+    recipe = Recipe("backbone", {"classes": CLASSES, "epochs": epochs}, run.seed, (source.key,))
     return train_weights(run, backbone_name(run, kind), recipe, build, live)
 
 
@@ -61,14 +54,10 @@ def backbone(run: Run, live: bool = False, kind: str = "regions") -> Backbone:
 
 
 def visual(run: Run, name: str, split: str, kind: str = "regions") -> dict[str, np.ndarray]:
-    """Image features of a split, from the backbone of a kind.
+    """Image features of a split, from the backbone of a kind, ``regions`` or ``patches``.
 
     Of a corpus that is not drawn they come from the same backbones, which have seen drawn scenes alone and serve
     photographs as they are; or, with ``visual_features: scan_arrays``, from the arrays, whose regions stay mapped.
-
-    Parameters
-    ----------
-    kind : str, ``regions`` or ``patches``.
 
     Returns
     -------
@@ -113,20 +102,19 @@ def widths(run: Run, name: str) -> tuple[int, int]:
 
 
 def visual_keys(run: Run, name: str, kind: str = "regions") -> list[str]:
-    """What the image features of a corpus were made with: the backbone and the picture files, or the arrays."""
-    if regions_of(run, name) is not None:
-        return [_arrays_key(run, name)]
-    files = getattr(corpus(run, name).images, "key", "")
-    return [backbone_weights(run, kind).digest, *([files] if files else [])]
+    """What the image features of a corpus were made with: the backbone and the picture files, or the arrays.
 
-
-def _arrays_key(run: Run, name: str) -> str:
-    """Key of mapped arrays: shapes, and 256 rows of each, evenly spread, as reading all would take minutes."""
+    Of mapped arrays count the shapes, and 256 rows of each, evenly spread, as reading all would take minutes.
+    """
+    arrays = regions_of(run, name)
+    if arrays is None:
+        files = getattr(corpus(run, name).images, "key", "")
+        return [backbone_weights(run, kind).digest, *([files] if files else [])]
     parts = []
-    for split, array in regions_of(run, name).items():
+    for split, array in arrays.items():
         rows = array[np.unique(np.linspace(0, len(array) - 1, 256).astype(int))]
         parts.append((split, array.shape, str(array.dtype), hashlib.sha256(rows.tobytes()).hexdigest()))
-    return key_of(parts)
+    return [key_of(parts)]
 
 
 @lru_cache(maxsize=8)
@@ -150,28 +138,21 @@ def vocabulary(run: Run, name: str) -> Vocabulary:
 
 
 def doc2vec_weights(run: Run, live: bool = False, name: str = PRETRAINING) -> Weights:
-    """Weights of this run's Doc2Vec; `live` as in `backbone_weights`.
+    """Weights of this run's Doc2Vec that reads the captions of a corpus; `live` as in `backbone_weights`.
 
-    Parameters
-    ----------
-    name : str, the corpus whose captions it shall read. All drawn ones share one; people's own words need their own,
-        ``doc2vec__{name}``, which learns from the corpus's training captions.
+    All drawn corpora share one; people's own words need their own, ``doc2vec__{name}``, which learns from the corpus's
+    training captions.
     """
     from fico_utils.data.text import train_doc2vec
 
-    file = doc2vec_file(run, name)
-    source, epochs = PRETRAINING if file == "doc2vec" else name, run["doc2vec_epochs"]
+    drawn, epochs = info_of(run, name).drawn, run["doc2vec_epochs"]
+    file, source = ("doc2vec", PRETRAINING) if drawn else (f"doc2vec__{name}", name)
     recipe = Recipe("doc2vec", {"epochs": epochs}, run.seed, (part(run, source, "train").key,))
 
     def build() -> tuple[dict[str, np.ndarray], list[dict]]:
         return train_doc2vec(part(run, source, "train").captions, seed=run.seed, epochs=epochs), []
 
     return train_weights(run, file, recipe, build, live)
-
-
-def doc2vec_file(run: Run, name: str) -> str:
-    """Name of the weights of the Doc2Vec that reads a corpus's captions."""
-    return "doc2vec" if info_of(run, name).drawn else f"doc2vec__{name}"
 
 
 def doc2vec(run: Run, name: str, split: str) -> np.ndarray:

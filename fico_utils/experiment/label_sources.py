@@ -34,14 +34,8 @@ def labels(run: Run, name: str, split: str, required: bool = True) -> np.ndarray
     labels that a label generator wrote once: they ship as data, so that no machine judges by other ones. The true
     labels stay with the corpus, to measure what that costs, and `written_labels` writes them anew.
 
-    Parameters
-    ----------
-    required : bool, refuse a corpus without labels; otherwise None stands for them: no category level.
-
-    Raises
-    ------
-    InputError
-        The corpus has no labels, and they are required; or more scenes are asked for than labels ship for.
+    InputError where the corpus has no labels and they are `required` (otherwise None stands for them: no category
+    level), or where more scenes are asked for than labels ship for.
     """
     own = part(run, name, split)
     if own.labels is None and not required:
@@ -76,9 +70,7 @@ def _given_labels(path: Path) -> dict[str, np.ndarray]:
 def written_labels(run: Run, name: str, split: str, live: bool = False) -> np.ndarray:
     """Multi-hot labels (n_img, n_labels) uint8 that this run's label generator writes: a second judge.
 
-    Parameters
-    ----------
-    live : bool, train the generator where this run has not.
+    `live` trains the generator where this run has not.
     """
     from fico_utils.models.query2label import labels_above
 
@@ -94,12 +86,9 @@ def written_labels(run: Run, name: str, split: str, live: bool = False) -> np.nd
 
 
 def label_generator(run: Run, live: bool = False) -> tuple[Query2Label, float, Weights]:
-    """Query2Label, trained on the corpus whose labels are given, the threshold that its validation split chose, and its
-    weights.
+    """Query2Label, trained on the corpus whose labels are given; the threshold that validation chose; its weights.
 
-    Parameters
-    ----------
-    live : bool, as in `backbone_weights`.
+    `live` is as in `backbone_weights`.
     """
     import torch
 

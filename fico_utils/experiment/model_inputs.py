@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from fico_utils import registry
 from fico_utils.artifacts import header_of
-from fico_utils.data.text import Vocabulary
+from fico_utils.data import rewriting
 from fico_utils.experiment.corpora import corpus, part, training_split
 from fico_utils.experiment.features import (
     backbone_kind,
@@ -33,12 +31,7 @@ REWRITINGS = {"rephrased": 2, "adversarial": 4}
 def inputs(run: Run, system: str, name: str, split: str) -> Inputs:
     """What a system reads of a split: its image and text features and, of the training split, what only training reads.
 
-    Its training split is that of `training_split`.
-
-    Raises
-    ------
-    InputError
-        A supervised system on a corpus without labels.
+    Its training split is that of `training_split`. InputError where a supervised system meets a corpus without labels.
     """
     provider = registry.system(system).provider
     if provider:
@@ -54,7 +47,9 @@ def inputs(run: Run, system: str, name: str, split: str) -> Inputs:
     image = {model.image_input: visual(run, name, used, backbone_kind(model.image_input))[model.image_input]}
     if split == "train":
         for extra in model.text_extra:
-            text[extra] = _rewritten(extra, own.captions, vocabulary(run, name), run.seed)
+            n = REWRITINGS[extra]
+            flat = [c for row in getattr(rewriting, extra)(own.captions, n, run.seed) for c in row]
+            text[extra] = vocabulary(run, name).encode(flat).reshape(len(own.captions), n, -1)
         for _ in model.image_extra:
             image["labels"] = labels(run, name, split)
     return Inputs(image, text, own.caption_image, inputs_key(run, system, name, split))
@@ -64,15 +59,6 @@ def inputs_key(run: Run, system: str, name: str, split: str) -> str:
     """Key of what a system reads of a split, without reading it."""
     used = training_split(run, system, name) if split == "train" else split
     return key_of(part(run, name, used).key, feature_keys(run, system, name))
-
-
-def _rewritten(kind: str, captions: list[str], words: Vocabulary, seed: int) -> np.ndarray:
-    """Token ids (n_txt, n, L) of captions rewritten n times, ``rephrased`` or ``adversarial``."""
-    from fico_utils.data import rewriting
-
-    n = REWRITINGS[kind]
-    flat = [c for row in getattr(rewriting, kind)(captions, n, seed) for c in row]
-    return words.encode(flat).reshape(len(captions), n, -1)
 
 
 def feature_keys(run: Run, system: str, name: str) -> list[str]:

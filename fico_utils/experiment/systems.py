@@ -12,7 +12,7 @@ from fico_utils import registry
 from fico_utils.artifacts import Recipe
 from fico_utils.errors import InputError
 from fico_utils.experiment import weights as shelf
-from fico_utils.experiment.corpora import corpus, part, size, training_split
+from fico_utils.experiment.corpora import corpus, part, training_split
 from fico_utils.experiment.features import vocabulary, widths
 from fico_utils.experiment.model_inputs import feature_keys, inputs, inputs_key
 from fico_utils.experiment.weights import Weights, find_weights, train_weights
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 
 #: The parameters of a profile by which its weights differ from another's.
 TRAINING = ("n_train", "n_train_vlp", "n_val", "backbones", "doc2vec_epochs", "epochs", "sizes")
-
-
-# ---------------------------------------------------------------------------------------- models and recipes
 
 
 def new_model(run: Run, system: str, name: str) -> RetrievalModel:
@@ -45,7 +42,7 @@ def new_model(run: Run, system: str, name: str) -> RetrievalModel:
         "d_global": d_global,
         "d_text": 300,
         "n_words": len(vocabulary(run, name)),
-        "n_images": size(run, name, training_split(run, system, name)),
+        "n_images": part(run, name, training_split(run, system, name)).n_img,
         "n_labels": len(corpus(run, name).label_names),
         "bits": registry.system(system).bits,
     }
@@ -60,10 +57,7 @@ def new_model(run: Run, system: str, name: str) -> RetrievalModel:
 def weights_recipe(run: Run, system: str, name: str) -> tuple[str, Recipe, RetrievalModel]:
     """Name and recipe of a system's weights by this run's settings, and the untrained model.
 
-    Raises
-    ------
-    InputError
-        The profile gives no epochs for the system.
+    InputError where the profile gives no epochs for the system.
     """
     trained = registry.system(system).trained
     if trained not in run["epochs"]:
@@ -79,17 +73,8 @@ def weights_recipe(run: Run, system: str, name: str) -> tuple[str, Recipe, Retri
 def train(run: Run, system: str, name: str) -> RetrievalModel:
     """A system trained in this run, with the weights of its best validation score; loaded where it was trained before.
 
-    A training that was stopped goes on after its last whole epoch.
-
-    Parameters
-    ----------
-    system : str, id of a row; rows that share weights are trained together.
-    name : str, the corpus.
-
-    Raises
-    ------
-    InputError
-        The profile gives no epochs for the system, or the corpus lacks what it learns from.
+    A training that was stopped goes on after its last whole epoch. Rows that share weights are trained together.
+    InputError where the profile gives no epochs for the system, or the corpus `name` lacks what it learns from.
     """
     weights, model = _train(run, system, name)
     return weights.load_into(model)
@@ -120,18 +105,11 @@ def _train(run: Run, system: str, name: str) -> tuple[Weights, RetrievalModel]:
     return weights, model
 
 
-# ------------------------------------------------------------------------------------------------- serving
-
-
 @dataclass(frozen=True)
 class Served:
     """A system that is ready to search a corpus: whose weights, whose features, and where they come from.
 
-    Attributes
-    ----------
-    run : Run, by whose settings the weights were made: the run that asked, or a profile whose weights ship.
-    system, corpus_name : str
-    weights : Weights
+    Its `run` is the one by whose settings the weights were made: that which asked, or a profile whose weights ship.
     """
 
     run: Run

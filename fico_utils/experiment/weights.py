@@ -33,11 +33,7 @@ HALF = np.finfo(np.float16).max
 class Weights:
     """Weights that serve, and where they come from.
 
-    Attributes
-    ----------
-    path : Path
-    origin : str, ``trained`` in this run, or ``shipped``.
-    header : dict, of the artefact; ``about`` holds the training's log.
+    `origin` is ``trained`` in this run, or ``shipped``; `header` is that of the artefact, with the training's log.
     """
 
     path: Path
@@ -81,8 +77,8 @@ def find_weights(run: Run, name: str, recipe: Recipe) -> Weights | None:
     path = run.store.path("models", name, recipe)
     if not run.shipped and run.store.holds(path, recipe):
         return Weights(path, "trained", header_of(path))
-    profile = run.shipped or run.profile
-    for folder in dict.fromkeys((profile, *_profiles())):
+    profiles = sorted(p.name for p in SHIPPED.iterdir() if p.is_dir()) if SHIPPED.is_dir() else []
+    for folder in dict.fromkeys((run.shipped or run.profile, *profiles)):
         shipped = shipped_file(folder, f"{name}.safetensors", recipe)
         if shipped is not None:
             return Weights(shipped, "shipped", header_of(shipped))
@@ -95,16 +91,8 @@ def train_weights(
     """Weights of a recipe, trained here where there are none, or where none were trained in this run and `live` asks.
 
     They are kept in half precision, as they ship: a shipped system then reads the very features it was trained on. An
-    array whose numbers are beyond it, as a batch norm's variances may be, stays as it is.
-
-    Parameters
-    ----------
-    build : callable, trains and returns (arrays, log).
-
-    Raises
-    ------
-    InputError
-        The training ended in numbers that are not finite.
+    array whose numbers are beyond it, as a batch norm's variances may be, stays as it is. `build` trains and returns
+    (arrays, log). InputError where the training ended in numbers that are not finite.
     """
 
     def usable() -> Weights | None:
@@ -118,17 +106,12 @@ def train_weights(
             return ready
         if not live:
             print(f"No trained weights of {name} fit this profile: they are trained now.")
-        return _kept(run, name, recipe, *build())
-
-
-def _kept(run: Run, name: str, recipe: Recipe, arrays: Mapping[str, np.ndarray], log: list[dict]) -> Weights:
-    """Newly trained weights, in half precision, in the run's store."""
-    arrays = {n: _narrowed(a) for n, a in arrays.items()}
-    strange = [n for n, a in arrays.items() if not np.isfinite(a).all()]
-    if strange:
-        raise InputError(f"weights {strange[0]} of {name} are not finite; train with a smaller rate")
-    path = run.store.write("models", name, recipe, arrays, log=log)
-    return Weights(path, "trained", header_of(path))
+        arrays, log = build()
+        for n, array in arrays.items():
+            if not np.isfinite(array).all():
+                raise InputError(f"weights {n} of {name} are not finite; train with a smaller rate")
+        path = run.store.write("models", name, recipe, {n: _narrowed(a) for n, a in arrays.items()}, log=log)
+        return Weights(path, "trained", header_of(path))
 
 
 def shipped_file(profile: str, file: str, recipe: Recipe) -> Path | None:
@@ -157,14 +140,10 @@ def _warn(sentence: str) -> None:
     print(sentence, file=sys.stderr)
 
 
-def _profiles() -> list[str]:
-    return sorted(p.name for p in SHIPPED.iterdir() if p.is_dir()) if SHIPPED.is_dir() else []
-
-
 def _narrowed(array: np.ndarray) -> np.ndarray:
-    if array.dtype != np.float32 or (np.abs(array[np.isfinite(array)]) > HALF).any():
-        return array
-    return array.astype(np.float16)
+    """Finite numbers in half precision, where they fit."""
+    fits = array.dtype == np.float32 and (np.abs(array) <= HALF).all()
+    return array.astype(np.float16) if fits else array
 
 
 def backbone_name(run: Run, kind: str) -> str:

@@ -168,7 +168,7 @@ def _facts(run: Run, name: str, weights: Weights) -> dict[str, str]:
     if corpus and system not in SHARED:
         facts["serves"] = ", ".join(s.name for s in registry.systems().values() if s.trained == system)
         splits = (corpora.training_split(run, system, corpus), "val", "test")
-        counts = [f"{corpora.size(run, corpus, split)} {split}" for split in splits]
+        counts = [f"{corpora.part(run, corpus, split).n_img} {split}" for split in splits]
         facts["corpus"] = f"{corpus}: {', '.join(counts)} images"
     facts["profile, seed"] = f"{run.profile}, {header['recipe']['seed']}"
     if log and "score" in log[0]:

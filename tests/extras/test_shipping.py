@@ -15,7 +15,8 @@ from fico_utils import experiment, provenance
 from fico_utils.artifacts import damage_of, header_of
 from fico_utils.errors import InputError
 from fico_utils.evaluation import evaluate
-from fico_utils.experiment import shipping, weights
+from fico_utils.experiment import weights
+from fico_utils.extras import shipping
 from fico_utils.files import read_arrays
 from fico_utils.models import ucch
 from fico_utils.provenance import PROJECT
@@ -162,7 +163,7 @@ def test_what_was_not_measured_is_said(tmp_path):
 
 def test_what_ships_is_the_artefact_itself_with_a_card_and_the_vocabulary(trained, tmp_path, monkeypatch):
     monkeypatch.setattr(weights, "SHIPPED", tmp_path)
-    paths = experiment.ship(trained)
+    paths = shipping.ship(trained)
     names = {p.relative_to(tmp_path / "mini").as_posix() for p in paths}
     pieces = ("backbone", "doc2vec", "query2label", FILE)
     assert names == {
@@ -188,7 +189,7 @@ def test_other_settings_than_those_of_the_training_are_refused(trained, tmp_path
     monkeypatch.setattr(weights, "SHIPPED", tmp_path)
     other = setup(trained.root.parent, epochs={**TOY["epochs"], "ucch": 4})
     with pytest.raises(InputError, match=r"ucch__picto_diverse was not trained in this run"):
-        experiment.ship(other)
+        shipping.ship(other)
     assert list(tmp_path.iterdir()) == []
 
 
