@@ -65,7 +65,7 @@ class Batch:
     @cached_property
     def package(self) -> str:
         """Digest of the package's code."""
-        return package_digest(self.root / "runs" / "package.json")
+        return package_digest(self.root / "runs" / "package_code.json")
 
     def parts(self, step: Step) -> dict[str, Any]:
         """What a step is made from now, besides the files that it reads: ``notebook``, ``package``, ``parameters``."""

@@ -52,6 +52,7 @@ def run_steps(
         progress = stack.enter_context(Progress(len(chosen), quiet))
         if not beside_others:
             remove_unfinished(batch.root)
+        _ = batch.package  # once, here: Python 3.11 may fail where two threads parse at a time
         try:
             while waiting or running:
                 step = _next_step(waiting, [s for s, _ in running.values()], needs, jobs)
