@@ -12,13 +12,7 @@ from fico_utils.workspace import Run
 
 
 class Album:
-    """Every figure and table that can be made of some tables.
-
-    Parameters
-    ----------
-    run : Run, below whose root the files are written.
-    **tables : what entries read: ``metrics``, ``costs``, ``stored``.
-    """
+    """Every figure and table that can be made of some tables (``metrics``, ``costs``, ``stored``) of a run."""
 
     def __init__(self, run: Run, **tables: Any) -> None:
         self.run, self.tables = run, tables
@@ -33,7 +27,5 @@ class Album:
     def save(self) -> list[Path]:
         """Paths of the files of every table and figure, shown or not, just written."""
         paths = [path for name in TABLES if self.show(name) for path in self.show(name).write(self.run)]
-        for name in FIGURES:
-            if self.show(name):
-                paths += save_picture(self.show(name), self.run, name)
-        return paths
+        drawn = {name: self.show(name) for name in FIGURES if self.show(name)}
+        return paths + [path for name, picture in drawn.items() for path in save_picture(picture, self.run, name)]

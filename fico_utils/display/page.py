@@ -6,7 +6,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 HERE = Path(__file__).parent
+#: Verdict -> mark beside its words, so that no verdict is told by colour alone.
+MARKS = {"holds": "●", "holds in part": "◐", "does not hold": "○", "cannot be tested here": "–"}
 
 
 @cache
@@ -16,7 +20,7 @@ def _templates():
     folders = jinja2.FileSystemLoader([HERE, HERE.parent / "extras"])
     made = jinja2.Environment(loader=folders, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     made.filters |= {"duration": duration_text, "size": size_text, "number": number_text}
-    made.globals["style"] = (HERE / "report.css").read_text(encoding="utf-8")
+    made.globals |= {"style": (HERE / "report.css").read_text(encoding="utf-8"), "marks": MARKS}
     return made
 
 
@@ -25,9 +29,21 @@ def render_page(template: str, **values: Any) -> str:
     return _templates().get_template(template).render(**values)
 
 
-def render_part(part: str, *values: Any) -> str:
-    """The HTML of one part of ``parts.html.j2``, such as ``claims_table``."""
-    return str(getattr(_templates().get_template("parts.html.j2").module, part)(*values))
+def claims_table(claims: pd.DataFrame) -> str:
+    """HTML of claims.csv: place, claim, the verdict on the paper's numbers and on ours; the evidence unfolds."""
+    return str(_templates().get_template("parts.html.j2").module.claims_table(claims.to_dict("records")))
+
+
+def audit_list(audit: pd.DataFrame) -> str:
+    """HTML of audit.csv: for each place, what was observed, the arithmetic, and how it may be read."""
+    return str(_templates().get_template("parts.html.j2").module.audit_list(audit.to_dict("records")))
+
+
+def verdict_counts(claims: pd.DataFrame) -> pd.DataFrame:
+    """How many claims have which verdict: one row a verdict, columns ``on the paper's numbers`` and ``on ours``."""
+    columns = {"on the paper's numbers": "verdict_paper", "on ours": "verdict_ours"}
+    counts = pd.DataFrame({words: claims[column].value_counts() for words, column in columns.items()})
+    return counts.reindex(list(MARKS)).fillna(0).astype(int)
 
 
 def duration_text(seconds: float) -> str:

@@ -1,34 +1,33 @@
-"""Which rows a table has, which of them are ours or the paper's, and what its caption says about ours."""
+"""Which rows tables and figures show, ours and the paper's, and what a caption says about ours."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Sequence
+from typing import NamedTuple
 
 import pandas as pd
 
 from fico_utils import registry
 from fico_utils.errors import InputError
-from fico_utils.results.paper_reference import SYSTEM_IDS, paper_reference, read_paper
+from fico_utils.results.paper_reference import CORPUS_IDS, SYSTEM_IDS, paper_reference, read_paper
 
 #: Behind the name of a system whose weights another run trained.
 SHIPPED = " ‡"
 GROUPS = {"VLP": "vlp", "FG": "fg", "CG": "cg"}
-#: Columns of metrics.csv that the CSV of a figure repeats.
+#: The paper's corpora in the order of its columns.
+SLOTS = tuple(CORPUS_IDS.values())
+#: Columns of metrics.csv and of costs.csv that the CSV of a figure repeats.
 METRIC_COLUMNS = [
     "source", "system", "corpus", "direction", "metric", "k", "value", "ci_low", "ci_high", "chance", "status", "run",
 ]  # fmt: skip
+COST_COLUMNS = ["source", "system", "corpus", "phase", "scale_img", "quantity", "unit", "value", "status", "run"]
 
 
 def one_run(frame: pd.DataFrame, table: str) -> pd.DataFrame:
-    """The rows of `frame` that are not the paper's, if they are of one profile and one run.
+    """The rows of `frame` that are not the paper's; InputError where they are of several profiles or runs.
 
     What a run measured with weights of another, ``mini-s0+standard-s0``, is its own.
-
-    Raises
-    ------
-    InputError
-        Results of several profiles or runs.
     """
     ours = frame[frame["profile"] != "paper"]
     for column in ("profile", "run"):
@@ -38,8 +37,15 @@ def one_run(frame: pd.DataFrame, table: str) -> pd.DataFrame:
     return ours
 
 
-#: Columns of costs.csv that the CSV of a figure repeats.
-COST_COLUMNS = ["source", "system", "corpus", "phase", "scale_img", "quantity", "unit", "value", "status", "run"]
+def papers_rows(frame: pd.DataFrame, table: str) -> pd.DataFrame:
+    """The paper's rows: those of `frame`, or the packaged ones where it has none."""
+    rows = frame[frame["profile"] == "paper"]
+    return rows if len(rows) else paper_reference(table)
+
+
+def with_value(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `frame` that hold a number that was measured."""
+    return frame[frame["status"] == "ok"]
 
 
 def is_measured(phase: str) -> Callable[[pd.DataFrame], bool]:
@@ -57,28 +63,23 @@ def phase_rows(costs: pd.DataFrame, phase: str, advice: str) -> pd.DataFrame:
 
 
 def short_count(x: float, _: object = None) -> str:
-    """A number of items as the paper writes it.
+    """A number of items as the paper writes it; also a formatter of ticks.
 
-    >>> short_count(2000), short_count(1_000_000), short_count(500)
-    ('2K', '1M', '500')
+    >>> short_count(2000), short_count(1_000_000), short_count(1250)
+    ('2K', '1M', '1250')
     """
-    for size, letter in ((1e6, "M"), (1e3, "K")):
-        if x >= size:
+    for size, letter in ((1_000_000, "M"), (1000, "K")):
+        if x >= size and x % (size // 10) == 0:
             return f"{x / size:g}{letter}"
-    return f"{x:g}"
-
-
-def with_value(frame: pd.DataFrame) -> pd.DataFrame:
-    """The rows of `frame` that hold a number that was measured."""
-    return frame[frame["status"] == "ok"]
+    return f"{x:.12g}"
 
 
 def run_name(mine: pd.DataFrame) -> str:
     """Profile and seed of the run that measured, in words."""
-    return _named(mine["run"].iloc[0].partition("+")[0], mine["profile"].iloc[0])
+    return _in_words(mine["run"].iloc[0].partition("+")[0], mine["profile"].iloc[0])
 
 
-def _named(run: str, profile: str) -> str:
+def _in_words(run: str, profile: str) -> str:
     seed = re.search(r"-s(\d+)$", run)
     return f"{profile} profile, seed {seed[1]}" if seed else f"{profile} profile, run {run}"
 
@@ -90,28 +91,97 @@ def as_shipped(mine: pd.DataFrame) -> dict[str, str]:
     {'vsrn': 'standard profile, seed 0'}
     """
     pairs = mine[["system", "run"]].drop_duplicates().itertuples(index=False, name=None)
-    found = {system: run.partition("+")[2] for system, run in pairs}
-    return {system: _named(run, run.partition("-")[0]) for system, run in found.items() if run}
+    trained = {system: run.partition("+")[2] for system, run in pairs}
+    return {system: _in_words(run, run.partition("-")[0]) for system, run in trained.items() if run}
 
 
-def papers_rows(frame: pd.DataFrame, table: str) -> pd.DataFrame:
-    """The paper's rows: those of `frame`, or the packaged ones where it has none."""
-    rows = frame[frame["profile"] == "paper"]
-    return rows if len(rows) else paper_reference(table)
+def table_rows(paper_file: str, mine: pd.DataFrame, among: Collection[str] | None = None) -> dict[tuple[str, str], str]:
+    """(group, printed name) -> system id: the rows of a table of the paper, then systems that the paper has nowhere.
 
-
-def row_groups(paper_file: str) -> dict[str, str]:
-    """Printed system name -> the row group that a table of the paper puts it in, in the table's order."""
+    Parameters
+    ----------
+    paper_file : str, whose columns `family` and `system` give the paper's groups and rows.
+    mine : DataFrame, our rows.
+    among : collection of system ids, or None; the paper's rows that are wanted.
+    """
     raw = read_paper(paper_file)
-    return dict(zip(raw["system"], raw["family"], strict=True))
-
-
-def table_rows(families: Mapping[str, str], mine: pd.DataFrame, paper: pd.DataFrame) -> dict[tuple[str, str], str]:
-    """(group, printed name) -> system id: the paper's rows, then systems that the paper has nowhere."""
-    rows = {(family, registry.system(SYSTEM_IDS[n]).name): SYSTEM_IDS[n] for n, family in families.items()}
-    groups = list(dict.fromkeys(families.values()))
+    listed = [(family, SYSTEM_IDS[name]) for family, name in zip(raw["family"], raw["system"], strict=True)]
+    rows = {(family, registry.system(s).name): s for family, s in listed if among is None or s in among}
+    groups = list(dict.fromkeys(family for family, _ in rows))
     for system in registry.systems().values():
         group = next((g for g in groups if GROUPS[g] == system.family), None)
         if group and not system.paper_names and system.id in set(mine["system"]):
             rows[group, system.name] = system.id
     return dict(sorted(rows.items(), key=lambda item: groups.index(item[0][0])))
+
+
+class Place(NamedTuple):
+    """A place in the tables and figures: the paper's corpus there, and ours; "" where there is none.
+
+    >>> Place("mscoco", "picto_diverse").name, Place("", "openclipart").name
+    ('PictoScenes diverse', 'Openclipart')
+    """
+
+    paper: str
+    ours: str
+
+    @property
+    def name(self) -> str:
+        """Printed name of our corpus, or of the paper's where it stands alone."""
+        return registry.corpus(self.ours or self.paper).name
+
+
+def of_test_split(metrics: pd.DataFrame, corpora: Sequence[str] | None) -> tuple[pd.DataFrame, tuple[Place, ...]]:
+    """Our rows of the test split; and the paper's corpora with ours beside them, then ours that stand beside nothing.
+
+    Raises
+    ------
+    InputError
+        Two corpora of `metrics` want the same columns, and `corpora` does not say which.
+    """
+    mine = one_run(metrics, "metrics.csv")
+    mine = mine[mine["split"] == "test"]
+    beside: dict[str, str] = {}
+    apart = set()
+    for corpus_id in mine.loc[mine["source"] == "ours", "corpus"].unique() if corpora is None else corpora:
+        slot = registry.corpus(corpus_id).beside or corpus_id
+        if slot in beside:
+            raise InputError(
+                f"both {beside[slot]} and {corpus_id} would stand beside {registry.corpus(slot).name}; "
+                f"say which with corpora=[...]"
+            )
+        if slot in SLOTS:
+            beside[slot] = corpus_id
+        else:
+            apart.add(corpus_id)
+    places = [Place(slot, beside.get(slot, "")) for slot in SLOTS]
+    return mine, (*places, *(Place("", corpus_id) for corpus_id in registry.known_corpora() if corpus_id in apart))
+
+
+def quality_stamp(mine: pd.DataFrame, places: Sequence[Place]) -> str:
+    """Where our numbers come from, in words: profile, seed, corpora, and whether they are photographs."""
+    infos = {place: registry.corpus(place.ours) for place in places if place.ours}
+    if mine.empty or not infos:
+        return "Nothing of ours was measured."
+    where = [
+        f"{info.name} (not in the paper)" if not place.paper else name_beside(info.name, place.paper, place.ours)
+        for place, info in infos.items()
+    ]
+    text = f"Ours: {run_name(mine)}, test split of {join_words(where)}."
+    drawn = ["PictoScenes are drawn scenes"] if any(info.drawn for info in infos.values()) else []
+    drawn += [f"{info.name} holds no photographs" for info in infos.values() if not info.photographs and not info.drawn]
+    return text + (f" {' and '.join(drawn)}: these are not results on photographs." if drawn else "")
+
+
+def name_beside(name: str, slot: str, corpus_id: str) -> str:
+    """The name of a corpus, and beside which of the paper's it stands, if beside another."""
+    return name + (f" (beside {registry.corpus(slot).name})" if slot and slot != corpus_id else "")
+
+
+def join_words(words: Sequence[str]) -> str:
+    """Words as a list in a sentence.
+
+    >>> join_words(["a", "b", "c"]), join_words(["a"])
+    ('a, b and c', 'a')
+    """
+    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))

@@ -1,20 +1,15 @@
-"""A table as cells: how a number or its absence is printed, which is best, and the files it becomes.
-
-`Table` holds every cell of ours, of its interval, of the paper and of the difference under the same row and column
-names, so that `frame`, `paper` and `side_by_side` are views of one thing, and `trace` says where each cell came from.
-"""
+"""A table as cells: how a number or its absence is printed, which is best, and the four files that it becomes."""
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from fico_utils.display.table_files import html_text, latex_text, markdown_text
 from fico_utils.files import write_text
 from fico_utils.workspace import Run
 
@@ -27,6 +22,7 @@ MARKS = (
 GIB = 2**30
 INTERVAL = "± 95 %"  # the part that holds half the width of the interval of ours
 REFERENCE = "Reference"  # the row group of chance and the perfect retriever
+LATEX = {"–": "--", "†": r"\textdagger{}", "‡": r"\textdaggerdbl{}", "×": r"$\times$", "±": r"$\pm$"}
 
 
 @dataclass(frozen=True)
@@ -100,9 +96,9 @@ def printed(cell: Cell, kind: str, part: str) -> str:
         return f"{100 * cell.value:.1f}{mark}"
     if part == "paper" and cell.spread >= cell.value:
         return f"<{cell.value + cell.spread:.12g}"
-    if kind == "seconds":  # the paper's with the digits that it prints
-        return (f"{cell.value:.12g}" if part == "paper" else significant(cell.value)) + mark
-    return significant(cell.value / GIB) + mark
+    if kind == "seconds" and part == "paper":  # with the digits that it prints
+        return f"{cell.value:.12g}{mark}"
+    return significant(cell.value / GIB if kind == "gib" else cell.value) + mark
 
 
 @dataclass(frozen=True)
@@ -163,70 +159,64 @@ class Table:
         known = {r: v for r, v in known.items() if r[0] != REFERENCE and not math.isnan(v)}
         return len(known) > 1 and known.get(row) == (max if column.best == "max" else min)(known.values())
 
-    # ------------------------------------------------------------------------------------------- as frames
-
     @property
     def frame(self) -> pd.DataFrame:
         """Ours in the paper's shape, printed."""
-        return self._frame([(r, "ours") for r in self.rows], self.names, parts=False)
+        return self._frame([("ours", r) for r in self.rows], self._headers(self.names)).droplevel("Source")
 
     @property
     def paper(self) -> pd.DataFrame:
         """The paper's own table, printed, without rows and columns that the paper has not."""
-        rows = [(r, "paper") for r in self.rows if self.has("paper", r) and r[0] != REFERENCE]
-        frame = self._frame(rows, {}, parts=False)
+        rows = [("paper", r) for r in self.rows if self.has("paper", r) and r[0] != REFERENCE]
+        frame = self._frame(rows, self._headers({})).droplevel("Source")
         return frame.loc[:, ~frame.isin(("", UNAVAILABLE)).all()]
 
     @property
     def side_by_side(self) -> pd.DataFrame:
         """Every row up to four times, printed: ours, its interval, the paper's, and how they differ."""
-        return self._frame(self._stacked(), self._both_names(), parts=True)
+        return self._frame(self._lines(), self._heads())
 
     @property
     def trace(self) -> pd.DataFrame:
         """One row a cell: part, row, column, what is printed, value, status, and the tidy row it is."""
         rows = []
-        for row, part in self._stacked():
-            for column in self.columns:
-                cell, text = self.cell(part, row, column), self.text(part, row, column)
-                if text:
-                    rows.append((part, *row, " ".join(column.header), text, cell.value, cell.status, cell.where))
+        for (part, row), column in itertools.product(self._lines(), self.columns):
+            cell, text = self.cell(part, row, column), self.text(part, row, column)
+            if text:
+                rows.append((part, *row, " ".join(column.header), text, cell.value, cell.status, cell.where))
         return pd.DataFrame(rows, columns=["part", "group", "row", "column", "printed", "value", "status", "where"])
 
-    def _stacked(self) -> list[tuple[tuple[str, str], str]]:
-        """(row, part) as in `side_by_side`: a system always has ours, the rest where it says something."""
+    def _lines(self) -> list[tuple[str, tuple[str, str]]]:
+        """(part, row) as in `side_by_side`: a system always has ours, the rest where it says something."""
         parts = filter(None, ("ours", INTERVAL, "paper", self.comparison))
         pairs = itertools.product(self.rows, parts)
-        return [(r, p) for r, p in pairs if (p == "ours" and r[0] != REFERENCE) or self.has(p, r)]
-
-    def _both_names(self) -> dict[str, str]:
-        return {paper: f"{ours} beside {paper}" for paper, ours in self.names.items() if ours != paper}
+        return [(p, r) for r, p in pairs if (p == "ours" and r[0] != REFERENCE) or self.has(p, r)]
 
     def _headers(self, names: dict[str, str]) -> list[tuple[str, ...]]:
         return [tuple(names.get(level, level) for level in c.header) for c in self.columns]
 
-    def _frame(self, rows: Iterable[tuple[tuple[str, str], str]], names: dict[str, str], parts: bool) -> pd.DataFrame:
-        rows = list(rows)
-        index = [(*row, part) if parts else row for row, part in rows]
-        levels = ["Group", self.row_name, "Source"] if parts else ["Group", self.row_name]
-        headers = self._headers(names)
-        body = [[self.text(part, row, c) for c in self.columns] for row, part in rows]
-        return pd.DataFrame(
-            body,
-            index=pd.MultiIndex.from_tuples(index, names=levels),
-            columns=pd.Index([h for (h,) in headers]) if len(headers[0]) == 1 else pd.MultiIndex.from_tuples(headers),
-        )
+    def _heads(self) -> list[tuple[str, ...]]:
+        """Headers that name our corpus beside the paper's."""
+        return self._headers({paper: f"{ours} beside {paper}" for paper, ours in self.names.items() if ours != paper})
 
-    # -------------------------------------------------------------------------------------------- as files
+    def _frame(self, lines: list[tuple[str, tuple[str, str]]], headers: list[tuple[str, ...]]) -> pd.DataFrame:
+        body = [[self.text(part, row, c) for c in self.columns] for part, row in lines]
+        index = pd.MultiIndex.from_tuples([(*row, p) for p, row in lines], names=["Group", self.row_name, "Source"])
+        columns = pd.Index([h for (h,) in headers]) if len(headers[0]) == 1 else pd.MultiIndex.from_tuples(headers)
+        return pd.DataFrame(body, index=index, columns=columns)
 
     def _bold(self) -> pd.DataFrame:
         """Shape of `side_by_side`: true where a cell is the best of its column."""
-        best = [[self.is_best(part, row, c) for c in self.columns] for row, part in self._stacked()]
+        best = [[self.is_best(part, row, c) for c in self.columns] for part, row in self._lines()]
         frame = self.side_by_side
         return pd.DataFrame(best, index=frame.index, columns=frame.columns)
 
-    def _heads(self) -> list[tuple[str, ...]]:
-        return self._headers(self._both_names())
+    def _style(self):
+        """Styler of `side_by_side`: bold best, fixed ids, so that same input gives same bytes."""
+        from pandas.io.formats.style import Styler
+
+        bold = self._bold().map(lambda best: "font-weight: bold" if best else "")
+        return Styler(self.side_by_side, uuid=self.name, cell_ids=False).apply(lambda _: bold, axis=None)
 
     def to_csv(self) -> str:
         """`side_by_side` as CSV, one header line, levels joined by a blank."""
@@ -235,22 +225,50 @@ class Table:
         return frame.reset_index().to_csv(index=False, lineterminator="\n")
 
     def to_markdown(self, measured_only: bool = False) -> str:
-        """`side_by_side` as a GitHub table; `measured_only` drops the rows without numbers of ours."""
-        keep = [not measured_only or self.has("ours", row) for row, _ in self._stacked()]
-        return markdown_text(self.side_by_side[keep], self._bold()[keep], self._heads(), self.caption, MARKS)
+        """`side_by_side` as a GitHub table below its caption; what repeats in the first two columns is left out.
+
+        `measured_only` drops the rows without numbers of ours.
+        """
+        head = ["Group", self.row_name, "Source", *("<br>".join(filter(None, h)) for h in self._heads())]
+        lines = [head, ["---"] * 3 + ["---:"] * len(self.columns)]
+        before = ("", "")
+        for part, row in self._lines():
+            if not measured_only or self.has("ours", row):
+                texts = [f"**{self.text(part, row, c)}**" if self.is_best(part, row, c) else self.text(part, row, c)
+                         for c in self.columns]  # fmt: skip
+                group, label = "" if row[0] == before[0] else row[0], "" if row == before else row[1]
+                lines.append([group, label, part, *texts])
+                before = row
+        return "\n".join([f"**{self.caption}**", "", *map(markdown_line, lines), "", MARKS, ""])
 
     def to_html(self) -> str:
         """`side_by_side` as an HTML fragment: a captioned table of class ``fico-table`` and its marks."""
-        return html_text(self.side_by_side, self._bold(), self.name, self.caption, MARKS)
+        table = self._style().set_caption(self.caption).set_table_attributes('class="fico-table"').to_html()
+        return f'<div class="fico-table-frame">\n{table}<p class="fico-marks">{MARKS}</p>\n</div>\n'
+
+    _repr_html_ = to_html
 
     def to_latex(self) -> str:
         """`side_by_side` as a LaTeX table as wide as the text; needs booktabs and graphicx."""
-        words = self.comparison == ""
+        n = len(self.columns)
+        style = self._style().format(escape="latex")
+        body = style.format_index(escape="latex", axis=0).format_index(escape="latex", axis=1).to_latex(
+            hrules=True, multicol_align="c", multirow_align="naive", sparse_index=True, convert_css=True,
+            column_format="lll" + ("r" if self.comparison else "l") * n, clines="skip-last;data",
+        )  # fmt: skip
+        # A full rule where a group ends, a short one where a system ends.
+        group, system = rf"\cline{{1-{3 + n}}}", rf"\cline{{2-{3 + n}}}"
+        body = body.replace(f"{group} {system}\n\\bottomrule", r"\bottomrule")
+        body = body.replace(f"{group} {system}", r"\midrule").replace(system, rf"\cmidrule{{2-{3 + n}}}")
         caption = self.caption.replace("Table", "The paper's Table", 1)  # LaTeX counts its own
-        return latex_text(self.side_by_side, self._bold(), self.name, f"{caption} {MARKS}", words)
-
-    def _repr_html_(self) -> str:
-        return self.to_html()
+        caption = re.sub(r"([%&_#$])", r"\\\1", f"{caption} {MARKS}")
+        text = "\n".join([
+            r"% needs \usepackage{booktabs,graphicx}", r"\begin{table*}", r"\centering", rf"\caption{{{caption}}}",
+            rf"\label{{tab:{self.name}}}", r"\resizebox{\textwidth}{!}{%", body.rstrip() + "}", r"\end{table*}", "",
+        ])  # fmt: skip
+        for sign, command in LATEX.items():
+            text = text.replace(sign, command)
+        return text
 
     def write(self, place: Run | str | Path) -> list[Path]:
         """Paths of the CSV, Markdown, HTML and LaTeX files, written to a folder or a run's ``tables/``."""
@@ -259,3 +277,8 @@ class Table:
         for ending, text in texts.items():
             write_text(folder / f"{self.name}.{ending}", text)
         return [folder / f"{self.name}.{ending}" for ending in texts]
+
+
+def markdown_line(cells: list[str]) -> str:
+    """A line of a GitHub table."""
+    return "| " + " | ".join(cells) + " |"

@@ -17,14 +17,12 @@ ORDER_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
 
 
 def sheet(pictures: Sequence[np.ndarray], captions: Sequence[str], columns: int = 5, alt: str = "") -> Picture:
-    """A page of pictures, each with its caption below.
-
-    Parameters
-    ----------
-    pictures : sequence of ndarray (H, W, 3) uint8
-    captions : sequence of str, as many.
-    """
-    texts = [_wrapped(caption, 185 // columns) for caption in captions]
+    """A page of pictures (H, W, 3) uint8, each with its caption below; line breaks of a caption stay."""
+    width = 185 // columns
+    texts = [
+        "\n".join(line for part in caption.split("\n") for line in textwrap.wrap(part, width) or [""])
+        for caption in captions
+    ]
     rows, gap = -(-len(pictures) // columns), 2.5
     side = (PAGE / MM - gap * (columns - 1)) / columns
     below = 3.2 * max(text.count("\n") + 1 for text in texts) + 2
@@ -36,24 +34,16 @@ def sheet(pictures: Sequence[np.ndarray], captions: Sequence[str], columns: int 
             x, y = (i % columns) * (side + gap), height - (i // columns) * (side + below)
             ax.imshow(picture, extent=(x, x + side, y - side, y))
             ax.text(x, y - side - 1, text, va="top", linespacing=1.2)
-        ax.set_xlim(0, PAGE / MM)
-        ax.set_ylim(0, height)
+        ax.set(xlim=(0, PAGE / MM), ylim=(0, height))
     data = pd.DataFrame({"caption": list(captions)})
     return Picture(figure, data, alt or f"{len(pictures)} pictures with their captions.")
-
-
-def _wrapped(text: str, width: int) -> str:
-    """Text in lines of `width`; line breaks of its own stay."""
-    return "\n".join(line for part in text.split("\n") for line in textwrap.wrap(part, width) or [""])
 
 
 def curves(logs: Mapping[str, Sequence[Mapping[str, float]]], terms: Sequence[str] = ("loss", "score")) -> Picture:
     """Training curves: a panel for each term, a line for each training.
 
-    Parameters
-    ----------
-    logs : mapping, name -> rows of `training.fit`'s log.
-    terms : names of loss terms, or ``score``: the validation score that chooses the checkpoint (circled).
+    `logs` gives the rows of `training.fit`'s log by name; `terms` are names of loss terms, or ``score``: the validation
+    score that chooses the checkpoint (circled).
     """
     with drawing_style():
         figure = Figure(figsize=(PAGE, 48 * MM))
@@ -73,13 +63,9 @@ def curves(logs: Mapping[str, Sequence[Mapping[str, float]]], terms: Sequence[st
 
 
 def attention(picture: np.ndarray, words: Sequence[str], weights: np.ndarray, columns: int = 6) -> Picture:
-    """Where each word of a caption looks: its weights over the grid of regions, laid on the picture.
+    """Where each word of a caption looks: its weights over the grid of regions, laid on the picture (H, W, 3) uint8.
 
-    Parameters
-    ----------
-    picture : ndarray (H, W, 3) uint8
-    words : sequence of str
-    weights : ndarray (n_words, R), rows sum to 1; R is a square number, regions in reading order.
+    `weights` (n_words, R) has rows that sum to 1; R is a square number, regions in reading order.
     """
     side = int(np.sqrt(weights.shape[1]))
     rows = -(-len(words) // columns)
@@ -100,12 +86,7 @@ def attention(picture: np.ndarray, words: Sequence[str], weights: np.ndarray, co
 
 
 def distances(values: Mapping[str, np.ndarray], bits: int) -> Picture:
-    """How far apart codes are: the share of pairs at each Hamming distance, a line for each kind of pair.
-
-    Parameters
-    ----------
-    values : mapping, kind of pair -> ndarray of int distances.
-    """
+    """How far apart codes are: the share of pairs at each Hamming distance (int), a line for each kind of pair."""
     shares = {kind: np.bincount(d, minlength=bits + 1) / len(d) for kind, d in values.items()}
     with drawing_style():
         figure = Figure(figsize=(PAGE * 0.62, 46 * MM))
@@ -122,12 +103,9 @@ def distances(values: Mapping[str, np.ndarray], bits: int) -> Picture:
 
 
 def heatmap(frame: pd.DataFrame, title: str, note: str) -> Picture:
-    """A table as coloured cells with their numbers: systems in rows, anything in columns; fractions from 0 to 1.
+    """A table of fractions as coloured cells with their numbers: systems (ids) in rows, anything in columns.
 
-    Parameters
-    ----------
-    frame : DataFrame, index: system ids; column levels are joined for the labels.
-    title, note : str, what the numbers are, and where they come from.
+    `title` says what the numbers are, `note` where they come from.
     """
     import seaborn as sns
 

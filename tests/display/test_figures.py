@@ -13,7 +13,6 @@ import pandas as pd
 import pytest
 
 from fico_utils import registry
-from fico_utils.display import looks
 from fico_utils.display.figures import FIGURES, draw_figure
 from fico_utils.display.figures.query import Example, Hit
 from fico_utils.display.picture import COLUMN, Picture, drawing_style, save_picture
@@ -125,7 +124,7 @@ def test_a_corpus_beside_nothing_has_a_row_without_grey(openclipart, openclipart
     titles = [ax.get_title().split("\n")[0] for ax in picture.figure.axes]
     assert titles[::2] == titles[1::2] == ["PictoScenes diverse", "PictoScenes people", "Openclipart"]
     for ax in picture.figure.axes[4:]:
-        assert [line.get_color() for line in ax.lines if line.get_color() == looks.GREY] == []
+        assert [line.get_color() for line in ax.lines if line.get_color() == registry.PAPER_COLOUR] == []
         assert len(ax.lines) == 4  # three systems and chance
         assert not ax.texts
     two = draw_figure("fig3", openclipart[openclipart["corpus"] != "openclipart"]).data
@@ -136,7 +135,7 @@ def test_a_corpus_beside_nothing_has_a_row_without_grey(openclipart, openclipart
     alone = draw_figure("fig3", openclipart_alone).figure.axes
     titles = [ax.get_title().replace("\nimage-to-text", "") for ax in alone[::2]]
     assert titles == ["MS-COCO (paper)", "Flickr30K (paper)", "Openclipart"]
-    assert [line.get_color() != looks.GREY for line in alone[5].lines] == [True] * 4
+    assert [line.get_color() != registry.PAPER_COLOUR for line in alone[5].lines] == [True] * 4
 
 
 def test_without_labels_or_systems_its_row_is_drawn_all_the_same(openclipart):

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from fico_utils import registry
-from fico_utils.display.places import SLOTS
+from fico_utils.display.rows import SLOTS
 from fico_utils.display.table import (
     DNF,
     EXTRAPOLATED,

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from fico_utils.display.catalogue import FIGURES, import_modules, sort_entries
+from fico_utils.display.catalogue import FIGURES, load_entries
 from fico_utils.display.picture import Picture
 
 __all__ = ["FIGURES", "draw_figure"]
 
-import_modules(__name__, "fico_utils.extras.figures")
-sort_entries(FIGURES, "fig")
+load_entries(FIGURES, "fig", __name__, "fico_utils.extras.figures")
 
 
 def draw_figure(name: str, *tables: Any, **options: Any) -> Picture:

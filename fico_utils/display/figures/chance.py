@@ -10,10 +10,24 @@ from matplotlib.figure import Figure
 
 from fico_utils import registry
 from fico_utils.display.catalogue import register_figure
-from fico_utils.display.looks import CHANCE, OFFSETS, name_rows, note_unavailable, paper_look, system_look
-from fico_utils.display.picture import COLUMN, INK, MM, QUIET, Picture, drawing_style, number_word
-from fico_utils.display.places import of_test_split
-from fico_utils.display.rows import METRIC_COLUMNS, papers_rows, with_value
+from fico_utils.display.picture import (
+    CHANCE,
+    COLUMN,
+    INK,
+    MM,
+    OFFSETS,
+    QUIET,
+    Picture,
+    drawing_style,
+    name_rows,
+    note_unavailable,
+    number_word,
+    paper_look,
+    system_look,
+)  # fmt: skip
+from fico_utils.display.rows import METRIC_COLUMNS, of_test_split, papers_rows, with_value
+
+SHARES = {"share": "value", "share_low": "ci_low", "share_high": "ci_high"}
 
 
 @register_figure("chance_corrected", "mAP above chance", "metrics", corpora=True)
@@ -31,22 +45,22 @@ def chance_corrected(metrics: pd.DataFrame, corpora: Sequence[str] | None = None
     curves end; for its mAP@10 nobody states one, so only its mAP@N is drawn. n/a: a reranker has no mAP@N.
     A corpus of ours that stands beside none of the paper's has a further row, mAP@10 on the left, mAP@N on the right.
     """
-    mine, found = of_test_split(metrics, corpora)
+    mine, places = of_test_split(metrics, corpora)
     mine, paper = (f[f["metric"] == "map"] for f in (mine, papers_rows(metrics, "metrics")))
     ours, papers = _above_chance(mine), _above_chance(paper, paper[paper["source"] == "chance"])
-    known = {*ours.loc[ours["corpus"].isin({p.ours for p in found}), "system"]} or {*papers["system"]}
+    known = {*ours.loc[ours["corpus"].isin({p.ours for p in places}), "system"]} or {*papers["system"]}
     shown = [s for s in registry.systems() if s in known]
+    beside, apart = ([p for p in places if bool(p.paper) == wanted] for wanted in (True, False))
+    panels = [(place, k) for k in ("10", "N") for place in beside] + [(p, k) for p in apart for k in ("10", "N")]
     drawn = []
     with drawing_style():
-        beside, apart = ([p for p in found if bool(p.paper) == wanted] for wanted in (True, False))
-        panels = [(place, k) for k in ("10", "N") for place in beside] + [(p, k) for p in apart for k in ("10", "N")]
-        figure = Figure(figsize=(COLUMN, (len(found) * (3.8 * len(shown) + 9) + 16) * MM))
-        axes = figure.subplots(len(found), 2, sharex=True, sharey=True, squeeze=False)
+        figure = Figure(figsize=(COLUMN, (len(places) * (3.8 * len(shown) + 9) + 16) * MM))
+        axes = figure.subplots(len(places), 2, sharex=True, sharey=True, squeeze=False)
         for ax, (place, k) in zip(axes.flat, panels, strict=True):
             parts = (papers, place.paper), (ours, place.ours)
             panel = pd.concat([frame[(frame["corpus"] == c) & (frame["k"] == k)] for frame, c in parts])
             panel = panel[panel["system"].isin(shown)]
-            _shares(ax, panel, shown)
+            _draw_shares(ax, panel, shown)
             drawn.append(with_value(panel))
             if k == "10" or not place.paper:
                 ax.set_title(f"{place.name}{'' if place.ours else ' (paper)'}\nmAP@{k}")
@@ -59,14 +73,13 @@ def chance_corrected(metrics: pd.DataFrame, corpora: Sequence[str] | None = None
             "bars: 95 % intervals; grey: the paper's mAP@N",
             fontsize=6,
         )
-    data = pd.concat(drawn, ignore_index=True)[[*METRIC_COLUMNS, "share", "share_low", "share_high"]]
+    data = pd.concat(drawn, ignore_index=True)[[*METRIC_COLUMNS, *SHARES]]
     best = data[data["source"] == "ours"].groupby(["corpus", "k"], sort=False)["share"].max()
     said = "; ".join(f"{registry.corpus(c).name} mAP@{k} {share:.2f}" for (c, k), share in best.items())
-    panels_word, corpora_word = number_word(2 * len(found)).capitalize(), number_word(len(found))
     alt = (
-        f"{panels_word} panels, {corpora_word} corpora and mAP@10 and mAP@N: for each system the share of the way from "
-        "chance to a perfect ranking, in both directions, with the paper's in grey. "
-        f"The best of ours: {said or 'nothing was measured'}."
+        f"{number_word(2 * len(places)).capitalize()} panels, {number_word(len(places))} corpora and mAP@10 and mAP@N: "
+        "for each system the share of the way from chance to a perfect ranking, in both directions, with the paper's "
+        f"in grey. The best of ours: {said or 'nothing was measured'}."
     )
     return Picture(figure, data, alt)
 
@@ -80,30 +93,25 @@ def _above_chance(frame: pd.DataFrame, chance: pd.DataFrame | None = None) -> pd
         rows = rows.assign(chance=[level.get(key) for key in rows[place].itertuples(index=False, name=None)])
         rows = rows.astype({"chance": float})
     rows = rows[rows["chance"].notna() & (rows["chance"] < 1)]
-    shares = {
-        name: (rows[column] - rows["chance"]) / (1 - rows["chance"])
-        for name, column in (("share", "value"), ("share_low", "ci_low"), ("share_high", "ci_high"))
-    }
-    return rows.assign(**shares)
+    return rows.assign(**{s: (rows[column] - rows["chance"]) / (1 - rows["chance"]) for s, column in SHARES.items()})
 
 
-def _shares(ax: Axes, panel: pd.DataFrame, shown: Sequence[str]) -> None:
+def _draw_shares(ax: Axes, panel: pd.DataFrame, shown: Sequence[str]) -> None:
     if panel.empty:
         note_unavailable(ax)
     ax.axvline(0, **CHANCE)
     ax.axvline(1, color=INK, linewidth=0.6)
     for row in panel.itertuples():
         y, system = shown.index(row.system), registry.system(row.system)
+        at = y + OFFSETS[row.direction]
         if row.status != "ok":
             if row.source == "ours" and row.direction == "i2t":
                 ax.text(0.03, y, "n/a", color=QUIET, va="center", fontsize=5.5)
-            continue
-        at = y + OFFSETS[row.direction]
-        if row.source == "paper":
+        elif row.source == "paper":
             ax.plot(row.share, at, **paper_look("", system.marker))
-            continue
-        ax.plot([row.share_low, row.share_high], [at, at], color=system.colour, linewidth=0.9)
-        ax.plot(row.share, at, **{**system_look(system), "linestyle": ""})
+        else:
+            ax.plot([row.share_low, row.share_high], [at, at], color=system.colour, linewidth=0.9)
+            ax.plot(row.share, at, **{**system_look(system), "linestyle": ""})
     name_rows(ax, shown)
     ax.set_xticks([0, 0.5, 1])
     lowest = panel[["share", "share_low"]].min(axis=None)

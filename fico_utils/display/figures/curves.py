@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -11,11 +11,23 @@ from matplotlib.lines import Line2D
 
 from fico_utils import registry
 from fico_utils.display.catalogue import register_figure
-from fico_utils.display.looks import CHANCE, DIRECTION_WORDS, GREY, note_unavailable, paper_look, system_look
-from fico_utils.display.picture import COLUMN, MM, Picture, drawing_style, number_word
-from fico_utils.display.places import Place, of_test_split
-from fico_utils.display.rows import papers_rows
+from fico_utils.display.picture import (
+    CHANCE,
+    COLUMN,
+    DIRECTION_WORDS,
+    GREY,
+    MM,
+    Picture,
+    drawing_style,
+    note_unavailable,
+    number_word,
+    paper_look,
+    system_look,
+)  # fmt: skip
+from fico_utils.display.rows import Place, of_test_split, papers_rows, with_value
 from fico_utils.results.schema import DIRECTIONS
+
+COLUMNS = ["source", "system", "corpus", "direction", "metric", "k", "value", "status", "run"]
 
 
 @register_figure("fig3", "Precision-recall curves", "metrics", corpora=True)
@@ -34,19 +46,20 @@ def precision_recall(metrics: pd.DataFrame, corpora: Sequence[str] | None = None
     our corpus, or, where we have none, the end of the paper's curves. A corpus of ours that stands beside none of
     the paper's has a further row, with nothing in grey.
     """
-    (mine, found), paper = of_test_split(metrics, corpora), papers_rows(metrics, "metrics")
-    measured = [s for s in registry.systems() if s in set(_curves(mine)["system"])]
-    shown = measured or [s for s in registry.systems() if s in set(_curves(paper)["system"])]
+    (mine, places), paper = of_test_split(metrics, corpora), papers_rows(metrics, "metrics")
+    curves, paper_curves = _curve_rows(mine), _curve_rows(paper)
+    known = {*curves["system"]} or {*paper_curves["system"]}
+    shown, measured = [s for s in registry.systems() if s in known], len(curves) > 0
     plotted = []
     with drawing_style():
         legend_rows = -(-(len(shown) + 2) // 3)
-        figure = Figure(figsize=(COLUMN, (86 + 38 * (len(found) - 2) + 3 * legend_rows) * MM))
-        axes = figure.subplots(len(found), 2, sharex=True, sharey="row", squeeze=False)
-        for axes_row, place in zip(axes, found, strict=True):
+        figure = Figure(figsize=(COLUMN, (86 + 38 * (len(places) - 2) + 3 * legend_rows) * MM))
+        axes = figure.subplots(len(places), 2, sharex=True, sharey="row", squeeze=False)
+        for axes_row, place in zip(axes, places, strict=True):
             for ax, direction in zip(axes_row, DIRECTIONS, strict=True):
-                ours = _curves(mine, place.ours, direction, measured)
-                theirs = _curves(paper, place.paper, direction, shown)
-                chance = _chance(mine, paper, place, direction)
+                ours = _panel(curves, place.ours, direction, shown)
+                theirs = _panel(paper_curves, place.paper, direction, shown)
+                chance = _chance_row(mine, paper, place, direction)
                 _precision_recall(ax, ours, theirs, chance)
                 plotted += [ours, theirs, chance]
                 ax.set_title(f"{place.name}\n{DIRECTION_WORDS[direction]}" + ("" if place.ours else " (paper)"))
@@ -54,26 +67,35 @@ def precision_recall(metrics: pd.DataFrame, corpora: Sequence[str] | None = None
             ax.set_xlabel("recall")
         for ax in axes[:, 0]:
             ax.set_ylabel("precision")
-        _legend(figure, [registry.system(s) for s in shown], bool(measured))
-    data = pd.concat(plotted, ignore_index=True)
-    columns = ["source", "system", "corpus", "direction", "metric", "k", "value", "status", "run"]
-    return Picture(figure, data[columns], _alt3(data, measured, len(found)))
-
-
-def _curves(frame: pd.DataFrame, corpus_id=None, direction=None, systems=None) -> pd.DataFrame:
-    """Curve rows of ours or the paper's that have a value."""
-    keep = (
-        (frame["metric"] == "precision")
-        & frame["k"].str.startswith("R=")
-        & frame["source"].isin(("ours", "paper"))
-        & (frame["status"] == "ok")
+        systems = [registry.system(s) for s in shown]
+        looks = [system_look(s) if measured else {**paper_look(s.line, s.marker), "label": s.name} for s in systems]
+        looks += [{"label": "paper, same markers", **paper_look("-")}] if measured else []
+        handles = [Line2D([], [], **look) for look in (*looks, {"label": "chance", **CHANCE})]
+        figure.legend(handles=handles, loc="outside lower center", ncols=3)
+    data = pd.concat(plotted, ignore_index=True)[COLUMNS]
+    levels = data[data["source"] == "chance"].itertuples()
+    ends = [f"{registry.corpus(row.corpus).name} {row.direction} {row.value:.2f}" for row in levels]
+    names = ", ".join(s.name for s in systems) if measured else "none of ours"
+    alt = (
+        f"{number_word(2 * len(places)).capitalize()} panels of precision against recall, {number_word(len(places))} "
+        f"corpora in two directions. Systems: {names}; the paper's in grey. All fall from left to right towards chance "
+        f"({'; '.join(ends) or 'not known'})."
     )
-    if direction is not None:
-        keep &= (frame["corpus"] == corpus_id) & (frame["direction"] == direction) & frame["system"].isin(systems)
-    return frame[keep]
+    return Picture(figure, data, alt)
 
 
-def _chance(mine: pd.DataFrame, paper: pd.DataFrame, place: Place, direction: str) -> pd.DataFrame:
+def _curve_rows(frame: pd.DataFrame) -> pd.DataFrame:
+    """Curve rows of ours or the paper's that have a value."""
+    rows = with_value(frame[frame["source"].isin(("ours", "paper")) & (frame["metric"] == "precision")])
+    return rows[rows["k"].str.startswith("R=")]
+
+
+def _panel(curves: pd.DataFrame, corpus_id: str, direction: str, systems: Collection[str]) -> pd.DataFrame:
+    rows = curves[(curves["corpus"] == corpus_id) & (curves["direction"] == direction)]
+    return rows[rows["system"].isin(systems)]
+
+
+def _chance_row(mine: pd.DataFrame, paper: pd.DataFrame, place: Place, direction: str) -> pd.DataFrame:
     """The one row that says mAP@N, hence precision, of a random ranking; empty where nobody says it."""
     for frame, corpus_id in ((mine, place.ours), (paper, place.paper)):
         rows = frame[(frame["source"] == "chance") & (frame["corpus"] == corpus_id) & (frame["metric"] == "map")]
@@ -100,29 +122,3 @@ def _precision_recall(ax: Axes, ours: pd.DataFrame, theirs: pd.DataFrame, chance
     ax.set_xlim(-0.03, 1.03)
     ax.set_xticks([0, 0.5, 1])
     ax.set_xticks([0.1, 0.2, 0.3, 0.4, 0.6, 0.7, 0.8, 0.9], minor=True)
-
-
-def _legend(figure: Figure, systems: list, measured: bool) -> None:
-    """One legend for all panels: ours in colour (all in grey where nothing was measured), paper, chance."""
-    handles = []
-    for system in systems:
-        look = system_look(system) if measured else {**paper_look(system.line, system.marker), "label": system.name}
-        handles.append(Line2D([], [], **look))
-    if measured:
-        handles.append(Line2D([], [], label="paper, same markers", **paper_look("-")))
-    handles.append(Line2D([], [], label="chance", **CHANCE))
-    figure.legend(handles=handles, loc="outside lower center", ncols=3)
-
-
-def _alt3(data: pd.DataFrame, measured: list[str], n: int) -> str:
-    names = ", ".join(registry.system(s).name for s in measured) or "none of ours"
-    ends = [
-        f"{registry.corpus(row.corpus).name} {row.direction} {row.value:.2f}"
-        for row in data[data["source"] == "chance"].itertuples()
-    ]
-    panels, corpora = number_word(2 * n).capitalize(), number_word(n)
-    return (
-        f"{panels} panels of precision against recall, {corpora} corpora in two directions. "
-        f"Systems: {names}; "
-        f"the paper's in grey. All fall from left to right towards chance ({'; '.join(ends) or 'not known'})."
-    )

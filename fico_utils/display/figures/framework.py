@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -15,8 +15,7 @@ from fico_utils.display.catalogue import register_figure
 from fico_utils.display.picture import COLUMN, MM, QUIET, Picture, drawing_style, millimetre_canvas
 
 
-@dataclass(frozen=True)
-class Component:
+class Component(NamedTuple):
     """A component of the paper's framework: what it does, the folder of this package that is it, what lies there."""
 
     title: str
@@ -76,12 +75,10 @@ def framework_boxes() -> Picture:
             _component(ax, f"{i + 1}", component, lines, y, heights[i])
         _families(ax, bottoms[1] + heights[1] - 6.5)
         _complexity(ax, bottoms, heights)
-    rows = [
-        (number, c.title, c.does, f"fico_utils/{c.folder}/", c.holds)
-        for number, c in enumerate((*COMPONENTS, COMPLEXITY), 1)
-    ]
-    data = pd.DataFrame(rows, columns=["component", "title", "does", "folder", "holds"])
-    words = "; ".join(f"{n}, {title} in {folder}" for n, title, _, folder, _ in rows[:-1])
+    data = pd.DataFrame((*COMPONENTS, COMPLEXITY))
+    data.insert(0, "component", range(1, len(data) + 1))
+    data["folder"] = "fico_utils/" + data["folder"] + "/"
+    words = "; ".join(f"{c.component}, {c.title} in {c.folder}" for c in data.iloc[:-1].itertuples())
     alt = (
         f"The framework as boxes from top to bottom: {words}. Beside encoding, similarity and tasks "
         f"stands the complexity analysis in fico_utils/{COMPLEXITY.folder}/."
@@ -96,16 +93,8 @@ def _component(ax: Axes, number: str, component: Component, code: list[str], y: 
     ax.text(3.7, top - 3.2, number, fontsize=8, weight="bold", color=QUIET, va="center")
     ax.text(8, top - 3.2, component.title, fontsize=7, weight="bold", va="center")
     ax.text(8, top - 6.6, component.does, fontsize=5.3, va="center")
-    ax.text(
-        8,
-        y + 1.1,
-        "\n".join(code),
-        fontsize=4.8,
-        va="bottom",
-        color=QUIET,
-        family="monospace",
-        linespacing=1.1,
-    )
+    files = {"fontsize": 4.8, "va": "bottom", "color": QUIET, "family": "monospace", "linespacing": 1.1}
+    ax.text(8, y + 1.1, "\n".join(code), **files)
 
 
 def _families(ax: Axes, y: float) -> None:
@@ -128,9 +117,8 @@ def _complexity(ax: Axes, bottoms: list[float], heights: list[float]) -> None:
     ax.text(middle, high - 9, COMPLEXITY.does.replace(" ", "\n"), fontsize=5.3, va="top", ha="center")
     files = "\n".join([f"{COMPLEXITY.folder}/", *COMPLEXITY.holds.split()])
     ax.text(middle, low + 1.1, files, fontsize=4.8, va="bottom", ha="center", color=QUIET, family="monospace")
-    for i in (1, 2, 3):
-        y = bottoms[i] + heights[i] / 2
-        _arrow(ax, (1.5 + BOX_WIDTH, y), (x, y))
+    for bottom, height in zip(bottoms[1:4], heights[1:4], strict=True):
+        _arrow(ax, (1.5 + BOX_WIDTH, bottom + height / 2), (x, bottom + height / 2))
 
 
 def _box(ax: Axes, x: float, y: float, width: float, height: float) -> None:

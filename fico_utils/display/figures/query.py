@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -20,15 +20,10 @@ from fico_utils.errors import InputError
 
 @dataclass(frozen=True)
 class Hit:
-    """One retrieved item.
+    """One retrieved item: its picture (H, W, 3) uint8, or None where a caption was retrieved; its score.
 
-    Attributes
-    ----------
-    picture : ndarray (H, W, 3) uint8, or None where a caption was retrieved.
-    caption : str, the retrieved caption, or one that says what is in the picture; may be empty.
-    is_match : bool, the item belongs to the query: relevant by id (instance level).
-    shares_label : bool, it has a label in common with the query: relevant by label (category level).
-    score : float, the system's, higher is closer.
+    `is_match`: it belongs to the query, relevant by id (instance level). `shares_label`: it has a label in common with
+    the query, relevant by label (category level). A higher score is closer.
     """
 
     picture: np.ndarray | None
@@ -40,14 +35,9 @@ class Hit:
 
 @dataclass(frozen=True)
 class Example:
-    """One query and what two systems returned for it, best first.
+    """One query, a caption or a picture (H, W, 3) uint8, and what two systems returned for it, best first.
 
-    Attributes
-    ----------
-    query : str or ndarray (H, W, 3) uint8, a caption or a picture.
-    fine, coarse : sequence of Hit, of a fine-grained and of a coarse-grained system.
-    fine_system, coarse_system : str, system ids.
-    note : str, which corpus, profile and seed.
+    `fine` is of a fine-grained system, `coarse` of a coarse-grained one; `note` says which corpus, profile and seed.
     """
 
     query: str | np.ndarray
@@ -55,22 +45,14 @@ class Example:
     coarse: Sequence[Hit]
     fine_system: str = "scan"
     coarse_system: str = "ucch"
-    note: str = field(default="")
+    note: str = ""
 
 
 @register_figure("fig1", "One query retrieved both ways", "example")
 def query_example(example: Example, n: int = 5) -> Picture:
     """Figure 1: one query retrieved both ways; a full frame is relevant by id, a dashed one by label only.
 
-    Parameters
-    ----------
-    example : Example
-    n : int, items drawn of each list, at most 5.
-
-    Raises
-    ------
-    InputError
-        A list is empty.
+    At most `n` items of each list are drawn, and no more than 5. InputError where a list is empty.
     """
     lists = {example.fine_system: list(example.fine)[:n], example.coarse_system: list(example.coarse)[:n]}
     for system_id, hits in lists.items():
@@ -129,7 +111,7 @@ def _frame(ax: Axes, hit: Hit, x: float, y: float, width: float, height: float) 
 def _ranking(ax: Axes, system_id: str, hits: list[Hit], top: float, height: float, pictures: bool) -> None:
     """One system's list: its name in its family's colour, then the items, best first."""
     system = registry.system(system_id)
-    search = {"cg": "CG search"}.get(system.family, "FG search")
+    search = "CG search" if system.family == "cg" else "FG search"
     ax.add_patch(Rectangle((1.5, top - 3.1), 1.4, 2.4, facecolor=system.colour, edgecolor="none"))
     ax.text(4, top - 1.9, f"{search}: {system.name}", fontsize=6.5, weight="bold", va="center")
     if pictures:
@@ -157,12 +139,8 @@ def _verdict(position: int, hit: Hit) -> str:
 
 def _key(ax: Axes) -> None:
     """What the frames mean."""
-    keys = (
-        ("relevant by id", True, True),
-        ("relevant by label only", False, True),
-        ("not relevant", False, False),
-    )
-    for i, (words, match, label) in enumerate(keys):
+    keys = {"relevant by id": (True, True), "relevant by label only": (False, True), "not relevant": (False, False)}
+    for i, (words, (match, label)) in enumerate(keys.items()):
         x = 1.8 + i * 27
         _frame(ax, Hit(None, "", match, label, 0), x, 3.6, 2.6, 2.2)
         ax.text(x + 3.5, 4.7, words, fontsize=5, va="center")

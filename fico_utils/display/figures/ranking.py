@@ -11,16 +11,29 @@ from matplotlib.ticker import MaxNLocator
 
 from fico_utils import registry
 from fico_utils.display.catalogue import register_figure
-from fico_utils.display.looks import CHANCE, DIRECTION_WORDS, name_rows, note_unavailable, system_look
-from fico_utils.display.picture import COLUMN, INK, MM, Picture, drawing_style
-from fico_utils.display.places import of_test_split
-from fico_utils.display.rows import METRIC_COLUMNS, with_value
+from fico_utils.display.picture import (
+    CHANCE,
+    COLUMN,
+    DIRECTION_WORDS,
+    INK,
+    MM,
+    Picture,
+    drawing_style,
+    name_rows,
+    note_unavailable,
+    system_look,
+)  # fmt: skip
+from fico_utils.display.rows import METRIC_COLUMNS, of_test_split, with_value
 from fico_utils.results.schema import DIRECTIONS
 
+#: Task -> metric, k, and what a system is placed by.
+TASKS = {
+    "instance": ("place", "", "by the rank of the first correct item"),
+    "category": ("map_place", "10", "by average precision at 10"),
+}
 
-@register_figure(
-    "ranking_instance", "Mean place by rank of the first correct item", "metrics", corpora=True, task="instance"
-)
+
+@register_figure("ranking_instance", "Mean place by rank of the first correct item", "metrics", corpora=True)
 @register_figure("ranking_category", "Mean place by average precision at 10", "metrics", corpora=True, task="category")
 def mean_places(metrics: pd.DataFrame, task: str = "instance", corpora: Sequence[str] | None = None) -> Picture:
     """Mean place of each system among those of the run, by corpus and direction; what noise cannot tell apart joined.
@@ -36,12 +49,9 @@ def mean_places(metrics: pd.DataFrame, task: str = "instance", corpora: Sequence
     Intervals are half a critical difference to either side (`fico_utils.results.observed`), so two systems differ
     where theirs do not overlap; a thick line at the right joins those that may be equal.
     """
-    metric, k, words = {
-        "instance": ("place", "", "by the rank of the first correct item"),
-        "category": ("map_place", "10", "by average precision at 10"),
-    }[task]
-    mine, found = of_test_split(metrics, corpora)
-    names = [place.ours for place in found if place.ours]
+    metric, k, words = TASKS[task]
+    mine, places = of_test_split(metrics, corpora)
+    names = [place.ours for place in places if place.ours]
     mine = with_value(mine[(mine["metric"] == metric) & (mine["k"] == k) & mine["corpus"].isin(names)])
     drawn = [mine.head(0)]
     most = int(mine.groupby(["corpus", "direction"]).size().max()) if len(mine) else 1
@@ -55,7 +65,7 @@ def mean_places(metrics: pd.DataFrame, task: str = "instance", corpora: Sequence
                 panel = panel.sort_values("value", kind="stable")
                 title = f"{registry.corpus(corpus_id).name}\n" if corpus_id else ""
                 ax.set_title(title + DIRECTION_WORDS[direction])
-                _places(ax, panel)
+                _draw_places(ax, panel)
                 drawn.append(panel)
         figure.supxlabel(
             f"mean place, 1 is best, {words}\n"
@@ -64,10 +74,15 @@ def mean_places(metrics: pd.DataFrame, task: str = "instance", corpora: Sequence
             fontsize=6,
         )
     data = pd.concat(drawn, ignore_index=True)[METRIC_COLUMNS]
-    return Picture(figure, data, _alt_places(data, words))
+    said = []
+    for (corpus_id, direction), rows in data.groupby(["corpus", "direction"], sort=False):
+        order = ", ".join(f"{registry.system(r.system).name} {r.value:.2f}" for r in rows.head(3).itertuples())
+        said.append(f"{registry.corpus(corpus_id).name} {direction}: {order}")
+    ahead = "; ".join(said) or "nothing of ours was measured"
+    return Picture(figure, data, f"Mean place of each system {words}, with intervals, best first. {ahead}.")
 
 
-def _places(ax: Axes, panel: pd.DataFrame) -> None:
+def _draw_places(ax: Axes, panel: pd.DataFrame) -> None:
     """One panel: systems from best to worst, their intervals, and lines beside those that may be equal."""
     if panel.empty:
         note_unavailable(ax, 1)
@@ -90,18 +105,9 @@ def _places(ax: Axes, panel: pd.DataFrame) -> None:
 
 def joined_groups(panel: pd.DataFrame) -> list[tuple[int, int]]:
     """First and last position of the largest groups, two or more, whose intervals all overlap; best place first."""
-    low, high, found = list(panel["ci_low"]), list(panel["ci_high"]), []
+    low, high, groups = list(panel["ci_low"]), list(panel["ci_high"]), []
     for first in range(len(low)):
         last = max(j for j in range(first, len(low)) if low[j] <= high[first])
-        if last > first and (not found or last > found[-1][1]):
-            found.append((first, last))
-    return found
-
-
-def _alt_places(data: pd.DataFrame, words: str) -> str:
-    parts = []
-    for (corpus_id, direction), rows in data.groupby(["corpus", "direction"], sort=False):
-        order = ", ".join(f"{registry.system(r.system).name} {r.value:.2f}" for r in list(rows.itertuples())[:3])
-        parts.append(f"{registry.corpus(corpus_id).name} {direction}: {order}")
-    ahead = "; ".join(parts) or "nothing of ours was measured"
-    return f"Mean place of each system {words}, with intervals, best first. {ahead}."
+        if last > first and (not groups or last > groups[-1][1]):
+            groups.append((first, last))
+    return groups

@@ -11,13 +11,21 @@ from matplotlib.ticker import MaxNLocator
 
 from fico_utils import registry
 from fico_utils.display.catalogue import register_figure
-from fico_utils.display.looks import OFFSETS, name_rows, note_unavailable, system_look
-from fico_utils.display.picture import COLUMN, MM, Picture, drawing_style
+from fico_utils.display.picture import (
+    COLUMN,
+    MM,
+    OFFSETS,
+    Picture,
+    drawing_style,
+    name_rows,
+    note_unavailable,
+    system_look,
+)  # fmt: skip
 from fico_utils.display.rows import METRIC_COLUMNS, one_run, with_value
 from fico_utils.evaluation import Metric
 
 #: (metric, k) of the panels.
-TIED = (("recall", "1"), ("recall", "10"), ("map", "10"), ("map", "N"))
+PANELS = (("recall", "1"), ("recall", "10"), ("map", "10"), ("map", "N"))
 BOUNDS = ("optimistic", "pessimistic")
 
 
@@ -38,15 +46,15 @@ def tie_gap(metrics: pd.DataFrame, corpora: Sequence[str] | None = None) -> Pict
     shown = [s for s in registry.systems() if s in {*bounded["system"]}]
     drawn = [bounded.head(0)]
     with drawing_style():
-        figure = Figure(figsize=(COLUMN, (len(TIED) * (4.4 * max(len(shown), 1) + 10) + 11) * MM))
-        axes = figure.subplots(len(TIED), max(len(names), 1), sharey=True, squeeze=False)
-        for axes_row, (metric, k) in zip(axes, TIED, strict=True):
+        figure = Figure(figsize=(COLUMN, (len(PANELS) * (4.4 * max(len(shown), 1) + 10) + 11) * MM))
+        axes = figure.subplots(len(PANELS), max(len(names), 1), sharey=True, squeeze=False)
+        for axes_row, (metric, k) in zip(axes, PANELS, strict=True):
             for ax, corpus_id in zip(axes_row, names or [None], strict=True):
                 panel = mine[(mine["corpus"] == corpus_id) & (mine["k"] == k) & mine["system"].isin(shown)]
                 panel = panel[panel["metric"].isin((metric, *(f"{metric}_{bound}" for bound in BOUNDS)))]
                 title = f"{registry.corpus(corpus_id).name}\n" if corpus_id and ax in axes[0] else ""
                 ax.set_title((title.replace(" ", "\n") if narrow else title) + f"{Metric(metric, k).label}, %")
-                _bars(ax, panel, metric, shown, ticks=3 if narrow else 4)
+                _draw_bars(ax, panel, metric, shown, ticks=3 if narrow else 4)
                 drawn.append(panel)
         figure.supxlabel(
             "bar: worst to best order of tied items; mark: expected value\n"
@@ -54,10 +62,10 @@ def tie_gap(metrics: pd.DataFrame, corpora: Sequence[str] | None = None) -> Pict
             fontsize=6,
         )
     data = pd.concat(drawn, ignore_index=True)[METRIC_COLUMNS]
-    return Picture(figure, data, _alt_ties(data))
+    return Picture(figure, data, _alt(data))
 
 
-def _bars(ax: Axes, panel: pd.DataFrame, metric: str, shown: Sequence[str], ticks: int) -> None:
+def _draw_bars(ax: Axes, panel: pd.DataFrame, metric: str, shown: Sequence[str], ticks: int) -> None:
     if panel.empty:
         note_unavailable(ax, len(shown))
         return
@@ -74,7 +82,7 @@ def _bars(ax: Axes, panel: pd.DataFrame, metric: str, shown: Sequence[str], tick
     name_rows(ax, shown)
 
 
-def _alt_ties(data: pd.DataFrame) -> str:
+def _alt(data: pd.DataFrame) -> str:
     index = ["system", "corpus", "direction", "k"]
     best, worst = (data[data["metric"] == f"recall_{bound}"].set_index(index)["value"] for bound in BOUNDS)
     gap = (best - worst).dropna()

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import pandas as pd
 
 from fico_utils import registry
 from fico_utils.display.catalogue import register_table
-from fico_utils.display.places import SLOTS, Place, column_heads, of_test_split, quality_stamp
-from fico_utils.display.rows import SHIPPED, as_shipped, papers_rows, row_groups, table_rows
+from fico_utils.display.rows import (
+    SHIPPED,
+    SLOTS,
+    Place,
+    as_shipped,
+    of_test_split,
+    papers_rows,
+    quality_stamp,
+    table_rows,
+)  # fmt: skip
 from fico_utils.display.table import INTERVAL, REFERENCE, Cell, Column, Table
 from fico_utils.evaluation import Metric
 
@@ -19,11 +27,10 @@ DIRECTION_HEADS = {"i2t": "Image-to-text", "t2i": "Text-to-image"}
 REFERENCES = {(REFERENCE, "Chance"): "chance", (REFERENCE, "Perfect retriever"): "perfect"}
 
 
-@dataclass(frozen=True)
-class Layout:
+class Layout(NamedTuple):
     """What one of these tables shows: its metric at some k, the paper's file with its rows, the paper's corpora."""
 
-    name: str
+    number: int
     title: str
     metric: str
     ks: tuple[str, ...]
@@ -32,13 +39,13 @@ class Layout:
 
 
 RECALL = Layout(
-    "table2", "Instance-level retrieval: recall at k (%).", "recall", ("1", "5", "10"), "table2_instance_recall"
-)
+    2, "Instance-level retrieval: recall at k (%).", "recall", ("1", "5", "10"), "table2_instance_recall"
+)  # fmt: skip
 FURTHER = Layout(
-    "table3", "Coarse-grained systems further down the ranking: recall at k (%).", "recall", ("50", "100", "200"),
+    3, "Coarse-grained systems further down the ranking: recall at k (%).", "recall", ("50", "100", "200"),
     "table3_extended_recall", ("flickr30k",),
 )  # fmt: skip
-CATEGORY = Layout("table4", "Category-level retrieval: mAP at k (%).", "map", ("10", "100", "N"), "table4_category_map")
+CATEGORY = Layout(4, "Category-level retrieval: mAP at k (%).", "map", ("10", "100", "N"), "table4_category_map")
 
 
 @register_table("table2", "Instance-level retrieval", "metrics", corpora=True, layout=RECALL)
@@ -53,37 +60,42 @@ def quality_table(metrics: pd.DataFrame, layout: Layout, corpora: Sequence[str] 
     layout : Layout, which of the tables.
     corpora : sequence of str, ours to show; default: those that `metrics` holds.
     """
-    (mine, found), paper = of_test_split(metrics, corpora), papers_rows(metrics, "metrics")
-    found = [place for place in found if not place.paper or place.paper in layout.slots]
-    paper = paper[paper["run"].isin((layout.name, "figure3"))]
-    mine, paper = (frame[frame["metric"] == layout.metric] for frame in (mine, paper))
-    columns = _columns(layout, found)
+    (mine, places), paper = of_test_split(metrics, corpora), papers_rows(metrics, "metrics")
+    name = f"table{layout.number}"
+    places = [place for place in places if not place.paper or place.paper in layout.slots]
+    mine = mine[mine["metric"] == layout.metric]
+    paper = paper[paper["run"].isin((name, "figure3")) & (paper["metric"] == layout.metric)]
+    columns = _columns(layout, places)
     shipped = as_shipped(mine)
-    rows = table_rows(row_groups(layout.paper_file), mine, paper) | REFERENCES
+    rows = table_rows(layout.paper_file, mine) | REFERENCES
     rows = {(group, label + SHIPPED * (s in shipped)): s for (group, label), s in rows.items()}
     cells = {}
     for part, frame in (("ours", mine), ("paper", paper)):
-        index = ["system", "corpus", "direction", "k"]
-        known = {tuple(line[c] for c in index): line for line in frame.to_dict("records")}
+        lines = {(r["system"], r["corpus"], r["direction"], r["k"]): r for r in frame.to_dict("records")}
         for row, system_id in rows.items():
             for column, (place, direction, k) in columns.items():
-                line = known.get((system_id, getattr(place, part), direction, k))
+                line = lines.get((system_id, getattr(place, part), direction, k))
                 if line:
                     cells |= _cells(part, row, column, line)
-    names = {registry.corpus(place.paper).name: place.name for place in found if place.paper and place.ours}
-    caption = f"Table {layout.name[-1]}. {layout.title} {quality_stamp(mine, found)}"
+    names = {registry.corpus(place.paper).name: place.name for place in places if place.paper and place.ours}
+    caption = f"Table {layout.number}. {layout.title} {quality_stamp(mine, places)}"
     if any(s in shipped for s in rows.values()):
         caption += f"{SHIPPED} with weights that ship: {', '.join(sorted(set(shipped.values())))}."
-    return Table(layout.name, caption, tuple(rows), tuple(columns), cells, "difference", names)
+    return Table(name, caption, tuple(rows), tuple(columns), cells, "difference", names)
 
 
-def _columns(layout: Layout, found: Sequence[Place]) -> dict[Column, tuple[Place, str, str]]:
-    return {
-        Column((head, words, Metric(layout.metric, k).label), "percent", "max", bool(place.paper)): (place, d, k)
-        for head, place in zip(column_heads(found), found, strict=True)
-        for d, words in DIRECTION_HEADS.items()
-        for k in layout.ks
-    }
+def _columns(layout: Layout, places: Sequence[Place]) -> dict[Column, tuple[Place, str, str]]:
+    """Columns with what they hold; the name of a corpus that two bear is followed by its id."""
+    names = [registry.corpus(corpus_id).name for place in places for corpus_id in {*place} - {""}]
+    columns = {}
+    for place in places:
+        head = registry.corpus(place.paper or place.ours).name
+        head += f" ({place.ours})" if not place.paper and names.count(head) > 1 else ""
+        for direction, words in DIRECTION_HEADS.items():
+            for k in layout.ks:
+                header = (head, words, Metric(layout.metric, k).label)
+                columns[Column(header, "percent", "max", bool(place.paper))] = (place, direction, k)
+    return columns
 
 
 def _cells(part: str, row: tuple[str, str], column: Column, line: dict) -> dict:

@@ -23,10 +23,8 @@ SHARED = {"adv_2048": "ADV", "adv_64": "ADV"}
 def system_table(stored: pd.DataFrame) -> Table:
     """Table 1: architecture and data types of the systems, ours beside the paper's.
 
-    Parameters
-    ----------
-    stored : DataFrame, stored.csv (`fico_utils.results.store`): what each system of a run keeps of an image and of a
-        caption. A system that is not in it is unavailable; approach and attention come from the registry.
+    `stored` is stored.csv (`fico_utils.results.store`): what each system of a run keeps of an image and of a caption.
+    A system that is not in it is unavailable; approach and attention come from the registry.
     """
     raw = read_paper("table1_systems").to_dict("records")
     paper = {SYSTEM_IDS.get(line["system"], line["system"]): line for line in raw}

@@ -9,8 +9,7 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from fico_utils import registry
 from fico_utils.display.catalogue import register_figure
-from fico_utils.display.looks import CHANCE, legend_below, system_look
-from fico_utils.display.picture import COLUMN, MM, Picture, drawing_style
+from fico_utils.display.picture import CHANCE, COLUMN, MM, Picture, drawing_style, legend_below, system_look
 from fico_utils.display.rows import COST_COLUMNS, is_measured, phase_rows, short_count
 from fico_utils.errors import InputError
 
@@ -22,16 +21,9 @@ DIRECTIONS = {"i2t": "image to text", "t2i": "text to image"}
 def gallery_growth(costs: pd.DataFrame, direction: str = "t2i") -> Picture:
     """R@1 and the share of true "errors" against the number of unique scenes searched, by system.
 
-    Parameters
-    ----------
-    costs : DataFrame, costs.csv with rows of phase ``gallery``; of several corpora the first is shown. One is all
-        there is: drawn scenes alone have no end and say which "errors" are true, so no other corpus grows.
-    direction : ``t2i`` or ``i2t``.
-
-    Raises
-    ------
-    InputError
-        No such rows, or an unknown direction.
+    `costs` is costs.csv; of the corpora in its phase ``gallery`` the first is shown (drawn scenes alone have no end and
+    say which "errors" are true, so no other corpus grows). InputError where there are no such rows, or the direction is
+    unknown.
     """
     if direction not in DIRECTIONS:
         raise InputError(f"direction is {direction!r}; expected one of {', '.join(DIRECTIONS)}")
@@ -47,33 +39,29 @@ def gallery_growth(costs: pd.DataFrame, direction: str = "t2i") -> Picture:
             for system_id, line in rows.groupby("system", sort=False):
                 look = PERFECT if system_id == "perfect" else system_look(registry.system(system_id))
                 ax.plot(line["scale_img"], line["value"], **look)
-            ax.set_xscale("log")
-            ax.set_xlabel("scenes (log scale)")
+            ax.set(xscale="log", xlabel="scenes (log scale)")
             ax.set_xticks(sorted(set(mine["scale_img"])))
             ax.xaxis.set_major_formatter(FuncFormatter(short_count))
             ax.xaxis.set_minor_formatter(NullFormatter())
             ax.set_ylim(-0.02, 1.02)
-        left.set_title(f"(a) R@1, {DIRECTIONS[direction]}")
+        left.set(title=f"(a) R@1, {DIRECTIONS[direction]}", ylabel="fraction")
         right.set_title("(b) errors that are true")
-        left.set_ylabel("fraction")
         shown = list(dict.fromkeys(parts["recall"]["system"]))
         handles = [Line2D([], [], **system_look(registry.system(s))) for s in shown if s != "perfect"]
         handles += [Line2D([], [], **PERFECT)] if "perfect" in shown else []
         legend_below(figure, handles, ncols=3)
     data = pd.concat(parts.values(), ignore_index=True)[COST_COLUMNS]
-    return Picture(figure, data, _gallery_words(parts))
+    return Picture(figure, data, _alt(parts))
 
 
-def _gallery_words(parts: dict[str, pd.DataFrame]) -> str:
+def _alt(parts: dict[str, pd.DataFrame]) -> str:
     said = []
     for system_id, line in parts["recall"].groupby("system", sort=False):
         name = "a perfect retriever" if system_id == "perfect" else registry.system(system_id).name
         ends = [f"{line.value.iloc[i]:.2f} at {short_count(line.scale_img.iloc[i])} scenes" for i in (0, -1)]
         said.append(f"{name} {ends[0]}, {ends[1]}")
-    shares = [
-        f"{registry.system(s).name} {line.value.iloc[-1]:.2f}"
-        for s, line in parts["true"].groupby("system", sort=False)
-    ]
+    true = parts["true"].groupby("system", sort=False)["value"]
+    shares = [f"{registry.system(s).name} {values.iloc[-1]:.2f}" for s, values in true]
     return (
         f"Two panels over the size of the gallery. R@1: {'; '.join(said)}. Share of wrong first answers that are true, "
         f"at the largest size: {', '.join(shares) or 'not known'}."

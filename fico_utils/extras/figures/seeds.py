@@ -11,40 +11,47 @@ from matplotlib.ticker import MaxNLocator
 
 from fico_utils import registry
 from fico_utils.display.catalogue import register_figure
-from fico_utils.display.looks import OFFSETS, name_rows, note_unavailable
-from fico_utils.display.picture import COLUMN, INK, MM, QUIET, Picture, drawing_style
+from fico_utils.display.picture import (
+    COLUMN,
+    INK,
+    MM,
+    OFFSETS,
+    QUIET,
+    Picture,
+    drawing_style,
+    name_rows,
+    note_unavailable,
+)  # fmt: skip
 from fico_utils.display.rows import one_run, with_value
 from fico_utils.evaluation import Metric
 
 #: (metric, k) of the panels.
-MOVED = (("recall", "1"), ("map", "10"))
+PANELS = (("recall", "1"), ("map", "10"))
 
 
 @register_figure("seed_spread", "How far another seed moves a score", "seeds", "metrics")
 def seed_spread(spread: pd.DataFrame, metrics: pd.DataFrame) -> Picture:
     """How far another seed moves a score, beside how far another test split may: points from the mean over seeds.
 
-    Parameters
-    ----------
-    spread : DataFrame, seeds.csv (`fico_utils.extras.seeds`).
-    metrics : DataFrame, metrics.csv of one of its runs, whose intervals are drawn.
+    `spread` is seeds.csv (`fico_utils.extras.seeds`), `metrics` is metrics.csv of one of its runs, whose intervals are
+    drawn.
     """
     place = ["system", "corpus", "direction", "metric", "k"]
     mine = one_run(metrics, "metrics.csv")
     mine = with_value(mine[(mine["split"] == "test") & (mine["source"] == "ours")]).set_index(place)
     data = spread.join(((mine["ci_high"] - mine["ci_low"]) / 2).rename("half_interval"), on=place)
-    data = data[[pair in MOVED for pair in zip(data["metric"], data["k"], strict=True)]].reset_index(drop=True)
+    data = data[[pair in PANELS for pair in zip(data["metric"], data["k"], strict=True)]].reset_index(drop=True)
     names = [c for c in registry.known_corpora() if c in {*data["corpus"]}]
     shown = [s for s in registry.systems() if s in {*data["system"]}]
     with drawing_style():
         height = max(len(names), 1) * (3.8 * max(len(shown), 1) + 9) + 12
         figure = Figure(figsize=(COLUMN, height * MM))
-        axes = figure.subplots(max(len(names), 1), len(MOVED), sharex=True, sharey=True, squeeze=False)
+        axes = figure.subplots(max(len(names), 1), len(PANELS), sharex=True, sharey=True, squeeze=False)
         for axes_row, corpus_id in zip(axes, names or [None], strict=True):
-            for ax, (metric, k) in zip(axes_row, MOVED, strict=True):
+            for ax, (metric, k) in zip(axes_row, PANELS, strict=True):
                 title = f"{registry.corpus(corpus_id).name}\n" if corpus_id else ""
                 ax.set_title(f"{title}{Metric(metric, k).label}, points")
-                _moved(ax, data[(data["corpus"] == corpus_id) & (data["metric"] == metric)], shown)
+                _draw_ranges(ax, data[(data["corpus"] == corpus_id) & (data["metric"] == metric)], shown)
         seeds = ", ".join(sorted({*" ".join(data["seeds"]).split()}, key=int))
         figure.supxlabel(
             f"distance from the mean over seeds {seeds}\n"
@@ -52,10 +59,10 @@ def seed_spread(spread: pd.DataFrame, metrics: pd.DataFrame) -> Picture:
             "upper: image-to-text, lower: text-to-image",
             fontsize=6,
         )
-    return Picture(figure, data, _alt_moved(data))
+    return Picture(figure, data, _alt(data))
 
 
-def _moved(ax: Axes, panel: pd.DataFrame, shown: Sequence[str]) -> None:
+def _draw_ranges(ax: Axes, panel: pd.DataFrame, shown: Sequence[str]) -> None:
     if panel.empty:
         note_unavailable(ax, len(shown))
         return
@@ -70,7 +77,7 @@ def _moved(ax: Axes, panel: pd.DataFrame, shown: Sequence[str]) -> None:
     name_rows(ax, shown)
 
 
-def _alt_moved(data: pd.DataFrame) -> str:
+def _alt(data: pd.DataFrame) -> str:
     head = "For each system the range of R@1 and mAP@10 over seeds, beside the 95 % interval over the test split"
     if data.empty:
         return f"{head}: nothing was measured with more than one seed."
