@@ -333,7 +333,7 @@ def cells(part: str) -> list[str]:
 def test_the_report_prints_the_tables(redrawn, page):
     tables = [redrawn.root / "tables" / f"table{n}.csv" for n in range(1, 8)]
     expected = [text for path in tables for line in read(path) for text in list(line.values())[3:]]
-    assert cells(section(page, "Ours against the paper&#x27;s")) == expected
+    assert cells(section(page, "Ours against the paper's")) == expected
 
 
 def test_the_report_prints_a_corpus_that_the_paper_has_not(openclipart, tmp_path):
@@ -341,7 +341,7 @@ def test_the_report_prints_a_corpus_that_the_paper_has_not(openclipart, tmp_path
     save_picture(draw_figure("fig3", openclipart), tmp_path / "figures", "fig3")
     page = write_report(tmp_path, "mini", []).read_text(encoding="utf-8")
     expected = [text for path in paths for line in read(path) for text in list(line.values())[3:]]
-    assert cells(section(page, "Ours against the paper&#x27;s")) == expected
+    assert cells(section(page, "Ours against the paper's")) == expected
     assert page.count("Openclipart") >= 6
     assert page.count("<figure>") == 1
 
