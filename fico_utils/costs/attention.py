@@ -7,15 +7,14 @@ paper argues n^2 and n. Beside the time of the whole gallery stands the cost of 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fico_utils import registry
-from fico_utils.artifacts import Recipe
-from fico_utils.costs.clock import Measurement, Timing, measure_time
+from fico_utils.costs.clock import Measurement, Timing, kept_rows, measure_time, recipe_of
 from fico_utils.costs.growth import Cell, Sweep, check_sizes
 from fico_utils.errors import InputError
 
@@ -30,37 +29,58 @@ QUANTITIES = ("seconds", "seconds_per_query")
 
 
 @dataclass(frozen=True)
-class QueryWork:
-    """What is computed when queries come; its functions take a size, (n_img, n_txt).
+class Pairs:
+    """A system that reads pairs at query time; `encode` gives its `Items` of images and of captions, when needed.
 
-    Attributes
-    ----------
-    score : ranks the first n_img images and the first n_txt texts against each other, from what is in memory.
-    prepare : None, or what runs before each `score`, outside the clock; its result is the third argument of `score`.
-    ask : None, or what asks `asked` queries of a gallery of that size; without it a query costs its share of the whole,
-        ``seconds / (n_img + n_txt)``.
-    settings : dict, JSON-able, what the times depend on.
+    A reranker reads the first `depth` candidates of a query.
     """
 
-    score: Callable[..., Any]
-    prepare: Callable[[int, int], Any] | None = None
-    ask: Callable[[int, int], Any] | None = None
-    asked: int = 1
-    settings: dict[str, Any] = field(default_factory=dict)
+    system: str
+    model: RetrievalModel
+    encode: Callable[[], tuple[Items, Items]]
+    depth: int = 0
+
+    @property
+    def serving(self) -> Any:
+        """How the system is served."""
+        return registry.system(self.system).serving
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What its times depend on, JSON-able."""
+        model = {name: value for name, value in self.model.settings.items() if name != "recipe"}
+        return {"model": model, **self.serving.settings(self.depth)}
+
+    @cached_property
+    def items(self) -> tuple[Items, Items]:
+        """What is kept of images and captions."""
+        return self.encode()
+
+    def score(self, asked: np.ndarray, ids: np.ndarray) -> np.ndarray:
+        """Scores (n, k) of captions (n,) with their candidates, images (n, k), or (k,) the same for all."""
+        return self.serving.score_candidates(self.model, *self.items, asked, ids)
 
     def measure(self, size: tuple[int, int], timing: Timing) -> dict[str, Measurement]:
-        """The measurement of each of `QUANTITIES`."""
-        prepare = None if self.prepare is None else (lambda: self.prepare(*size))
-        # what is scored is not kept
-        whole = measure_time(lambda *prepared: self.score(*size, *prepared) is None, timing, prepare=prepare)
-        if self.ask is None:
-            return dict(zip(QUANTITIES, (whole, whole.shared_by(sum(size))), strict=True))
-        one = measure_time(lambda: self.ask(*size) is None, timing).shared_by(self.asked)
-        return dict(zip(QUANTITIES, (whole, one), strict=True))
+        """The `QUANTITIES` of the first n_img images and n_txt captions: all ask all, then one of either side asks.
+
+        The first ranking of a reranker is search, not attention: outside the first clock, inside the second.
+        """
+        serving, model, depth = self.serving, self.model, self.depth
+        images, texts = (items[:n] for items, n in zip(self.items, size, strict=True))
+
+        def read_all(ranking: np.ndarray | None) -> None:
+            serving.read_pairs(model, images, texts, ranking, depth)
+
+        def ask_two() -> None:
+            serving.answer_query(model, images[:1], texts, depth)
+            serving.answer_query(model, images, texts[:1], depth)
+
+        whole = measure_time(read_all, timing, prepare=lambda: serving.rank_first(model, images, texts))
+        return {"seconds": whole, "seconds_per_query": measure_time(ask_two, timing).shared_by(2)}
 
 
 def attention_rows(
-    work: QueryWork,
+    pairs: Pairs,
     sizes: Sequence[tuple[int, int]],
     *,
     timing: Timing | None = None,
@@ -81,12 +101,6 @@ def attention_rows(
     ------
     InputError
         A size below 1, or too few sizes to extrapolate from.
-
-    Examples
-    --------
-    >>> rows = attention_rows(QueryWork(lambda n, m: sum(range(n * m))), [(10, 50), (20, 100)], system="scan")
-    >>> rows[-1]["quantity"]
-    'exponent'
     """
     timing, sweep = timing or Timing(), Sweep()
     check_sizes(sizes, extrapolate_to)
@@ -96,7 +110,7 @@ def attention_rows(
             sweep.extrapolate(size)
             continue
         try:
-            sweep.cells.append(Cell(size, _kept_times(work, size, timing, columns), "ok"))
+            sweep.cells.append(Cell(size, _kept_times(pairs, size, timing, columns), "ok"))
         except MemoryError:
             sweep.cells.append(Cell(size, {}, "dnf"))
     for size in sorted(extrapolate_to):
@@ -105,69 +119,18 @@ def attention_rows(
     return [*rows, sweep.exponent_row("attention", **columns)]
 
 
-def _kept_times(
-    work: QueryWork, size: tuple[int, int], timing: Timing, columns: dict[str, Any]
-) -> dict[str, Measurement]:
+def _kept_times(pairs: Pairs, size: tuple[int, int], timing: Timing, columns: dict[str, Any]) -> dict[str, Measurement]:
     """The measurements at a size, from the run's store or made."""
-    run = columns.get("run")
-    if run is None:
-        return work.measure(size, timing)
-    system, corpus = columns.get("system", ""), columns.get("corpus", "")
-    settings = {"system": system, "corpus": corpus, "size": list(size), "timing": timing.described, **work.settings}
-    (times,) = run.store.records(
-        "costs/attention",
-        f"{system}__{corpus}__{size[0]}x{size[1]}",
-        Recipe("attention_time", settings, run.seed),
-        lambda: [{name: m.described for name, m in work.measure(size, timing).items()}],
-    )
+    system = columns.get("system", "")
+    name = f"{system}__{columns.get('corpus', '')}__{size[0]}x{size[1]}"
+    settings = {"system": system, "size": list(size), "timing": timing.described, **pairs.settings}
+    recipe = recipe_of("attention_time", columns, settings)
+
+    def build() -> list[dict[str, Any]]:
+        return [{name: m.described for name, m in pairs.measure(size, timing).items()}]
+
+    (times,) = kept_rows(columns, "attention", name, recipe, build)
     return {name: Measurement.restored(described) for name, described in times.items()}
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """A system that reads pairs at query time; `encode` gives its `Items` of images and of captions, when needed."""
-
-    system: str
-    model: RetrievalModel
-    encode: Callable[[], tuple[Items, Items]]
-
-    @property
-    def serving(self) -> Any:
-        """How the system is served."""
-        return registry.system(self.system).serving
-
-    @cached_property
-    def items(self) -> tuple[Items, Items]:
-        """What is kept of images and captions."""
-        return self.encode()
-
-    def score(self, asked: np.ndarray, ids: np.ndarray) -> np.ndarray:
-        """Scores (n, k) of captions (n,) with their candidates, images (n, k), or (k,) the same for all."""
-        return self.serving.score_candidates(self.model, *self.items, asked, ids)
-
-    def query_work(self, depth: int) -> QueryWork:
-        """What is computed when all ask all, and when one image and one caption ask.
-
-        A reranker reads `depth` candidates a query. Its first ranking is search, not attention: outside the first
-        clock, inside that of one query.
-        """
-        serving, model = self.serving, self.model
-
-        def first(n_img: int, n_txt: int) -> tuple[Items, Items]:
-            return self.items[0][:n_img], self.items[1][:n_txt]
-
-        def prepare(n_img: int, n_txt: int) -> np.ndarray | None:
-            return serving.rank_first(model, *first(n_img, n_txt))
-
-        def score(n_img: int, n_txt: int, ranking: np.ndarray | None) -> Any:
-            return serving.read_pairs(model, *first(n_img, n_txt), ranking, depth)
-
-        def ask(n_img: int, n_txt: int) -> None:
-            serving.answer_query(model, *first(1, n_txt), depth)
-            serving.answer_query(model, *first(n_img, 1), depth)
-
-        settings = {"model": {k: v for k, v in model.settings.items() if k != "recipe"}}
-        return QueryWork(score, prepare, ask, 2, settings | serving.settings(depth))
 
 
 def check_depth(system: str, depth: int, sizes: Sequence[tuple[int, int]]) -> None:

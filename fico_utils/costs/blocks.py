@@ -255,17 +255,19 @@ def walk_blocks(
             observer.save()
 
 
-def first_features(source: Source, extractors: Sequence[Stage], reads: set[str], n: int) -> dict[str, np.ndarray]:
-    """Features of the first `n` scenes, and of their five captions each, by name."""
+def first_features(
+    source: Source, extractors: Sequence[Stage], reads: set[str], n: int, width: int = 0
+) -> dict[str, np.ndarray]:
+    """Features of the first `n` scenes, and of their five captions each, by name.
+
+    Token ids (5 n, L) are padded to the longest caption of all, and to `width` at least.
+    """
     parts: dict[str, list[np.ndarray]] = {name: [] for name in reads}
     for number, (start, stop) in enumerate(block_spans([n])):
         block = Block(number, start, stop, source(start, stop), extractors)
         for name, arrays in parts.items():
             arrays.append(block[name])
-    return {name: np.concatenate(pad_tokens(arrays) if name == "tokens" else arrays) for name, arrays in parts.items()}
-
-
-def pad_tokens(parts: Sequence[np.ndarray], width: int = 0) -> list[np.ndarray]:
-    """Token ids (n, L) of several blocks, padded to the longest caption of all, and to `width` at least."""
-    width = max([width, *(part.shape[1] for part in parts)])
-    return [np.pad(part, ((0, 0), (0, width - part.shape[1]))) for part in parts]
+    if "tokens" in parts:
+        width = max([width, *(part.shape[1] for part in parts["tokens"])])
+        parts["tokens"] = [np.pad(part, ((0, 0), (0, width - part.shape[1]))) for part in parts["tokens"]]
+    return {name: np.concatenate(arrays) for name, arrays in parts.items()}

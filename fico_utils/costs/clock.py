@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fico_utils.artifacts import Recipe
 from fico_utils.costs.memory import PeakMemory
 from fico_utils.errors import InputError
+
+if TYPE_CHECKING:
+    from fico_utils.artifacts import Units
 
 #: Columns of costs.csv, in order.
 COLUMNS = (
@@ -104,14 +108,13 @@ class Loading:
     to `measure_time` as `loading`.
     """
 
-    def __init__(self, device: str = "cpu", clock: Callable[[], float] = time.perf_counter) -> None:
-        self.seconds, self._device, self._clock = 0.0, device, clock
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+        self.seconds, self._clock = 0.0, clock
 
     def over(self, batches: Iterable[Any]) -> Iterator[Any]:
         """The same batches, with the time spent waiting for them counted."""
         source = iter(batches)
         while True:
-            wait_for_device(self._device)  # work still under way on the device is not loading
             start = self._clock()
             try:
                 batch = next(source)
@@ -233,3 +236,25 @@ def cost_row(
     row |= {"status": status, "profile": run.profile if run else "", "run": run.run_id if run else ""}
     assert len(row) == len(COLUMNS), f"costs.csv has no column {[name for name in row if name not in COLUMNS]}"
     return row
+
+
+def kept_rows(
+    columns: Mapping[str, Any], folder: str, name: str, recipe: Recipe, build: Callable[[], list[dict]]
+) -> list[dict[str, Any]]:
+    """Rows from the store of the run that `columns` name, or made by `build`, without a run each time."""
+    run = columns.get("run")
+    return build() if run is None else run.store.records(f"costs/{folder}", name, recipe, build)
+
+
+def kept_units(columns: Mapping[str, Any], folder: str, name: str, recipe: Recipe) -> Units | None:
+    """The units of long work in the store of the run that `columns` name; None without a run."""
+    run = columns.get("run")
+    return run and run.store.units(f"costs/{folder}", name, recipe)
+
+
+def recipe_of(
+    producer: str, columns: Mapping[str, Any], settings: Mapping[str, Any], inputs: Sequence[str] = ()
+) -> Recipe:
+    """The recipe of a measurement: its settings, and corpus and seed of the run that `columns` name."""
+    run, corpus = columns.get("run"), columns.get("corpus", "")
+    return Recipe(producer, {"corpus": corpus, **settings}, run.seed if run else 0, tuple(inputs))

@@ -10,9 +10,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fico_utils.artifacts import Recipe
 from fico_utils.costs.blocks import CAPTIONS, Block, Progress, Source, Stage, block_spans, walk_blocks
-from fico_utils.costs.clock import Measurement, Timing, cost_row, native_threads, wait_for_device
+from fico_utils.costs.clock import Measurement, Timing, cost_row, kept_units, native_threads, recipe_of, wait_for_device
 from fico_utils.costs.growth import Cell, Sweep, check_sizes
 from fico_utils.costs.memory import PeakMemory
 from fico_utils.errors import InputError
@@ -97,23 +96,16 @@ def _measure_size(
         watching = []
         for stage in (*(x for x in extractors if wanted & set(x.makes)), *encoders):
             if stage.name not in clocks:
-                units = _units(stage, n, block, timing, columns)
+                about = {"stage": stage.name, "settings": dict(stage.settings), "images": n, "block": block}
+                recipe = recipe_of("encoding_time", columns, about | {"timing": timing.described})
+                name = f"{stage.name}__{columns.get('corpus', '')}__{n}"
+                units = kept_units(columns, "encoding", name, recipe)
                 clocks[stage.name] = _StageClock(stage, units, len(spans), timing, memory)
                 watching.append(clocks[stage.name])
         timed.append((extractors, watching))
     with memory:
         walk_blocks(source, spans, timed)
     return clocks
-
-
-def _units(stage: Stage, n: int, block: int, timing: Timing, columns: Mapping[str, Any]) -> Any:
-    """Where what was measured of a stage at a size is kept; None without a run."""
-    run, corpus = columns.get("run"), columns.get("corpus", "")
-    if run is None:
-        return None
-    settings = {"stage": stage.name, "settings": dict(stage.settings), "corpus": corpus, "images": n, "block": block}
-    recipe = Recipe("encoding_time", settings | {"timing": timing.described}, run.seed)
-    return run.store.units("costs/encoding", f"{stage.name}__{corpus}__{n}", recipe)
 
 
 class _StageClock:
@@ -149,7 +141,8 @@ class _StageClock:
             _drain(work(items[:WARM_UP]))
             self._warm.add(side)
         samples: list[float] = []
-        while not samples or len(samples) < self._affordable_repeats(samples):
+        # a block runs again while the slowest run so far, times the number of runs, fits into its share of the budget
+        while len(samples) < (self.timing.repeats if self._affords(samples) else 1):
             wait_for_device(self.timing.device)
             start = time.perf_counter()
             result = _drain(work(items))
@@ -159,11 +152,8 @@ class _StageClock:
             block.hold(result)
         return samples
 
-    def _affordable_repeats(self, samples: Sequence[float]) -> int:
-        """How often a block may run: the slowest run so far, times that, fits into its share of the budget."""
-        if self.budget_s is None:
-            return self.timing.repeats
-        return min(self.timing.repeats, int(self.budget_s / max(samples)))
+    def _affords(self, samples: Sequence[float]) -> bool:
+        return self.budget_s is None or not samples or int(self.budget_s / max(samples)) > len(samples)
 
     def save(self) -> None:
         """Write what was measured so far."""

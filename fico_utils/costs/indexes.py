@@ -31,16 +31,10 @@ class Settings:
     n_probe: int = 32  # lists visited a query; clipped to the lists there are where `n_list` is None
 
     def ivf_lists(self, n_base: int) -> tuple[int, int]:
-        """(lists, lists visited) for `n_base` candidates; InputError for more lists than candidates."""
-        n_list = self.n_list if self.n_list is not None else max(1, round(n_base**0.5))
-        if not 1 <= n_list <= n_base:
-            raise InputError(
-                f"{n_list} IVF lists were asked for over {n_base} points; "
-                f"expected 1 to {n_base}, such as {round(n_base**0.5)}"
-            )
+        """(lists, lists visited) for `n_base` candidates."""
+        n_list = max(1, round(n_base**0.5)) if self.n_list is None else self.n_list
         n_probe = min(self.n_probe, n_list) if self.n_list is None else self.n_probe
-        if not 1 <= n_probe <= n_list:
-            raise InputError(f"n_probe={n_probe} was given with {n_list} IVF lists; expected 1 to {n_list}")
+        assert 1 <= n_probe <= n_list <= n_base, f"{n_probe} of {n_list} IVF lists over {n_base} points"
         return n_list, n_probe
 
 
@@ -53,7 +47,7 @@ def make_binariser(method: str, train: np.ndarray, bits: int) -> Callable[[np.nd
     Raises
     ------
     InputError
-        A code length that is no multiple of 8 or above dim, or too few vectors to train ITQ.
+        A code length that is no multiple of 8 or above dim.
     """
     import faiss
 
@@ -70,8 +64,7 @@ def make_binariser(method: str, train: np.ndarray, bits: int) -> Callable[[np.nd
         transform = faiss.RandomRotationMatrix(dim, bits)
         transform.init(1338)
     else:
-        if len(train) < bits:
-            raise InputError(f"ITQ was given {len(train)} training vectors; expected at least {bits} for {bits} bits")
+        assert len(train) >= bits, f"ITQ was given {len(train)} training vectors for {bits} bits"
         transform = faiss.ITQTransform(dim, bits, True)
         transform.train(train)
     return lambda x: np.packbits(transform.apply(np.ascontiguousarray(x, np.float32)) > 0, axis=1)

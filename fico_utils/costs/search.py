@@ -13,8 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from fico_utils.artifacts import Recipe
-from fico_utils.costs.clock import Loading, Measurement, Timing, cost_row, measure_time
+from fico_utils.costs.clock import Loading, Measurement, Timing, cost_row, kept_rows, measure_time, recipe_of
 from fico_utils.costs.growth import exponent_row
 from fico_utils.costs.indexes import (
     BINARISERS,
@@ -62,7 +61,7 @@ def search_rows(
     Raises
     ------
     InputError
-        An unknown index or binariser, k above the gallery, more IVF lists than points, or more than fits in memory.
+        A k above the gallery, or more than fits in memory.
 
     Examples
     --------
@@ -85,10 +84,9 @@ def check_search(
     data: Synthetic, names: Sequence[str], ks: Sequence[int], settings: Settings, beside: Sequence[str] = ()
 ) -> None:
     """Return if everything asked for can be done, before anything is timed; see `search_rows`."""
-    if any(method not in BINARISERS for method in beside):
-        raise InputError(f"binarisers {list(beside)} were asked for beside; expected some of {', '.join(BINARISERS)}")
-    if not names or any(name not in INDEXES for name in names):
-        raise InputError(f"indexes {list(names)} were asked for; expected some of {', '.join(INDEXES)}")
+    assert set(beside) <= set(BINARISERS), f"unknown binarisers among {list(beside)}"
+    assert set(names) <= set(INDEXES), f"unknown indexes among {list(names)}"
+    assert names, "no index to search with"
     if not ks or min(ks) < 1 or max(ks) > data.n_base:
         raise InputError(f"k = {list(ks)} was asked of a gallery of {data.n_base}; expected k from 1 to {data.n_base}")
     if "binary_ivf" in names:
@@ -113,14 +111,10 @@ class _Search:
 
     def kept_rows(self, name: str, build: Callable[[], list[dict]], **more: Any) -> list[dict[str, Any]]:
         """Rows from the run's store, or measured."""
-        run = self.columns.get("run")
-        if run is None:
-            return build()
-        of_data = {name: getattr(self.data, name) for name in ("dim", "n_base", "n_query", "n_train", "seed")}
-        how = {"ks": list(self.ks), "index": asdict(self.settings), "timing": self.timing.described}
-        settings = {"data": of_data, "name": name, "corpus": self.columns["corpus"], **how, **more}
-        recipe = Recipe("search_time", settings, run.seed)
-        return run.store.records("costs/search", f"{name}__{self.data.n_query}x{self.data.n_base}", recipe, build)
+        data = {name: getattr(self.data, name) for name in ("dim", "n_base", "n_query", "n_train", "seed")}
+        how = {"ks": list(self.ks), "index": asdict(self.settings), "timing": self.timing.described, **more}
+        recipe = recipe_of("search_time", self.columns, {"data": data, "name": name, **how})
+        return kept_rows(self.columns, "search", f"{name}__{data['n_query']}x{data['n_base']}", recipe, build)
 
     @cached_property
     def nearest(self) -> np.ndarray:

@@ -12,7 +12,7 @@ import numpy as np
 from fico_utils import experiment, registry
 from fico_utils.artifacts import Recipe
 from fico_utils.costs.attention import Pairs, attention_rows, check_depth
-from fico_utils.costs.blocks import CAPTIONS, Scenes, Stage, feature_stages, first_features, pad_tokens, system_stage
+from fico_utils.costs.blocks import CAPTIONS, Scenes, Stage, feature_stages, first_features, system_stage
 from fico_utils.costs.clock import Timing
 from fico_utils.costs.encoding import encoding_rows
 from fico_utils.costs.search import doubling_sizes, search_sweep
@@ -49,9 +49,8 @@ class Subject:
     def encode_first(self, scenes: Scenes, n_img: int, n_txt: int) -> tuple[Items, Items]:
         """What the system keeps of the first images, and of the first captions, five an image."""
         n = max(n_img, -(-n_txt // CAPTIONS))
-        features = first_features(scenes, self.extractors, self.encoder.reads, n)
-        if "tokens" in features:
-            (features["tokens"],) = pad_tokens([features["tokens"]], self.longest())
+        width = self.longest() if "tokens" in self.encoder.reads else 0
+        features = first_features(scenes, self.extractors, self.encoder.reads, n, width)
         images, texts = (features[self.encoder.sides[side][0]] for side in ("image", "text"))
         return self.serving.encode(self.model, images[:n_img], texts[:n_txt])
 
@@ -176,9 +175,9 @@ def attention_table(subjects: Subjects, sizes: Sequence[int]) -> list[dict[str, 
     for s in subjects.members:
         if s.serving.reads_pairs:
             check_depth(s.system, depth, scales)
-            pairs = Pairs(s.system, s.model, lambda s=s: s.encode_first(subjects.scenes, *max(scales)))
-            work, columns = pairs.query_work(depth), {"system": s.system, **subjects.columns}
-            rows += attention_rows(work, scales, timing=subjects.timing, extrapolate_to=beyond, **columns)
+            pairs = Pairs(s.system, s.model, lambda s=s: s.encode_first(subjects.scenes, *max(scales)), depth)
+            columns = {"timing": subjects.timing, "system": s.system, **subjects.columns}
+            rows += attention_rows(pairs, scales, extrapolate_to=beyond, **columns)
     return rows
 
 

@@ -75,9 +75,9 @@ def attention_time() -> dict[str, np.ndarray]:
     for system in ("scan", "xvlm"):
         model, images, texts = _with_five_captions(system)
         items = registry.system(system).serving.encode(model, images, texts)
-        work = Pairs(system, model, lambda items=items: items).query_work(2)
+        pairs = Pairs(system, model, lambda items=items: items, 2)
         options = {"timing": Timing(repeats=1), "extrapolate_to": [(100, 500)], "system": system}
-        rows += attention_rows(work, sizes, **options)
+        rows += attention_rows(pairs, sizes, **options)
     return rows_as_arrays(rows)
 
 

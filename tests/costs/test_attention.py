@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from fico_utils import registry
-from fico_utils.costs.attention import Pairs, QueryWork, attention_rows, check_depth
-from fico_utils.costs.clock import Timing
+from fico_utils.costs import attention
+from fico_utils.costs.attention import Pairs, attention_rows, check_depth
+from fico_utils.costs.clock import Timing, measure_time
 from fico_utils.errors import InputError
 from fico_utils.models import encoding
 from fico_utils.models.blip2 import Blip2, Blip2Config
@@ -41,6 +42,17 @@ def systems() -> dict[str, tuple]:
     }
 
 
+class Work:
+    """Pairs that take the time of a function of the size."""
+
+    def __init__(self, score, settings=None) -> None:
+        self.score, self.settings = score, settings or {}
+
+    def measure(self, size, timing):
+        whole = measure_time(lambda: self.score(*size), timing)
+        return {"seconds": whole, "seconds_per_query": whole.shared_by(sum(size))}
+
+
 def test_the_exponent_of_pairs_and_of_reranking_is_found():
     def pairs(n_img: int, n_txt: int) -> None:
         time.sleep(n_img * n_txt * 4e-6)
@@ -51,30 +63,34 @@ def test_the_exponent_of_pairs_and_of_reranking_is_found():
     sizes = [(20, 100), (40, 200), (80, 400)]
     found = {}
     for name, score in (("pairs", pairs), ("rerank", rerank)):
-        last = attention_rows(QueryWork(score), sizes, timing=Timing(repeats=3))[-1]
+        last = attention_rows(Work(score), sizes, timing=Timing(repeats=3))[-1]
         assert (last["quantity"], last["repeats"], last["unit"]) == ("exponent", 3, "")
         found[name] = last["value"]
     assert found["pairs"] == pytest.approx(2, abs=0.25)
     assert found["rerank"] == pytest.approx(1, abs=0.25)
 
 
-def test_cost_per_query_is_a_share_of_the_whole_or_measured_by_asking():
-    def score(n_img: int, n_txt: int) -> None:
-        time.sleep(0.05)
-
-    shared = attention_rows(QueryWork(score), [(10, 50)], timing=Timing(repeats=1))
-    assert shared[1]["quantity"] == "seconds_per_query"
-    assert shared[1]["value"] == pytest.approx(shared[0]["value"] / 60)
-    work = QueryWork(score, ask=lambda n, m: time.sleep(0.02), asked=4)
-    asked = attention_rows(work, [(10, 50)], timing=Timing(repeats=1))
-    assert 0.005 <= asked[1]["value"] < 0.02
-    assert asked[-1]["status"] == "undefined"  # one size has no exponent
+def test_one_size_has_no_exponent():
+    rows = attention_rows(Work(lambda n, m: time.sleep(0.02)), [(10, 50)], timing=Timing(repeats=1))
+    assert rows[1]["value"] == pytest.approx(rows[0]["value"] / 60)
+    assert rows[-1]["status"] == "undefined"
 
 
-def test_preparing_is_outside_the_clock():
-    work = QueryWork(lambda n, m, given: time.sleep(given), prepare=lambda n, m: time.sleep(0.1) or 0.01)
-    rows = attention_rows(work, [(10, 50)], timing=Timing(repeats=2))
-    assert 0.01 <= rows[0]["value"] < 0.1
+def test_the_first_ranking_is_outside_the_clock_of_all_and_inside_that_of_one(systems, monkeypatch):
+    pairs, serving = pairs_of(systems, "xvlm", depth=3), type(registry.system("xvlm").serving)
+    ranked, timed, compare = [], [], serving.compare
+    monkeypatch.setattr(serving, "compare", lambda *how: ranked.append(1) or compare(*how))
+
+    def clock(function, timing, *, prepare=None):
+        arguments = () if prepare is None else (prepare(),)
+        before = len(ranked)
+        measured = measure_time(lambda: function(*arguments), timing)
+        timed.append(len(ranked) - before)
+        return measured
+
+    monkeypatch.setattr(attention, "measure_time", clock)
+    pairs.measure((4, 20), Timing(repeats=1, warmup=0))
+    assert timed == [0, 2]  # the second clock is of two queries, and each ranks first
 
 
 def test_sizes_that_were_measured_are_kept(tmp_path):
@@ -87,7 +103,7 @@ def test_sizes_that_were_measured_are_kept(tmp_path):
         time.sleep(0.001)
 
     def measured(key: str, n: int = 2):
-        work = QueryWork(score, settings={"model": key})
+        work = Work(score, {"model": key})
         return attention_rows(work, [(10, 50), (20, 100), (30, 150)][:n], timing=Timing(repeats=1), run=run)
 
     with pytest.raises(KeyboardInterrupt):
@@ -108,28 +124,32 @@ def test_a_size_over_the_limit_is_extrapolated_and_one_out_of_memory_did_not_fin
         time.sleep(n_img**2 * 1e-4)
 
     sizes = [(n, 5 * n) for n in (10, 20, 30, 1000)]
-    rows = attention_rows(QueryWork(score), sizes, timing=Timing(repeats=1, limit_s=2.0))
+    rows = attention_rows(Work(score), sizes, timing=Timing(repeats=1, limit_s=2.0))
     assert [r["status"] for r in rows if r["quantity"] == "seconds"] == ["ok", "dnf", "ok", "extrapolated"]
 
 
-def pairs_of(systems, system: str, n_img: int = N_IMG, n_txt: int = 5 * N_IMG) -> Pairs:
+def pairs_of(systems, system: str, n_img: int = N_IMG, n_txt: int = 5 * N_IMG, depth: int = 0) -> Pairs:
     model, inputs = systems[system]
     features = inputs.image[model.image_input][:n_img], inputs.text[model.text_input][:n_txt]
-    return Pairs(system, model, lambda: registry.system(system).serving.encode(model, *features))
+    return Pairs(system, model, lambda: registry.system(system).serving.encode(model, *features), depth)
+
+
+def read_all(pairs: Pairs):
+    """What is scored when all ask all."""
+    ranking = pairs.serving.rank_first(pairs.model, *pairs.items)
+    return pairs.serving.read_pairs(pairs.model, *pairs.items, ranking, pairs.depth)
 
 
 def test_the_attention_of_all_pairs_is_the_models_own(systems):
     model, inputs = systems["scan"]
-    asked = pairs_of(systems, "scan", 8, 40).query_work(depth=0)
     encoded = encoding.encode(model, inputs)
     expected = encoding.attention_scores(model, encoded["img"][:8], encoded["txt"][:40], progress=False)
-    np.testing.assert_allclose(asked.score(8, 40, asked.prepare(8, 40)), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(read_all(pairs_of(systems, "scan", 8, 40)), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_reranking_reads_the_first_of_each_query_from_stored_contexts(systems):
     model, inputs = systems["xvlm"]
-    asked = pairs_of(systems, "xvlm").query_work(depth=3)
-    scores = asked.score(12, 60, asked.prepare(12, 60))
+    scores = read_all(pairs_of(systems, "xvlm", depth=3))
     encoded = encoding.encode(model, inputs)
     expected = encoding.rerank(model, inputs, encoding.late_scores(model, **encoded), 3, progress=False)
     for name, sim in scores.items():
@@ -138,17 +158,17 @@ def test_reranking_reads_the_first_of_each_query_from_stored_contexts(systems):
 
 
 def test_one_query_of_a_reranker_reads_no_more_than_its_candidates(systems, monkeypatch):
-    model, asked = systems["xvlm"][0], pairs_of(systems, "xvlm").query_work(depth=3)
+    model, pairs = systems["xvlm"][0], pairs_of(systems, "xvlm", depth=3)
     read, match = [], model.match
     monkeypatch.setattr(model, "match", lambda image, text: read.append((len(image), len(text))) or match(image, text))
-    asked.ask(12, 60)
-    assert read == [(3, 3), (3, 3)]
+    pairs.measure((12, 60), Timing(repeats=1, warmup=0))
+    assert read[-2:] == [(3, 3), (3, 3)]
 
 
 @pytest.mark.parametrize("system", ["scan", "xvlm"])
 def test_rows_of_a_system(systems, system):
-    work, sizes = pairs_of(systems, system).query_work(depth=2), [(4, 20), (8, 40)]
-    rows = attention_rows(work, sizes, extrapolate_to=[(100, 500)], timing=Timing(repeats=2), system=system)
+    pairs, sizes = pairs_of(systems, system, depth=2), [(4, 20), (8, 40)]
+    rows = attention_rows(pairs, sizes, extrapolate_to=[(100, 500)], timing=Timing(repeats=2), system=system)
     seconds = {r["scale_img"]: r for r in rows if r["quantity"] == "seconds"}
     each = {r["scale_img"]: r for r in rows if r["quantity"] == "seconds_per_query"}
     assert [seconds[n]["status"] for n in (4, 8, 100)] == ["ok", "ok", "extrapolated"]

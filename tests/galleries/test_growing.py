@@ -245,7 +245,7 @@ def walk(stages, at: int = -1, root=None, sizes=(10, 24), key="d", names=("ucch"
     columns = {"corpus": "picto_diverse", "run": run}
     keepers = {}
     for e in encoders:
-        recipe = encoder_recipe("gallery", e, extractors, {"sizes": sizes, "n": n_query, "seed": seed}, columns)
+        recipe = encoder_recipe(e, extractors, {"sizes": sizes, "n": n_query, "seed": seed}, columns)
         keepers[e.name] = ItemKeeper(e, n_query, run and run.store.units("items", e.name, recipe))
     arguments = {"ceiling": Ceiling(n_query, truth), "block": 7, "keepers": keepers, **columns}
     try:
@@ -425,8 +425,10 @@ def test_reading_again_block_by_block_is_reading_the_whole_again(fusion, system,
 
 
 def test_only_what_comes_among_the_first_is_read_again(fusion, monkeypatch):
-    pairs, match = [], Reranker.match
-    monkeypatch.setattr(Reranker, "match", lambda self, *given: (pairs.append(len(given[2])), match(self, *given))[1])
+    from fico_utils.models.serving import Reranks
+
+    pairs, match = [], Reranks.match_features
+    monkeypatch.setattr(Reranks, "match_features", lambda self, *how: (pairs.append(len(how[3])), match(self, *how))[1])
     reread(fusion, "xvlm", 2, 3, [10, 40], block=10)
     assert pairs[:2] == [2 * 3, 10 * 3]  # the first block: the depth of each image and of each caption
     assert sum(pairs) < 4 * (2 + 10) * 3

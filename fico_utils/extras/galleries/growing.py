@@ -13,15 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fico_utils.artifacts import Recipe
 from fico_utils.costs.blocks import CAPTIONS, Block, Progress, Source, Stage, block_spans, walk_blocks
-from fico_utils.costs.clock import cost_row
+from fico_utils.costs.clock import cost_row, kept_units, recipe_of
 from fico_utils.errors import InputError
 from fico_utils.extras.galleries.ranking import DEPTH, Ranking
 from fico_utils.extras.galleries.truth import RECALL_AT, Ceiling, Truth
 
 if TYPE_CHECKING:
-    from fico_utils.artifacts import Units
+    from fico_utils.artifacts import Recipe, Units
 
 #: Raised when the meaning of what is ranked here changes.
 VERSIONS = {"gallery": 1}
@@ -35,12 +34,6 @@ class Reranker:
 
     model: Any
     depth: int
-
-    def match(self, images: np.ndarray, texts: np.ndarray, image: np.ndarray, text: np.ndarray) -> np.ndarray:
-        """Scores (p,) float32 of pairs of rows `image` and `text` (p,) of features; other rows are not read."""
-        from fico_utils.models.serving import Reranks
-
-        return Reranks().match_features(self.model, images, texts, image, text)
 
 
 class Growing:
@@ -110,12 +103,16 @@ class Growing:
     def _pair_reader(self, by_image: bool, read: Mapping[str, np.ndarray], scores: np.ndarray) -> Callable:
         """How the fusion model scores queries and items of this block, which alone has the items' features."""
 
+        from fico_utils.models.serving import Reranks
+
+        model, asked = self.reranker.model, self.queries
+
         def score(queries: np.ndarray, items: np.ndarray) -> np.ndarray:
             if by_image:
-                matched = self.reranker.match(self.queries["read_img"], read["txt"], queries, items)
+                matched = Reranks().match_features(model, asked["read_img"], read["txt"], queries, items)
             else:
-                matched = self.reranker.match(read["img"], self.queries["read_txt"], items, queries)
-            return matched + scores[queries, items] if self.reranker.model.adds_cosine else matched
+                matched = Reranks().match_features(model, read["img"], asked["read_txt"], items, queries)
+            return matched + scores[queries, items] if model.adds_cosine else matched
 
         return score
 
@@ -240,25 +237,25 @@ def gallery_rows(
     **columns : of `cost_row`: corpus, and run, in whose store is kept how far a walk has come: one that was stopped
         goes on at the block where it was, and a system that joins later does not make the others walk again.
     """
-    sizes, corpus, run = sorted(set(sizes)), columns.get("corpus", ""), columns.get("run")
-    setting = {"sizes": sizes, "block": block, "corpus": corpus, "truth": truth.key}
+    sizes = sorted(set(sizes))
+    setting = {"sizes": sizes, "block": block, "truth": truth.key}
     observers: dict[str, _GrowthObserver] = {}
     walked: list[tuple[Sequence[Stage], list]] = []
 
     def observe(name: str, one: Growing | Ceiling, arguments: Callable, recipe: Recipe) -> _GrowthObserver:
-        units = run and run.store.units("costs/gallery", f"{name}__{corpus}", recipe)
+        units = kept_units(columns, "gallery", f"{name}__{columns.get('corpus', '')}", recipe)
         return observers.setdefault(name, _GrowthObserver(one, arguments, sizes, units))
 
     for extractors, encoders in groups:
         group = []
         for encoder in encoders:
             name, one = encoder.name, growing[encoder.name]
-            recipe = encoder_recipe("gallery", encoder, extractors, setting | one.settings, columns)
+            recipe = encoder_recipe(encoder, extractors, setting | one.settings, columns)
             group.append(observe(name, one, _block_reader(encoder), recipe))
             group += [keepers[name]] if name in (keepers or {}) else []
         walked.append((extractors, group))
     if ceiling is not None:
-        recipe = Recipe("gallery", setting | {"perfect": ceiling.n_query}, run.seed if run else 0)
+        recipe = recipe_of("gallery", columns, setting | {"perfect": ceiling.n_query})
         walked.append(((), [observe("perfect", ceiling, lambda b: (b.start, b.stop), recipe)]))
     walk_blocks(
         lambda start, stop: source(start, stop) | {"labels": truth.labels(start, stop)},
@@ -287,9 +284,8 @@ def _block_reader(encoder: Stage) -> Callable[[Block], tuple]:
 
 
 def encoder_recipe(
-    producer: str, encoder: Stage, extractors: Sequence[Stage], settings: Mapping[str, Any], columns: Mapping[str, Any]
+    encoder: Stage, extractors: Sequence[Stage], settings: Mapping[str, Any], columns: Mapping[str, Any]
 ) -> Recipe:
     """The recipe of what comes of a system's encoder and of the extractors that it reads."""
     read = [x.content for x in extractors if encoder.reads & set(x.makes)]
-    seed = columns["run"].seed if columns.get("run") else 0
-    return Recipe(producer, {"system": encoder.name, **settings}, seed, (encoder.content, *read))
+    return recipe_of("gallery", columns, {"system": encoder.name, **settings}, (encoder.content, *read))

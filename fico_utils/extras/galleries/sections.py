@@ -10,7 +10,7 @@ import numpy as np
 
 from fico_utils.costs.attention import Pairs
 from fico_utils.costs.blocks import CAPTIONS, block_spans, walk_blocks
-from fico_utils.costs.clock import Timing
+from fico_utils.costs.clock import Timing, kept_units
 from fico_utils.costs.sections import Subject, Subjects
 from fico_utils.extras.galleries.growing import Growing, ItemKeeper, Reranker, encoder_recipe, gallery_rows
 from fico_utils.extras.galleries.setups import PairScorer, Searchable, setup_rows
@@ -79,9 +79,9 @@ def _keepers(subjects: Subjects) -> dict[str, tuple[ItemKeeper, str]]:
     for s in _trained(subjects):
         if s.serving.searchable or (s.serving.reads_pairs and not s.serving.reranks):
             n_query, spans = asking_scenes(subjects, s), block_spans(run["gallery_sizes"])
-            settings = {"items": True, "corpus": subjects.corpus, "spans": spans, "n_query": n_query}
-            recipe = encoder_recipe("gallery", s.encoder, s.extractors, settings, subjects.columns)
-            units = run.store.units("costs/items", f"{s.system}__{subjects.corpus}", recipe)
+            settings = {"items": True, "spans": spans, "n_query": n_query}
+            recipe = encoder_recipe(s.encoder, s.extractors, settings, subjects.columns)
+            units = kept_units(subjects.columns, "items", f"{s.system}__{subjects.corpus}", recipe)
             keepers[s.system] = ItemKeeper(s.encoder, n_query, units, half=s.serving.reads_pairs), recipe.key
     return keepers
 

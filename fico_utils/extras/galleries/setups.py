@@ -14,8 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from fico_utils.artifacts import Recipe
-from fico_utils.costs.clock import Timing, cost_row, measure_time
+from fico_utils.costs.clock import Timing, cost_row, kept_rows, measure_time, recipe_of
 from fico_utils.costs.indexes import Settings, faiss_threads, filled_index, index_bytes, make_binariser
 from fico_utils.costs.vectors import recall_of_nearest
 from fico_utils.errors import InputError
@@ -134,7 +133,7 @@ class _Gallery:
     timing: Timing
     columns: dict[str, Any]
 
-    def kept_rows(
+    def setup_rows(
         self,
         setup: str,
         keys: Sequence[str],
@@ -143,18 +142,16 @@ class _Gallery:
         nearest: Callable[[], np.ndarray] | None = None,
     ) -> list[dict[str, Any]]:
         """Rows of a setup, from the run's store or measured; it is only made where it was not measured before."""
-        n, run, corpus = len(self.order), self.columns.get("run"), self.columns.get("corpus", "")
 
         def measure() -> list[dict[str, Any]]:
             return self.measured_rows(setup, *make(), nearest and nearest(), n_query)
 
-        if run is None:
-            return measure()
         asked = {"own": content_digest({"own": self.own}), "n_query": n_query, "order": 0}
         how = {"index": asdict(self.settings), "timing": self.timing.described, "recall_at": list(RECALL_AT)}
-        what = {"setup": setup, "items": n, "corpus": corpus}
-        recipe = Recipe("deployment", what | asked | how, run.seed, tuple(keys))
-        return run.store.records("costs/deploy", f"{setup}__{corpus}__{n}", recipe, measure)
+        what = {"setup": setup, "items": len(self.order)}
+        recipe = recipe_of("deployment", self.columns, what | asked | how, keys)
+        name = f"{setup}__{self.columns.get('corpus', '')}__{len(self.order)}"
+        return kept_rows(self.columns, "deploy", name, recipe, measure)
 
     def measured_rows(
         self,
@@ -217,7 +214,7 @@ class _Gallery:
             ways |= {"binary_flat_counting": packed, "binary_ivf": packed}
         for name, arrays in ways.items():
             make = lambda name=name, arrays=arrays: self._indexed(name, *arrays(), self.settings)  # noqa: E731
-            yield from self.kept_rows(f"{system}+{name}", [searched.key], make, nearest=nearest)
+            yield from self.setup_rows(f"{system}+{name}", [searched.key], make, nearest=nearest)
 
     def code_rows(self, system: str, searched: Searchable) -> list[dict[str, Any]]:
         """Hash codes exhaustively."""
@@ -226,7 +223,7 @@ class _Gallery:
             items, asked = searched.arrays
             return self._indexed("binary_flat_counting", items[self.order], asked, Settings(bits=8 * items.shape[1]))
 
-        return self.kept_rows(f"{system}+binary_flat_counting", [searched.key], make)
+        return self.setup_rows(f"{system}+binary_flat_counting", [searched.key], make)
 
     def pair_rows(self, system: str, scorer: PairScorer) -> list[dict[str, Any]]:
         """A system that scores pairs, over all items."""
@@ -236,7 +233,7 @@ class _Gallery:
             parts = [scorer.score(scorer.asked, self.order[i : i + BLOCK]) for i in range(0, n, BLOCK)]
             return np.argsort(-np.concatenate(parts, 1), axis=1, kind="stable")[:, : min(max(RECALL_AT), n)]
 
-        return self.kept_rows(system, [scorer.key], lambda: (search_all, scorer.item_bytes()), len(scorer.asked))
+        return self.setup_rows(system, [scorer.key], lambda: (search_all, scorer.item_bytes()), len(scorer.asked))
 
     def screened_rows(
         self, first: str, codes: Searchable, second: str, finer: Searchable | PairScorer
@@ -259,4 +256,4 @@ class _Gallery:
                 beside = finer.item_bytes() if by_pairs else 0
                 return lambda: screen().search(queries, depth)[0], screen().item_bytes + beside
 
-            yield from self.kept_rows(f"{first}+{second}@{depth}", [codes.key, finer.key], make, n_query)
+            yield from self.setup_rows(f"{first}+{second}@{depth}", [codes.key, finer.key], make, n_query)
