@@ -131,20 +131,13 @@ def _bounded(size: float, peaks: tuple[float, float]) -> float:
 
 @dataclass(frozen=True)
 class Measure:
-    """How two embeddings, or two hash codes, are compared.
-
-    Attributes
-    ----------
-    name : str
-    prepare : function of images, texts and their largest absolute values; None for hash codes.
-    refuses_zero : bool, a zero vector has no meaning.
-    takes_squares : bool, half the squared length of each gallery vector is taken off its products.
-    """
+    """How two embeddings, or two hash codes, are compared."""
 
     name: str
+    #: Of images, texts and their largest absolute values; None for hash codes.
     prepare: Callable[[np.ndarray, np.ndarray, tuple[float, float]], Prepared] | None = None
-    refuses_zero: bool = False
-    takes_squares: bool = False
+    refuses_zero: bool = False  # a zero vector has no meaning
+    takes_squares: bool = False  # half the squared length of each gallery vector is taken off its products
 
     @property
     def has_codes(self) -> bool:

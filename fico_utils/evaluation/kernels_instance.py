@@ -59,11 +59,10 @@ def first_bad_row(scores):
 
 @njit(nogil=True, cache=True)
 def count_instances(scores, first, start, items, may_cut, counts):
-    """Count, for each row, what scores higher than its best correct item and what ties with it.
+    """Count, for each row, what scores higher than its best correct item and what ties with it (itself included).
 
-    ``items[start[q] : start[q + 1]]`` are the correct items of query ``q = first + row``. Filled per query:
-    ``above``, ``tied`` (the best correct item included), ``tied_correct`` and, if ``may_cut``, ``ranked`` (items
-    above -inf). A query whose correct items were not ranked gets ``tied = 0``.
+    ``items[start[q] : start[q + 1]]`` are the correct items of query ``q = first + row``. If ``may_cut``, ``ranked``
+    (items above -inf) is filled, too. A query whose correct items were not ranked gets ``tied = 0``.
     """
     for i in range(scores.shape[0]):
         row, q = scores[i], first + i

@@ -31,30 +31,18 @@ DEFAULT_METRICS = "recall@1,5,10,50,100,200 median_rank mean_rank map@10,100,N"
 
 @dataclass(frozen=True)
 class Entry:
-    """What a metric is.
+    """What a metric is; the functions take a `Side` and a k."""
 
-    Attributes
-    ----------
-    name : str, in text and in tables.
-    label : str, as printed; ``{k}`` stands for its k.
-    levels : tuple of str, at which it exists: "instance", "category".
-    limits : (float, float), its range.
-    k_pattern : str, what its k looks like; empty for a metric without k.
-    values : function of a `Side` and a k; the value of each query (n_query,), or None for the median, which is no mean.
-    chance : function of a `Side` and a k; the expectation under a random ranking.
-    defined : function of a `Side` and a k; whether the rankings are deep enough.
-    kept : str, the array of the observations that has a column for each k; empty where any k can be computed.
-    """
-
-    name: str
-    label: str
-    levels: tuple[str, ...]
-    limits: tuple[float, float]
-    k_pattern: str = ""
+    name: str  # in text and in tables
+    label: str  # as printed; ``{k}`` stands for its k
+    levels: tuple[str, ...]  # at which it exists: "instance", "category"
+    limits: tuple[float, float]  # its range
+    k_pattern: str = ""  # what its k looks like; empty for a metric without k
+    #: The value of each query, (n_query,); None for the median, which is no mean.
     values: Callable[[Side, K | None], np.ndarray | None] | None = None
-    chance: Callable[[Side, K | None], float] | None = None
-    defined: Callable[[Side, K | None], bool] = Side.reaches
-    kept: str = ""
+    chance: Callable[[Side, K | None], float] | None = None  # the expectation under a random ranking
+    defined: Callable[[Side, K | None], bool] = Side.reaches  # whether the rankings are deep enough
+    kept: str = ""  # the array of the observations with a column for each k; empty where any k can be computed
 
 
 def _mean_chance(side: Side, chance: Callable[[np.ndarray], np.ndarray]) -> float:
@@ -148,19 +136,14 @@ def _base_name(name: str) -> str:
 class Metric:
     """One metric with its k: ``Metric("map", 10)``, ``Metric("precision", "R=0.3")`` (a point of the curve).
 
-    Attributes
-    ----------
-    name : str, of `ENTRIES`; as tables store it, also with ``_optimistic`` or ``_pessimistic`` behind it.
-    k : int or str, or None for a metric without k; the text of a whole number is read as the number.
-
     A name that no metric has, or a k that its metric does not take, is an InputError.
 
     >>> str(Metric("map", "10")), Metric("recall", 1).label, Metric("recall_optimistic", 5).label
     ('map@10', 'R@1', 'R@5')
     """
 
-    name: str
-    k: K | None = None
+    name: str  # of `ENTRIES`; as tables store it, also with ``_optimistic`` or ``_pessimistic`` behind it
+    k: K | None = None  # None for a metric without k; the text of a whole number is read as the number
 
     def __post_init__(self) -> None:
         named = [e for e in ENTRIES if e.name == _base_name(self.name)]

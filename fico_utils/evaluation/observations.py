@@ -20,22 +20,14 @@ FOUND = {INSTANCE: "correct_found", CATEGORY: "found"}
 
 @dataclass(frozen=True)
 class Side:
-    """What the queries of one direction saw at one level: all that a metric is computed from.
-
-    Attributes
-    ----------
-    level, direction, ties : str
-    n_item : int, size of the gallery.
-    counts : mapping of ndarray (n_query, ...), as in `Observations`.
-    ks : tuple of int or "N", the k of the columns of the arrays that have one for each k.
-    """
+    """What the queries of one direction saw at one level: all that a metric is computed from."""
 
     level: str
     direction: str
     ties: str
-    n_item: int
-    counts: Mapping[str, np.ndarray]
-    ks: tuple[K, ...]
+    n_item: int  # size of the gallery
+    counts: Mapping[str, np.ndarray]  # (n_query, ...) each, as in `Observations`
+    ks: tuple[K, ...]  # of the columns of the arrays that have one for each k
 
     @property
     def relevant(self) -> np.ndarray:
@@ -74,25 +66,19 @@ class Side:
 class Observations:
     """Per-query observations of one system on one corpus.
 
-    Attributes
-    ----------
-    n_img, n_txt : int, sizes of the two galleries.
-    ties : str, the order of tied items under which ``ap``, ``found`` and ``curve`` were taken.
-    ks : dict, level -> the k of the columns of ``correct_found``, or of ``ap`` and ``found``.
-    directions : dict
-        For "i2t" and "t2i" a dict of arrays, one row per query. Instance level: ``image``, the image of the
-        query; ``above`` and ``tied``, how many items score higher than the best correct item and as high (itself
-        included); ``tied_correct``, how many of the tied are correct; ``ranked``, the depth of the ranking;
-        ``correct``, the number of correct items; ``correct_found`` (n_query, n_k) float64, the expected number of
-        correct items in the top k. Category level, only where labels were given: ``ap`` and ``found`` (n_query, n_k)
-        float64, average precision and expected number of relevant items in the top k; ``curve`` (n_query, 11)
-        float64, or (n_query, 0) if it was not asked for; ``relevant``, the number of relevant items.
+    ``directions`` holds for "i2t" and "t2i" a dict of arrays, one row per query. Instance level: ``image``, the image
+    of the query; ``above`` and ``tied``, how many items score higher than the best correct item and as high (itself
+    included); ``tied_correct``, how many of the tied are correct; ``ranked``, the depth of the ranking; ``correct``,
+    the number of correct items; ``correct_found`` (n_query, n_k) float64, the expected number of correct items in the
+    top k. Category level, only where labels were given: ``ap`` and ``found`` (n_query, n_k) float64, average precision
+    and expected number of relevant items in the top k; ``curve`` (n_query, 11) float64, or (n_query, 0) if it was not
+    asked for; ``relevant``, the number of relevant items.
     """
 
     n_img: int
     n_txt: int
-    ties: str
-    ks: dict[str, tuple[K, ...]]
+    ties: str  # the order of tied items under which ``ap``, ``found`` and ``curve`` were taken
+    ks: dict[str, tuple[K, ...]]  # level -> the k of the columns of ``correct_found``, or of ``ap`` and ``found``
     directions: dict[str, dict[str, np.ndarray]]
 
     @property

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -35,25 +36,15 @@ USEFUL_BLOCK = {"f": 2**24, "u": 2**20}
 class Plan:
     """What is kept of each query; InputError on a metric, an order of ties or a sample that has no meaning.
 
-    Attributes
-    ----------
-    metrics : str, or iterable of Metric
-        What will be computed. Recall and ranks need nothing of their own; the k of average precision and precision can
-        only be kept while scores are at hand.
-    ties : str, one of `TIES`
-    curve : bool
-        Keep the 11-point curve, if there are labels.
-    sample : int, optional
-        Score only so many queries of each direction, drawn without replacement, against the whole gallery.
-    seed : int
-        Of that draw.
+    Of the metrics, recall and ranks need nothing of their own; the k of average precision and precision can only be
+    kept while scores are at hand.
     """
 
     metrics: str | Iterable[Metric] = DEFAULT_METRICS
     ties: str = "expected"
-    curve: bool = False
-    sample: int | None = None
-    seed: int = 0
+    curve: bool = False  # keep the 11-point curve, if there are labels
+    sample: int | None = None  # score only so many queries a direction, drawn at random, against the whole gallery
+    seed: int = 0  # of that draw
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "metrics", parse_metrics(self.metrics))
@@ -81,21 +72,11 @@ def observe(
 
     Parameters
     ----------
-    source : Source
-        Of the scores, see `score_source`.
-    caption_image, labels
-        As in `evaluate`.
-    plan : Plan, optional
-        What is kept.
-    block_mib : int
-        Memory for the scores that are held at a time, in MiB (never less than four dozen rows of scores).
-    threads : int, optional
-        By default one for each core this process may use. Neither changes the result.
-
-    Raises
-    ------
-    InputError
-        On anything in the input that has no meaning, naming the row where there is one.
+    source : Source, of the scores, see `score_source`.
+    caption_image, labels : as in `evaluate`; what has no meaning is an InputError that names the row.
+    plan : Plan, what is kept.
+    block_mib : int, memory for the scores that are held at a time, in MiB (never less than four dozen rows of scores).
+    threads : int, by default one for each core this process may use. Neither changes the result.
 
     >>> from fico_utils.evaluation import score_source
     >>> seen = observe(score_source(np.eye(3), np.eye(3)[[0, 0, 1, 2]]), caption_image=[0, 0, 1, 2])
@@ -258,8 +239,15 @@ def _score_blocks(
 
 def _one_blas_thread() -> AbstractContextManager:
     """Keep BLAS from starting threads of its own beside ours, where threadpoolctl is installed."""
+    controller = _blas_controller()
+    return nullcontext() if controller is None else controller.limit(limits=1, user_api="blas")
+
+
+@cache
+def _blas_controller() -> Any:
+    """Made once, as it looks through all loaded libraries, which takes milliseconds."""
     try:
-        from threadpoolctl import threadpool_limits
+        from threadpoolctl import ThreadpoolController
     except ImportError:
-        return nullcontext()
-    return threadpool_limits(1, "blas")
+        return None
+    return ThreadpoolController()

@@ -102,18 +102,11 @@ class Bootstrap:
 
 @dataclass(frozen=True)
 class Score:
-    """One metric of one direction at one level, before it becomes a number.
-
-    Attributes
-    ----------
-    metric : Metric
-    side : Side, what its queries saw.
-    values : ndarray (n_query,), or None for the median, which is no mean.
-    """
+    """One metric of one direction at one level, before it becomes a number."""
 
     metric: Metric
-    side: Side
-    values: np.ndarray | None
+    side: Side  # what its queries saw
+    values: np.ndarray | None  # (n_query,), or None for the median, which is no mean
 
     @property
     def key(self) -> tuple[str, str, str, str]:

@@ -72,22 +72,14 @@ def measured_setups(
 
 @dataclass(frozen=True)
 class Screened:
-    """A screen beside its second step alone.
-
-    Attributes
-    ----------
-    setup, first, second : str, ids: the setup, the system that chooses candidates, the system that reranks them.
-    k : int, candidates handed on.
-    kept : float, the recall of the screen over that of the second step alone; NaN where that recall is 0.
-    faster : float, how many times as fast the screen is.
-    """
+    """A screen beside its second step alone."""
 
     setup: str
-    first: str
-    second: str
-    k: int
-    kept: float
-    faster: float
+    first: str  # the system that chooses candidates
+    second: str  # the system that reranks them
+    k: int  # candidates handed on
+    kept: float  # the recall of the screen over that of the second step alone; NaN where that recall is 0
+    faster: float  # how many times as fast the screen is
 
     @property
     def pays(self) -> bool:
