@@ -28,7 +28,7 @@ INSTALL = $(PYTHON) -m pip install --quiet --disable-pip-version-check --no-comp
 
 .venv/testing: .venv/installed
 	@echo "Adding what the tests need"
-	@$(INSTALL) -e '.[dev]'
+	@$(INSTALL) -e '.[dev,cluster]'
 	@touch $@
 
 reproduce: .venv/installed  ## run every notebook, write results/ and the report
