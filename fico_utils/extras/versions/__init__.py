@@ -20,7 +20,7 @@ from fico_utils.artifacts import damage_of, header_of
 from fico_utils.errors import InputError
 from fico_utils.experiment import PRETRAINING, part
 from fico_utils.experiment.corpora import first_scenes
-from fico_utils.extras.versions.cases import CASES, Case
+from fico_utils.extras.versions.cases import CASES
 from fico_utils.extras.versions.code_digest import digest_of_call
 from fico_utils.files import read_arrays, write_arrays, write_text
 from fico_utils.producers import PACKAGE, stated_by, stated_in, stated_versions, version_of
@@ -43,10 +43,10 @@ class Looked(NamedTuple):
     """
 
     producer: str
-    sentence: str = ""
-    code: str = ""
-    output: Mapping[str, np.ndarray] = {}
-    refused: bool = False
+    sentence: str
+    code: str
+    output: Mapping[str, np.ndarray]
+    refused: bool
 
 
 def check_versions(keep: Sequence[str] = (), say: Callable[[str], None] = print) -> int:
@@ -60,15 +60,14 @@ def check_versions(keep: Sequence[str] = (), say: Callable[[str], None] = print)
     unknown = [name for name in keep if name != ALL and name not in stated]
     if unknown:
         raise InputError(f"{unknown[0]!r} is no producer; expected {ALL} or any of {', '.join(sorted(stated))}")
-    looked = list(look_at_producers())
+    looked = look_at_producers()
     kept = [seen for seen in looked if seen.sentence and (ALL in keep or seen.producer in keep)]
     refused = [seen.sentence for seen in kept if seen.refused]
     if refused:
         raise InputError(f"{refused[0]}; --keep records only what computes the same")
     for seen in kept:
         if lock.get(seen.producer, (0, ""))[0] != stated[seen.producer]:
-            output = GOLDEN / f"{seen.producer}.safetensors"
-            write_arrays(output, seen.output, {"version": stated[seen.producer]})
+            write_arrays(GOLDEN / f"{seen.producer}.safetensors", seen.output, {"version": stated[seen.producer]})
         lock[seen.producer] = stated[seen.producer], seen.code
     if kept:
         lines = [f"{name} {version} {code}" for name, (version, code) in sorted(lock.items()) if name in stated]
@@ -92,36 +91,36 @@ def look_at_producers(only: Sequence[str] = tuple(CASES)) -> list[Looked]:
     torch.set_num_threads(1)  # so that sums are added in one order
     try:
         with threadpool_limits(1), contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
-            return [_look(producer, CASES[producer]) for producer in sorted(stated_versions()) if producer in only]
+            return [_look(producer) for producer in sorted(stated_versions()) if producer in only]
     finally:
         torch.set_num_threads(threads)
 
 
-def _look(producer: str, case: Case) -> Looked:
+def _look(producer: str) -> Looked:
     """One producer beside the version, the output and the digest of the code that are recorded of it."""
-    version, path = stated_versions()[producer], GOLDEN / f"{producer}.safetensors"
+    version, (case, tolerance) = stated_versions()[producer], CASES[producer]
     recorded, recorded_code = read_lock().get(producer, (None, ""))
     try:
-        output = {name: np.asarray(array) for name, array in case.run().items()}
-        code = digest_of_call(case.run)
+        output = {name: np.asarray(array) for name, array in case().items()}
+        code = digest_of_call(case)
     except Exception as error:  # whatever it is, the other producers are looked at all the same
         problem = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        return Looked(producer, f"{producer} does not run on its golden input: {problem}", refused=True)
-    record, raised = f"check --versions --keep {producer}", f"raise VERSION in {PACKAGE.name}/{stated_in(producer)}"
-    sentence, refused = "", False
+        return Looked(producer, f"{producer} does not run on its golden input: {problem}", "", {}, True)
+    record, to_raise = f"check --versions --keep {producer}", f"raise VERSION in {PACKAGE.name}/{stated_in(producer)}"
+    then = read_arrays(GOLDEN / f"{producer}.safetensors") if version == recorded else output
+    difference, sentence = largest_difference(output, then, tolerance), ""
     if recorded is None:
         sentence = f"{producer} is not recorded yet: look at what it computes, then say {record}"
     elif version > recorded:
         sentence = f"{producer} has version {version} and is recorded as {recorded}: say {record}"
     elif version < recorded:
-        sentence, refused = f"{producer} has version {version} and was {recorded}: a version is never lowered", True
-    elif difference := largest_difference(output, read_arrays(path) if path.is_file() else {}, case.tolerance):
-        sentence, refused = f"{producer} computes something else than version {version} did ({difference}); ", True
-        sentence += raised
+        sentence = f"{producer} has version {version} and was {recorded}: a version is never lowered"
+    elif difference:
+        sentence = f"{producer} computes something else than version {version} did ({difference}); {to_raise}"
     elif code != recorded_code:
-        sentence = f"the code of {producer} changed and its output did not: {raised} if the meaning changed, or say "
-        sentence += record
-    return Looked(producer, sentence, code, output, refused)
+        sentence = f"the code of {producer} changed and its output did not: {to_raise} if the meaning changed, "
+        sentence += f"or say {record}"
+    return Looked(producer, sentence, code, output, bool(difference) or version < (recorded or 0))
 
 
 def read_lock() -> dict[str, tuple[int, str]]:
@@ -131,28 +130,26 @@ def read_lock() -> dict[str, tuple[int, str]]:
 
 
 def check_shipped(folder: Path = SHIPPED) -> list[str]:
-    """A sentence for each shipped file that is damaged, or that serves no more.
+    """A sentence for each shipped file that is damaged or, where none is, that serves no more.
 
-    An older version of its producer made it, or it read scenes or other shipped files that are made otherwise now.
+    An older version of its producer made it, or it read scenes or shipped files that are made otherwise now.
     """
-    headers = {path: header_of(path) for suffix in ("safetensors", "json") for path in folder.rglob(f"*.{suffix}")}
-    made_now = set().union(*(_keys_of_scenes(path.name) for path in folder.iterdir() if path.is_dir()))
-    problems = {}
-    for path, header in headers.items():
-        recipe = header["recipe"]
-        if damage := damage_of(path):
-            problems[path] = f"{damage}; take it from the repository again"
-        elif recipe["version"] != (now := version_of(recipe["producer"])):
+    paths = [path for path in sorted(folder.rglob("*")) if path.suffix in (".safetensors", ".json")]
+    problems = {path: f"{damage}; take it from the repository again" for path in paths if (damage := damage_of(path))}
+    headers = {} if problems else {path: header_of(path) for path in paths}
+    for path, recipe in ((path, header["recipe"]) for path, header in headers.items()):
+        if recipe["version"] != (now := version_of(recipe["producer"])):
             made_by = f"version {recipe['version']} of {stated_by(recipe['producer'])}, which is {now} now"
             problems[path] = f"was made by {made_by}, so it serves no more: train it anew and ship it"
-    otherwise = True
-    while otherwise:
-        whole = {path: header for path, header in headers.items() if path not in problems}
-        known = made_now.union(*({header["key"], header["digest"]} for header in whole.values()))
-        read = {path: [i for i in header["recipe"]["inputs"] if len(i) >= 16] for path, header in whole.items()}
-        otherwise = [path for path, inputs in read.items() if not known.issuperset(inputs)]
+    scenes = set().union(*(_keys_of_scenes(path.name) for path in folder.iterdir() if path.is_dir()))
+    outdated = True
+    while outdated:
+        serving = {path: header for path, header in headers.items() if path not in problems}
+        known = scenes.union(*((header["key"], header["digest"]) for header in serving.values()))
+        read = {path: {i for i in header["recipe"]["inputs"] if len(i) >= 16} for path, header in serving.items()}
+        outdated = [path for path, keys in read.items() if not keys <= known]
         sentence = "read what is made otherwise now, so it serves no more: train it anew and ship it"
-        problems |= dict.fromkeys(otherwise, sentence)
+        problems |= dict.fromkeys(outdated, sentence)
     return [f"{path.relative_to(folder.parent).as_posix()} {problems[path]}" for path in sorted(problems)]
 
 
@@ -174,30 +171,24 @@ def largest_difference(now: Mapping[str, np.ndarray], then: Mapping[str, np.ndar
     """
     if set(now) != set(then):
         return f"its arrays are {', '.join(sorted(now))} and were {', '.join(sorted(then))}"
-    worst, words = 1.0, ""
+    differences = []
     for name, before in then.items():
-        after = now[name]
-        if after.shape != before.shape or after.dtype.kind != before.dtype.kind:
+        after, kind = now[name], before.dtype.kind
+        if after.shape != before.shape or after.dtype.kind != kind:
             return f"{name} is {after.dtype} {after.shape} and was {before.dtype} {before.shape}"
-        excess, largest = _excess(name, after, before, tolerance) if before.size else (0.0, 0.0)
-        if excess > worst:
-            worst, words = excess, f"largest difference {largest:.2g} in {name}"
-    return words
-
-
-def _excess(name: str, after: np.ndarray, before: np.ndarray, tolerance: float) -> tuple[float, float]:
-    """How far two arrays lie apart, in units of what is allowed, and their largest difference."""
-    if name.startswith(CODES):
-        share = float((np.unpackbits(after) != np.unpackbits(before)).mean())
-        return share / 0.05, share
-    real = before.dtype.kind == "f"
-    after, before = after.astype(np.float64), before.astype(np.float64)
-    finite = np.isfinite(before)
-    if not np.array_equal(after[~finite], before[~finite], equal_nan=True) or not np.isfinite(after[finite]).all():
-        return np.inf, np.inf
-    apart = np.abs(after - before, where=finite, out=np.zeros(before.shape))
-    if name.startswith(PICTURES):
-        excess = (apart > 2).mean() / 0.01
-    else:
-        excess = np.linalg.norm(apart) / (real * tolerance * np.linalg.norm(before[finite]) + 1e-6)
-    return float(excess), float(apart.max())
+        if name.startswith(CODES):
+            after, before = np.unpackbits(after), np.unpackbits(before)
+        after, before = after.astype(np.float64), before.astype(np.float64)
+        finite = np.isfinite(after) & np.isfinite(before)
+        apart = np.abs(after[finite] - before[finite])
+        if name.startswith((CODES, PICTURES)):
+            limit, share = (0, 0.05) if name.startswith(CODES) else (2, 0.01)
+            agree = (apart > limit).sum() <= share * apart.size
+        else:
+            allowed = tolerance * np.linalg.norm(before[finite]) + 1e-6 if kind == "f" else 0
+            agree = np.linalg.norm(apart) <= allowed
+        if not np.array_equal(after[~finite], before[~finite], equal_nan=True):
+            differences.append((np.inf, name))
+        elif not agree:
+            differences.append((apart.max(), name))
+    return "largest difference {:.2g} in {}".format(*max(differences)) if differences else ""

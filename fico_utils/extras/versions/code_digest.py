@@ -51,13 +51,12 @@ def _entered(call: Callable[[], Any]) -> set[tuple[str, str]]:
         if event == "call":
             seen[id(frame.f_code)] = frame.f_code
 
-    before = sys.getprofile()
     threading.setprofile(look)
     sys.setprofile(look)
     try:
         call()
     finally:
-        sys.setprofile(before)
+        sys.setprofile(None)
         threading.setprofile(None)
     outer = set()
     for code in seen.values():
