@@ -91,9 +91,12 @@ def _read_names(module: str) -> tuple[dict[str, list[ast.stmt]], dict[str, str]]
             for method in [part for part in node.body if isinstance(part, Function)]:
                 defined[f"{node.name}.{method.name}"].append(method)
                 node.body.remove(method)
-        stored = {part.id for part in ast.walk(node) if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store)}
-        for name in {node.name} if isinstance(node, Function | ast.ClassDef) else stored:
-            defined[name].append(node)
+        whole = isinstance(node, Function | ast.ClassDef)
+        for part in [node] if whole else ast.walk(node):
+            if isinstance(part, Function | ast.ClassDef):
+                defined[part.name].append(node)
+            elif isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store):
+                defined[part.id].append(node)
     return defined, imported
 
 

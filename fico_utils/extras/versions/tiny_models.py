@@ -74,23 +74,23 @@ def tiny_model(model_class: type, recipe: TrainingRecipe | None = None) -> Any:
     return model
 
 
-def _fitted(model: Any, scores: Sequence[float] = (0.5, 0.5), **options: Any) -> Arrays:
-    """The loss terms of each epoch of a training that validates with given scores."""
-    given = iter(scores)
-    log = loop.fit(model, tiny_inputs(), seed=0, epochs=len(scores), validate=lambda _: next(given), **options)
+def _fitted(model: Any, scores: Sequence[float] = (0.5, 0.5), **options: Any) -> dict[str, np.ndarray]:
+    """The loss terms of each epoch of a training that validates with given scores.
+
+    Draws by weight take the largest weight meanwhile: two builds of torch do not draw alike.
+    """
+    given, options = iter(scores), {"seed": 0, "epochs": len(scores), **options}
+    with patch("torch.multinomial", lambda weights, n, *_: weights.argsort(1, descending=True)[:, :n]):
+        log = loop.fit(model, tiny_inputs(), validate=lambda _: next(given), **options)
     terms = [name for name in log[0] if name not in ("epoch", "score", "seconds")]
     return {f"terms.{name}": np.array([row[name] for row in log]) for name in terms}
 
 
 def trained_and_served(producer: str) -> Arrays:
-    """Loss terms of a few steps, then what a system stores and how it scores, by each of its rows in the tables.
-
-    Draws by weight take the largest weight meanwhile: two builds of torch do not draw alike.
-    """
+    """Loss terms of a few steps, then what a system stores and how it scores, by each of its rows in the tables."""
     rows, data = SYSTEMS[producer], tiny_inputs()
     model = tiny_model(model_class(rows[0].id))
-    with patch("torch.multinomial", lambda weights, n, *_: weights.argsort(1, descending=True)[:, :n]):
-        out = dict(_fitted(model))
+    out = _fitted(model)
     out |= {side: array[:6] for side, array in serving.encode(model.eval(), data).items()}
     for row in rows:
         way = "codes." if row.serving.hashed else "rerank." if row.serving.reranks else "late."
@@ -109,7 +109,7 @@ def training() -> Arrays:
     for system, recipe, images in (("ucch", adam, None), ("ucch", muon, 6), ("dadh", None, None)):
         model = tiny_model(model_class(system), recipe)
         name, recipe = type(model.recipe).__name__, model.recipe
-        terms = _fitted(model, (0.1, 0.9, 0.3, 0.2), images=images)
+        terms = _fitted(model, (0.1, 0.9, 0.3), images=images)
         out[f"{name}.loss"] = terms["terms.loss"]
         out[f"{name}.best"] = np.concatenate([p.detach().numpy().ravel()[:50] for p in model.parameters()])
         out[f"{name}.order"] = np.concatenate(loop.draw_steps(tiny_inputs().caption_image, recipe, 3, 1, images))
