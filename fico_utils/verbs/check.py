@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from importlib.util import find_spec
 from pathlib import Path
 
-from fico_utils import cli
+from fico_utils import cli, registry
 from fico_utils.errors import InputError
 from fico_utils.files import atomic_path
 from fico_utils.profiles import profile_settings, results_folder
@@ -46,9 +46,7 @@ def run(options: argparse.Namespace) -> int:
     if options.keep and not options.versions:
         raise InputError("--keep was given without --versions; say check --versions --keep PRODUCER")
     if options.versions:
-        from fico_utils.versions import check_versions
-
-        return check_versions(options.keep)
+        return registry.load_entry(registry.VERSIONS_CHECK)(options.keep)
     if options.verify:
         return verify_content(options)
     lines = check_installation() + check_folder(options.profile, options.out)
