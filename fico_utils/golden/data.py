@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from fico_utils.data import features, rewriting, text
-from fico_utils.data.pictoscenes import cell_targets, make_corpus, perfect_similarity
+from fico_utils.data.pictoscenes import make_corpus, perfect_similarity
 from fico_utils.golden import as_bytes, golden
 
 CAPTIONS = (
@@ -38,7 +38,7 @@ def pictoscenes() -> dict[str, np.ndarray]:
             f"{name}.caption_image": corpus.caption_image,
             f"{name}.labels": corpus.labels,
             f"{name}.scenes": np.array(_numbers(tuple(corpus.scenes))),
-            f"{name}.cells": cell_targets(corpus.scenes)["category"],
+            f"{name}.cells": features.scene_targets(corpus.scenes)["category"],
             f"{name}.perfect": perfect_similarity(corpus),
         }
     return out
@@ -90,7 +90,7 @@ def backbone() -> dict[str, np.ndarray]:
     """The losses of a backbone in a few steps."""
     targets = features.scene_targets(make_corpus("picto_diverse", {"train": 8}).scenes)
     options = {"seed": 0, "epochs": 2, "batch_size": 4}
-    model, log = features.train_backbone(_plain_pictures(8), targets, features.CLASSES, **options)
+    model, log = features.train_backbone(_plain_pictures(8), targets, **options)
     maps = model(features.to_tensor(_plain_pictures(1))).detach()
     predicted = {name: logits.detach().numpy() for name, logits in model.predict(maps).items()}
     return {"loss": np.array([row["loss"] for row in log]), **predicted}
@@ -100,7 +100,7 @@ def backbone() -> dict[str, np.ndarray]:
 def visual_features() -> dict[str, np.ndarray]:
     """Features of pictures by an untrained backbone."""
     torch.manual_seed(0)
-    made = features.visual_features(features.Backbone(features.CLASSES).eval(), _plain_pictures(2))
+    made = features.visual_features(features.Backbone().eval(), _plain_pictures(2))
     return {"regions": made["regions"][:, ::5, ::8], "global": made["global"][:, ::8]}
 
 

@@ -21,7 +21,7 @@ from fico_utils.costs.blocks import (
 from fico_utils.costs.clock import Timing
 from fico_utils.costs.encoding import encoding_rows
 from fico_utils.costs.memory import PeakMemory
-from fico_utils.data.features import CLASSES, Backbone
+from fico_utils.data.features import Backbone
 from fico_utils.data.pictoscenes import make_corpus, unique_pairs
 from fico_utils.data.text import Vocabulary
 from fico_utils.errors import InputError
@@ -320,7 +320,7 @@ def test_codes_of_a_block_are_those_of_the_whole_and_take_eight_bytes():
         return {"vectors": np.array([[len(t) + i for i in range(6)] for t in captions], np.float32)}
 
     vectors = Stage("doc2vec", {"text": ("captions", read)}, makes=("vectors",))
-    stages, encoder = [*feature_stages(Backbone(CLASSES).eval(), words), vectors], system_stage("ucch", model, 16)
+    stages, encoder = [*feature_stages(Backbone().eval(), words), vectors], system_stage("ucch", model, 16)
     block = Block(0, 0, 25, Scenes("picto_people")(0, 25), stages)
     kept = block.embed(encoder)
     assert (kept["img"].shape, kept["txt"].shape, kept["img"].dtype) == ((25, 8), (125, 8), np.uint8)

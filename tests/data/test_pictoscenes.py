@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fico_utils.data.features import scene_targets
 from fico_utils.data.pictoscenes import (
     SPECS,
     SPLIT_START,
     captions_of,
-    cell_targets,
     labels_of,
     make_corpus,
     make_scene,
@@ -107,10 +107,9 @@ def test_a_drawn_corpus_is_a_valid_corpus():
     for part in (drawn, drawn.subset("val")):
         part.validate()
         copy = part.select(range(part.n_img))
-        assert copy.key == part.content_key
         assert (copy.captions, copy.n_txt) == (part.captions, len(part.captions))
         assert np.array_equal(copy.images[:3], part.images[:3])
-    assert drawn.select(np.arange(300, 304)).content_key == drawn.subset("val").content_key
+    assert drawn.select(np.arange(300, 304)).key == drawn.subset("val").select(np.arange(4)).key
 
 
 def test_seeds_corpora_and_indices_differ(corpus):
@@ -173,12 +172,11 @@ def test_things_stand_in_their_cells_and_can_be_seen(corpus):
     assert np.mean(np.array(seen) > 0.95) > 0.85
 
 
-def test_cell_targets_and_labels_say_what_is_there(corpus):
-    targets, labels = cell_targets(corpus.scenes), labels_of(corpus.scenes)
+def test_targets_of_cells_and_labels_say_what_is_there(corpus):
+    targets, labels = scene_targets(corpus.scenes), labels_of(corpus.scenes)
     assert np.array_equal(labels, corpus.labels)
-    assert {name: target.shape for name, target in targets.items()} == dict.fromkeys(
-        ("category", "colour", "size"), (1000, 36)
-    )
+    shapes = dict.fromkeys(("category", "colour", "size"), (1000, 36)) | {"background": (1000,)}
+    assert {name: target.shape for name, target in targets.items()} == shapes
     for row, scene in enumerate(corpus.scenes):
         assert (targets["category"][row] >= 0).sum() == len(scene.things)
         assert {p.LABEL_NAMES[k] for k in np.flatnonzero(labels[row])} == {

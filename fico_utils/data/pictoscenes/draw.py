@@ -104,25 +104,23 @@ def render(scene: Scene) -> np.ndarray:
 
 
 class SceneImages:
-    """Pictures of scenes, rendered on demand: images[i] is (96, 96, 3), images[rows] (b, 96, 96, 3)."""
+    """Pictures of a drawn corpus, rendered on demand: images[i] is (96, 96, 3), images[rows] (b, 96, 96, 3), uint8."""
 
-    dtype = np.dtype(np.uint8)
-
-    def __init__(self, scenes):
-        self.scenes = scenes
+    def __init__(self, corpus):
+        self.corpus = corpus
 
     def __len__(self) -> int:
-        return len(self.scenes)
+        return self.corpus.n_img
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
-        return len(self.scenes), PIXELS, PIXELS, 3
+        return len(self), PIXELS, PIXELS, 3
 
     def __getitem__(self, index):
         if isinstance(index, (int, np.integer)):
-            return render(self.scenes[index])
-        rows = np.arange(len(self.scenes))[index]
+            return render(self.corpus.scenes[index])
+        rows = np.arange(len(self))[index]
         pictures = np.empty((len(rows), PIXELS, PIXELS, 3), np.uint8)
         for picture, row in zip(pictures, rows, strict=True):
-            picture[:] = render(self.scenes[row])
+            picture[:] = render(self.corpus.scenes[row])
         return pictures

@@ -158,12 +158,11 @@ def _read_tables():
     return tuple(pictographs), tuple(terms)
 
 
-PICTOGRAPHS, TERMS = _read_tables()
+PICTOGRAPHS, TERMS = _read_tables()  # term i < len(PICTOGRAPHS) is the name of pictograph i
 CATEGORY_NAMES = tuple(pictograph.name for pictograph in PICTOGRAPHS)
 LABEL_NAMES = tuple(dict.fromkeys(pictograph.label for pictograph in PICTOGRAPHS))
 LABEL_OF = tuple(LABEL_NAMES.index(pictograph.label) for pictograph in PICTOGRAPHS)
 N_FACES = LABEL_OF.count(0)  # the faces come first
-OWN_TERM = tuple(range(len(PICTOGRAPHS)))  # term i < len(PICTOGRAPHS) is the name of pictograph i
 HYPERNYMS = tuple(
     tuple(t for t in range(len(PICTOGRAPHS), len(TERMS)) if i in TERMS[t].fits) for i in range(len(PICTOGRAPHS))
 )
