@@ -25,8 +25,10 @@ _ARTICLE = re.compile(r"\b([Aa])n? $")
 _WORD = re.compile(r"[\w'-]+")
 #: Words that carry no content: the last to be swapped where nothing else can be changed.
 _FUNCTION = frozenset(
-    "a an the of in on at to from with by and or for as is are was were be been has have it its his her their this that "
-    "these those there here we i you he she they can see seen some".split()
+    _WORD.findall(
+        "a an the of in on at to from with by and or for as is are was were be been has have it its his her their this "
+        "that these those there here we i you he she they can see seen some"
+    )
 )
 
 Meaning = tuple[str, object]  # kind, which
