@@ -64,8 +64,8 @@ class Weights:
         return model.eval()
 
 
-def find_weights(run: Run, name: str, recipe: Recipe) -> Weights | None:
-    """Weights of a recipe: those trained in this run, else those that ship; None where there are neither.
+def find_weights(run: Run, name: str, recipe: Recipe, live: bool = False) -> Weights | None:
+    """Weights of a recipe: those trained in this run, else, but for `live`, those that ship; None where there are none.
 
     What ships by the run's own profile comes before that of others. A run that serves what ships (`Run.shipped`) does
     not look at trainings of this store: those made by the same recipe have other numbers.
@@ -73,6 +73,8 @@ def find_weights(run: Run, name: str, recipe: Recipe) -> Weights | None:
     path = run.store.path("models", name, recipe)
     if not run.shipped and run.store.holds(path, recipe):
         return Weights(path, "trained", header_of(path))
+    if live:
+        return None
     profiles = sorted(path.parent.name for path in SHIPPED.glob(f"*/{name}.safetensors"))
     for profile in dict.fromkeys((run.shipped or run.profile, *profiles)):
         if shipped := shipped_file(profile, f"{name}.safetensors", recipe):
@@ -89,15 +91,10 @@ def train_weights(
     array whose numbers are beyond it, as a batch norm's variances may be, stays as it is. `build` trains and returns
     (arrays, log). InputError where the training ended in numbers that are not finite.
     """
-
-    def usable() -> Weights | None:
-        ready = find_weights(run, name, recipe)
-        return None if ready is not None and live and ready.origin != "trained" else ready
-
-    if ready := usable():
+    if ready := find_weights(run, name, recipe, live):
         return ready
     with run.store.locked(run.store.path("models", name, recipe)):  # another process may be training them
-        if ready := usable():
+        if ready := find_weights(run, name, recipe, live):
             return ready
         if not live:
             print(f"No trained weights of {name} fit this profile: they are trained now.")

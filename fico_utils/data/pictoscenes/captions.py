@@ -208,7 +208,7 @@ def _full_caption(draw: Draw, spec: Spec, scene: Scene) -> Caption:
     cells = [things[members[0]].cell for members in referents]
     relation = None
     if len(mentions) > 1 and mentions[0].low == mentions[1].low == 1 and draw() < 0.30:
-        holding = [name for name, table in tables.RELATED.items() if table[cells[0]][cells[1]]]
+        holding = [name for name, table in tables.RELATED.items() if table[cells[0], cells[1]]]
         relation = (_pick(draw, holding), 0, 1) if holding else None
     background = ANY
     if draw() < spec.tell_background:

@@ -8,7 +8,10 @@ set: a thing's own name, or a hypernym. No noun belongs to two terms, so a capti
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
+
+import numpy as np
 
 # label: glyph, style, nouns. "line" glyphs are outlines: the silhouette is filled in the object's colour
 # and the lines are drawn dark on it; "solid" glyphs are drawn in the colour itself. A noun's plural stands
@@ -202,25 +205,20 @@ BACKGROUND_TERMS = (
 )
 
 
-def _distinct(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
-    return sum((x - y) ** 2 for x, y in zip(a, b, strict=True)) > 140**2
-
-
 # colours that can be told from each background
 VISIBLE = tuple(
-    tuple(i for i, (rgb, *_) in enumerate(COLOURS.values()) if _distinct(rgb, ground))
+    tuple(i for i, (rgb, *_) in enumerate(COLOURS.values()) if math.dist(rgb, ground) > 140)
     for ground, _ in BACKGROUNDS.values()
 )
 # faces are drawn in the first six colours only: "a black face" would not be read as said of a pictograph
 FACE_COLOURS = tuple(tuple(i for i in visible if i < 6) for visible in VISIBLE)
 
 GRID = 6  # cells a side; cell = row * GRID + column
-_ROWS = {"top": (0, 1), "bottom": (4, 5), "middle": (2, 3), "all": range(GRID)}
-_COLUMNS = {"left": (0, 1), "right": (4, 5), "middle": (2, 3), "all": range(GRID)}
+_BANDS = {"top": (0, 1), "left": (0, 1), "middle": (2, 3), "bottom": (4, 5), "right": (4, 5), "all": range(GRID)}
 
 
 def _cells(row: str, column: str) -> frozenset[int]:
-    return frozenset(r * GRID + c for r in _ROWS[row] for c in _COLUMNS[column])
+    return frozenset(r * GRID + c for r in _BANDS[row] for c in _BANDS[column])
 
 
 # (phrases, the cells meant)
@@ -241,18 +239,6 @@ PLACES = (
 PLACES_OF_CELL = tuple(tuple(p for p, (_, cells) in enumerate(PLACES) if cell in cells) for cell in range(GRID * GRID))
 
 
-def _relation(name: str, a: int, b: int) -> bool:
-    down, right = b // GRID - a // GRID, b % GRID - a % GRID
-    return {
-        "left": right > 0 and right >= abs(down),
-        "right": right < 0 and -right >= abs(down),
-        "above": down > 0 and down >= abs(right),
-        "below": down < 0 and -down >= abs(right),
-        "near": max(abs(down), abs(right)) <= 2,
-        "far": max(abs(down), abs(right)) >= 4,
-    }[name]
-
-
 # name: (phrases, the name with the two objects exchanged)
 RELATIONS = {
     "left": (("to the left of", "left of"), "right"),
@@ -262,9 +248,16 @@ RELATIONS = {
     "near": (("next to", "beside", "near", "close to"), "near"),
     "far": (("far from", "far away from"), "far"),
 }
-# RELATED[name][a][b]: does an object in cell a stand in this relation to one in cell b?
+_ROW, _COLUMN = np.divmod(np.arange(GRID**2), GRID)
+_DOWN, _RIGHT = _ROW - _ROW[:, None], _COLUMN - _COLUMN[:, None]
+_APART = np.maximum(abs(_DOWN), abs(_RIGHT))
+# RELATED[name][a, b]: does an object in cell a stand in this relation to one in cell b?
 RELATED = {
-    name: tuple(tuple(_relation(name, a, b) for b in range(GRID * GRID)) for a in range(GRID * GRID))
-    for name in RELATIONS
+    "left": (_RIGHT > 0) & (_RIGHT >= abs(_DOWN)),
+    "right": (_RIGHT < 0) & (-_RIGHT >= abs(_DOWN)),
+    "above": (_DOWN > 0) & (_DOWN >= abs(_RIGHT)),
+    "below": (_DOWN < 0) & (-_DOWN >= abs(_RIGHT)),
+    "near": _APART <= 2,
+    "far": _APART >= 4,
 }
 NUMBERS = ("no", "one", "two", "three", "four", "five")

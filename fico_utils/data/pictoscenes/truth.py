@@ -23,7 +23,6 @@ def _memberships(sets, n_values: int) -> np.ndarray:
 _BACKGROUND_FITS = _memberships([fits for _, fits in tables.BACKGROUND_TERMS], len(tables.BACKGROUNDS))
 _IN_TERM = _memberships([term.fits for term in tables.TERMS], len(tables.PICTOGRAPHS))
 _IN_PLACE = _memberships([cells for _, cells in tables.PLACES], tables.GRID**2)
-_RELATED = {name: np.array(table) for name, table in tables.RELATED.items()}
 #: n -> every way to give each of n mentions a thing of its own, int (ways, n).
 _CHOICES = [np.array([*permutations(range(MAX_THINGS), n)], int) for n in range(MAX_THINGS + 1)]
 
@@ -82,7 +81,7 @@ def _mean_different_things(facts: Facts, fits: list[np.ndarray], cells: np.ndarr
         suits &= fit[:, things]
     if facts.relation:  # of the first two mentions, which are single things
         name, a, b = facts.relation
-        suits &= _RELATED[name][cells[:, choices[a]], cells[:, choices[b]]]
+        suits &= tables.RELATED[name][cells[:, choices[a]], cells[:, choices[b]]]
     return possible & suits.any(1)
 
 
