@@ -190,7 +190,7 @@ def test_targets_of_cells_and_labels_say_what_is_there(corpus):
 # ---- what is said ------------------------------------------------------------------------------------
 
 
-def slowly_true(facts, scene):
+def slowly_true(caption, scene):
     """The definition: some choice of different things fits every mention, bounds and relation."""
 
     def fits(thing, mention, with_place=True):
@@ -201,12 +201,12 @@ def slowly_true(facts, scene):
             and (mention.place == -1 or thing.cell in p.PLACES[mention.place][1])
         )
 
-    if not facts.low <= len(scene.things) <= facts.high:
+    if not caption.low <= len(scene.things) <= caption.high:
         return False
-    if facts.background != -1 and scene.background not in p.BACKGROUND_TERMS[facts.background][1]:
+    if caption.background != -1 and scene.background not in p.BACKGROUND_TERMS[caption.background][1]:
         return False
     taken = set()
-    for mention in facts.mentions:
+    for mention in caption.mentions:
         members = {k for k, thing in enumerate(scene.things) if fits(thing, mention)}
         if not mention.low <= len(members) <= mention.high:
             return False
@@ -214,14 +214,13 @@ def slowly_true(facts, scene):
             if taken & members:
                 return False
             taken |= members
-    single = [k for k, mention in enumerate(facts.mentions) if mention.low == 1]
+    single = [k for k, mention in enumerate(caption.mentions) if mention.low == 1]
     for choice in permutations([k for k in range(len(scene.things)) if k not in taken], len(single)):
         chosen = {m: scene.things[k] for m, k in zip(single, choice, strict=True)}
-        if all(fits(thing, facts.mentions[m]) for m, thing in chosen.items()):
-            if not facts.relation:
+        if all(fits(thing, caption.mentions[m]) for m, thing in chosen.items()):
+            if not caption.relation:
                 return True
-            name, a, b = facts.relation
-            if p.RELATED[name][chosen[a].cell][chosen[b].cell]:
+            if p.RELATED[caption.relation][chosen[0].cell, chosen[1].cell]:
                 return True
     return False
 
@@ -230,7 +229,7 @@ def test_truth_equals_the_definition(corpus):
     scenes = corpus.scenes[:150]
     captions = [caption for scene in scenes for caption in captions_of(scene)]
     truth = np.array([np.isin(np.arange(len(scenes)), rows) for rows in true_rows(captions, scenes)])
-    slow = np.array([[slowly_true(caption.facts, scene) for scene in scenes] for caption in captions])
+    slow = np.array([[slowly_true(caption, scene) for scene in scenes] for caption in captions])
     assert np.array_equal(truth, slow)
     assert truth.sum() > 1.5 * len(captions)
 
@@ -245,25 +244,23 @@ def test_facts_are_what_the_words_say(corpus):
     background_words = [word for words, _ in p.BACKGROUND_TERMS for word in words]
     for scene in corpus.scenes[:400]:
         for caption in captions_of(scene):
-            text, facts = caption.text.lower(), caption.facts
-            for mention in facts.mentions:
+            text = caption.text.lower()
+            for mention in caption.mentions:
                 assert any(noun[mention.low > 1] in text for noun in p.TERMS[mention.term].nouns)
-            assert (facts.relation is None) or any(
-                w in text
-                for name in (facts.relation[0], p.RELATIONS[facts.relation[0]][1])
-                for w in p.RELATIONS[name][0]
+            assert (caption.relation is None) or any(
+                w in text for name in (caption.relation, p.RELATIONS[caption.relation][1]) for w in p.RELATIONS[name][0]
             )
-            said = facts.background != -1
+            said = caption.background != -1
             assert said == any(
                 f"{word} background" in text or f"on {word}." in text or f"background is {word}." in text
                 for word in background_words
             )
             body = re.sub(r"(light|pale|dark) (blue|green)|(on|the background is) \w+\.$|\w+ background", " ", text)
             for words, field in ((tuple(c[2] for c in p.COLOURS.values()), "colour"), (p.SIZE_WORDS, "size")):
-                stated = sorted(getattr(m, field) for m in facts.mentions if getattr(m, field) != -1)
+                stated = sorted(getattr(m, field) for m in caption.mentions if getattr(m, field) != -1)
                 tokens = re.findall(r"[a-z][a-z'-]*", body)
                 assert sorted(k for t in tokens for k, ws in enumerate(words) if t in ws) == stated, text
-            places = sum(mention.place != -1 for mention in facts.mentions)
+            places = sum(mention.place != -1 for mention in caption.mentions)
             assert (
                 len(
                     re.findall(

@@ -32,25 +32,19 @@ class Mention(NamedTuple):
     high: int = MAX_THINGS
 
 
-class Facts(NamedTuple):
-    """All that a caption states.
+class Caption(NamedTuple):
+    """A sentence and all that it states.
 
-    relation: (name in RELATIONS, a, b): the thing of mention a stands so to that of mention b; or None.
+    relation: the one of RELATIONS in which the thing of the first mention stands to that of the second, or None.
     background: index in BACKGROUND_TERMS, or -1. low, high: bounds of how many things the scene has.
     """
 
+    text: str
     mentions: tuple[Mention, ...]
-    relation: tuple[str, int, int] | None
+    relation: str | None
     background: int
     low: int = 0
     high: int = MAX_THINGS
-
-
-class Caption(NamedTuple):
-    """A sentence and the facts it states."""
-
-    text: str
-    facts: Facts
 
 
 def _pick(draw: Draw, options: Sequence) -> Any:
@@ -178,18 +172,15 @@ def _vague_caption(draw: Draw, scene: Scene) -> Caption:
     if draw() < 0.5:
         mention = Mention(_choose_term(draw, _pick(draw, scene.things).category))
         text = _list_sentence(draw, [_noun_phrase(draw, mention)])
-        facts = Facts((mention,), None, background)
+        return Caption(_finish(draw, text, background), (mention,), None, background)
+    noun, low, high = _pick(draw, ("thing", "object", "drawing")), n, n
+    if n == 1:
+        text = _pick(draw, ("just one ", "only one ", "a single ")) + noun
+    elif draw() < 0.5:
+        text = f"{tables.NUMBERS[n]} {noun}s"
     else:
-        noun = _pick(draw, ("thing", "object", "drawing"))
-        facts = Facts((), None, background, n, n)
-        if n == 1:
-            text = _pick(draw, ("just one ", "only one ", "a single ")) + noun
-        elif draw() < 0.5:
-            text = f"{tables.NUMBERS[n]} {noun}s"
-        else:
-            text = ("some " if n < 3 else "several ") + noun + "s"
-            facts = facts._replace(low=min(n, 3), high=MAX_THINGS)
-    return Caption(_finish(draw, text, background), facts)
+        text, low, high = ("some " if n < 3 else "several ") + noun + "s", min(n, 3), MAX_THINGS
+    return Caption(_finish(draw, text, background), (), None, background, low, high)
 
 
 def _full_caption(draw: Draw, spec: Spec, scene: Scene) -> Caption:
@@ -209,7 +200,7 @@ def _full_caption(draw: Draw, spec: Spec, scene: Scene) -> Caption:
     relation = None
     if len(mentions) > 1 and mentions[0].low == mentions[1].low == 1 and draw() < 0.30:
         holding = [name for name, table in tables.RELATED.items() if table[cells[0], cells[1]]]
-        relation = (_pick(draw, holding), 0, 1) if holding else None
+        relation = _pick(draw, holding) if holding else None
     background = ANY
     if draw() < spec.tell_background:
         background = scene.background
@@ -218,7 +209,7 @@ def _full_caption(draw: Draw, spec: Spec, scene: Scene) -> Caption:
             background = wider[0]
     phrases = [_noun_phrase(draw, mention) for mention in mentions]
     if relation:
-        text, low, high = _relation_sentence(draw, phrases, relation[0]), 0, MAX_THINGS
+        text, low, high = _relation_sentence(draw, phrases, relation), 0, MAX_THINGS
     else:
         for k, mention in enumerate(mentions):
             places = tables.PLACES_OF_CELL[cells[k]]
@@ -226,7 +217,7 @@ def _full_caption(draw: Draw, spec: Spec, scene: Scene) -> Caption:
                 mentions[k] = mention._replace(place=_pick(draw, places))
                 phrases[k] += " " + _pick(draw, tables.PLACES[mentions[k].place][0])
         text, low, high = _mentions_sentence(draw, phrases, len(used), n)
-    return Caption(_finish(draw, text, background), Facts(tuple(mentions), relation, background, low, high))
+    return Caption(_finish(draw, text, background), tuple(mentions), relation, background, low, high)
 
 
 def _mentions_sentence(draw: Draw, phrases: list[str], n_said: int, n: int) -> tuple[str, int, int]:

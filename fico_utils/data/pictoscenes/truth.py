@@ -10,7 +10,7 @@ import numpy as np
 
 from fico_utils.data.corpus import Corpus
 from fico_utils.data.pictoscenes import tables
-from fico_utils.data.pictoscenes.captions import ANY, Caption, Facts, captions_of
+from fico_utils.data.pictoscenes.captions import ANY, Caption, captions_of
 from fico_utils.data.pictoscenes.scene import MAX_THINGS, Scene
 from fico_utils.errors import InputError
 
@@ -42,13 +42,13 @@ def true_rows(captions: Sequence[Caption], scenes: Sequence[Scene]) -> list[np.n
         fit = _IN_TERM[term][category]
         return fit, np.flatnonzero(fit.any(1))
 
-    def rows_of(facts: Facts) -> np.ndarray:
-        rows = min((of_term(mention.term)[1] for mention in facts.mentions), key=len, default=np.arange(len(scenes)))
-        keep = (n_things[rows] >= facts.low) & (n_things[rows] <= facts.high)
-        if facts.background != ANY:
-            keep &= _BACKGROUND_FITS[facts.background][background[rows]]
+    def rows_of(caption: Caption) -> np.ndarray:
+        rows = min((of_term(mention.term)[1] for mention in caption.mentions), key=len, default=np.arange(len(scenes)))
+        keep = (n_things[rows] >= caption.low) & (n_things[rows] <= caption.high)
+        if caption.background != ANY:
+            keep &= _BACKGROUND_FITS[caption.background][background[rows]]
         rows, fits = rows[keep], []
-        for mention in facts.mentions:
+        for mention in caption.mentions:
             fit = of_term(mention.term)[0][rows]
             if mention.colour != ANY:
                 fit &= colour[rows] == mention.colour
@@ -59,29 +59,28 @@ def true_rows(captions: Sequence[Caption], scenes: Sequence[Scene]) -> list[np.n
             count = fit.sum(1)
             keep = (count >= mention.low) & (count <= mention.high)
             rows, fits = rows[keep], [earlier[keep] for earlier in (*fits, fit)]
-        return rows[_mean_different_things(facts, fits, cell[rows])]
+        return rows[_mean_different_things(caption, fits, cell[rows])]
 
-    return [rows_of(caption.facts) for caption in captions]
+    return [rows_of(caption) for caption in captions]
 
 
-def _mean_different_things(facts: Facts, fits: list[np.ndarray], cells: np.ndarray) -> np.ndarray:
+def _mean_different_things(caption: Caption, fits: list[np.ndarray], cells: np.ndarray) -> np.ndarray:
     """Can every mention mean things of its own, those of the relation standing so? bool (n,) of scenes.
 
     `fits` says of each mention which things fit it, bool (n, 5); `cells` (n, 5) where they stand.
     """
     free, possible = np.ones(cells.shape, bool), np.ones(len(cells), bool)
-    for mention, fit in zip(facts.mentions, fits, strict=True):
+    for mention, fit in zip(caption.mentions, fits, strict=True):
         if mention.low > 1:  # several things, all that fit
             possible &= (free | ~fit).all(1)
             free &= ~fit
-    single = [fit & free for mention, fit in zip(facts.mentions, fits, strict=True) if mention.low == 1]
+    single = [fit & free for mention, fit in zip(caption.mentions, fits, strict=True) if mention.low == 1]
     choices = _CHOICES[len(single)].T
     suits = np.ones((len(cells), choices.shape[1]), bool)
     for fit, things in zip(single, choices, strict=True):
         suits &= fit[:, things]
-    if facts.relation:  # of the first two mentions, which are single things
-        name, a, b = facts.relation
-        suits &= tables.RELATED[name][cells[:, choices[a]], cells[:, choices[b]]]
+    if caption.relation:  # of the first two mentions, which are single things
+        suits &= tables.RELATED[caption.relation][cells[:, choices[0]], cells[:, choices[1]]]
     return possible & suits.any(1)
 
 
