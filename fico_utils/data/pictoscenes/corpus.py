@@ -1,4 +1,4 @@
-"""Corpora of PictoScenes: how scenes become a `Corpus` that is drawn when it is read, and a stream without end."""
+"""Corpora of PictoScenes: how scenes become a `Corpus` that is drawn when it is read."""
 
 from __future__ import annotations
 
@@ -163,17 +163,3 @@ class DrawnReader:
 
     def regions(self, _run: Run) -> None:
         """It brings no region features."""
-
-
-def unique_pairs(name: str, start: int, stop: int, seed: int = 0, captions: int = 5) -> tuple[SceneImages, list[str]]:
-    """Pictures of scenes `start` to `stop` - 1, drawn on demand, and the first captions of each, scene by scene.
-
-    A slice of a stream of up to ten million scenes, no two alike; the first are those of the test split. InputError
-    for an unknown corpus, or a slice that is empty or leaves the range.
-    """
-    spec_of(name)
-    if not 0 <= start < stop <= SPLIT_START["val"]:
-        expected = f"expected a start from 0 and a larger end, up to {SPLIT_START['val']}"
-        raise InputError(f"scenes {start} to {stop} of {name} were asked for; {expected}")
-    part = DrawnCorpus(name, {"test": stop - start}, seed, first=start)
-    return part.images, [c.text for scene in part.scenes for c in captions_of(scene)[:captions]]

@@ -1,6 +1,6 @@
 """What PictoScenes can draw and say: pictographs, colours, sizes, backgrounds, places, relations, words.
 
-Tables only, and pure Python: captions made from them are the same on every machine. A *pictograph* is one
+Tables only: captions made from them are the same on every machine. A *pictograph* is one
 glyph of DejaVu Sans; a *label* is a pictograph, except that all faces share the label "face", as MS-COCO
 pools every human under "person". A *term* is a set of pictographs with the nouns that mean exactly that
 set: a thing's own name, or a hypernym. No noun belongs to two terms, so a caption means one thing only.
@@ -248,16 +248,16 @@ RELATIONS = {
     "near": (("next to", "beside", "near", "close to"), "near"),
     "far": (("far from", "far away from"), "far"),
 }
-_ROW, _COLUMN = np.divmod(np.arange(GRID**2), GRID)
-_DOWN, _RIGHT = _ROW - _ROW[:, None], _COLUMN - _COLUMN[:, None]
-_APART = np.maximum(abs(_DOWN), abs(_RIGHT))
+_row, _column = np.divmod(np.arange(GRID**2), GRID)
+_down, _right = _row - _row[:, None], _column - _column[:, None]
+_apart = np.maximum(abs(_down), abs(_right))
 # RELATED[name][a, b]: does an object in cell a stand in this relation to one in cell b?
 RELATED = {
-    "left": (_RIGHT > 0) & (_RIGHT >= abs(_DOWN)),
-    "right": (_RIGHT < 0) & (-_RIGHT >= abs(_DOWN)),
-    "above": (_DOWN > 0) & (_DOWN >= abs(_RIGHT)),
-    "below": (_DOWN < 0) & (-_DOWN >= abs(_RIGHT)),
-    "near": _APART <= 2,
-    "far": _APART >= 4,
+    "left": (_right > 0) & (_right >= abs(_down)),
+    "right": (_right < 0) & (-_right >= abs(_down)),
+    "above": (_down > 0) & (_down >= abs(_right)),
+    "below": (_down < 0) & (-_down >= abs(_right)),
+    "near": _apart <= 2,
+    "far": _apart >= 4,
 }
 NUMBERS = ("no", "one", "two", "three", "four", "five")
