@@ -109,8 +109,7 @@ def doc2vec(
     if workers > 1 and len(distinct) > 2000:  # below that, starting a process costs more than it saves
         infer = partial(_infer, weights, seed=seed, epochs=epochs)
         with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            inferred = np.concatenate([*pool.map(infer, [distinct[i::workers] for i in range(workers)])])
-        distinct = [text for i in range(workers) for text in distinct[i::workers]]
+            inferred = np.concatenate([*pool.map(infer, np.array_split(distinct, workers))])
     else:
         inferred = _infer(weights, distinct, seed, epochs)
     row = {text: i for i, text in enumerate(distinct)}

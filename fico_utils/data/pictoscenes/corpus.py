@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -89,10 +88,6 @@ class DrawnCorpus(Corpus):
         """One split, not drawn either; raises InputError for a split that the corpus does not have."""
         return self._parts[split] if split in self._parts else super().subset(split)
 
-    def _of_parts(self, field: str) -> list:
-        """A list of all splits, so that what one split holds is made once."""
-        return list(chain.from_iterable(getattr(part, field) for part in self._parts.values()))
-
     @cached_property
     def key(self) -> str:
         """Key of the recipe, 16 hex digits, for which nothing is drawn; of several splits it is made of their keys."""
@@ -110,8 +105,8 @@ class DrawnCorpus(Corpus):
 
     @cached_property
     def scenes(self) -> list[Scene]:
-        if len(self.sizes) > 1:
-            return self._of_parts("scenes")
+        if len(self.sizes) > 1:  # so that a scene is made once
+            return [scene for part in self._parts.values() for scene in part.scenes]
         return [make_scene(self.name, index, self.seed) for index in self.indices]
 
     @cached_property
@@ -120,8 +115,6 @@ class DrawnCorpus(Corpus):
 
     @cached_property
     def captions(self) -> list[str]:
-        if len(self.sizes) > 1:
-            return self._of_parts("captions")
         return [caption.text for scene in self.scenes for caption in captions_of(scene)]
 
     @cached_property
