@@ -158,9 +158,8 @@ def serve(run: Run, system: str, name: str) -> Served:
     """
     trained = registry.system(system).trained
     for provider in _providers(run, trained, name):
-        ready = find_weights(provider, *weights_recipe(provider, system, name)[:2])
-        if ready is not None and (provider.shipped or ready.origin == "trained"):
-            # validated on the profile's split; what is searched has the asking run's sizes
+        ready = find_weights(provider, *weights_recipe(provider, system, name)[:2], live=not provider.shipped)
+        if ready is not None:  # validated on the profile's split; what is searched has the asking run's sizes
             settings = provider.settings | {"n_val": run["n_val"]}
             return Served(replace(provider, settings=settings), system, name, ready)
     if trained not in run["epochs"]:
@@ -206,13 +205,13 @@ def validation(run: Run, system: str, name: str) -> Callable[[RetrievalModel], f
     """
     data, row = inputs(run, system, name, "val"), registry.system(system)
 
-    def score(model: RetrievalModel) -> float:
+    def validate(model: RetrievalModel) -> float:
         serving = row.serving.while_training(model)
         arguments = serving.evaluation_arguments(serving.stored_scores(model, data, run["rerank_depth"]))
         table = evaluate(**arguments, caption_image=data.caption_image, metrics="recall@1,5,10")
         return float(table["value"].mean())
 
-    return score
+    return validate
 
 
 def weights_origin(run: Run, system: str, name: str) -> str:
