@@ -90,7 +90,7 @@ def pictoscenes() -> Arrays:
             f"{name}.caption_image": corpus.caption_image,
             f"{name}.labels": corpus.labels,
             f"{name}.scenes": np.array(_numbers_in(tuple(corpus.scenes))),
-            f"{name}.cells": scenes.cell_targets(corpus.scenes)["category"],
+            f"{name}.cells": features.scene_targets(corpus.scenes)["category"],
             f"{name}.perfect": scenes.perfect_similarity(corpus),
         }
     return out
@@ -129,7 +129,7 @@ def doc2vec_vectors() -> Arrays:
 def backbone() -> Arrays:
     targets = features.scene_targets(scenes.make_corpus("picto_diverse", {"train": 8}).scenes)
     options = {"seed": 0, "epochs": 2, "batch_size": 4}
-    model, log = features.train_backbone(_plain_pictures(8), targets, features.CLASSES, **options)
+    model, log = features.train_backbone(_plain_pictures(8), targets, **options)
     predicted = model.predict(model(features.to_tensor(_plain_pictures(1))).detach())
     loss = np.array([row["loss"] for row in log])
     return {"loss": loss, **{name: logits.detach().numpy() for name, logits in predicted.items()}}
@@ -137,7 +137,7 @@ def backbone() -> Arrays:
 
 def visual_features() -> Arrays:
     torch.manual_seed(0)
-    made = features.visual_features(features.Backbone(features.CLASSES).eval(), _plain_pictures(2))
+    made = features.visual_features(features.Backbone().eval(), _plain_pictures(2))
     return {"regions": made["regions"][:, ::5, ::8], "global": made["global"][:, ::8]}
 
 
