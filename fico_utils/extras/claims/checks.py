@@ -3,31 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from fico_utils.extras.claims.numbers import Number, Side, exactly, row_name
 
-HOLDS, PART, NOT, CANNOT = "holds", "holds in part", "does not hold", "cannot be tested here"
-VERDICTS = (HOLDS, PART, NOT, CANNOT)
+VERDICTS = HOLDS, PART, NOT, CANNOT = "holds", "holds in part", "does not hold", "cannot be tested here"
 FOR, AGAINST, OPEN = "for", "against", "open"
 
 
 @dataclass(frozen=True)
 class Check:
-    """One comparison: its outcome, its numbers as text, and its lead.
+    """One comparison: its outcome, its numbers as text, and its lead over the limit, which orders the evidence.
 
-    The outcome is ``open`` where the intervals overlap, or where the paper prints equal numbers. The lead is the value
-    over the limit, in the direction of the claim; it orders the examples of the evidence.
+    The outcome is ``open`` where the intervals overlap, or where the paper prints equal numbers.
     """
 
     outcome: str
     text: str
     lead: float = 0.0
-
-    def placed(self, where: str) -> Check:
-        """The same check with the place of its numbers before them."""
-        return replace(self, text=f"{where}: {self.text}")
 
 
 Checks = Iterable[Check | None]
@@ -87,7 +81,7 @@ def within(a: Number | None, low: float, high: float, where: str = "") -> Check 
 
 def names(systems: Iterable[str]) -> str:
     """Printed names of systems or indexes, in a row."""
-    return ", ".join(row_name(s) for s in systems)
+    return ", ".join(map(row_name, systems))
 
 
 def judge(side: Side, claim: Claim) -> tuple[str, str]:
