@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -25,24 +24,14 @@ AHEAD, PIECE = 2, 8
 
 @dataclass(frozen=True)
 class Side:
-    """How the rows of one array are made.
+    """How the rows of one array are made."""
 
-    Attributes
-    ----------
-    n : int, rows.
-    load : callable, row numbers (b,) -> what `encode` takes, prepared on the CPU while the batch before is encoded.
-    encode : callable, that -> Tensor (b, ...) float32 on the CPU.
-    batch : int, rows at once.
-    order : ndarray (n,) or None, the order in which rows are encoded: those of like cost side by side.
-    unit : int, rows of a unit of the store; a killed run loses at most so many.
-    """
-
-    n: int
-    load: Callable[[np.ndarray], Tensor]
-    encode: Callable[[Tensor], Tensor]
-    batch: int
-    order: np.ndarray | None = None
-    unit: int = 512
+    n: int  # rows
+    load: Callable[[np.ndarray], Tensor]  # row numbers (b,) -> what `encode` takes, prepared on the CPU ahead of time
+    encode: Callable[[Tensor], Tensor]  # that -> (b, ...) float32 on the CPU
+    batch: int  # rows at once
+    order: np.ndarray | None = None  # (n,) in which rows are encoded: those of like cost side by side
+    unit: int = 512  # rows of a unit of the store; a killed run loses at most so many
 
     def unit_rows(self) -> list[np.ndarray]:
         """The rows of each unit."""
@@ -109,15 +98,12 @@ def _prepared(
 ) -> Iterator[tuple[np.ndarray, Tensor]]:
     """Batches with what was loaded for them, a few ahead of the one in use, so that memory stays bounded."""
     ahead: deque[tuple[np.ndarray, list[Future]]] = deque()
-    coming = iter(batches)
-    while True:
-        for rows in islice(coming, AHEAD + 1 - len(ahead)):
-            pieces = np.array_split(rows, min(workers, -(-len(rows) // PIECE)))
-            ahead.append((rows, [pool.submit(load, piece) for piece in pieces]))
-        if not ahead:
-            return
-        rows, loading = ahead.popleft()
-        yield rows, torch.cat([piece.result() for piece in loading])
+    for place, rows in enumerate(batches, 1):
+        pieces = np.array_split(rows, min(workers, -(-len(rows) // PIECE)))
+        ahead.append((rows, [pool.submit(load, piece) for piece in pieces]))
+        while len(ahead) > (AHEAD if place < len(batches) else 0):
+            rows, loading = ahead.popleft()
+            yield rows, torch.cat([piece.result() for piece in loading])
 
 
 def _encode_checked(side: Side, loaded: Tensor, rows: np.ndarray, dtype: np.dtype, label: str) -> np.ndarray:

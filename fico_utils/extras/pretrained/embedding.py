@@ -59,18 +59,18 @@ def _half(model: Pretrained) -> str:
     return "float32" if model.dtype == torch.float32 else "float16"
 
 
-def picture_side(model: Pretrained, inputs: Inputs, *, memory_mib: int = 0) -> Side:
-    """How the embeddings of pictures are made."""
-    pictures = inputs.image[model.image_input]
-    size = batch_size(model, "image", memory_mib)
-    return Side(len(pictures), lambda rows: torch.from_numpy(pictures[rows]), model.encode_image, size)
+def encoding_side(model: Pretrained, inputs: Inputs, tower: str, memory_mib: int = 0) -> Side:
+    """How the embeddings of pictures (`tower` is ``image``) or captions (``text``) are made.
 
-
-def caption_side(model: Pretrained, inputs: Inputs, *, memory_mib: int = 0) -> Side:
-    """How the embeddings of captions are made: the longest first, so that what is too large fails soon."""
-    tokens = inputs.text[model.text_input]
-    size, order = batch_size(model, "text", memory_mib), np.argsort(-(tokens != 0).sum(1), kind="stable")
-    return Side(len(tokens), lambda rows: torch.from_numpy(tokens[rows]), model.encode_text, size, order)
+    The longest captions come first, so that what is too large fails soon.
+    """
+    if tower == "image":
+        features, encode, order = inputs.image[model.image_input], model.encode_image, None
+    else:
+        features, encode = inputs.text[model.text_input], model.encode_text
+        order = np.argsort(-(features != 0).sum(1), kind="stable")
+    size = batch_size(model, tower, memory_mib)
+    return Side(len(features), lambda rows: torch.from_numpy(features[rows]), encode, size, order)
 
 
 def embed_corpus(
@@ -93,13 +93,13 @@ def embed_corpus(
     if dtype not in ("float16", "float32"):
         raise InputError(f"embeddings cannot be stored as {dtype!r}; expected one of float16, float32")
     recipe = Recipe("encoding", {"dtype": dtype}, 0, (inputs.key,))
-    sides = {"img": picture_side, "txt": caption_side}
-    units = {side: store.units("embeddings", f"{name}__{side}", recipe) for side in sides}
+    units = {kind: store.units("embeddings", f"{name}__{kind}", recipe) for kind in ("img", "txt")}
 
     def encode() -> dict[str, np.ndarray]:
         arrays = {}
-        for kind, make in sides.items():
-            side, label = make(model, inputs, memory_mib=memory_mib), f"{name}: {kind}"
+        for kind, tower in (("img", "image"), ("txt", "text")):
+            side = encoding_side(model, inputs, tower, memory_mib)
+            label = f"{name}: {kind}"
             encode_units(side, units[kind], dtype=dtype, label=label, workers=workers, progress=progress)
             arrays[kind] = gather_units(side, units[kind])
         return arrays
@@ -138,10 +138,8 @@ def score_corpus(
         sim = encoding.late_scores(model, **{side: np.array(a, np.float32) for side, a in embedded.items()})
         if measure == "late":
             return {"sim_i2t": sim}
-        side = replace(
-            picture_side(model, inputs, memory_mib=memory_mib), encode=model.image_context, unit=CONTEXT_UNIT
-        )
-        label = f"{name}: vision tokens"
+        side = encoding_side(model, inputs, "image", memory_mib)
+        side, label = replace(side, encode=model.image_context, unit=CONTEXT_UNIT), f"{name}: vision tokens"
         encode_units(side, context, dtype=dtype, label=label, workers=workers, progress=progress)
         images, texts = MappedUnits(side, context), torch.from_numpy(inputs.text[model.text_input])
         pairs = max(1, min(LARGEST, _memory(model, memory_mib) // (16 * images.parts[0][0].size)))
@@ -191,15 +189,12 @@ def _loaded(path: str, revision: str, dtype: str, device: str) -> Pretrained:
 
 
 class PretrainedRows:
-    """What serves a row of a configuration: what it reads of a split, and what it stores."""
+    """What serves a row of a configuration: what its encoder reads of a split (``inputs``), and what it stores."""
 
     def __init__(self, run: Run, system: str) -> None:
         self.run, self.row = run, registry.system(system)
         self.model = model_of(run["pretrained"], system)
-
-    def inputs(self, part: Corpus) -> Inputs:
-        """What the encoder reads of a split of a corpus."""
-        return self.model.inputs(part)
+        self.inputs = self.model.inputs
 
     def embeddings(self, part: Corpus, split: str) -> dict[str, np.ndarray]:
         """What the row stores of a split of a corpus, below ``embeddings/``, as arguments of `comparable`."""

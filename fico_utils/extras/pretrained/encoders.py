@@ -67,7 +67,7 @@ class Blip(Pretrained):
     """BLIP (Li et al. 2022), fine-tuned for retrieval: ITC embeddings, and the ITM head over the vision tokens."""
 
     architecture = "BlipForImageTextRetrieval"
-    fuses, adds_cosine, longest = True, True, 35
+    adds_cosine, longest = True, 35
     measures = ("cosine", "rerank")
 
     def _embed_image(self, context: Tensor) -> Tensor:
@@ -93,7 +93,7 @@ class Blip2(Pretrained):
     """BLIP-2 (Li et al. 2023) for retrieval: an embedding a query (n, n_queries, d), the largest cosine counts."""
 
     architecture = "Blip2ForImageTextRetrieval"
-    fuses, adds_cosine, longest = True, True, 35
+    adds_cosine, longest = True, 35
     measures = ("late", "rerank")
 
     @property

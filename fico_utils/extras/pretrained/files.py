@@ -5,7 +5,6 @@ Weights are safetensors; nothing is unpickled, and no code that comes with a che
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Callable
@@ -18,6 +17,7 @@ import transformers
 from torch import nn
 
 from fico_utils.errors import InputError
+from fico_utils.extras.corpora.reading import first_line, read_json_object
 from fico_utils.files import key_of, sha256_file
 
 #: What is fetched of a hub repository, and what a model's key is made of: no pickled weights, no code.
@@ -53,7 +53,7 @@ def find_folder(path: str, revision: str = "") -> Path:
         )
     except (OSError, ValueError, HfHubHTTPError) as error:
         cache = Path(constants.HF_HUB_CACHE) / f"models--{path.replace('/', '--')}"
-        reason = "HF_HUB_OFFLINE=1 keeps the hub off" if offline else f"the hub gave nothing ({_first_line(error)})"
+        reason = "HF_HUB_OFFLINE=1 keeps the hub off" if offline else f"the hub gave nothing ({first_line(error)})"
         raise InputError(
             f"the model {path} is neither a folder here nor in {cache}, and {reason}: run `hf download {path}` where "
             "there is a network, or give as path a folder that holds config.json, model.safetensors and the files "
@@ -61,20 +61,13 @@ def find_folder(path: str, revision: str = "") -> Path:
         ) from None
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0].rstrip(".:") if str(error).strip() else type(error).__name__
-
-
 def read_config(folder: Path) -> dict[str, Any]:
     """The content of a model's ``config.json``; InputError where it is missing or is no configuration."""
     path = folder / "config.json"
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{folder} has no config.json; expected a folder written by save_pretrained") from None
-    except ValueError as error:
-        raise InputError(f"{path} is not readable as JSON ({_first_line(error)}); get it again") from None
-    if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
+    if not path.is_file():
+        raise InputError(f"{folder} has no config.json; expected a folder written by save_pretrained")
+    config = read_json_object(path)
+    if not isinstance(config.get("model_type"), str):
         raise InputError(f"{path} names no model_type; expected the configuration of a transformers model")
     return config
 
@@ -84,23 +77,17 @@ def _check_weights(folder: Path) -> None:
     index = folder / "model.safetensors.index.json"
     if (folder / "model.safetensors").is_file():
         return
-    if index.is_file():
-        _check_index(index)
-        return
-    pickled = sorted(p.name for p in folder.iterdir() if p.suffix in (".bin", ".pt", ".pth", ".ckpt"))
-    instead = f", only {pickled[0]}, which is a pickle and never loaded" if pickled else ""
-    raise InputError(
-        f"{folder} has no model.safetensors{instead}: get the safetensors file of the model, or convert it with "
-        "save_pretrained on a machine that trusts it"
-    )
-
-
-def _check_index(index: Path) -> None:
-    """Refuses an index of weights whose files do not lie beside it."""
+    if not index.is_file():
+        pickled = sorted(p.name for p in folder.iterdir() if p.suffix in (".bin", ".pt", ".pth", ".ckpt"))
+        instead = f", only {pickled[0]}, which is a pickle and never loaded" if pickled else ""
+        raise InputError(
+            f"{folder} has no model.safetensors{instead}: get the safetensors file of the model, or convert it with "
+            "save_pretrained on a machine that trusts it"
+        )
     try:
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        names = sorted(set(read_json_object(index)["weight_map"].values()))
         outside = [name for name in names if Path(name).name != name or not name.endswith(".safetensors")]
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (KeyError, TypeError, AttributeError):
         raise InputError(f"{index} is no index of safetensors files; get it again") from None
     if outside:
         raise InputError(f"{index} names {outside[0]!r}; expected safetensors files of its own folder only")
@@ -139,7 +126,7 @@ def load_network(made_by: type, folder: Path, dtype: torch.dtype, device: str = 
     try:
         return network.to(place).eval()
     except (RuntimeError, AssertionError) as error:
-        raise InputError(f"the device {place!r} cannot be used ({_first_line(error)}); try cpu") from None
+        raise InputError(f"the device {place!r} cannot be used ({first_line(error)}); try cpu") from None
 
 
 def load_tokenizer(folder: Path) -> Any:
@@ -160,8 +147,8 @@ def _made(folder: Path, what: str, make: Callable[[], Any]) -> Any:
     try:
         return make()
     except ImportError as error:
-        raise InputError(f"the {what} of {folder} needs a package that is missing ({_first_line(error)})") from None
+        raise InputError(f"the {what} of {folder} needs a package that is missing ({first_line(error)})") from None
     except Exception as error:
         raise InputError(
-            f"the {what} of {folder} cannot be made from its files ({_first_line(error)}); get them again"
+            f"the {what} of {folder} cannot be made from its files ({first_line(error)}); get them again"
         ) from None
