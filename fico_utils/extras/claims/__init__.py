@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from fico_utils.extras.claims import complexity, quality
 from fico_utils.extras.claims.checks import VERDICTS, Claim, judge
 from fico_utils.extras.claims.numbers import sides
-from fico_utils.files import write_text
+from fico_utils.files import atomic_path
 from fico_utils.results import store
 from fico_utils.workspace import Run
 
@@ -48,7 +48,8 @@ def ledger(metrics: pd.DataFrame, costs: pd.DataFrame, corpora: Sequence[str] | 
 def write_claims(run: Run, frame: pd.DataFrame) -> Path:
     """Path of ``<root>/claims.csv``, written atomically; same claims, same bytes."""
     path = run.path("claims.csv")
-    write_text(path, frame[list(COLUMNS)].to_csv(index=False, lineterminator="\n"))
+    with atomic_path(path) as temporary:
+        frame[list(COLUMNS)].to_csv(temporary, index=False, lineterminator="\n")
     return path
 
 

@@ -11,7 +11,7 @@ from fico_utils.data.corpus import SPLITS, Corpus
 from fico_utils.errors import InputError
 from fico_utils.extras.corpora.pictures import FileImages, keep_images
 from fico_utils.extras.corpora.reading import Table, clean_caption, path_inside, read_table
-from fico_utils.files import atomic_path, write_text
+from fico_utils.files import atomic_path
 
 FRACTIONS = {"train": 0.8, "val": 0.1, "test": 0.1}
 
@@ -160,7 +160,8 @@ def write_rows(path: Path, columns: tuple[str, ...], rows: list[tuple]) -> None:
     """Write a CSV file, atomically."""
     import pandas as pd
 
-    write_text(path, pd.DataFrame(rows, columns=list(columns)).to_csv(index=False, lineterminator="\n"))
+    with atomic_path(path) as temporary:
+        pd.DataFrame(rows, columns=list(columns)).to_csv(temporary, index=False, lineterminator="\n")
 
 
 def write_folder(folder: str | Path, captions: list[tuple], labels: list[tuple] | None, splits: list[tuple]) -> None:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from fico_utils.errors import InputError
-from fico_utils.files import write_text
+from fico_utils.files import atomic_path
 
 HELP = "score your own embeddings, codes or similarity matrix"
 #: Flag -> what the file holds.
@@ -73,7 +73,8 @@ def run(options: argparse.Namespace) -> int:
     if out is None:
         print(scores.to_string(index=False, na_rep="", float_format=lambda x: f"{x:.4f}"))
     else:
-        write_text(out, scores.to_csv(index=False, lineterminator="\n"))
+        with atomic_path(out) as temporary:
+            scores.to_csv(temporary, index=False)
     return 0
 
 
