@@ -134,7 +134,8 @@ def measure(sizes: dict, repeats: int, memory_mib: int, dtype: str, folder: Path
             units = Store(folder).units("embeddings", tower, Recipe("encoding"))
             units.remove()
             side = pretrained_corpus.encoding_side(model, read, tower, memory_mib)
-            pretrained_corpus.encode_units(side, units, workers=workers, progress=False)
+            effort = pretrained_corpus.Effort(workers=workers, progress=False)
+            pretrained_corpus.encode_units(side, units, effort=effort)
             pretrained_corpus.gather_units(side, units)
 
         return work

@@ -35,11 +35,8 @@ def over_seeds(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     `seeds` are those that measured it, such as "0 1 2"; `mean`, `sd` (of the sample, over seeds), `low` and `high` (the
     least and the largest) are fractions. A number that one run alone has is left out.
 
-    Raises
-    ------
-    InputError
-        Fewer than two runs, two profiles, a seed that is given twice, a table of several runs, or test splits that
-        differ (their chance levels do; categories that a run's own label generator wrote may).
+    InputError where there are fewer than two runs, two profiles, a seed twice, a table of several runs, or test splits
+    that differ (their chance levels do; categories that a run's own label generator wrote may).
     """
     import pandas as pd
 

@@ -50,10 +50,7 @@ def ship(run: Run) -> list[Path]:
     What a run trains is what its profile gives epochs, and its live backbones. What it learned from a corpus that has
     to be fetched stays in the run: whoever has that corpus trains in minutes. The vocabularies go along.
 
-    Raises
-    ------
-    InputError
-        Weights of the run that are missing, or that were shipped themselves. Nothing is written then.
+    InputError where weights of the run are missing, or were shipped themselves; nothing is written then.
     """
     ready = trained_weights(run)
     folder = shelf.SHIPPED / run.profile

@@ -190,11 +190,8 @@ def sides(metrics: pd.DataFrame, costs: pd.DataFrame, corpora: Sequence[str] | N
 
     `corpora` are those of ours that stand beside the paper's; by default all that were measured.
 
-    Raises
-    ------
-    InputError
-        A row that does not belong (value out of range, unknown system), results of several profiles or runs,
-        or two corpora of ours for one place.
+    InputError where a row does not belong (value out of range, unknown system), results are of several profiles or
+    runs, or two corpora of ours would stand in one place.
     """
     import pandas as pd
 

@@ -30,10 +30,8 @@ def read_array(place: str | Path) -> np.ndarray:
 
     ``:NAME`` picks one of several arrays. Of .npy and .safetensors, the array is read-only and memory-mapped.
 
-    Raises
-    ------
-    InputError
-        No such file, another format, a truncated file, no array of that name, or an array of objects.
+    InputError where there is no such file, or it is of another format, truncated, without an array of that name, or
+    holds objects.
     """
     path, name = _split(str(place))
     if path.suffix not in SUFFIXES:

@@ -70,10 +70,7 @@ def fetch(
 
     `say` takes a line at a time; `parts` may give other addresses, such as those of a mirror.
 
-    Raises
-    ------
-    InputError
-        Something that only you may get is missing, a download fails, or a file is not what it was.
+    InputError where something that only you may get is missing, a download fails, or a file is not what it was.
     """
     data_dir = Path(data_dir)
     for name in names:

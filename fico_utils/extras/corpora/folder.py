@@ -77,10 +77,7 @@ def read_folder(
     Images come in the order in which ``captions.csv`` first names them. Where there is no ``splits.csv``, a stratified
     split (0.8, 0.1, 0.1) is made. `size` is that of `FileImages`, `leave_out` is that of `keep_images`.
 
-    Raises
-    ------
-    InputError
-        The first thing that is wrong, with its file and line.
+    InputError names the first thing that is wrong, with its file and line.
     """
     folder = Path(folder)
     if not (folder / "images").is_dir():

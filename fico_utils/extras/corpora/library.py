@@ -33,6 +33,8 @@ FOLDER_KEYS = {"name": str, "provenance": str, "photographs": bool, "beside": st
 #: Corpora whose names no folder may take: those that are drawn or published.
 TAKEN = [c.id for c in CORPORA.values() if c.reader != CorpusInfo.reader]
 Regions = dict[str, np.ndarray]
+#: Paths below the data folder of a label file and of the ids of its rows; empty where there are none.
+LabelPaths = tuple[str, str]
 LabelFiles = dict[str, Path | None]
 
 
@@ -72,29 +74,24 @@ class FolderReader:
         path = self.place(data_dir) / "problems.csv"
         if not path.is_file():
             return []
-        return list(
-            read_table(path, ("image", "problem")).frame[["image", "problem"]].itertuples(index=False, name=None)
-        )
+        frame = read_table(path, ("image", "problem")).frame
+        return list(zip(frame["image"], frame["problem"], strict=True))
 
     def read_pictures(
         self,
         data_dir: str | Path,
         *,
         size: int,
-        labels: tuple[str, str] = ("", ""),
+        labels: LabelPaths = ("", ""),
         whole: bool = False,
         in_full: bool = True,
     ) -> Corpus:
         """The corpus, with pictures of `size` x `size` pixels that are read when asked for.
 
-        `labels` are paths below `data_dir` of the labels of a corpus that has none of its own and of the ids of their
-        rows, see `read_labels`. `whole` keeps the images whose file is missing or listed as a problem; `in_full`
-        refuses a published corpus with other counts than the published ones.
+        `labels` are for a corpus that has none of its own, see `read_labels`. `whole` keeps the images whose file is
+        missing or listed as a problem; `in_full` refuses a published corpus with other counts than the published ones.
 
-        Raises
-        ------
-        InputError
-            The files are not there (it says how to get them), or something is wrong in them.
+        InputError where the files are not there (it says how to get them), or something is wrong in them.
         """
         folder = self.place(data_dir)
         first = self._files(folder)[0]
@@ -106,7 +103,7 @@ class FolderReader:
         gone = None if whole else [image for image, problem in self.problems(data_dir) if problem in FATAL]
         return self._open(folder, _label_files(data_dir, labels), in_full, size=size, leave_out=gone)
 
-    def read_regions(self, data_dir: str | Path, labels: tuple[str, str] = ("", "")) -> tuple[Corpus, Regions]:
+    def read_regions(self, data_dir: str | Path, labels: LabelPaths = ("", "")) -> tuple[Corpus, Regions]:
         """The corpus from precomputed regions in SCAN's layout below ``scan_arrays/``; labels as in `read_pictures`."""
         folder = self.place(data_dir)
         corpus, regions = read_scan_arrays(self.info.id, folder / "scan_arrays")
@@ -145,7 +142,7 @@ class PublishedReader(FolderReader):
         return [path for path in paths if self.info.id == "mscoco" and path.is_file()]
 
 
-def _label_files(data_dir: str | Path, labels: tuple[str, str]) -> LabelFiles:
+def _label_files(data_dir: str | Path, labels: LabelPaths) -> LabelFiles:
     """A label file and, where it is given, the file of the ids of its rows; empty without a label file."""
     paths = (Path(data_dir) / path if path else None for path in labels)
     return dict(zip(("labels", "label_ids"), paths, strict=True)) if labels[0] else {}
@@ -153,7 +150,7 @@ def _label_files(data_dir: str | Path, labels: tuple[str, str]) -> LabelFiles:
 
 @lru_cache(maxsize=8)
 def _read_once(
-    reader: FolderReader, data_dir: Path, size: int | None, labels: tuple[str, str], in_full: bool, _stamps: tuple
+    reader: FolderReader, data_dir: Path, size: int | None, labels: LabelPaths, in_full: bool, _stamps: tuple
 ) -> tuple[Corpus, Regions | None]:
     """The corpus with pictures of a size; without one, with regions instead."""
     if size is None:
@@ -168,10 +165,8 @@ def folder_corpus(folder: str | Path) -> CorpusInfo:
     the folder may say ``name`` (as printed), ``provenance``, ``photographs`` (true or false) and ``beside`` (the
     paper's corpus whose columns of the tables it takes).
 
-    Raises
-    ------
-    InputError
-        A name without letters, the name of a corpus that is no folder, or a ``corpus.yaml`` that says something else.
+    InputError where the folder has no letters in its name or that of another kind of corpus, or ``corpus.yaml`` says
+    anything else.
     """
     folder = Path(folder).resolve()
     corpus_id = re.sub("[^a-z0-9]+", "_", folder.name.lower()).strip("_")

@@ -63,10 +63,7 @@ def read_metadata(path: str | Path) -> Drawing:
     Underscores become spaces. Nothing is expanded or fetched: a file that declares an entity is refused, and the parser
     stops after the block.
 
-    Raises
-    ------
-    InputError
-        No well-formed XML up to the end of the block, or an entity declaration.
+    InputError where it is no well-formed XML up to the end of the block, or declares an entity.
     """
     drawing, inside = Drawing(), []
     words: list[str] = []
@@ -208,10 +205,7 @@ def build_corpus(tree: str | Path, folder: str | Path, seed: int = 0, **source: 
 def fetch_openclipart(cache: str | Path) -> Path:
     """The folder corpus below a cache folder: made from the Debian packages if it is not there yet, without root.
 
-    Raises
-    ------
-    InputError
-        No apt-get or dpkg-deb on this machine, or the packages cannot be downloaded.
+    InputError where this machine has no apt-get or dpkg-deb, or the packages cannot be downloaded.
     """
     cache = Path(cache)
     folder = cache / "openclipart"

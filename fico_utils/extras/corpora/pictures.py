@@ -40,10 +40,7 @@ class TooLarge(InputError):
 def read_picture(path: str | os.PathLike) -> Image:
     """A picture as it is, upright, in RGB; what is transparent becomes white.
 
-    Raises
-    ------
-    InputError
-        No file there, no picture, a truncated one, or one of more than `PIXEL_LIMIT` pixels.
+    InputError where there is no file or no picture, a truncated one, or one of more than `PIXEL_LIMIT` pixels.
     """
     from PIL import Image, ImageOps
 

@@ -63,10 +63,7 @@ def read_published(
     complete : check the number of images and captions of each split against the published ones.
     leave_out : see `keep_images`.
 
-    Raises
-    ------
-    InputError
-        One sentence: which file, which entry, what was expected.
+    InputError says which file is wrong, which entry in it, and what was expected.
     """
     if name not in DATASETS:
         raise InputError(f"unknown published corpus {name!r}; expected one of {', '.join(DATASETS)}")

@@ -88,10 +88,7 @@ def read_json_object(path: str | Path, keys: Iterable[str] | None = None) -> dic
 
     What else an object holds is dropped as soon as that object is read: COCO's outlines take ten times the rest.
 
-    Raises
-    ------
-    InputError
-        No such file, not UTF-8, truncated, or no JSON object.
+    InputError where there is no such file, or it is not UTF-8, truncated, or no JSON object.
     """
     text, wanted = read_utf8(path), None if keys is None else frozenset(keys)
 
@@ -109,7 +106,7 @@ def read_json_object(path: str | Path, keys: Iterable[str] | None = None) -> dic
 
 @dataclass(frozen=True)
 class Table:
-    """A CSV file, all of it text, whose rows know the lines (n_rows,) on which they begin; an empty field is ''."""
+    """A CSV file, all of it text (an empty field is ''), and the lines (n_rows,) on which its rows begin."""
 
     path: Path
     frame: pd.DataFrame
@@ -130,10 +127,7 @@ class Table:
 def read_table(path: str | Path, columns: tuple[str, ...] = ()) -> Table:
     """A UTF-8 CSV file with a header that has `columns` at least; quoted fields may run over several lines.
 
-    Raises
-    ------
-    InputError
-        No such file, not UTF-8, no header, a row of another length, or a missing column.
+    InputError where there is no such file, or it is not UTF-8, or lacks its header or a column, or a row is longer.
     """
     import pandas as pd
 

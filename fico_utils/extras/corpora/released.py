@@ -92,10 +92,7 @@ def evaluate_arguments(
     `n_images`, the images of the test split. Gives images, texts and measure, or similarity and, if there are two
     matrices, similarity_t2i; caption_image; labels. Each image stands once; a pair that was not ranked is -inf.
 
-    Raises
-    ------
-    InputError
-        Unknown system or corpus, a missing or unreadable file, or one that does not fit the system's rule.
+    InputError where system or corpus is unknown, or a file is missing, unreadable, or does not fit the system's rule.
     """
     registry.system(system)
     if corpus not in RELEASED or system not in rules:

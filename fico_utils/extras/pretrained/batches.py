@@ -39,32 +39,31 @@ class Side:
         return np.split(order, range(self.unit, self.n, self.unit))
 
 
-def encode_units(
-    side: Side,
-    units: Units,
-    *,
-    dtype: str = "float32",
-    label: str = "encoding",
-    workers: int = 2,
-    progress: bool = True,
-) -> None:
-    """Encode what is not in the units of a work; `workers` threads prepare batches, and a bar says how long it takes.
+@dataclass(frozen=True)
+class Effort:
+    """What an encoding may take of the machine."""
 
-    Raises
-    ------
-    InputError
-        No room on the disk, or an encoding that is NaN or infinite: which row.
+    memory_mib: int = 0  # of a batch, see `embedding.batch_size`
+    workers: int = 2  # threads that prepare batches
+    progress: bool = True  # a bar says how long it takes
+
+
+def encode_units(
+    side: Side, units: Units, *, dtype: str = "float32", label: str = "encoding", effort: Effort = Effort()
+) -> None:
+    """Encode what is not in the units of a work, and write it there as `dtype`.
+
+    InputError where there is no room on the disk, or an encoding is NaN or infinite (it names the row).
     """
     rows, done = side.unit_rows(), set(units.numbers())
     waiting = [n for n in range(len(rows)) if n not in done]
     batches = [rows[n][i : i + side.batch] for n in waiting for i in range(0, len(rows[n]), side.batch)]
     left, values = iter(waiting), []
-    bar = show_progress(
-        description=label, total=side.n, initial=side.n - sum(map(len, batches)), unit="item", shown=progress
-    )
-    with bar, ThreadPoolExecutor(max(1, workers)) as pool:
+    done_before, workers = side.n - sum(map(len, batches)), max(1, effort.workers)
+    bar = show_progress(description=label, total=side.n, initial=done_before, unit="item", shown=effort.progress)
+    with bar, ThreadPoolExecutor(workers) as pool:
         number = next(left, None)
-        for chosen, loaded in _prepared(side.load, batches, pool, max(1, workers)):
+        for chosen, loaded in _prepared(side.load, batches, pool, workers):
             values.append(_encode_checked(side, loaded, chosen, np.dtype(dtype), label))
             if chosen is batches[0]:
                 _check_room(units.folder, len(waiting) * side.unit * values[0][0].nbytes)

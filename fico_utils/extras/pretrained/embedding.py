@@ -15,7 +15,7 @@ from fico_utils.artifacts import Recipe, Store
 from fico_utils.data.corpus import Corpus
 from fico_utils.errors import InputError
 from fico_utils.extras.pretrained.base import Pretrained
-from fico_utils.extras.pretrained.batches import MappedUnits, Side, encode_units, gather_units
+from fico_utils.extras.pretrained.batches import Effort, MappedUnits, Side, encode_units, gather_units
 from fico_utils.extras.pretrained.encoders import load_encoder
 from fico_utils.extras.pretrained.rows import configured_rows
 from fico_utils.models import encoding
@@ -74,20 +74,12 @@ def encoding_side(model: Pretrained, inputs: Inputs, tower: str, memory_mib: int
 
 
 def embed_corpus(
-    model: Pretrained,
-    corpus: Corpus,
-    store: Store,
-    name: str,
-    *,
-    dtype: str = "",
-    memory_mib: int = 0,
-    workers: int = 2,
-    progress: bool = True,
+    model: Pretrained, corpus: Corpus, store: Store, name: str, *, dtype: str = "", effort: Effort
 ) -> dict[str, np.ndarray]:
     """``img`` (n_img, d) and ``txt`` (n_txt, d), unit vectors, from the store; a killed run goes on at its last unit.
 
     Of BLIP-2, ``img`` is (n_img, n_queries, d). They are stored as `dtype`, float32 or float16, or as the network
-    computes if it is empty. `memory_mib` is that of `batch_size`; `workers` threads read and cut pictures.
+    computes if it is empty.
     """
     inputs, dtype = model.inputs(corpus), dtype or _half(model)
     if dtype not in ("float16", "float32"):
@@ -98,9 +90,8 @@ def embed_corpus(
     def encode() -> dict[str, np.ndarray]:
         arrays = {}
         for kind, tower in (("img", "image"), ("txt", "text")):
-            side = encoding_side(model, inputs, tower, memory_mib)
-            label = f"{name}: {kind}"
-            encode_units(side, units[kind], dtype=dtype, label=label, workers=workers, progress=progress)
+            side = encoding_side(model, inputs, tower, effort.memory_mib)
+            encode_units(side, units[kind], dtype=dtype, label=f"{name}: {kind}", effort=effort)
             arrays[kind] = gather_units(side, units[kind])
         return arrays
 
@@ -118,10 +109,8 @@ def score_corpus(
     store: Store,
     name: str,
     *,
+    effort: Effort,
     depth: int = 0,
-    memory_mib: int = 0,
-    workers: int = 2,
-    progress: bool = True,
 ) -> dict[str, np.ndarray]:
     """``sim_i2t`` of ``late``; ``sim_i2t`` and ``sim_t2i`` of ``rerank``, as `encoding.rerank` returns them; stored.
 
@@ -138,12 +127,12 @@ def score_corpus(
         sim = encoding.late_scores(model, **{side: np.array(a, np.float32) for side, a in embedded.items()})
         if measure == "late":
             return {"sim_i2t": sim}
-        side = encoding_side(model, inputs, "image", memory_mib)
-        side, label = replace(side, encode=model.image_context, unit=CONTEXT_UNIT), f"{name}: vision tokens"
-        encode_units(side, context, dtype=dtype, label=label, workers=workers, progress=progress)
+        side = encoding_side(model, inputs, "image", effort.memory_mib)
+        side = replace(side, encode=model.image_context, unit=CONTEXT_UNIT)
+        encode_units(side, context, dtype=dtype, label=f"{name}: vision tokens", effort=effort)
         images, texts = MappedUnits(side, context), torch.from_numpy(inputs.text[model.text_input])
-        pairs = max(1, min(LARGEST, _memory(model, memory_mib) // (16 * images.parts[0][0].size)))
-        return encoding.rerank_contexts(model, images, texts, sim, depth, pairs, progress)
+        pairs = max(1, min(LARGEST, _memory(model, effort.memory_mib) // (16 * images.parts[0][0].size)))
+        return encoding.rerank_contexts(model, images, texts, sim, depth, pairs, effort.progress)
 
     scores = store.arrays("embeddings", name, Recipe("encoding", settings, 0, (model.key, corpus.key)), score)
     context.remove()
@@ -153,10 +142,7 @@ def score_corpus(
 def model_of(pretrained: Mapping[str, Mapping[str, Any]], system: str) -> Pretrained:
     """The encoder of a configured row, loaded once; rows that share weights share it.
 
-    Raises
-    ------
-    InputError
-        A row that is not configured, or whose measure its encoder cannot be compared by.
+    InputError where a row is not configured, or its encoder cannot be compared by its measure.
     """
     row = registry.system(system)
     if row.trained not in pretrained:
@@ -200,10 +186,10 @@ class PretrainedRows:
         """What the row stores of a split of a corpus, below ``embeddings/``, as arguments of `comparable`."""
         run, row = self.run, self.row
         given = run["pretrained"][row.trained]
-        options = {"memory_mib": given.get("memory_mib", 0), "workers": run["threads"]}
+        effort = Effort(given.get("memory_mib", 0), run["threads"])
         name, dtype = f"{row.trained}__{part.name}__{split}", given.get("store", "")
-        embedded = embed_corpus(self.model, part, run.store, name, dtype=dtype, **options)
+        embedded = embed_corpus(self.model, part, run.store, name, dtype=dtype, effort=effort)
         if row.measure == "cosine":
             return embedded
         name, depth = f"{row.id}__{part.name}__{split}__scores", run["rerank_depth"]
-        return score_corpus(self.model, part, row.measure, embedded, run.store, name, depth=depth, **options)
+        return score_corpus(self.model, part, row.measure, embedded, run.store, name, depth=depth, effort=effort)

@@ -144,10 +144,8 @@ def load_encoder(path: str, *, revision: str = "", dtype: str = "float32", devic
     `revision` is a branch, tag or commit of the hub; `dtype` is what it computes in: float32, float16 or bfloat16;
     `device` is such as ``cpu``, ``cuda:1``, and a GPU where there is one, if it is empty.
 
-    Raises
-    ------
-    InputError
-        Another precision or device, no such files, weights that are pickled, truncated, or of another class of model.
+    InputError where precision or device are unknown, or files are missing, pickled, truncated, or of another class of
+    model.
     """
     if dtype not in DTYPES:
         raise InputError(f"dtype is {dtype!r}; expected one of {', '.join(DTYPES)}")

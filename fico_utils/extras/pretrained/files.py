@@ -30,10 +30,8 @@ _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 def find_folder(path: str, revision: str = "") -> Path:
     """The folder of a pretrained model: `path` itself, or the copy of the hub repository of that name.
 
-    Raises
-    ------
-    InputError
-        No such folder, and no copy of such a repository (at its branch, tag or commit `revision`).
+    InputError where there is neither such a folder nor a copy of the repository (of its branch, tag or commit
+    `revision`).
     """
     folder = Path(path).expanduser()
     if folder.is_dir():
@@ -108,10 +106,7 @@ def _sha256(path: str, _size: int, _changed: int) -> str:
 def load_network(made_by: type, folder: Path, dtype: torch.dtype, device: str = "") -> nn.Module:
     """The network of a folder, of a class with ``from_pretrained``, ready to encode; on a GPU where `device` is empty.
 
-    Raises
-    ------
-    InputError
-        No such device; files that are missing or broken; weights of another model.
+    InputError where there is no such device, files are missing or broken, or weights are those of another model.
     """
     _check_weights(folder)
     place = device or ("cuda" if torch.cuda.is_available() else "cpu")

@@ -33,11 +33,8 @@ def configured_rows(pretrained: Mapping[str, Mapping[str, Any]]) -> dict[str, Sy
     ``family`` (vlp), ``measure`` (cosine; late or rerank of BLIP-2, rerank of BLIP), ``marker``, ``line``, ``shade``,
     and what `SOURCE` lists.
 
-    Raises
-    ------
-    InputError
-        An id that is taken or would not do in a file name, an unknown key, family or measure, no checkpoint, two rows
-        that look the same, or more rows than there are looks.
+    InputError where an id is taken or would not do in a file name, a key, family or measure is unknown, a checkpoint is
+    missing, two rows look the same, or there are more rows than looks.
 
     Examples
     --------
