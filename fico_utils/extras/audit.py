@@ -30,8 +30,6 @@ MAPS = ("table4_category_map", "map_percent", "dataset", "direction", "system", 
 def find_contradictions() -> pd.DataFrame:
     """One row for each of the seven: id, where, observation, arithmetic, reading.
 
-    Examples
-    --------
     >>> find_contradictions()["id"].tolist()
     ['ucch-map', 'vsrn-recall', 'imram-encoding', 'ivf-recall', 'code-bytes', 'feature-bytes', 'chance-level']
     """

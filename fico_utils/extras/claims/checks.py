@@ -24,6 +24,7 @@ class Check:
     lead: float = 0.0
 
 
+#: None stands for a comparison that cannot be made.
 Checks = Iterable[Check | None]
 
 
@@ -33,22 +34,14 @@ class Missing(Exception):
 
 @dataclass(frozen=True)
 class Claim:
-    """A statement of the paper as data.
-
-    Attributes
-    ----------
-    place : str, where it stands in the paper: topic and table or figure.
-    check, arguments : ``check(side, **arguments)`` yields the comparisons; None stands for one that cannot be made.
-    text : str, our paraphrase, with the limit that decides wherever the paper gives none.
-    needs : str, what the tables lack where no comparison can be made.
-    """
+    """A statement of the paper as data; ``check(side, **arguments)`` yields the comparisons that decide it."""
 
     id: str
-    place: str
+    place: str  # where it stands in the paper: topic and table or figure
     check: Callable[..., Checks]
     arguments: Mapping[str, Any]
-    text: str
-    needs: str = ""
+    text: str  # our paraphrase, with the limit that decides wherever the paper gives none
+    needs: str = ""  # what the tables lack where no comparison can be made
 
 
 def above(a: Number | None, b: Number | None, where: str = "", by: float = 0.0, shown: Any = None) -> Check | None:

@@ -19,19 +19,13 @@ FRACTIONS = {"train": 0.8, "val": 0.1, "test": 0.1}
 def stratified_split(labels: np.ndarray, fractions: dict[str, float], seed: int = 0) -> np.ndarray:
     """Split names, (n_img,) str, that divide every label in the given fractions as evenly as can be.
 
-    Iterative stratification: of the labels with images left, take the rarest; give each of its images to
-    the split that still wants most of this label, among equals the one that wants most images, among
-    equals one by chance.
+    Iterative stratification (Sechidis, Tsoumakas and Vlahavas, ECML PKDD 2011): of the labels with images left, take
+    the rarest; give each of its images to the split that still wants most of this label, among equals the one that
+    wants most images, among equals one by chance.
 
     `labels` are multi-hot (n_img, n_labels); images without any label are divided at the end. The shares in
     `fractions`, by split, are positive and add up to 1.
 
-    References
-    ----------
-    Sechidis, Tsoumakas, Vlahavas: On the stratification of multi-label data. ECML PKDD 2011.
-
-    Examples
-    --------
     >>> import numpy as np
     >>> sorted(stratified_split(np.eye(2)[[0, 0, 1, 1]], {"train": 0.5, "test": 0.5}).tolist())
     ['test', 'test', 'train', 'train']

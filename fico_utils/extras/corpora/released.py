@@ -158,8 +158,6 @@ def equal_digits(ours: pd.DataFrame, paper: pd.DataFrame) -> pd.DataFrame:
     paper, ours (percent, one decimal, text), digits (that the paper prints), digits_equal (from the left, up to the
     first that differs), equal (all of them). Its sums are the counts.
 
-    Examples
-    --------
     >>> import pandas as pd
     >>> row = {"system": "scan", "corpus": "mscoco", "direction": "i2t", "metric": "recall", "k": "1", "value": 0.504}
     >>> paper = pd.DataFrame([row | {"run": "table2", "status": "ok"}])

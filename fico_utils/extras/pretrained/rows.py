@@ -36,8 +36,6 @@ def configured_rows(pretrained: Mapping[str, Mapping[str, Any]]) -> dict[str, Sy
     InputError where an id is taken or would not do in a file name, a key, family or measure is unknown, a checkpoint is
     missing, two rows look the same, or there are more rows than looks.
 
-    Examples
-    --------
     >>> configured_rows({"clip": {"path": "openai/clip-vit-base-patch32", "name": "CLIP ViT-B/32"}})["clip"].marker
     'p'
     """
