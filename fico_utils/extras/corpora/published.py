@@ -126,33 +126,33 @@ def read_instances(paths: Sequence[str | Path], image_ids: Sequence[str]) -> tup
     ``instances_train2014.json`` and ``instances_val2014.json`` must list the same categories.
     """
     row_of = {image_id: row for row, image_id in enumerate(image_ids)}
-    known, marks, names = np.zeros(len(image_ids), bool), [], None
+    fields = ("id", "name", "image_id", "category_id")
+    known, pairs, names = set(), [], {}
     for path in paths:
+        content = read_json_object(path, ("categories", "images", "annotations", *fields))
         try:
-            content = read_json_object(
-                path, ("categories", "images", "annotations", "id", "name", "image_id", "category_id")
-            )
             categories = {int(item["id"]): str(item["name"]) for item in content["categories"]}
-            known[[row_of[i] for i in (str(item["id"]) for item in content["images"]) if i in row_of]] = True
-            pairs = [(str(item["image_id"]), int(item["category_id"])) for item in content["annotations"]]
-        except (KeyError, TypeError, ValueError) as error:
+            known |= {str(item["id"]) for item in content["images"]}
+            pairs += [(str(item["image_id"]), int(item["category_id"])) for item in content["annotations"]]
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise InputError(f"{path} is no COCO instances file ({type(error).__name__} {error})") from None
-        marks += [(row_of[image_id], category) for image_id, category in pairs if image_id in row_of]
-        if not categories or (names is not None and names != categories):
+        if not categories or (names or categories) != categories:
             raise InputError(f"{path} lists {len(categories)} categories, expected the same in all files, at least one")
         names = categories
-    for row in np.flatnonzero(~known)[:1]:
+    absent = [image_id for image_id in image_ids if image_id not in known]
+    if absent:
         raise InputError(
-            f"image {image_ids[row]} is in none of the instances files ({int((~known).sum())} such images); "
+            f"image {absent[0]} is in none of the instances files ({len(absent)} such images); "
             "give both instances_train2014.json and instances_val2014.json"
         )
-    for row, category in marks:
-        if category not in names:
-            raise InputError(f"image {image_ids[row]} has category {category!r}, which no instances file names")
-    known_ids, (rows, categories) = sorted(names), np.array(marks, np.int64).reshape(-1, 2).T
-    labels = np.zeros((len(image_ids), len(known_ids)), np.uint8)
-    labels[rows, np.searchsorted(known_ids, categories)] = 1
-    return labels, tuple(names[category] for category in known_ids)
+    column_of = {category: column for column, category in enumerate(sorted(names))}
+    labels = np.zeros((len(image_ids), len(names)), np.uint8)
+    for image_id, category in pairs:
+        if image_id in row_of and category not in column_of:
+            raise InputError(f"image {image_id} has category {category!r}, which no instances file names")
+        if image_id in row_of:
+            labels[row_of[image_id], column_of[category]] = 1
+    return labels, tuple(names[category] for category in column_of)
 
 
 def read_labels(

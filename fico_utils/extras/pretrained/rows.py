@@ -71,7 +71,7 @@ def _row(system_id: str, given: Mapping[str, Any], place: int, pretrained: Mappi
         raise InputError(
             f"{where} names {'both path and' if weights else 'neither path nor'} weights; expected one of them"
         )
-    if weights and (weights not in pretrained or not pretrained[weights].get("path")):
+    if weights and "path" not in (pretrained.get(weights) or ()):
         raise InputError(
             f"{where} takes the weights of {weights!r}; expected the id of a pretrained system with a path"
         )
