@@ -63,7 +63,7 @@ def over_seeds(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     chance = shared.groupby(["corpus", "direction", "metric", "k"])["chance"].agg(["min", "max"])
     for place, low, high in chance[chance["max"] - chance["min"] > 1e-6].head(1).itertuples():
         raise InputError(
-            f"{place[0]} has chance levels from {low:.6f} to {high:.6f} in these runs; expected the same test split in all"
+            f"{place[0]} has chance levels from {low:.6f} to {high:.6f} in these runs; expected the same test split"
         )
     names = list(COLUMNS[:7])
     groups = rows.groupby(names, sort=False)
