@@ -22,14 +22,7 @@ from torch import Tensor, nn
 
 from fico_utils.errors import InputError
 from fico_utils.extras.pretrained.base import Pretrained, unit
-from fico_utils.extras.pretrained.files import (
-    files_key,
-    find_folder,
-    load_image_processor,
-    load_network,
-    load_tokenizer,
-    read_config,
-)
+from fico_utils.extras.pretrained.files import files_key, find_folder, load_parts, read_config
 from fico_utils.files import key_of
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -156,6 +149,5 @@ def load_encoder(path: str, *, revision: str = "", dtype: str = "float32", devic
     if kind is None or given != kind.architecture:
         known = ", ".join(k.architecture for k in KINDS.values())
         raise InputError(f"{folder} holds a {given}, which is no image-text dual encoder known here; expected {known}")
-    network = load_network(getattr(transformers, kind.architecture), folder, DTYPES[dtype], device)
-    key = key_of(files_key(folder), dtype)
-    return kind(network, load_image_processor(folder), load_tokenizer(folder), key).eval()
+    parts = load_parts(getattr(transformers, kind.architecture), folder, DTYPES[dtype], device)
+    return kind(*parts, key_of(files_key(folder), dtype)).eval()

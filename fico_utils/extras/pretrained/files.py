@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,6 @@ from fico_utils.files import key_of, sha256_file
 #: What is fetched of a hub repository, and what a model's key is made of: no pickled weights, no code.
 WANTED = ("*.json", "*.safetensors", "*.txt", "*.model")
 _VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "tokenizer.model")
-_LOCAL = {"local_files_only": True, "trust_remote_code": False}
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -103,15 +101,18 @@ def _sha256(path: str, _size: int, _changed: int) -> str:
     return sha256_file(path)
 
 
-def load_network(made_by: type, folder: Path, dtype: torch.dtype, device: str = "") -> nn.Module:
-    """The network of a folder, of a class with ``from_pretrained``, ready to encode; on a GPU where `device` is empty.
+def load_parts(network_class: type, folder: Path, dtype: torch.dtype, device: str = "") -> tuple[nn.Module, Any, Any]:
+    """The network of a folder, ready to encode, its image processor and its tokenizer.
+
+    The network is put on a GPU where there is one, if `device` is empty. The image processor has its Pillow form, which
+    does without torchvision.
 
     InputError where there is no such device, files are missing or broken, or weights are those of another model.
     """
     _check_weights(folder)
     place = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    options = {"dtype": dtype, "use_safetensors": True, "output_loading_info": True, **_LOCAL}
-    network, loading = _made(folder, "network", lambda: made_by.from_pretrained(folder, **options))
+    options = {"dtype": dtype, "use_safetensors": True, "output_loading_info": True}
+    network, loading = _load(folder, "network", network_class, **options)
     missing = sorted(loading["missing_keys"])
     if missing:
         raise InputError(
@@ -119,28 +120,19 @@ def load_network(made_by: type, folder: Path, dtype: torch.dtype, device: str = 
             "checkpoint that was trained as one"
         )
     try:
-        return network.to(place).eval()
+        network = network.to(place).eval()
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"the device {place!r} cannot be used ({first_line(error)}); try cpu") from None
-
-
-def load_tokenizer(folder: Path) -> Any:
-    """The tokenizer of a folder, which must bring its vocabulary: without one, transformers makes up an empty one."""
-    if not any((folder / name).is_file() for name in _VOCABULARIES):
+    processor = _load(folder, "image processor", transformers.AutoImageProcessor, backend="pil")
+    if not any((folder / name).is_file() for name in _VOCABULARIES):  # transformers would make up an empty one
         raise InputError(f"{folder} has no tokenizer; expected one of {', '.join(_VOCABULARIES)}: get it again")
-    return _made(folder, "tokenizer", lambda: transformers.AutoTokenizer.from_pretrained(folder, **_LOCAL))
+    return network, processor, _load(folder, "tokenizer", transformers.AutoTokenizer)
 
 
-def load_image_processor(folder: Path) -> Any:
-    """The image processor of a folder, in its Pillow form: torchvision is not needed."""
-    made_by = transformers.AutoImageProcessor
-    return _made(folder, "image processor", lambda: made_by.from_pretrained(folder, backend="pil", **_LOCAL))
-
-
-def _made(folder: Path, what: str, make: Callable[[], Any]) -> Any:
-    """What `make` returns; whatever a stranger's files make transformers raise becomes one sentence."""
+def _load(folder: Path, what: str, made_by: type, **options: Any) -> Any:
+    """What a class makes of a folder; whatever a stranger's files make transformers raise becomes one sentence."""
     try:
-        return make()
+        return made_by.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **options)
     except ImportError as error:
         raise InputError(f"the {what} of {folder} needs a package that is missing ({first_line(error)})") from None
     except Exception as error:
