@@ -39,9 +39,7 @@ def configured_rows(pretrained: Mapping[str, Mapping[str, Any]]) -> dict[str, Sy
     >>> configured_rows({"clip": {"path": "openai/clip-vit-base-patch32", "name": "CLIP ViT-B/32"}})["clip"].marker
     'p'
     """
-    rows: dict[str, System] = {}
-    for place, (system_id, given) in enumerate(pretrained.items()):
-        rows[system_id] = _row(system_id, given, place, pretrained)
+    rows = {row_id: _row(row_id, given, n, pretrained) for n, (row_id, given) in enumerate(pretrained.items())}
     looks: dict[tuple, str] = {}
     for row in (*SYSTEMS.values(), *rows.values()):
         look = (row.marker, row.line, row.hollow)  # without the colour: a printer has none
