@@ -16,7 +16,7 @@ from fico_utils import registry
 from fico_utils.display.page import number_text, render_page
 from fico_utils.errors import InputError
 from fico_utils.evaluation import Metric
-from fico_utils.extras.claims.numbers import Side, row_name, sides
+from fico_utils.extras.claims.numbers import Side, both_sides, row_name
 from fico_utils.files import key_of, read_json, write_text
 from fico_utils.results import load, schema
 
@@ -67,7 +67,8 @@ def _read_run(root: Path) -> Compared:
     records = [read_json(path) for path in (root / "runs").glob("*/manifest.json")]
     commits = [(record["end"] or record["start"], (record["git"] or {}).get("commit") or "") for record in records]
     commit = max(commits, default=("", ""))[1][:10]
-    return Compared(label, root, commit, read_json(keys) if keys.is_file() else {}, chance, sides(metrics, costs)[1])
+    _, ours = both_sides(metrics, costs)
+    return Compared(label, root, commit, read_json(keys) if keys.is_file() else {}, chance, ours)
 
 
 def same_corpus(a: Compared, b: Compared, corpus: str) -> bool:

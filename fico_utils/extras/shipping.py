@@ -54,8 +54,8 @@ def ship(run: Run) -> list[Path]:
     """
     ready = trained_weights(run)
     folder = shelf.SHIPPED / run.profile
-    texts = {folder / f"{name}.md": card(run, name, weights) for name, weights in ready.items()}
-    texts[folder / "README.md"] = contents(run, ready)
+    texts = {folder / f"{name}.md": weights_card(run, name, weights) for name, weights in ready.items()}
+    texts[folder / "README.md"] = weights_contents(run, ready)
     files = {folder / f"{name}.safetensors": weights.path for name, weights in ready.items()}
     for name in (c for c in run["corpora"] if registry.corpus(c).drawn):
         features.vocabulary(run, name)
@@ -88,7 +88,7 @@ def trained_weights(run: Run) -> dict[str, Weights]:
     return found
 
 
-def card(run: Run, name: str, weights: Weights) -> str:
+def weights_card(run: Run, name: str, weights: Weights) -> str:
     """The card of some weights as markdown."""
     title, call = _title(name)
     lines = [f"# {title[0].upper()}{title[1:]}", "", "| | |", "| --- | --- |"]
@@ -105,7 +105,7 @@ def card(run: Run, name: str, weights: Weights) -> str:
     return "\n".join(lines) + "\n"
 
 
-def contents(run: Run, ready: Mapping[str, Weights]) -> str:
+def weights_contents(run: Run, ready: Mapping[str, Weights]) -> str:
     """The list of all weights trained in a run, as markdown: how large, how long trained, how good on validation."""
     lines = [markdown_line(["weights", "MiB", "epochs", "minutes", "validation"]), "| --- |" + " ---: |" * 4]
     spent, threads = 0.0, set()

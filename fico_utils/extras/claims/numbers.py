@@ -185,7 +185,7 @@ def row_name(system: str) -> str:
     return (registry.INDEXES.get(system) or registry.system(system)).name
 
 
-def sides(metrics: pd.DataFrame, costs: pd.DataFrame, corpora: Sequence[str] | None = None) -> tuple[Side, Side]:
+def both_sides(metrics: pd.DataFrame, costs: pd.DataFrame, corpora: Sequence[str] | None = None) -> tuple[Side, Side]:
     """The paper's side and ours of metrics.csv and costs.csv; the paper's rows are added where they are missing.
 
     `corpora` are those of ours that stand beside the paper's; by default all that were measured.

@@ -170,10 +170,10 @@ class Pretrained(FusionModel):
         return {n: t.to(self.dtype) if t.is_floating_point() else t for n, t in pixels.items()}
 
     def encode_image(self, features: Tensor) -> Tensor:
-        return unit(self._embed_image(self.vision(features)))
+        return unit_vectors(self._embed_image(self.vision(features)))
 
     def encode_text(self, features: Tensor) -> Tensor:
-        return unit(self._embed_text(features))
+        return unit_vectors(self._embed_text(features))
 
     def vision(self, features: Tensor) -> Tensor:
         """States (B, T, width) of the vision tower, on its device and in its precision."""
@@ -192,6 +192,6 @@ class Pretrained(FusionModel):
         return features
 
 
-def unit(embeddings: Tensor) -> Tensor:
+def unit_vectors(embeddings: Tensor) -> Tensor:
     """Unit vectors float32 on the CPU, normalised in float32 whatever the network computed in."""
     return F.normalize(embeddings.float(), dim=-1).cpu()

@@ -21,7 +21,7 @@ import transformers
 from torch import Tensor, nn
 
 from fico_utils.errors import InputError
-from fico_utils.extras.pretrained.base import Pretrained, unit
+from fico_utils.extras.pretrained.base import Pretrained, unit_vectors
 from fico_utils.extras.pretrained.files import files_key, find_folder, load_parts, read_config
 from fico_utils.files import key_of
 
@@ -34,7 +34,7 @@ class Clip(Pretrained):
     architecture = "CLIPModel"
 
     def encode_image(self, features: Tensor) -> Tensor:
-        return unit(self.network.get_image_features(**self._pixels(features)).pooler_output)
+        return unit_vectors(self.network.get_image_features(**self._pixels(features)).pooler_output)
 
     def _embed_text(self, features: Tensor) -> Tensor:
         return self.network.get_text_features(input_ids=self._ids(features)[0]).pooler_output
