@@ -54,7 +54,7 @@ AT_TOP = {
     "extras/pretrained": {"torch", "transformers"},
     "display": {"pandas", "matplotlib", "seaborn"},
     "extras/figures": {"pandas", "matplotlib"},
-    **{f"extras/{name}.py": {"pandas"} for name in ("comparison", "readme", "recomputed")},
+    **{f"extras/{name}.py": {"pandas"} for name in ("comparison", "readme")},
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
