@@ -83,14 +83,6 @@ def add_common_options(
         parser.add_argument("--force", action="store_true", help="execute the notebook even where its step is fresh")
 
 
-def changed_settings(profile: str, changes: Sequence[str]) -> dict[str, Any]:
-    """Parameters of a profile, as the texts of ``--set`` change them."""
-    from fico_utils.profiles import profile_settings, read_overrides
-
-    settings = profile_settings(profile)
-    return settings | read_overrides(changes, settings)
-
-
 def progress_printer(quiet: bool) -> Callable[[str], None]:
     """What prints a line of progress, or drops it under ``--quiet``."""
     return (lambda line: None) if quiet else partial(print, flush=True)
@@ -98,11 +90,9 @@ def progress_printer(quiet: bool) -> Callable[[str], None]:
 
 def update_report(batch: Any) -> str:
     """Path of the report of a `Batch`, just written."""
-    from fico_utils.batch import pipeline, runner
+    from fico_utils.batch.pipeline import step_states
     from fico_utils.display.report import write_report
 
-    rows = [
-        {"id": name, "notebook": pipeline.find_step(batch.steps, name).notebook, "state": state.name, "why": state.why}
-        for name, state in runner.step_states(batch).items()
-    ]
+    states = step_states(batch).items()
+    rows = [{"id": step.id, "notebook": step.notebook, "state": state.name, "why": state.why} for step, state in states]
     return str(write_report(batch.root, batch.profile, rows))

@@ -7,7 +7,7 @@ refused before anything starts. Values have the types of those in the base.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from difflib import get_close_matches
 from functools import lru_cache
@@ -29,10 +29,10 @@ def profile_names() -> list[str]:
     return sorted(path.stem for path in CONFIGS.glob("*.yaml") if path.stem != BASE)
 
 
-def profile_settings(profile: str) -> dict[str, Any]:
-    """Every parameter of a profile: those of ``configs/<profile>.yaml`` over those of ``configs/base.yaml``.
+def profile_settings(profile: str, changes: Sequence[str] = ()) -> dict[str, Any]:
+    """Every parameter of a profile, as ``configs/<profile>.yaml`` and the texts of ``--set`` change those of the base.
 
-    InputError where there is no such profile, or its file holds a parameter that the base lacks or has otherwise.
+    InputError where there is no such profile, or where a parameter is given that the base lacks or has otherwise.
     """
     if profile not in profile_names():
         raise InputError(f"unknown profile {profile!r}; expected one of {', '.join(profile_names())}")
@@ -42,7 +42,8 @@ def profile_settings(profile: str) -> dict[str, Any]:
         if name not in base:
             raise InputError(f"configs/{profile}.yaml has a parameter {name!r}, which configs/{BASE}.yaml lacks")
         check_parameter(name, value, base[name])
-    return base | own
+    settings = base | own
+    return settings | read_overrides(changes, settings)
 
 
 @lru_cache(maxsize=64)

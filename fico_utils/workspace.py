@@ -21,6 +21,11 @@ from fico_utils.machine import package_version, peak_memory
 from fico_utils.profiles import check_parameter, profile_settings
 from fico_utils.provenance import PROJECT
 
+#: Names the variable in which the runner hands the settings of a batch, as JSON, to each notebook.
+SETTINGS = "FICO_UTILS_SETTINGS"
+#: What native thread pools read when their library is loaded.
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
 
 @dataclass(frozen=True)
 class Run:
@@ -74,7 +79,7 @@ class Run:
 
 def set_threads(n: int) -> None:
     """Pin the native thread pools of this process (BLAS, OpenMP, torch, FAISS) to `n` threads."""
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    for name in THREAD_VARIABLES:
         os.environ[name] = str(n)  # for libraries not loaded yet
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(n)
@@ -95,12 +100,12 @@ def setup(profile: str = "mini", seed: int = 0, out_dir: str = "results", **para
     **parameters : the notebook's own parameters, over those of the profile.
     """
     settings = profile_settings(profile)
-    settings |= json.loads(os.environ.get("FICO_UTILS_SETTINGS", "{}"))  # what `run --set` changed, for every notebook
+    settings |= json.loads(os.environ.get(SETTINGS, "{}"))
     for name, value in {"seed": seed, "out_dir": out_dir, **parameters}.items():
         if name not in settings:
             raise InputError(f"unknown parameter {name!r}; profile {profile} knows {', '.join(settings)}")
         settings[name] = check_parameter(name, value, settings[name])
-    registry.use_rows(registry.rows_of_run(settings, PROJECT / settings["data_dir"]))
+    registry.use_rows(settings, PROJECT / settings["data_dir"])
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # an accidental download fails instead of hanging
     set_threads(settings["threads"])
     # the package passes generators of its own; these serve libraries that draw from a global one

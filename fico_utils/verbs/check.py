@@ -18,8 +18,6 @@ from fico_utils.files import atomic_path
 from fico_utils.profiles import profile_settings, results_folder
 from fico_utils.provenance import PROJECT, SHIPPED
 
-#: Distributions whose module is called otherwise.
-MODULES = {"faiss-cpu": "faiss", "pillow": "PIL", "pyyaml": "yaml"}
 #: Free space that a run of the mini profile may take, bytes.
 DISK = 2 * 2**30
 
@@ -84,9 +82,7 @@ def require_packages() -> None:
     for name, bound in (re.match(r"([\w-]+)(?:>=([\d.]+))?", text).groups() for text in requirements()):
         try:
             installed = version(name)
-            if find_spec(MODULES.get(name, name)) is None:
-                raise PackageNotFoundError(name)
-        except (PackageNotFoundError, ValueError):
+        except PackageNotFoundError:
             missing.append(name)
             continue
         is_number, should_be = ([int(part) for part in re.findall(r"\d+", v)[:3]] for v in (installed, bound or ""))

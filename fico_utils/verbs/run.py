@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Exit code: 1 where a step failed."""
-    from fico_utils.batch import pipeline, runner, session
+    from fico_utils.batch import pipeline, runner
     from fico_utils.machine import usable_cores
     from fico_utils.verbs.check import require_packages
 
@@ -39,17 +39,15 @@ def run(options: argparse.Namespace) -> int:
         return cli.find_verbs()["precomputed"].run(options)
     only = [name for text in options.only for name in text.split(",") if name]
     chosen = pipeline.select_steps(pipeline.STEPS, only, options.first)
-    batch = runner.prepare_batch(options.profile, options.out, options.changes)
+    batch = pipeline.prepare_batch(options.profile, options.out, options.changes)
     if options.dry_run:
-        states = runner.step_states(batch, chosen)
-        for step in chosen:
-            state = states[step.id]
+        for step, state in pipeline.step_states(batch, chosen).items():
             skip = state.name == "fresh" and not options.force
             why = f" ({state.name}: {state.why})" if state.why else "" if skip else " (forced)"
             print(f"{step.notebook}: {'skip, fresh' if skip else 'run'}{why}")
         return 0
     require_packages()
     jobs = options.jobs or max(1, usable_cores() // batch.threads)
-    outcome = session.run_steps(batch, chosen, force=options.force, quiet=options.quiet, jobs=jobs)
+    outcome = runner.run_steps(batch, chosen, force=options.force, quiet=options.quiet, jobs=jobs)
     print(cli.update_report(batch), flush=True)
     return 1 if {"failed", "blocked"} & set(outcome.values()) else 0

@@ -17,9 +17,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Exit code: 1 where the step failed."""
-    from fico_utils.batch import pipeline, runner, session
+    from fico_utils.batch import pipeline, runner
 
     step = pipeline.find_step(pipeline.STEPS, options.id)
-    batch = runner.prepare_batch(options.profile, options.out, options.changes)
-    outcome = session.run_steps(batch, [step], force=options.force, quiet=options.quiet, beside_others=True)
+    batch = pipeline.prepare_batch(options.profile, options.out, options.changes)
+    outcome = runner.run_steps(batch, [step], force=options.force, quiet=options.quiet, beside_others=True)
     return 1 if outcome[step.id] == "failed" else 0
