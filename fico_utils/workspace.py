@@ -19,12 +19,12 @@ from fico_utils.artifacts import Store
 from fico_utils.errors import InputError
 from fico_utils.machine import package_version, peak_memory
 from fico_utils.profiles import check_parameter, profile_settings
-from fico_utils.provenance import PROJECT
+from fico_utils.provenance import PACKAGE, PROJECT
 
-#: Names the variable in which the runner hands the settings of a batch, as JSON, to each notebook.
-SETTINGS = "FICO_UTILS_SETTINGS"
+#: The variable in which the runner hands the settings of a batch, as JSON, to each notebook.
+_SETTINGS = "FICO_UTILS_SETTINGS"
 #: What native thread pools read when their library is loaded.
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Run:
 
 def set_threads(n: int) -> None:
     """Pin the native thread pools of this process (BLAS, OpenMP, torch, FAISS) to `n` threads."""
-    for name in THREAD_VARIABLES:
+    for name in _THREAD_VARIABLES:
         os.environ[name] = str(n)  # for libraries not loaded yet
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(n)
@@ -100,7 +100,7 @@ def setup(profile: str = "mini", seed: int = 0, out_dir: str = "results", **para
     **parameters : the notebook's own parameters, over those of the profile.
     """
     settings = profile_settings(profile)
-    settings |= json.loads(os.environ.get(SETTINGS, "{}"))
+    settings |= json.loads(os.environ.get(_SETTINGS, "{}"))
     for name, value in {"seed": seed, "out_dir": out_dir, **parameters}.items():
         if name not in settings:
             raise InputError(f"unknown parameter {name!r}; profile {profile} knows {', '.join(settings)}")
@@ -119,3 +119,15 @@ def setup(profile: str = "mini", seed: int = 0, out_dir: str = "results", **para
     device = "cuda" if torch and torch.cuda.is_available() else "cpu"
     print(f"profile {profile} · seed {seed} · {settings['threads']} threads · {device} · {versions}")
     return Run(profile, seed, PROJECT.joinpath(out_dir, profile), settings)
+
+
+def kernel_environment(settings: dict[str, Any], threads: int) -> dict[str, str]:
+    """Variables of a kernel in which `setup` takes some settings over those of its profile, on so many threads."""
+    return {
+        **os.environ,
+        **dict.fromkeys((*_THREAD_VARIABLES, "NUMBA_NUM_THREADS"), str(threads)),
+        _SETTINGS: json.dumps(settings),
+        "PYTHONPATH": os.pathsep.join([str(PACKAGE.parent), *filter(None, [os.environ.get("PYTHONPATH")])]),
+        "PYTHONHASHSEED": "0",
+        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+    }

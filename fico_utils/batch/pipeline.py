@@ -1,4 +1,4 @@
-"""The steps: which notebook each runs, which steps come first, what it was made from, and whether it is fresh.
+"""The steps: which notebook each runs, which steps come first, and whether it is fresh.
 
 A step is made from the code of its notebook, all settings but the folder of the results, the code of the package, and
 the content of the files that it read; comments, docstrings and prose do not count.
@@ -126,24 +126,20 @@ def prepare_batch(
     folder: Path | None = None,
     steps: Sequence[Step] = STEPS,
 ) -> Batch:
-    """The `Batch` of a command line, checked before anything starts; writes nothing.
-
-    InputError where a profile, parameter, corpus or system is unknown, a value has another type, or a notebook is
-    missing.
-    """
-    settings = profile_settings(profile)
+    """The `Batch` of a command line; InputError where that names anything unknown, or where a notebook is missing."""
+    settings, root = profile_settings(profile), results_folder(profile, out)
     folder = folder or PROJECT / "notebooks"
     if steps and not folder.is_dir():
         raise InputError(f"{folder} does not exist; make a folder to work in with: fico init FOLDER, and run in there")
     notebooks = {step.id: read_notebook(folder / f"{step.notebook}.ipynb") for step in steps}
     known = {name: value for content in notebooks.values() for name, value in declared_parameters(content).items()}
-    settings |= read_overrides(changes, known | settings)
+    settings |= read_overrides(changes, known | settings) | {"profile": profile, "out_dir": str(root.parent)}
     registry.use_rows(settings, PROJECT / settings["data_dir"])
     for setting, ids in (("corpora", registry.known_corpora()), ("systems", registry.systems())):
         for name in settings[setting]:
             if name not in ids:
                 raise InputError(f"{setting} names {name!r}, which is unknown; {suggest_name(name, ids)}")
-    return Batch(profile, results_folder(profile, out), settings, notebooks, folder, steps)
+    return Batch(profile, root, settings, notebooks, folder, steps)
 
 
 class State(NamedTuple):

@@ -6,16 +6,12 @@ running and nothing else, and inside them only the artefact being made, as each 
 
 from __future__ import annotations
 
-import json
-import os
 import signal
 import sys
-import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
@@ -26,8 +22,8 @@ from fico_utils.files import RECORD, key_of, recorded_files, remove_unfinished, 
 from fico_utils.locks import hold_locks
 from fico_utils.machine import describe_machine
 from fico_utils.progress import show_progress
-from fico_utils.provenance import PACKAGE, said_by
-from fico_utils.workspace import SETTINGS, THREAD_VARIABLES
+from fico_utils.provenance import said_by
+from fico_utils.workspace import kernel_environment
 
 
 def run_steps(
@@ -45,10 +41,7 @@ def run_steps(
     need it and no others. InputError where another run holds the folder or it cannot be written; KeyboardInterrupt when
     asked to stop, after the running notebooks have been ended and their half-written files removed.
 
-    Parameters
-    ----------
-    jobs : int, number of steps that may run at a time.
-    beside_others : bool, let other processes run other steps in the same folder meanwhile.
+    At most `jobs` steps run at a time; `beside_others` lets other processes run other steps in the same folder.
     """
     outcome: dict[str, str] = {}
     waiting, running = list(chosen), {}
@@ -71,10 +64,10 @@ def run_steps(
                     outcome |= _wait_for_steps(running, bar)
                     continue
                 waiting.remove(step)
-                failed = [need for need in step.needs if outcome.get(need) == "failed"]
+                failed = next((need for need in step.needs if outcome.get(need) == "failed"), None)
                 if failed:
                     outcome[step.id] = "blocked"
-                    end_step(bar, step, f"not run: needs {failed[0]}, which failed")
+                    end_step(bar, step, f"not run: needs {failed}, which failed")
                 elif not force and step_state(batch, step).name == "fresh":
                     outcome[step.id] = "fresh"
                     end_step(bar, step, "fresh, skipped")
@@ -106,8 +99,8 @@ def _wait_for_steps(running: dict[Future, tuple[Step, Execution]], bar: tqdm) ->
         record, (step, _) = done.result(), running.pop(done)
         outcome[step.id] = record["status"]
         if failed := record["failure"]:
-            place = f"{failed['cell']} ({failed['heading']})" if failed["heading"] else failed["cell"]
-            problem = f"step {step.id} failed in cell {place}: {failed['error']}"
+            heading = f" ({failed['heading']})" if failed["heading"] else ""
+            problem = f"step {step.id} failed in cell {failed['cell']}{heading}: {failed['error']}"
             end_step(bar, step, f"failed after {record['seconds']:.0f} s", problem)
         else:
             end_step(bar, step, f"done in {record['seconds']:.0f} s")
@@ -137,20 +130,18 @@ def run_step(batch: Batch, step: Step, execution: Execution | None = None) -> di
     """
     execution = execution or Execution()
     parts, parameters, folder = batch.parts(step), batch.parameters(step), batch.runs(step)
-    if "out_dir" in parameters:
-        parameters["out_dir"] = str(batch.root.parent)
+    record = folder / ".files-recorded.jsonl"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "manifest.json").unlink(missing_ok=True)
-    began, clock, record = datetime.now(UTC), time.monotonic(), folder / ".files-recorded.jsonl"
-    try:
-        source = batch.folder / f"{step.notebook}.ipynb"
-        execution.run(source, folder, parameters, _kernel_environment(batch, record))
-        if execution.stopped.is_set():
-            raise KeyboardInterrupt
-        inputs, outputs = recorded_files(record, batch.root)
-    finally:
-        record.unlink(missing_ok=True)
-    seconds = time.monotonic() - clock
+    record.unlink(missing_ok=True)
+    began, environment = datetime.now(UTC), kernel_environment(batch.settings, batch.threads) | {RECORD: str(record)}
+    execution.run(batch.folder / f"{step.notebook}.ipynb", folder, parameters, environment)
+    if execution.stopped.is_set():
+        raise KeyboardInterrupt
+    inputs, outputs = recorded_files(record, batch.root)
+    record.unlink(missing_ok=True)
+    ended = datetime.now(UTC)
+    seconds = (ended - began).total_seconds()
     changes = said_by("git", "status", "--porcelain")
     manifest = {
         "step": step.id,
@@ -163,7 +154,7 @@ def run_step(batch: Batch, step: Step, execution: Execution | None = None) -> di
         "seed": batch.settings.get("seed"),
         "threads": {"native": batch.threads, "PYTHONHASHSEED": "0"},
         "start": began.isoformat(timespec="seconds"),
-        "end": datetime.now(UTC).isoformat(timespec="seconds"),
+        "end": ended.isoformat(timespec="seconds"),
         "seconds": round(seconds, 3),
         "phases": execution.phases,
         "untracked_seconds": round(max(0.0, seconds - sum(row["seconds"] for row in execution.phases)), 3),
@@ -176,17 +167,3 @@ def run_step(batch: Batch, step: Step, execution: Execution | None = None) -> di
     }
     write_json(folder / "manifest.json", manifest)
     return manifest
-
-
-def _kernel_environment(batch: Batch, record: Path) -> dict[str, str]:
-    """Variables of a notebook's kernel: threads, where to note files, and what `setup` takes over the profile."""
-    paths = [str(PACKAGE.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {
-        **os.environ,
-        **dict.fromkeys((*THREAD_VARIABLES, "NUMBA_NUM_THREADS"), str(batch.threads)),
-        "PYTHONPATH": os.pathsep.join(paths),
-        "PYTHONHASHSEED": "0",
-        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
-        SETTINGS: json.dumps(batch.settings),
-        RECORD: str(record),
-    }

@@ -6,6 +6,7 @@ import argparse
 import re
 import shutil
 import sys
+import tempfile
 import tomllib
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, requires, version
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from fico_utils import cli
 from fico_utils.errors import InputError
-from fico_utils.files import atomic_path
+from fico_utils.files import refuse_unwritable
 from fico_utils.profiles import profile_settings, results_folder
 from fico_utils.provenance import PROJECT, SHIPPED
 
@@ -117,13 +118,9 @@ def check_folder(profile: str, out: str | None) -> list[str]:
     """A line that the results folder can be written, and one on its disk; InputError where one is not so."""
     profile_settings(profile)
     root = results_folder(profile, out)
-    made = [folder for folder in (root, *root.parents) if not folder.exists()]
-    with atomic_path(root / ".writable"):
-        pass
-    (root / ".writable").unlink()
-    free = shutil.disk_usage(root).free
-    for folder in made:
-        folder.rmdir()
+    place = next(folder for folder in (root, *root.parents) if folder.exists())
+    with refuse_unwritable(root), tempfile.TemporaryFile(dir=place):
+        free = shutil.disk_usage(place).free
     if free < DISK:
         raise InputError(
             f"{free / 2**30:.1f} GiB free at {root}; {DISK / 2**30:.0f} GiB needed, free some or use --out"

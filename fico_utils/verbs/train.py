@@ -30,7 +30,7 @@ def run(options: argparse.Namespace) -> int:
     for kind, name, known in (("system", options.system, trained), ("corpus", options.corpus, settings["corpora"])):
         if name not in known:
             raise InputError(f"profile {options.profile} trains no {kind} {name!r}; {suggest_name(name, known)}")
-    made = setup(**settings | {"profile": options.profile, "out_dir": str(batch.root.parent)})
+    made = setup(**settings)
     from fico_utils import experiment
 
     experiment.train(made, options.system, options.corpus)
