@@ -21,6 +21,8 @@ from fico_utils.errors import InputError
 
 #: The packages whose modules are verbs.
 VERB_PACKAGES = ("fico_utils.verbs", "fico_utils.extras.verbs")
+#: Of an option that may be given more than once.
+REPEATED: dict[str, Any] = {"action": "append", "default": []}
 
 
 def find_verbs() -> dict[str, ModuleType]:
@@ -74,11 +76,8 @@ def add_common_options(
     parser.add_argument("--out", metavar="DIR", help=out)
     parser.add_argument("--quiet", action="store_true", help="say nothing but problems and the last line")
     if changes:
-        parser.add_argument(
-            *("--set", "-s"),
-            **{"action": "append", "default": [], "metavar": "NAME=VALUE", "dest": "changes"},
-            help="change a parameter; a YAML literal, a list may be 1,5,10; may be repeated",
-        )
+        text = "change a parameter; a YAML literal, a list may be 1,5,10; may be repeated"
+        parser.add_argument("--set", "-s", dest="changes", metavar="NAME=VALUE", help=text, **REPEATED)
     if force:
         parser.add_argument("--force", action="store_true", help="execute the notebook even where its step is fresh")
 

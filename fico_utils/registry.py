@@ -1,8 +1,7 @@
 """Systems and corpora: ids, printed names, families, and the slot each has in every figure.
 
-A system is one file in ``models/``, which states its rows; `SYSTEMS` is read from these files, in the order of the
-paper's tables. Colour stands for the family, marker and line for the system; a slot belongs to a system for good, so
-adding one moves nobody's colour. What a run knows besides, by its configuration or its data folder, `setup` finds.
+A system is one file in ``models/``, which states its rows. Colour stands for the family, marker and line for the
+system; a slot belongs to a system for good, so adding one moves nobody's colour.
 """
 
 from __future__ import annotations

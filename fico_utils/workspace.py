@@ -29,22 +29,14 @@ _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS
 
 @dataclass(frozen=True)
 class Run:
-    """One profile with one seed writing to one folder.
-
-    Attributes
-    ----------
-    root : Path, ``<out_dir>/<profile>``; every artefact lies below it.
-    settings : dict, every parameter of the profile, as overridden.
-    shipped : str, profile whose shipped weights serve, for a run that reads nothing else; empty for a run that trains.
-    started : float, monotonic seconds at `setup`.
-    """
+    """One profile with one seed writing to one folder."""
 
     profile: str
     seed: int
-    root: Path
-    settings: dict[str, Any]
-    shipped: str = ""
-    started: float = field(default_factory=time.monotonic)
+    root: Path  # <out_dir>/<profile>; every artefact lies below it
+    settings: dict[str, Any]  # every parameter of the profile, as overridden
+    shipped: str = ""  # profile whose shipped weights serve, for a run that reads nothing else
+    started: float = field(default_factory=time.monotonic)  # seconds
 
     def __getitem__(self, name: str) -> Any:
         """A parameter of the profile."""

@@ -154,8 +154,8 @@ def test_missing_package_says_what_to_install(notebooks: Path, tmp_path, monkeyp
     monkeypatch.setattr(check, "version", version)
     for verb in ("check", "run"):
         said = sentence(capsys, verb, "--out", str(tmp_path / "place"))
-        assert "faiss-cpu, torch missing and scipy 1.0 (at least 1.17 needed) too old" in said
-        assert "pip install -c constraints.txt faiss-cpu torch scipy" in said
+        assert "faiss-cpu is missing, scipy 1.0 is too old (at least 1.17 needed), torch is missing" in said
+        assert "pip install -c constraints.txt faiss-cpu scipy torch" in said
     assert not (tmp_path / "place").exists()
 
 

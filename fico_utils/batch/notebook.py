@@ -63,7 +63,7 @@ class Execution:
         self.stopped, self.over = threading.Event(), threading.Event()
 
     def run(self, path: Path, target: Path, parameters: dict[str, Any], environment: dict[str, str]) -> None:
-        """Execute a notebook where it lies; the folder `target` gets the executed one, and in ``log.txt`` what it prints."""
+        """Execute a notebook where it lies; the folder `target` gets it with its outputs, and ``log.txt``."""
         # jsonschema would spend two seconds on a grammar of web addresses, for a check that no notebook asks for
         sys.modules.setdefault("rfc3987_syntax", None)
         import nbformat

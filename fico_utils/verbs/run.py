@@ -15,15 +15,11 @@ RELEASE_PROFILE = "precomputed"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `run`."""
     cli.add_common_options(parser, changes=True, force=True)
-    parser.add_argument(
-        *("--only", "-o"),
-        **{"action": "append", "default": [], "metavar": "ID"},
-        help="only these steps, such as 04 or 02,03; may be repeated",
-    )
+    only = "only these steps, such as 04 or 02,03; may be repeated"
+    parser.add_argument("--only", "-o", metavar="ID", help=only, **cli.REPEATED)
     parser.add_argument("--from", dest="first", metavar="ID", help="this step and those after it")
-    parser.add_argument(
-        "--jobs", type=int, metavar="N", help="steps that may run at a time (default: cores by threads of the profile)"
-    )
+    jobs = "steps that may run at a time (default: cores by threads of the profile)"
+    parser.add_argument("--jobs", type=int, metavar="N", help=jobs)
     parser.add_argument("--dry-run", action="store_true", help="say what would run and why; writes nothing")
 
 
