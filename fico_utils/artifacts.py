@@ -49,17 +49,13 @@ class NewerArtefact(InputError):
 class Recipe:
     """What an artefact is made from: equal recipes give equal content, up to the rounding of another machine.
 
-    Attributes
-    ----------
-    producer : str, one of `fico_utils.producers`; its version is part of the key, and no source text is.
-    settings : mapping, JSON-able, all that the content depends on besides the rest.
-    inputs : tuple of str, keys of the artefacts it is made from. Of trained weights it is their content digest, since
-        two trainings by one recipe end in different numbers on different machines, and what was trained on top of one
-        cannot read the other.
+    `inputs` are keys of the artefacts it is made from. Of trained weights it is their content digest, since two
+    trainings by one recipe end in different numbers on different machines, and what was trained on top of one cannot
+    read the other.
     """
 
-    producer: str
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    producer: str  # its version is part of the key, and no source text is
+    settings: Mapping[str, Any] = field(default_factory=dict)  # JSON-able, all that the content depends on besides
     seed: int = 0
     inputs: tuple[str, ...] = ()
 
@@ -204,10 +200,7 @@ class Store:
 
 
 class Units:
-    """Long work as a sequence of numbered units, each an artefact of its own: a killed run loses at most one.
-
-    They lie in a folder that is named by seed and key of the whole work's recipe.
-    """
+    """Long work as a sequence of numbered units, each an artefact of its own: a killed run loses at most one."""
 
     def __init__(self, store: Store, folder: Path, recipe: Recipe) -> None:
         self.store, self.folder, self.recipe = store, folder, recipe

@@ -1,7 +1,7 @@
 """The command line: ``fico VERB ...`` or ``python -m fico_utils VERB ...``.
 
-A verb is a module of `fico_utils.verbs` or `fico_utils.extras.verbs`: its name is that of the file, `HELP` is one line
-about it, ``add_arguments(parser)`` adds its arguments, and ``run(options)`` does the work and returns the exit code.
+A verb is a module of `VERB_PACKAGES`: its name is that of the file, `HELP` is one line about it,
+``add_arguments(parser)`` adds its arguments, and ``run(options)`` does the work and returns the exit code.
 Exit codes: 0 good, 1 a step failed, 2 bad usage or bad input (one sentence on stderr), 130 interrupted.
 """
 

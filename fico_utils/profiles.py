@@ -1,8 +1,7 @@
 """Profiles: the parameters of a run, one file each over a common base, and what ``--set`` changes in them.
 
-``configs/base.yaml`` holds every parameter; ``configs/<profile>.yaml`` holds what differs. Both are papermill files.
-papermill only warns of a parameter that no notebook has, so that a slip of the pen would pass in silence: here it is
-refused before anything starts. Values have the types of those in the base.
+``configs/base.yaml`` holds every parameter; ``configs/<profile>.yaml`` holds what differs. Both are papermill files. An
+unknown parameter, of which papermill only warns, is refused here. Values have the types of those in the base.
 """
 
 from __future__ import annotations

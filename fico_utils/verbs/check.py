@@ -26,7 +26,6 @@ HELP = "test the installation"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of `check`."""
     cli.add_common_options(parser)
     verify = "read all results and all that ships, and name what is damaged"
     versions = "compare what every producer computes with what its version promises"

@@ -12,7 +12,6 @@ HELP = "write the report of what is there, or compare runs"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of `report`."""
     cli.add_common_options(parser, changes=True)
     parser.add_argument("runs", nargs="*", metavar="RUN", help="two or more results folders to show side by side")
     parser.add_argument("--across", action="store_true", help="compare although profiles or test splits differ")

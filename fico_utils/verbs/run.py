@@ -13,7 +13,6 @@ RELEASE_PROFILE = "precomputed"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of `run`."""
     cli.add_common_options(parser, changes=True, force=True)
     only = "only these steps, such as 04 or 02,03; may be repeated"
     parser.add_argument("--only", "-o", metavar="ID", help=only, **cli.REPEATED)

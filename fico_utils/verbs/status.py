@@ -10,7 +10,6 @@ HELP = "which steps are fresh, stale or missing, and why"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of `status`."""
     cli.add_common_options(parser, changes=True)
 
 

@@ -10,7 +10,6 @@ HELP = "run exactly one step, for schedulers"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of `step`."""
     cli.add_common_options(parser, changes=True, force=True)
     parser.add_argument("id", metavar="ID", help="of the step, such as 04")
 

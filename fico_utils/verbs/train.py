@@ -12,7 +12,6 @@ HELP = "train one system on one corpus, for schedulers"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of `train`."""
     cli.add_common_options(parser, changes=True)
     parser.add_argument("system", metavar="SYSTEM", help="id of a system that the profile trains, such as ucch")
     parser.add_argument("corpus", metavar="CORPUS", help="id of a corpus of the profile, such as picto_people")
