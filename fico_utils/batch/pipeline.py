@@ -183,7 +183,7 @@ def step_state(batch: Batch, step: Step) -> State:
             for row in record[f"{kind}s"]
             if (changed := file_difference(row, batch.root))
         )
-        why = part_differences(record["key_parts"], batch.parts(step)) or next(changes, "")
+        why = part_differences(record["made_from"], batch.parts(step)) or next(changes, "")
     except (InputError, KeyError, TypeError, AttributeError):
         why = "its manifest is not readable"
     return State("stale", why) if why else State("fresh")

@@ -163,7 +163,7 @@ def run_step(batch: Batch, step: Step, execution: Execution | None = None) -> di
         "environment": describe_machine(),
         "inputs": inputs,
         "outputs": outputs,
-        "key_parts": parts,
+        "made_from": parts,
     }
     write_json(folder / "manifest.json", manifest)
     return manifest

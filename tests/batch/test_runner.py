@@ -36,7 +36,7 @@ def test_second_run_is_fresh_and_manifest_is_complete(bench, capfd: pytest.Captu
     assert record["seconds"] == pytest.approx(tracked + record["untracked_seconds"], abs=0.01)
     assert 20 * 2**20 < record["peak_memory_bytes"] < 2 * 2**30
     assert record["environment"]["packages"]["numpy"]
-    assert {"key", "key_parts", "git", "threads", "start", "end", "seed"} <= record.keys()
+    assert {"key", "made_from", "git", "threads", "start", "end", "seed"} <= record.keys()
     log = (batch.root / "runs/01_first/log.txt").read_text()
     assert "seen" in log
     assert "TCP" not in log
