@@ -33,7 +33,7 @@ TOY = {
 @pytest.fixture(autouse=True)
 def known_corpora():
     yield
-    registry.use_rows(registry.AddedRows())
+    registry.use_rows({}, "no folder")
 
 
 @pytest.fixture(scope="module")

@@ -93,7 +93,8 @@ def train_weights(
     """
     if ready := find_weights(run, name, recipe, live):
         return ready
-    with run.store.locked(run.store.path("models", name, recipe)):  # another process may be training them
+    path = run.store.path("models", name, recipe)
+    with run.store.locked(path):  # another process may be training them
         if ready := find_weights(run, name, recipe, live):
             return ready
         if not live:
@@ -102,7 +103,7 @@ def train_weights(
         for n, array in arrays.items():
             if not np.isfinite(array).all():
                 raise InputError(f"weights {n} of {name} are not finite; train with a smaller rate")
-        path = run.store.write("models", name, recipe, {n: _narrowed(a) for n, a in arrays.items()}, log=log)
+        run.store.write(path, recipe, {n: _narrowed(a) for n, a in arrays.items()}, log=log)
         return Weights(path, "trained", header_of(path))
 
 

@@ -42,7 +42,7 @@ def corpus():
 @pytest.fixture(autouse=True)
 def forget_rows():
     yield
-    registry.use_rows(registry.AddedRows())
+    registry.use_rows({}, "no folder")
     pretrained_corpus._loaded.cache_clear()
 
 
@@ -51,7 +51,7 @@ def embed(model, corpus, root, name="x"):
 
 
 def make_run(tmp_path, **rows):
-    registry.use_rows(registry.rows_of_run({"pretrained": rows}, tmp_path))
+    registry.use_rows({"pretrained": rows}, tmp_path)
     return Run("mini", 0, tmp_path, {"pretrained": rows, "rerank_depth": 3, "threads": 1})
 
 
