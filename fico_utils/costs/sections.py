@@ -1,10 +1,10 @@
-"""The sections of notebook 05: systems that are ready to be measured, and one call a table."""
+"""The sections of notebook 05: the systems of a run that are ready to be measured, and one call a table."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -92,8 +92,12 @@ def load_subjects(run: Run, systems: Sequence[str]) -> Subjects:
     Where the run has none, that is the corpus that taught the extractors. A system without weights in this profile is
     measured untrained, and that is printed.
     """
+    from fico_utils.models import model_class
+
     corpus = next((c for c in run["corpora"] if registry.corpus(c).drawn), experiment.PRETRAINING)
-    made, members = {}, []
+    reads_doc2vec = any(model_class(system).text_input == "doc2vec" for system in systems)
+    extractors: dict[tuple[str, str], tuple[Stage, ...]] = {}
+    members = []
     for system in systems:
         try:
             served = experiment.serve(run, system, corpus)
@@ -103,27 +107,25 @@ def load_subjects(run: Run, systems: Sequence[str]) -> Subjects:
         provider = served.run if served else run
         model = served.model() if served else experiment.new_model(run, system, corpus).eval()
         place = provider.shipped, "patches" if model.image_input == "patches" else "regions"
-        if place not in made:
-            made[place] = _extractors(provider, corpus, place[1], systems)
-
-        def longest(provider: Run = provider) -> int:
-            captions = experiment.part(provider, corpus, "test").captions
-            return experiment.vocabulary(provider, corpus).encode(captions).shape[1]
-
-        members.append(Subject(system, model, served is not None, made[place], system_stage(system, model), longest))
+        if place not in extractors:
+            extractors[place] = _extractors(provider, corpus, place[1], reads_doc2vec)
+        longest = partial(_longest_caption, provider, corpus)
+        stage = system_stage(system, model)
+        members.append(Subject(system, model, served is not None, extractors[place], stage, longest))
     return Subjects(run, corpus, tuple(members))
 
 
-def _extractors(provider: Run, corpus: str, kind: str, systems: Sequence[str]) -> tuple[Stage, ...]:
-    """The extractors of a run, with Doc2Vec where a system reads it."""
-    from fico_utils.models import model_class
-
+def _extractors(provider: Run, corpus: str, kind: str, reads_doc2vec: bool) -> tuple[Stage, ...]:
     doc2vec = None
-    if any(model_class(system).text_input == "doc2vec" for system in systems):
-        weights = experiment.doc2vec_weights(provider).arrays()
-        doc2vec = weights, provider.seed, provider["doc2vec_epochs"]
+    if reads_doc2vec:
+        doc2vec = experiment.doc2vec_weights(provider).arrays(), provider.seed, provider["doc2vec_epochs"]
     backbone, vocabulary = experiment.backbone(provider, kind=kind), experiment.vocabulary(provider, corpus)
     return feature_stages(backbone, vocabulary, doc2vec)
+
+
+def _longest_caption(provider: Run, corpus: str) -> int:
+    captions = experiment.part(provider, corpus, "test").captions
+    return experiment.vocabulary(provider, corpus).encode(captions).shape[1]
 
 
 def encoding_table(subjects: Subjects, sizes: Sequence[int]) -> list[dict[str, Any]]:
@@ -143,14 +145,13 @@ def encoding_table(subjects: Subjects, sizes: Sequence[int]) -> list[dict[str, A
 
 
 def storage_samples(subjects: Subjects) -> dict[str, dict[str, Any]]:
-    """System -> what it stores of 64 images with five captions each, by the run's store: see `stored_sample`."""
+    """System -> `stored_sample` of 64 images with five captions each, from the run's store, and ``bits`` of codes."""
     samples = {}
     for s in subjects.members:
         settings = {"system": s.system, "corpus": subjects.corpus, "images": SAMPLE, **s.encoder.settings}
 
         def build(s: Subject = s) -> dict[str, np.ndarray]:
-            sample = stored_sample(s.system, *s.encode_first(subjects.scenes, SAMPLE, CAPTIONS * SAMPLE))
-            return {name: array for name, array in sample.items() if name != "bits"}
+            return stored_sample(s.system, *s.encode_first(subjects.scenes, SAMPLE, CAPTIONS * SAMPLE))
 
         recipe = Recipe("storage", settings, subjects.run.seed)
         arrays = subjects.run.store.arrays("costs/storage", f"{s.system}__{subjects.corpus}", recipe, build)

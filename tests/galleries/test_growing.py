@@ -10,7 +10,7 @@ from fico_utils.costs.blocks import CAPTIONS, Scenes, Stage, system_stage
 from fico_utils.data.pictoscenes import make_corpus, truth_matrix
 from fico_utils.errors import InputError
 from fico_utils.evaluation import evaluate
-from fico_utils.extras.galleries.growing import Growing, ItemKeeper, Reranker, encoder_recipe, gallery_rows
+from fico_utils.extras.galleries.growing import Growing, ItemKeeper, encoder_recipe, gallery_rows
 from fico_utils.extras.galleries.ranking import Ranking
 from fico_utils.extras.galleries.truth import Ceiling, Truth
 from fico_utils.models.encoding import equal_bits
@@ -211,7 +211,7 @@ def test_rows_of_a_walk_over_scenes(stages):
     )  # fmt: skip
     assert all(tuple(r) == COSTS_COLUMNS for r in rows)
     assert {(r["scale_img"], r["scale_txt"]) for r in rows} == {(10, 50), (24, 120)}
-    assert [len(a) for a in keeper.arrays()] == [24, 40]
+    assert [len(a) for a in keeper.kept_items()] == [24, 40]
     at = {(r["system"], r["scale_img"], r["quantity"]): r["value"] for r in rows}
     assert at["perfect", 24, "recall_t2i@1"] > at["ucch", 24, "recall_t2i@1"]
     assert 0 <= at["ucch", 24, "true_t2i@1"] <= 1
@@ -252,7 +252,7 @@ def walk(stages, at: int = -1, root=None, sizes=(10, 24), key="d", names=("ucch"
         rows = gallery_rows(source, [(extractors, encoders)], growing, truth, list(sizes), **arguments)
     except KeyboardInterrupt:
         return None, source.drawn, None
-    return [{**r, "profile": "", "run": ""} for r in rows], source.drawn, keepers["ucch"].arrays()[0]
+    return [{**r, "profile": "", "run": ""} for r in rows], source.drawn, keepers["ucch"].kept_items()[0]
 
 
 def test_a_stopped_walk_goes_on_and_comes_where_it_would_have_come(stages, tmp_path):
@@ -373,7 +373,7 @@ def reread(data: dict, system: str, n_query: int, depth: int, sizes: list[int], 
         Stage("tokens", {"text": ("captions", lambda rows: {"tokens": data["tokens"][rows]})}, makes=("tokens",)),
     ]
     model, run = data[system], root and Run("mini", 0, root, {})
-    growing = {system: Growing(n_query, scorer(system, model), reranker=Reranker(model, depth))}
+    growing = {system: Growing(n_query, scorer(system, model), reranker=model, depth=depth)}
     arguments = {"block": block, "corpus": "toy", "run": run}
     try:
         rows = gallery_rows(
@@ -435,7 +435,7 @@ def test_only_what_comes_among_the_first_is_read_again(fusion, monkeypatch):
 
 
 def test_reading_again_orders_the_first_alone(fusion):
-    growing = Growing(2, scorer("xvlm", fusion["xvlm"]), reranker=Reranker(fusion["xvlm"], 4))
+    growing = Growing(2, scorer("xvlm", fusion["xvlm"]), reranker=fusion["xvlm"], depth=4)
     with pytest.raises(AssertionError, match="a reranker reads features"):
         growing.add(np.zeros((3, 8)), np.zeros((15, 8)), np.zeros((3, 2)))
     reader = Ranking(np.array([[0]]), depth=2)

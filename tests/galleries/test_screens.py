@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fico_utils import registry
-from fico_utils.costs import memory
+from fico_utils.costs import indexes
 from fico_utils.costs.attention import Pairs
 from fico_utils.costs.clock import Timing
 from fico_utils.costs.indexes import Settings
@@ -41,7 +41,7 @@ def hamming(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("k", [1, 17, N])
 def test_a_screen_is_codes_first_then_embeddings(data, k):
-    ids, scores = Screen(data["codes"], data["items"]).search((data["asked"], data["queries"]), k)
+    ids, scores = Screen(data["codes"], data["items"]).search(data["asked"], data["queries"], k)
     distance, exact = hamming(data["asked"], data["codes"]), data["queries"] @ data["items"].T
     for q in range(ASK):
         assert len(set(ids[q].tolist())) == k
@@ -65,8 +65,8 @@ def test_a_function_reranks_as_the_embeddings_do(data, monkeypatch):
 
     monkeypatch.setattr(module, "PAIRS", 60)
     queries = data["asked"], data["queries"]
-    by_function = Screen(data["codes"], score=score).search(queries, 15)
-    by_vectors = Screen(data["codes"], data["items"]).search(queries, 15)
+    by_function = Screen(data["codes"], score=score).search(*queries, 15)
+    by_vectors = Screen(data["codes"], data["items"]).search(*queries, 15)
     np.testing.assert_array_equal(by_function[0], by_vectors[0])
     np.testing.assert_allclose(by_function[1], by_vectors[1], atol=1e-6)
     assert calls == [4] * 5  # 15 candidates each: four queries make 60 pairs
@@ -86,15 +86,15 @@ def test_what_cannot_be_screened_is_refused(data, monkeypatch):
         lambda: Screen(codes),
         lambda: Screen(codes, items, lambda asked, ids: ids),
         lambda: Screen(codes, np.full_like(items, np.inf)),
-        lambda: screen.search(queries, 0),
-        lambda: screen.search(queries, N + 1),
-        lambda: screen.search((queries[0], queries[1][:-1]), 5),
-        lambda: screen.search((queries[0][:, :4], queries[1]), 5),
-        lambda: screen.search((queries[0], queries[1][:, :7]), 5),
+        lambda: screen.search(*queries, 0),
+        lambda: screen.search(*queries, N + 1),
+        lambda: screen.search(queries[0], queries[1][:-1], 5),
+        lambda: screen.search(queries[0][:, :4], queries[1], 5),
+        lambda: screen.search(queries[0], queries[1][:, :7], 5),
     ):
         with pytest.raises(AssertionError):
             bad()
-    monkeypatch.setattr(memory, "available_bytes", lambda: 2**10)
+    monkeypatch.setattr(indexes, "available_memory", lambda: 2**10)
     with pytest.raises(InputError, match=r"a screen of 300 codes .* needs about .* screen a part of the collection"):
         Screen(codes, items)
 

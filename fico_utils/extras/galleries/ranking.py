@@ -29,15 +29,10 @@ Read = Callable[[np.ndarray, np.ndarray], np.ndarray]
 class Ranking:
     """Queries of one direction and the `n_items` of the gallery so far.
 
-    Parameters
-    ----------
-    own : (n_query, m) int64, ids of each query's own items, from 0 in the order of the gallery; all of them come with
-        the first part.
-    depth : int, items kept a query: `ids` (n_query, up to depth) int64, best first; equal code distances stand in a
-        random order.
+    `own` (n_query, m) int64 are the ids of each query's own items, from 0 in the order of the gallery; all of them come
+    with the first part. The first `depth` items of a query are kept: `ids` (n_query, up to depth) int64, best first;
+    equal code distances stand in a random order.
 
-    Notes
-    -----
     A system that reranks gives `add` a function that scores pairs. It scores each item that comes among the first
     `depth` of a query, once, in the part that brings it; those that are still among them at the end are ordered by that
     score. More is read than in one ranking of everything, and no part has to come back.
@@ -49,17 +44,15 @@ class Ranking:
         self._above, self._tied = np.zeros(n, np.int64), np.zeros(n, np.int64)
         self.ids, self._top = np.zeros((n, 0), np.int64), np.zeros((n, 0), np.float32)
         self._top_relevant = np.zeros((n, 0), bool)
-        self._levels: np.ndarray | None = None
+        self._levels = np.zeros((2, n, 0), np.int32)
         self._reread: np.ndarray | None = None
 
     def add(self, scores: np.ndarray, relevant: np.ndarray, read: Read | None = None) -> None:
         """See the next items of the gallery.
 
-        Parameters
-        ----------
-        scores : (n_query, width) float32, or whole numbers (equal bits of codes); larger is closer.
-        relevant : (n_query, width) bool, items that share a label with the query.
-        read : `Read` or None, of a system that reads again; the same for all parts.
+        `scores` (n_query, width) are float32, or whole numbers (equal bits of codes), larger is closer; `relevant`
+        (n_query, width) bool are the items that share a label with the query; `read` is that of a system that reads
+        again, the same for all parts.
         """
         assert scores.shape == relevant.shape, f"scores {scores.shape}, relevance {relevant.shape}"
         assert scores.shape[:-1] == (len(self.own),), f"scores {scores.shape} of {len(self.own)} queries"
@@ -91,12 +84,8 @@ class Ranking:
             self._levels = np.pad(self._levels, ((0, 0), (0, 0), (rise, 0)))
             self._high += rise
         last = int(self._high - float(scores.min())) if whole else LEVELS - 1
-        held = 0 if self._levels is None else self._levels.shape[2]
-        if last >= held:
-            levels = np.zeros((2, len(scores), last + 1), np.int32)
-            if held:
-                levels[:, :, :held] = self._levels
-            self._levels = levels
+        if last >= self._levels.shape[2]:
+            self._levels = np.pad(self._levels, ((0, 0), (0, 0), (0, last + 1 - self._levels.shape[2])))
         width = self._levels.shape[2]
         for q, (row, wanted) in enumerate(zip(scores, relevant, strict=True)):
             level = np.clip((self._high - row) / self._step, 0, width - 1).astype(np.int64)

@@ -9,24 +9,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from typing import Any
 
 import numpy as np
 
-from fico_utils.costs.clock import Timing, cost_row, kept_rows, measure_time, recipe_of
-from fico_utils.costs.indexes import Settings, faiss_threads, filled_index, index_bytes, make_binariser
-from fico_utils.costs.vectors import recall_of_nearest
+from fico_utils.costs import indexes
+from fico_utils.costs.clock import Timing, measure_time
+from fico_utils.costs.indexes import Settings
+from fico_utils.costs.rows import cost_row, kept_rows, recipe_of
 from fico_utils.errors import InputError
 from fico_utils.extras.galleries.screens import Score, Screen
+from fico_utils.extras.galleries.truth import RECALL_AT
 from fico_utils.files import content_digest
 
 #: Raised when the meaning of what is measured here changes.
 VERSIONS = {"deployment": 1}
 #: Items that a system which scores pairs reads at once when it reads all; bounds the memory.
 BLOCK = 1 << 12
-#: k of the recalls.
-RECALL_AT = (1, 5, 10)
 #: What answers the queries of a setup with ids (n_query, depth), best first, and the bytes an item takes in it.
 Search = tuple[Callable[[], np.ndarray], float]
 
@@ -86,8 +86,7 @@ def setup_rows(
     own : (n_query,) int64, each query's own item, below the smallest size.
     dense, codes, pairs : the systems: embeddings, packed codes, and those that score pairs.
     depths : candidates that are reranked; those above a gallery are left out there.
-    settings : Settings of the indexes.
-    timing : Timing; its threads are those of FAISS.
+    settings, timing : of the indexes, and of the clock, whose threads are those of FAISS.
     **columns : of `cost_row`: corpus, and run, in whose store each setup is kept once it was measured.
 
     Raises
@@ -148,8 +147,7 @@ class _Gallery:
 
         asked = {"own": content_digest({"own": self.own}), "n_query": n_query, "order": 0}
         how = {"index": asdict(self.settings), "timing": self.timing.described, "recall_at": list(RECALL_AT)}
-        what = {"setup": setup, "items": len(self.order)}
-        recipe = recipe_of("deployment", self.columns, what | asked | how, keys)
+        recipe = recipe_of("deployment", self.columns, {"setup": setup, "items": len(self.order)} | asked | how, keys)
         name = f"{setup}__{self.columns.get('corpus', '')}__{len(self.order)}"
         return kept_rows(self.columns, "deploy", name, recipe, measure)
 
@@ -166,27 +164,26 @@ class _Gallery:
         `nearest` (n_query,) int64 is the exact search's first item; with it comes ``nearest``, 1-recall@k.
         """
         own = self.own[:n_query]
-        with faiss_threads(self.timing.threads) as threads:
+        with indexes.faiss_threads(self.timing.threads) as threads:
             measured = measure_time(search, self.timing)
         ids = measured.result
         assert len(ids) == len(own), f"{len(ids)} queries were answered and {len(own)} asked"
-        ks = [k for k in RECALL_AT if k <= ids.shape[1]]
-        values = {f"recall_t2i@{k}": v for k, v in recall_of_nearest(ids, own, ks).items()}
-        if nearest is not None:
-            values |= {f"nearest_t2i@{k}": v for k, v in recall_of_nearest(ids, nearest, ks).items()}
-        columns = {"system": setup, "scale_img": len(self.order), "scale_txt": len(own), **self.columns}
-        each = replace(measured.shared_by(len(own)), threads=threads)
-        columns |= {"threads": threads}
-        return [
-            cost_row("deploy", "seconds_per_query", each, **columns),
+        place = {"system": setup, "scale_img": len(self.order), "scale_txt": len(own), "threads": threads}
+        columns = place | self.columns
+        rows = [
+            cost_row("deploy", "seconds_per_query", replace(measured.shared_by(len(own)), threads=threads), **columns),
             cost_row("deploy", "item_bytes", item_bytes, unit="B", **columns),
-            *(cost_row("deploy", quantity, value, unit="", **columns) for quantity, value in values.items()),
         ]
+        ks = [k for k in RECALL_AT if k <= ids.shape[1]]
+        for quantity, right in (("recall", own), ("nearest", nearest)):
+            recalls = {} if right is None else indexes.recall_of_nearest(ids, right, ks)
+            rows += [cost_row("deploy", f"{quantity}_t2i@{k}", v, unit="", **columns) for k, v in recalls.items()]
+        return rows
 
     def _indexed(self, name: str, held: np.ndarray, asked: np.ndarray, settings: Settings) -> Search:
         """A search of what an index holds."""
-        index, depth = filled_index(name, held, settings), min(max(RECALL_AT), len(held))
-        return lambda: index.search(asked, depth)[1], index_bytes(index) / len(held)
+        index, depth = indexes.filled_index(name, held, settings), min(max(RECALL_AT), len(held))
+        return lambda: index.search(asked, depth)[1], indexes.index_bytes(index) / len(held)
 
     def vector_rows(self, system: str, searched: Searchable) -> Iterator[dict[str, Any]]:
         """A dense system exhaustively, in a graph, and as ITQ codes."""
@@ -206,15 +203,17 @@ class _Gallery:
         @cache
         def packed() -> tuple[np.ndarray, np.ndarray]:
             held, asked = vectors()
-            binarise = make_binariser("itq", held, self.settings.bits)
+            binarise = indexes.make_binariser("itq", held, self.settings.bits)
             return binarise(held), binarise(asked)
 
-        ways = {"flat_ip": vectors, "hnsw_flat": vectors}
+        def make(name: str) -> Search:
+            return self._indexed(name, *(packed if name.startswith("binary") else vectors)(), self.settings)
+
+        names = ["flat_ip", "hnsw_flat"]
         if self.settings.bits <= min(len(self.order), searched.arrays[0].shape[1]):
-            ways |= {"binary_flat_counting": packed, "binary_ivf": packed}
-        for name, arrays in ways.items():
-            make = lambda name=name, arrays=arrays: self._indexed(name, *arrays(), self.settings)  # noqa: E731
-            yield from self.setup_rows(f"{system}+{name}", [searched.key], make, nearest=nearest)
+            names += ["binary_flat_counting", "binary_ivf"]
+        for name in names:
+            yield from self.setup_rows(f"{system}+{name}", [searched.key], partial(make, name), nearest=nearest)
 
     def code_rows(self, system: str, searched: Searchable) -> list[dict[str, Any]]:
         """Hash codes exhaustively."""
@@ -249,11 +248,11 @@ class _Gallery:
                 return Screen(held, score=lambda asked, ids: finer.score(asked, self.order[ids]))
             return Screen(held, finer.arrays[0][self.order])
 
+        def make(depth: int) -> Search:
+            held, asked = screen(), finer.asked if by_pairs else finer.arrays[1]
+            item_bytes = held.item_bytes + (finer.item_bytes() if by_pairs else 0)
+            return lambda: held.search(codes.arrays[1][:n_query], asked, depth)[0], item_bytes
+
         for depth in self.depths:
-
-            def make(depth: int = depth) -> Search:
-                queries = codes.arrays[1][:n_query], finer.asked if by_pairs else finer.arrays[1]
-                beside = finer.item_bytes() if by_pairs else 0
-                return lambda: screen().search(queries, depth)[0], screen().item_bytes + beside
-
-            yield from self.setup_rows(f"{first}+{second}@{depth}", [codes.key, finer.key], make, n_query)
+            setup = f"{first}+{second}@{depth}"
+            yield from self.setup_rows(setup, [codes.key, finer.key], partial(make, depth), n_query)
