@@ -7,7 +7,7 @@ paper argues n^2 and n. Beside the time of the whole gallery stands the cost of 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -94,26 +94,26 @@ def attention_rows(
     `columns` are of `cost_row`: system, corpus, and run, in whose store each size is kept once it was measured.
     InputError for a size below 1, or too few sizes to extrapolate from.
     """
-    timing, sweep, system = timing or Timing(), Sweep(), columns.get("system", "")
+    timing, system = timing or Timing(), columns.get("system", "")
     columns |= {"device": timing.device}
+    sweep = Sweep("attention", QUANTITIES, columns, timing.limit_s)
 
-    def measure(size: Size, names: Sequence[str]) -> dict[str, tuple[dict[str, Measurement], str]]:
+    def measure(size: Size, names: Sequence[str]) -> dict[str, dict[str, Measurement]]:
         settings = {"system": system, "size": list(size), "timing": timing.described, **pairs.settings}
         recipe = recipe_of("attention_time", columns, settings)
         name = f"{system}__{columns.get('corpus', '')}__{size[0]}x{size[1]}"
 
         def build() -> list[dict[str, Any]]:
-            return [{quantity: m.described for quantity, m in pairs.measure(size, timing).items()}]
+            return [{quantity: asdict(measured) for quantity, measured in pairs.measure(size, timing).items()}]
 
         try:
             (times,) = kept_rows(columns, "attention", name, recipe, build)
         except MemoryError:
-            return {system: ({}, "dnf")}
-        return {system: ({quantity: Measurement.restored(m) for quantity, m in times.items()}, "ok")}
+            times = {}
+        return {system: {quantity: Measurement(**measured) for quantity, measured in times.items()}}
 
-    sweep_sizes({system: sweep}, sizes, measure, {system: timing.limit_s}, extrapolate_to)
-    rows = [row for cell in sweep.cells for row in cell.rows("attention", QUANTITIES, **columns)]
-    return [*rows, exponent_row(*sweep.measured(), "attention", **columns)]
+    sweep_sizes({system: sweep}, sizes, measure, extrapolate_to)
+    return [*sweep.rows, exponent_row(*sweep.measured(), "attention", **columns)]
 
 
 def check_depth(system: str, depth: int, sizes: Sequence[Size]) -> None:

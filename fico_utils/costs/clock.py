@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -47,7 +47,7 @@ class Timing:
 class Measurement:
     """How long a function took."""
 
-    samples: tuple[float, ...]  # s, one a repeat
+    samples: Sequence[float]  # s, one a repeat
     warm: bool = True  # False where the budget afforded one run only and that run was the first
     threads: int = 1
     device: str = "cpu"
@@ -74,16 +74,6 @@ class Measurement:
     def shared_by(self, n: int) -> Measurement:
         """The time that each of `n` queries takes."""
         return replace(self, samples=tuple(s / n for s in self.samples))
-
-    @property
-    def described(self) -> dict[str, Any]:
-        """The measurement as JSON, without what the function returned."""
-        return asdict(replace(self, result=None))
-
-    @classmethod
-    def restored(cls, described: dict[str, Any]) -> Measurement:
-        """A measurement from its `described` form."""
-        return cls(**{**described, "samples": tuple(described["samples"])})
 
 
 class PeakMemory:

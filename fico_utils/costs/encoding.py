@@ -13,7 +13,7 @@ from typing import Any
 
 from fico_utils.costs.blocks import CAPTIONS, Block, Observer, Source, Stage, block_spans, walk_blocks
 from fico_utils.costs.clock import Measurement, PeakMemory, Timing, measure_time, native_threads
-from fico_utils.costs.rows import Cell, Size, Sweep, cost_row, exponent_row, kept_units, recipe_of, sweep_sizes
+from fico_utils.costs.rows import Size, Sweep, exponent_row, kept_units, recipe_of, sweep_sizes
 from fico_utils.errors import InputError
 
 #: Raised when the meaning of what is measured here changes.
@@ -23,6 +23,10 @@ VERSIONS = {"encoding_time": 1}
 LINEAR = 1.0
 #: Images of the untimed first run of a stage.
 WARM_UP = 64
+#: What is measured of an encoder.
+QUANTITIES = ("seconds_image", "seconds_text", "seconds")
+#: Blocks that a stage has done which ran out of memory: it sees none from then on.
+FAILED = -1
 #: Systems that read the same features: (extractors, encoders).
 Groups = Sequence[tuple[Sequence[Stage], Sequence[Stage]]]
 
@@ -46,41 +50,47 @@ def encoding_rows(
     Parameters
     ----------
     source : see `blocks.Source`; its ``largest`` is how many scenes there are.
-    groups : (extractors, encoders) that read the same features; an extractor that no encoder reads does not run, and of
-        those with the same name the first that is read is timed.
-    sizes, extrapolate_to : numbers of images, to run and to extrapolate to; with each go five captions an image.
+    groups : an extractor that no encoder reads does not run, and of those with one name the first is timed.
+    sizes, extrapolate_to : numbers of images, with five captions each; InputError for sizes below 1 or beyond the
+        source, or fewer than two to extrapolate from.
     block : images held at once.
     timing : every block is encoded again, as often as the whole size fits into the budget a stage and side. From two
         measured sizes on, a size whose fitted ``seconds`` exceed the limit is extrapolated and not run.
     limits : limits of single encoders, by name.
-    **columns : of `cost_row`: corpus, and run, in whose store is kept what was measured, so that a call that was
-        stopped goes on at the block where it was.
-
-    Raises
-    ------
-    InputError
-        Sizes below 1 or beyond the source, or fewer than two sizes to extrapolate from.
+    **columns : of `cost_row`: corpus, and run, by whose store a stopped call goes on at the block where it was.
     """
     timing, largest = timing or Timing(), getattr(source, "largest", None)
     if largest is not None and max(sizes, default=0) > largest:
         raise InputError(f"{max(sizes)} images were asked for and {largest} can be had; extrapolate to that size")
-    limits = {e.name: timing.limit_s for _, encoders in groups for e in encoders} | dict(limits or {})
-    stages = {stage.name: stage for extractors, encoders in groups for stage in (*extractors, *encoders)}
-    sweeps, columns = {name: Sweep(LINEAR) for name in stages}, {**columns, "device": timing.device}
+    columns, limits = {**columns, "device": timing.device}, limits or {}
+    sweeps: dict[str, Sweep] = {}
+    for extractors, encoders in groups:
+        for stage in (*extractors, *encoders):
+            about = {**columns, "system": stage.name}
+            if stage.makes:
+                sweeps[stage.name] = Sweep("features", ("seconds",), about, None, LINEAR, stage.sides)
+            else:
+                limit_s = limits.get(stage.name, timing.limit_s)
+                sweeps[stage.name] = Sweep("encode", QUANTITIES, about, limit_s, LINEAR, has_peak=True)
 
-    def measure(size: Size, names: list[str]) -> dict[str, tuple[dict[str, Measurement], str]]:
+    def measure(size: Size, names: list[str]) -> dict[str, dict[str, Measurement]]:
         running = [(extractors, [e for e in encoders if e.name in names]) for extractors, encoders in groups]
         return _measure_size(source, running, size[0], block, timing, columns)
 
     run, beyond = ([(n, CAPTIONS * n) for n in numbers] for numbers in (sizes, extrapolate_to))
-    sweep_sizes(sweeps, run, measure, limits, beyond)
-    return [r for name, stage in stages.items() for r in _stage_rows(stage, sweeps[name], columns)]
+    sweep_sizes(sweeps, run, measure, beyond)
+    rows = []
+    for sweep in sweeps.values():
+        rows += sweep.rows
+        if sweep.phase == "encode" and len(sweep.measured()[0]) > 1:
+            rows.append(exponent_row(*sweep.measured(), "encode", **sweep.columns))
+    return rows
 
 
 def _measure_size(
     source: Source, groups: Groups, n: int, block: int, timing: Timing, columns: Mapping[str, Any]
-) -> dict[str, tuple[dict[str, Measurement], str]]:
-    """Measurements and status of every stage that ran in a pass over `n` images, by name."""
+) -> dict[str, dict[str, Measurement]]:
+    """Measurements of every stage that ran in a pass over `n` images, by name; none where memory ran out."""
     spans, memory = block_spans([n], block), PeakMemory()
     clocks: dict[str, _StageClock] = {}
     observed = []
@@ -106,7 +116,7 @@ class _StageClock(Observer):
 
     def __init__(self, stage: Stage, units: Any, n_blocks: int, timing: Timing, memory: PeakMemory) -> None:
         super().__init__(units)
-        self.stage, self.memory, self.failed, self._warm = stage, memory, False, set()
+        self.stage, self.memory, self._warm = stage, memory, set()
         self.timing = replace(timing, warmup=0, budget_s=timing.budget_s and timing.budget_s / n_blocks)
         self.content = self.content or {"peak_bytes": 0, "samples": {side: [] for side in stage.sides}}
 
@@ -116,7 +126,7 @@ class _StageClock(Observer):
             samples = {side: self._time_side(block, side) for side in self.stage.sides}
         except MemoryError:
             self.save()
-            self.failed, self.done = True, -1  # no block has this number
+            self.done = FAILED
             return
         for side, seconds in samples.items():
             self.content["samples"][side].append(seconds)
@@ -144,32 +154,14 @@ class _StageClock(Observer):
         self.content["peak_bytes"] = max(self.memory.peak_bytes, self.content["peak_bytes"])
         return self.content, {}
 
-    def result(self) -> tuple[dict[str, Measurement], str]:
-        """The measurements, and ``ok``, or ``dnf`` where memory ran out."""
-        if self.failed:
-            return {}, "dnf"
+    def result(self) -> dict[str, Measurement]:
+        """The measurements; none where memory ran out."""
+        if self.done == FAILED:
+            return {}
         totals, about = {}, {"threads": native_threads(), "device": self.timing.device}
         for side, blocks in self.content["samples"].items():
             repeats = min(map(len, blocks))
             totals[f"seconds_{side}"] = tuple(sum(block[j] for block in blocks) for j in range(repeats))
         totals["seconds"] = tuple(sum(each) for each in zip(*totals.values(), strict=False))
         peak = self.content["peak_bytes"]
-        return {name: Measurement(samples, peak_bytes=peak, **about) for name, samples in totals.items()}, "ok"
-
-
-def _stage_rows(stage: Stage, sweep: Sweep, columns: dict[str, Any]) -> list[dict[str, Any]]:
-    """The rows of one stage."""
-    columns = {**columns, "system": stage.name}
-    cells = [c for c in sweep.cells if c.status != "unavailable"]  # an extractor that nobody needed
-    if stage.makes:  # an extractor reads one side: the other has no scale
-        only_text = "text" in stage.sides
-        cells = [Cell((0, c.size[1]) if only_text else (c.size[0], 0), c.costs, c.status) for c in cells]
-        return [row for cell in cells for row in cell.rows("features", ("seconds",), **columns)]
-    rows = []
-    for cell in cells:
-        rows += cell.rows("encode", ("seconds_image", "seconds_text", "seconds"), **columns)
-        if cell.status == "ok":
-            place = {"scale_img": cell.size[0], "scale_txt": cell.size[1], "unit": "B"}
-            rows.append(cost_row("encode", "peak_bytes", cell.costs["seconds"].peak_bytes, **place, **columns))
-    measured = sweep.measured()
-    return [*rows, exponent_row(*measured, "encode", **columns)] if len(measured[0]) > 1 else rows
+        return {name: Measurement(samples, peak_bytes=peak, **about) for name, samples in totals.items()}

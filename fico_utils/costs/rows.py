@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -33,12 +33,9 @@ def cost_row(
 ) -> dict[str, Any]:
     """One row of costs.csv: a dict with exactly the columns of `COSTS_COLUMNS`.
 
-    Parameters
-    ----------
-    value : a number, None where `status` says why there is none, or a `Measurement`, which brings its own spread,
-        repeats, threads and device.
-    **columns : `system`, `corpus`, `source`, `threads`, `device`; `scale_img` and `scale_txt`, images and texts
-        (search: queries and candidates); `run`, the `Run` the number belongs to, which gives `profile` and `run`.
+    The `value` is a number, None where `status` says why there is none, or a `Measurement`, which brings its own
+    spread, repeats, threads and device. `columns` are the others by name, but that `run` is the `Run` itself, which
+    gives `profile` too.
     """
     run = columns.pop("run", None)
     if isinstance(value, Measurement):
@@ -138,68 +135,69 @@ def exponent_row(sizes: Sequence[float], seconds: Sequence[float], phase: str, *
     return cost_row(phase, "exponent", growth.exponent, spread=spread, **columns)
 
 
-class Cell(NamedTuple):
-    """One size of a sweep: a `Measurement`, or (seconds, spread) off a fit, by name; none where there is no value."""
-
-    size: Size
-    costs: Mapping[str, Measurement | tuple[float, float | None]]
-    status: str
-
-    def rows(self, phase: str, quantities: Sequence[str], **columns: Any) -> list[dict[str, Any]]:
-        """Rows of costs.csv, one a quantity, in seconds."""
-        rows, columns = [], columns | {"scale_img": self.size[0], "scale_txt": self.size[1], "status": self.status}
-        for quantity in quantities:
-            cost = self.costs.get(quantity)
-            value, spread = cost if isinstance(cost, tuple) else (cost, None)
-            rows.append(cost_row(phase, quantity, value, spread=spread, **columns))
-        return rows
-
-
 @dataclass
 class Sweep:
-    """The sizes of one system in ascending order of images, as they are measured or extrapolated.
+    """The rows of one system at sizes in ascending order, measured or extrapolated.
 
-    `exponent` is the power with which sizes that are not run are extrapolated; None fits it.
+    A size is not run where the fit of at least two smaller ones puts its ``seconds`` above `limit_s`. `exponent` is the
+    power of the fit; None fits it too.
     """
 
+    phase: str
+    quantities: Sequence[str]
+    columns: Mapping[str, Any]
+    limit_s: float | None = None
     exponent: float | None = None
-    cells: list[Cell] = field(default_factory=list)
+    sides: Collection[str] = ("image", "text")  # a side that is not read has no scale
+    has_peak: bool = False  # whether the peak of the memory has a row
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    _ok: list[tuple[int, Mapping[str, Measurement]]] = field(default_factory=list)
 
-    def measured(self, cost: str = "seconds") -> tuple[list[int], list[float]]:
+    def measured(self, quantity: str = "seconds") -> tuple[list[int], list[float]]:
         """Sizes in images and seconds of what was measured."""
-        ok = [cell for cell in self.cells if cell.status == "ok"]
-        return [cell.size[0] for cell in ok], [cell.costs[cost].seconds for cell in ok]
+        return [n for n, _ in self._ok], [costs[quantity].seconds for _, costs in self._ok]
 
-    def exceeds(self, n_img: int, limit_s: float | None) -> bool:
-        """Whether the fit of at least two measured sizes puts a size above the limit."""
-        if limit_s is None or len(self.measured()[0]) < 2:
+    def exceeds_limit(self, size: Size) -> bool:
+        """Whether a size would take too long to be run."""
+        if self.limit_s is None or len(self._ok) < 2:
             return False
-        return fit_growth(*self.measured(), self.exponent).predict(n_img)[0] > limit_s
+        return fit_growth(*self.measured(), self.exponent).predict(size[0])[0] > self.limit_s
+
+    def add(self, size: Size, costs: Mapping[str, Measurement]) -> None:
+        """Add a size that was measured, or, where nothing came of it, did not finish."""
+        self._append(size, {q: (costs.get(q), None) for q in self.quantities}, "ok" if costs else "dnf")
+        if costs:
+            self._ok.append((size[0], costs))
 
     def extrapolate(self, size: Size) -> None:
-        """Add a size that is not run, from the fit of those that were; without a value from fewer than two."""
-        ok = [cell for cell in self.cells if cell.status == "ok"]
-        costs, status = {}, "extrapolated"
-        if len(ok) < 2:
-            status = "dnf" if any(cell.status == "dnf" for cell in self.cells) else "unavailable"
-        for name in ok[0].costs if len(ok) > 1 else ():
-            value, low, high = fit_growth(*self.measured(name), self.exponent).predict(size[0])
-            costs[name] = value, None if np.isnan(low) else (high - low) / 2
-        self.cells.append(Cell(size, costs, status))
+        """Add a size that is not run, from the fit of at least two that were; nothing where none was meant to run."""
+        costs: dict[str, tuple[float | None, float | None]] = dict.fromkeys(self.quantities, (None, None))
+        if len(self._ok) > 1:
+            for quantity in self.quantities:
+                value, low, high = fit_growth(*self.measured(quantity), self.exponent).predict(size[0])
+                costs[quantity] = value, None if np.isnan(low) else (high - low) / 2
+            self._append(size, costs, "extrapolated")
+        elif any(row["status"] == "dnf" for row in self.rows):
+            self._append(size, costs, "dnf")
+
+    def _append(self, size: Size, costs: Mapping[str, tuple[Any, float | None]], status: str) -> None:
+        n_img, n_txt = (n if side in self.sides else 0 for n, side in zip(size, ("image", "text"), strict=True))
+        columns = {"scale_img": n_img, "scale_txt": n_txt, "status": status, **self.columns}
+        self.rows += [cost_row(self.phase, q, value, spread=spread, **columns) for q, (value, spread) in costs.items()]
+        if self.has_peak and status == "ok":
+            self.rows.append(cost_row(self.phase, "peak_bytes", costs["seconds"][0].peak_bytes, unit="B", **columns))
 
 
 def sweep_sizes(
     sweeps: Mapping[str, Sweep],
     sizes: Iterable[Size],
-    measure: Callable[[Size, list[str]], Mapping[str, tuple[Mapping[str, Measurement], str]]],
-    limits: Mapping[str, float | None],
+    measure: Callable[[Size, list[str]], Mapping[str, Mapping[str, Measurement]]],
     extrapolate_to: Iterable[Size] = (),
 ) -> None:
     """Add all sizes to the sweeps of some systems, by name: measured, smallest first, or extrapolated.
 
-    ``measure(size, names)`` gives costs and status of those of the named systems that ran. A system is not named where
-    it would take longer than its limit in seconds. InputError where a size is missing or below 1, or where there are
-    fewer than two to extrapolate from.
+    ``measure(size, names)`` gives the costs of those of the named systems that ran, none where memory ran out.
+    InputError where a size is missing or below 1, or where there are fewer than two to extrapolate from.
     """
     sizes, beyond = sorted(set(sizes)), sorted(set(extrapolate_to))
     if not sizes or min(min(size) for size in (*sizes, *beyond)) < 1:
@@ -209,11 +207,11 @@ def sweep_sizes(
             f"one size ({sizes[0][0]} images) was given to extrapolate from; expected at least two different sizes"
         )
     for size in sizes:
-        names = [name for name, sweep in sweeps.items() if not sweep.exceeds(size[0], limits.get(name))]
+        names = [name for name, sweep in sweeps.items() if not sweep.exceeds_limit(size)]
         measured = measure(size, names) if names else {}
         for name, sweep in sweeps.items():
             if name in measured:
-                sweep.cells.append(Cell(size, *measured[name]))
+                sweep.add(size, measured[name])
             else:
                 sweep.extrapolate(size)
     for size in beyond:

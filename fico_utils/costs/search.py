@@ -15,7 +15,6 @@ import numpy as np
 
 from fico_utils.costs.clock import Loading, Timing, measure_time
 from fico_utils.costs.indexes import (
-    BINARISERS,
     INDEXES,
     Settings,
     faiss_threads,
@@ -126,27 +125,17 @@ def search_rows(
     ``seconds`` for all queries at the largest k, ``peak_bytes``, and ``recall@k`` for each k against the exact inner
     product. `scale_img` holds the queries and `scale_txt` the candidates, as in Table 7.
 
-    Parameters
-    ----------
-    indexes : ids out of `INDEXES`.
-    beside : other binarisers, whose recall is shown beside: rows ``recall_sign@k`` of `binary_flat`, not timed.
-    timing : once for building and once for searching each index; its threads are pinned and recorded. Several threads
-        build a graph that differs a little from run to run.
-    **columns : of `cost_row`: corpus, and run, in whose store each index is kept once it was measured.
+    The recall of other binarisers is shown `beside`: rows ``recall_sign@k`` of `binary_flat`, not timed. The threads of
+    `timing` are pinned and recorded; several build a graph that differs a little from run to run. `columns` are of
+    `cost_row`: corpus, and run, in whose store each index is kept once it was measured. InputError for a k above the
+    gallery, or for more than fits in memory.
 
-    Raises
-    ------
-    InputError
-        A k above the gallery, or more than fits in memory.
-
-    Examples
-    --------
     >>> rows = search_rows(Synthetic(32, 200, 5, 100), indexes=["flat_ip"], ks=[1, 10], timing=Timing(repeats=1))
     >>> [r["value"] for r in rows if r["quantity"] == "recall@1"]
     [1.0]
     """
     settings, timing = settings or Settings(), timing or Timing()
-    check_search(data, indexes, ks, settings, beside)
+    check_search(data, indexes, ks, settings)
     columns = {"corpus": "synthetic", "scale_img": data.n_query, "scale_txt": data.n_base, **columns}
     with faiss_threads(timing.threads) as threads:
         search = _Search(data, tuple(ks), settings, replace(timing, threads=threads), columns)
@@ -156,17 +145,12 @@ def search_rows(
     return rows
 
 
-def check_search(
-    data: Synthetic, names: Sequence[str], ks: Sequence[int], settings: Settings, beside: Sequence[str] = ()
-) -> None:
+def check_search(data: Synthetic, names: Sequence[str], ks: Sequence[int], settings: Settings) -> None:
     """Return if everything asked for can be done, before anything is timed; see `search_rows`."""
-    assert set(beside) <= set(BINARISERS), f"unknown binarisers among {list(beside)}"
     assert names, "no index to search with"
     assert set(names) <= set(INDEXES), f"unknown indexes among {list(names)}"
     if not ks or min(ks) < 1 or max(ks) > data.n_base:
         raise InputError(f"k = {list(ks)} was asked of a gallery of {data.n_base}; expected k from 1 to {data.n_base}")
-    if "binary_ivf" in names:
-        settings.ivf_lists(data.n_base)
     needed, name = max((needed_bytes(name, data, max(ks), settings), name) for name in names)
     require_memory(
         needed,
@@ -281,7 +265,7 @@ def search_sweep(
     ks, names, beside = options.pop("ks", RECALL_AT), options.get("indexes", INDEXES), options.pop("beside", ())
     largest = max(sizes, key=lambda size: size[1])
     settings = options.get("settings") or Settings()
-    check_search(Synthetic(dim, largest[1], largest[0], n_train, seed), names, ks, settings, beside)
+    check_search(Synthetic(dim, largest[1], largest[0], n_train, seed), names, ks, settings)
     rows = []
     for n_query, n_base in sorted(sizes):
         here = {"ks": [k for k in ks if k <= n_base], "beside": beside if n_base == largest[1] else ()}

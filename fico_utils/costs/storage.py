@@ -54,14 +54,9 @@ def storage_rows(
 ) -> list[dict[str, Any]]:
     """Rows of phase ``store``: bytes at the arrays' own size, and at each scale (images, texts) by bytes an item.
 
-    Parameters
-    ----------
-    img_emb, txt_emb, bits : embeddings or codes as written, see `bytes_per_item`; real embeddings have no
-        ``packed_bytes``.
-    features_img, features_txt : what a system needs of an item at query time, first axis the item; None where it needs
-        nothing, and ``feature_bytes`` is unavailable.
-    index : (bytes an image, bytes a text) that an index adds, from `index_on_top`; None gives no row for it.
-    **columns : of `cost_row`: system, corpus, run.
+    Embeddings, or codes of `bits` bits, are as written, see `bytes_per_item`; real embeddings have no ``packed_bytes``.
+    Features are what a system needs of an item at query time, first axis the item; where they are None,
+    ``feature_bytes`` is unavailable. `index` is (bytes an image, bytes a text) that an index adds, from `index_on_top`.
     """
     each = []
     for embeddings, features in ((img_emb, features_img), (txt_emb, features_txt)):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fico_utils.costs.clock import Measurement
-from fico_utils.costs.rows import Cell, Sweep, exponent_row, fit_growth, sweep_sizes
+from fico_utils.costs.rows import Sweep, exponent_row, fit_growth, sweep_sizes
 from fico_utils.errors import InputError
 
 
@@ -82,44 +82,47 @@ def test_one_size_has_no_exponent_and_says_so():
 
 def swept(sizes, limit_s: float | None = None, exponent: float | None = None, beyond=()) -> Sweep:
     """A sweep of a cost that grows with the square of the size; 30 images are too many for the memory."""
-    sweep = Sweep(exponent)
+    sweep = Sweep("attention", ["seconds"], {"system": "scan"}, limit_s, exponent)
 
     def measure(size, names):
         assert names == ["scan"]
-        return {"scan": ({}, "dnf") if size[0] == 30 else ({"seconds": Measurement((size[0] ** 2 * 1e-2,))}, "ok")}
+        return {"scan": {} if size[0] == 30 else {"seconds": Measurement((size[0] ** 2 * 1e-2,))}}
 
     sizes, beyond = ([(n, 5 * n) for n in numbers] for numbers in (sizes, beyond))
-    sweep_sizes({"scan": sweep}, sizes, measure, {"scan": limit_s}, beyond)
+    sweep_sizes({"scan": sweep}, sizes, measure, beyond)
     return sweep
 
 
 def test_a_sweep_extrapolates_what_would_take_too_long():
     sweep = swept([10, 20, 40], limit_s=10.0, beyond=[1000])
-    assert [c.status for c in sweep.cells] == ["ok", "ok", "extrapolated", "extrapolated"]
-    assert sweep.cells[2].costs["seconds"][0] == pytest.approx(16.0)
-    assert sweep.cells[3].costs["seconds"][0] == pytest.approx(10_000.0)
+    assert [r["status"] for r in sweep.rows] == ["ok", "ok", "extrapolated", "extrapolated"]
+    assert [(r["scale_img"], r["scale_txt"]) for r in sweep.rows] == [(n, 5 * n) for n in (10, 20, 40, 1000)]
+    assert sweep.rows[2]["value"] == pytest.approx(16.0)
+    assert sweep.rows[3]["value"] == pytest.approx(10_000.0)
     assert sweep.measured() == ([10, 20], [1.0, 4.0])
     assert exponent_row(*sweep.measured(), "encode")["value"] == pytest.approx(2)
 
 
 def test_a_known_exponent_carries_the_sweep():
     sweep = swept([10, 20], exponent=1.0, beyond=[1000])
-    assert sweep.cells[-1].costs["seconds"][0] == pytest.approx(1000 * np.sqrt(0.1 * 0.2))
+    assert sweep.rows[-1]["value"] == pytest.approx(1000 * np.sqrt(0.1 * 0.2))
 
 
 def test_too_few_sizes_give_no_value_and_say_why():
-    assert [c.status for c in swept([30, 40], beyond=[50]).cells] == ["dnf", "ok", "dnf"]
-    sweep = Sweep(cells=[Cell((10, 50), {"seconds": Measurement((1.0,))}, "ok")])
-    sweep.extrapolate((20, 100))
-    assert [c.status for c in sweep.cells] == ["ok", "unavailable"]
+    sweep = swept([30, 40], beyond=[50])
+    assert [r["status"] for r in sweep.rows] == ["dnf", "ok", "dnf"]
+    assert [r["value"] for r in sweep.rows] == [None, 16.0, None]
+    idle = Sweep("features", ["seconds"], {})
+    idle.extrapolate((20, 100))
+    assert idle.rows == []
 
 
 @pytest.mark.parametrize("sizes", [[], [(0, 5)], [(5, 0)]])
 def test_sizes_that_are_none_are_refused(sizes):
     with pytest.raises(InputError, match="at least 1 each"):
-        sweep_sizes({}, sizes, None, {})
+        sweep_sizes({}, sizes, None)
 
 
 def test_one_size_is_too_few_to_extrapolate_from():
     with pytest.raises(InputError, match="two different sizes"):
-        sweep_sizes({}, [(1, 5)], None, {}, [(9, 45)])
+        sweep_sizes({}, [(1, 5)], None, [(9, 45)])

@@ -202,7 +202,7 @@ def test_other_binarisers_stand_beside(small):
     assert worst <= beside["recall_sign@10"] <= best
     sweep = search_sweep([(5, 100), (10, 200)], dim=32, n_train=200, indexes=["flat_ip"], beside=("sign",), **QUICK)
     assert {r["scale_txt"] for r in sweep if r["quantity"].startswith("recall_sign")} == {200}
-    with pytest.raises(AssertionError, match="unknown binarisers"):
+    with pytest.raises(AssertionError, match="unknown binariser 'pca'"):
         search_rows(small, beside=("pca",), **QUICK)
 
 

@@ -143,13 +143,17 @@ def test_every_setup_is_measured_at_every_size(rows):
 def test_setups_that_were_measured_are_kept(data, tmp_path, monkeypatch):
     from fico_utils.extras.galleries import setups
 
-    calls, measured, stop = [], setups._Gallery.measured_rows, 6
+    calls, kept, stop = [], setups.kept_rows, 6
 
-    def count(self, setup, *how):
-        if len(calls) == stop:
-            raise KeyboardInterrupt
-        calls.append((setup, len(self.order)))
-        return measured(self, setup, *how)
+    def count(columns, folder, name, recipe, build):
+        def counted():
+            if len(calls) == stop:
+                raise KeyboardInterrupt
+            setup, _, items = name.split("__")
+            calls.append((setup, int(items)))
+            return build()
+
+        return kept(columns, folder, name, recipe, counted)
 
     def run(key="weights", items=data["items"], **changes):
         def score(asked, ids):
@@ -163,7 +167,7 @@ def test_setups_that_were_measured_are_kept(data, tmp_path, monkeypatch):
             run=Run("mini", 0, tmp_path, {}), **options,
         )  # fmt: skip
 
-    monkeypatch.setattr(setups._Gallery, "measured_rows", count)
+    monkeypatch.setattr(setups, "kept_rows", count)
     with pytest.raises(KeyboardInterrupt):
         run()
     before, stop = calls.copy(), -1

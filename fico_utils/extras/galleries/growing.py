@@ -65,11 +65,8 @@ class Growing:
     ) -> None:
         """Let the gallery grow by a block; InputError where the first one is smaller than the queries.
 
-        Parameters
-        ----------
-        img, txt : (n, ...) and (5 n, ...), what the system keeps of the block.
-        labels : (n, n_labels) multi-hot; scenes that share one are relevant to each other.
-        read : ``img`` (n, ...) and ``txt`` (5 n, ...), features of the block, for a reranker.
+        `img` (n, ...) and `txt` (5 n, ...) are what the system keeps of the block, and those of `read` its features,
+        for a reranker. Scenes that share one of the multi-hot `labels` (n, n_labels) are relevant to each other.
         """
         n = len(img)
         assert len(txt) == CAPTIONS * n, f"{len(txt)} captions of {n} images"
@@ -146,7 +143,6 @@ class _GrowthObserver(Observer):
             growing.restore(self.content["state"], self.arrays)
 
     def see(self, block: Block) -> None:
-        """Let the gallery grow by a block."""
         self._whole = False  # an interruption in here leaves half a block behind
         self.growing.add(*self.arguments(block))
         if block.stop in self.sizes:
@@ -155,7 +151,7 @@ class _GrowthObserver(Observer):
         self._whole = True
 
     def known(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        """The values so far, and what the gallery needs to go on, until it has its last size."""
+        """The values so far, and until the last size what the gallery needs to go on."""
         state, arrays = ({}, {}) if max(self.sizes) in self.values else self.growing.state()
         return {"values": list(self.values.items()), "state": state}, arrays
 
@@ -179,7 +175,6 @@ class ItemKeeper(Observer):
         self.done = next(i for i in range(len(numbers) + 1) if i not in numbers)
 
     def see(self, block: Block) -> None:
-        """Keep a block."""
         kept = block.embed(self.encoder)
         arrays = {"img": kept["img"].astype(np.float16) if self.half else kept["img"]}
         if block.number == 0:
@@ -215,37 +210,33 @@ def gallery_rows(
 
     Parameters
     ----------
-    source : see `blocks.Source`, such as `Scenes`.
     groups : (extractors, encoders) of systems that read the same features.
     growing, keepers : system -> its `Growing`, and the keeper of its items where they are searched in two steps.
-    truth : Truth of the same corpus and seed as `source`; gives the labels.
-    sizes : galleries at which values are noted.
-    ceiling : Ceiling or None, the perfect retriever beside them.
-    block : scenes held at once.
+    truth : of the same corpus and seed as `source`; gives the labels.
+    sizes, block : galleries at which values are noted, and scenes held at once.
+    ceiling : the perfect retriever beside them.
     **columns : of `cost_row`: corpus, and run, in whose store is kept how far a walk has come: one that was stopped
         goes on at the block where it was, and a system that joins later does not make the others walk again.
     """
-    sizes = sorted(set(sizes))
+    sizes, keepers = sorted(set(sizes)), keepers or {}
     setting = {"sizes": sizes, "block": block, "truth": truth.key}
     observers: dict[str, _GrowthObserver] = {}
     walked: list[tuple[Sequence[Stage], list[Observer]]] = []
 
-    def observe(name: str, one: Growing | Ceiling, arguments: Callable, recipe: Recipe) -> None:
+    def observe(name: str, one: Growing | Ceiling, arguments: Callable, recipe: Recipe) -> list[Observer]:
         units = kept_units(columns, "gallery", f"{name}__{columns.get('corpus', '')}", recipe)
         observers[name] = _GrowthObserver(one, arguments, sizes, units)
+        return [each[name] for each in (observers, keepers) if name in each]
 
     for extractors, encoders in groups:
+        walked.append((extractors, []))
         for encoder in encoders:
             one = growing[encoder.name]
             recipe = encoder_recipe(encoder, extractors, setting | one.settings, columns)
-            observe(encoder.name, one, partial(_block_arguments, encoder), recipe)
-        names = [encoder.name for encoder in encoders]
-        group = [each[name] for name in names for each in (observers, keepers or {}) if name in each]
-        walked.append((extractors, group))
+            walked[-1][1].extend(observe(encoder.name, one, partial(_block_arguments, encoder), recipe))
     if ceiling is not None:
         recipe = recipe_of("gallery", columns, setting | {"perfect": ceiling.n_query})
-        observe("perfect", ceiling, lambda block: (block.start, block.stop), recipe)
-        walked.append(((), [observers["perfect"]]))
+        walked.append(((), observe("perfect", ceiling, lambda block: (block.start, block.stop), recipe)))
 
     def labelled(start: int, stop: int) -> dict[str, Any]:
         return source(start, stop) | {"labels": truth.labels(start, stop)}

@@ -83,16 +83,11 @@ def setup_rows(
     Parameters
     ----------
     sizes : numbers of items; the first so many are the gallery.
-    own : (n_query,) int64, each query's own item, below the smallest size.
+    own : (n_query,) int64, each query's own item; InputError where one is outside the smallest gallery.
     dense, codes, pairs : the systems: embeddings, packed codes, and those that score pairs.
-    depths : candidates that are reranked; those above a gallery are left out there.
+    depths : candidates that are reranked, from 1 (else InputError); those above a gallery are left out there.
     settings, timing : of the indexes, and of the clock, whose threads are those of FAISS.
     **columns : of `cost_row`: corpus, and run, in whose store each setup is kept once it was measured.
-
-    Raises
-    ------
-    InputError
-        A depth below 1 or above the largest gallery, or own items outside the smallest gallery.
     """
     codes, pairs = codes or {}, pairs or {}
     if not sizes or own.max() >= min(sizes):
@@ -140,45 +135,35 @@ class _Gallery:
         n_query: int | None = None,
         nearest: Callable[[], np.ndarray] | None = None,
     ) -> list[dict[str, Any]]:
-        """Rows of a setup, from the run's store or measured; it is only made where it was not measured before."""
+        """Rows of a setup, from the run's store or measured; it is only made where it was not measured before.
+
+        They are ``seconds_per_query``, ``item_bytes``, and ``recall``: the own item among the first k. `nearest` gives
+        the exact search's first items (n_query,) int64; with it comes ``nearest``, 1-recall@k.
+        """
+        own, n_items = self.own[:n_query], len(self.order)
 
         def measure() -> list[dict[str, Any]]:
-            return self.measured_rows(setup, *make(), nearest and nearest(), n_query)
+            search, item_bytes = make()
+            right = {"recall": own} | ({"nearest": nearest()} if nearest else {})
+            with indexes.faiss_threads(self.timing.threads) as threads:
+                measured = replace(measure_time(search, self.timing), threads=threads)
+            ids = measured.result
+            assert len(ids) == len(own), f"{len(ids)} queries were answered and {len(own)} asked"
+            place = {"system": setup, "scale_img": n_items, "scale_txt": len(own), "threads": threads, **self.columns}
+            rows = [
+                cost_row("deploy", "seconds_per_query", measured.shared_by(len(own)), **place),
+                cost_row("deploy", "item_bytes", item_bytes, unit="B", **place),
+            ]
+            for quantity, items in right.items():
+                recalls = indexes.recall_of_nearest(ids, items, [k for k in RECALL_AT if k <= ids.shape[1]])
+                rows += [cost_row("deploy", f"{quantity}_t2i@{k}", v, unit="", **place) for k, v in recalls.items()]
+            return rows
 
         asked = {"own": content_digest({"own": self.own}), "n_query": n_query, "order": 0}
         how = {"index": asdict(self.settings), "timing": self.timing.described, "recall_at": list(RECALL_AT)}
-        recipe = recipe_of("deployment", self.columns, {"setup": setup, "items": len(self.order)} | asked | how, keys)
-        name = f"{setup}__{self.columns.get('corpus', '')}__{len(self.order)}"
+        recipe = recipe_of("deployment", self.columns, {"setup": setup, "items": n_items} | asked | how, keys)
+        name = f"{setup}__{self.columns.get('corpus', '')}__{n_items}"
         return kept_rows(self.columns, "deploy", name, recipe, measure)
-
-    def measured_rows(
-        self,
-        setup: str,
-        search: Callable[[], np.ndarray],
-        item_bytes: float,
-        nearest: np.ndarray | None = None,
-        n_query: int | None = None,
-    ) -> list[dict[str, Any]]:
-        """Rows ``seconds_per_query``, ``item_bytes`` and ``recall``: the own item among the first k.
-
-        `nearest` (n_query,) int64 is the exact search's first item; with it comes ``nearest``, 1-recall@k.
-        """
-        own = self.own[:n_query]
-        with indexes.faiss_threads(self.timing.threads) as threads:
-            measured = measure_time(search, self.timing)
-        ids = measured.result
-        assert len(ids) == len(own), f"{len(ids)} queries were answered and {len(own)} asked"
-        place = {"system": setup, "scale_img": len(self.order), "scale_txt": len(own), "threads": threads}
-        columns = place | self.columns
-        rows = [
-            cost_row("deploy", "seconds_per_query", replace(measured.shared_by(len(own)), threads=threads), **columns),
-            cost_row("deploy", "item_bytes", item_bytes, unit="B", **columns),
-        ]
-        ks = [k for k in RECALL_AT if k <= ids.shape[1]]
-        for quantity, right in (("recall", own), ("nearest", nearest)):
-            recalls = {} if right is None else indexes.recall_of_nearest(ids, right, ks)
-            rows += [cost_row("deploy", f"{quantity}_t2i@{k}", v, unit="", **columns) for k, v in recalls.items()]
-        return rows
 
     def _indexed(self, name: str, held: np.ndarray, asked: np.ndarray, settings: Settings) -> Search:
         """A search of what an index holds."""
