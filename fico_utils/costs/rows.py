@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -74,31 +74,23 @@ def kept_units(columns: Mapping[str, Any], folder: str, name: str, recipe: Recip
     return run and run.store.units(f"costs/{folder}", name, recipe)
 
 
-@dataclass(frozen=True)
-class Growth:
-    """The fit ``cost = coefficient * size ** exponent``, least squares on logarithms."""
+class Growth(NamedTuple):
+    """A fit of a power law: its exponent, half the width of the exponent's 95 % interval, and what it predicts.
+
+    The half width is nan from two sizes and 0 where the exponent was given. ``predict(size)`` is the cost, and the ends
+    of its 95 % prediction interval (nan without degrees of freedom).
+    """
 
     exponent: float
-    coefficient: float
-    half_width: float  # of the exponent's 95 % interval: nan from two sizes, 0 where the exponent was given
-    _t: float  # 97.5 % quantile of Student's t, nan without degrees of freedom
-    _residual: float  # standard deviation of the residuals, nan likewise
-    _centre: float  # mean of the m log sizes
-    _m: int
-    _sxx: float  # sum of squares around it; infinite where the exponent was given: no error grows with the distance
-
-    def predict(self, size: float) -> tuple[float, float, float]:
-        """Cost at a size, and the ends of its 95 % prediction interval (nan without degrees of freedom)."""
-        value = self.coefficient * size**self.exponent
-        error = self._residual * np.sqrt(1 + 1 / self._m + (np.log(size) - self._centre) ** 2 / self._sxx)
-        factor = np.exp(self._t * error)
-        return float(value), float(value / factor), float(value * factor)
+    half_width: float
+    predict: Callable[[float], tuple[float, float, float]]
 
 
 def fit_growth(sizes: Sequence[float], costs: Sequence[float], exponent: float | None = None) -> Growth:
-    """The `Growth` of positive costs (m,) over at least two different sizes (m,).
+    """The fit ``cost = coefficient * size ** exponent`` of positive costs (m,) over at least two different sizes (m,).
 
-    Where the `exponent` is known, only the coefficient is fitted, and the interval is narrower by far.
+    Least squares on logarithms, with Student's t. Where the `exponent` is known, only the coefficient is fitted, and
+    the interval is narrower by far.
 
     >>> round(fit_growth([10, 20, 40], [1, 4, 16]).exponent, 6)
     2.0
@@ -111,15 +103,24 @@ def fit_growth(sizes: Sequence[float], costs: Sequence[float], exponent: float |
     assert np.isfinite([x, y]).all(), "a fit needs sizes and costs that are numbers"
     assert min(x.min(), y.min()) > 0, "a fit needs positive sizes and costs"
     x, y = np.log(x), np.log(y)
-    sxx = float(((x - x.mean()) ** 2).sum())
+    centre, sxx = float(x.mean()), float(((x - x.mean()) ** 2).sum())
     slope = float(((x - x.mean()) * (y - y.mean())).sum() / sxx) if exponent is None else float(exponent)
     freedom = len(x) - (2 if exponent is None else 1)
     rest = y - y.mean() - slope * (x - x.mean())
     residual = float(np.sqrt((rest**2).sum() / freedom)) if freedom > 0 else float("nan")
     t = float(student.ppf(0.975, freedom)) if freedom > 0 else float("nan")
-    half, sxx = (t * residual / np.sqrt(sxx), sxx) if exponent is None else (0.0, float("inf"))
+    if exponent is None:
+        half = float(t * residual / np.sqrt(sxx))
+    else:
+        half, sxx = 0.0, float("inf")  # no error grows with the distance from the centre
     coefficient = float(np.exp(y.mean() - slope * x.mean()))
-    return Growth(slope, coefficient, half, t, residual, float(x.mean()), len(x), sxx)
+
+    def predict(size: float) -> tuple[float, float, float]:
+        value = coefficient * size**slope
+        factor = np.exp(t * (residual * np.sqrt(1 + 1 / len(x) + (np.log(size) - centre) ** 2 / sxx)))
+        return float(value), float(value / factor), float(value * factor)
+
+    return Growth(slope, half, predict)
 
 
 def exponent_row(sizes: Sequence[float], seconds: Sequence[float], phase: str, **columns: Any) -> dict[str, Any]:

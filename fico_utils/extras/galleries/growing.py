@@ -57,7 +57,7 @@ class Growing:
     @property
     def settings(self) -> dict[str, Any]:
         """Settings of a recipe: the queries, how deep is read, and the seed of the order in which ties stand."""
-        depth = self.reranker and self.ranking["t2i"].depth
+        depth = None if self.reranker is None else self.ranking["t2i"].depth
         return {"n_query": self.n_query, "rerank_depth": depth, "ties": 0, "truth": self.truth is not None}
 
     def add(
