@@ -175,7 +175,8 @@ class Block:
 class Observer:
     """Sees every block once, in order, and keeps what it knows as the last of its `units`; without units, in memory.
 
-    A subclass counts the blocks that it has seen in `done`; `content` and `arrays` are what was written before.
+    A subclass has ``see(block)``, which counts the blocks in `done`, and ``known()``, which gives a JSON-able content
+    and arrays to be written; `content` and `arrays` are those that were written before.
     """
 
     def __init__(self, units: Units | None = None) -> None:
@@ -184,14 +185,6 @@ class Observer:
             self.done = numbers[-1]
             self.arrays, self.content = units.read(self.done)
         self._written = self.done
-
-    def see(self, block: Block) -> None:
-        """Take in the next block."""
-        raise NotImplementedError
-
-    def known(self) -> tuple[Any, dict[str, np.ndarray]]:
-        """What is to be written: a JSON-able content, and arrays."""
-        raise NotImplementedError
 
     def save(self) -> None:
         """Write what is known; nothing where no block was seen since."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from fico_utils.costs.blocks import CAPTIONS, Block, Observer, Source, Stage, block_spans, walk_blocks
@@ -72,13 +73,8 @@ def encoding_rows(
             else:
                 limit_s = limits.get(stage.name, timing.limit_s)
                 sweeps[stage.name] = Sweep("encode", QUANTITIES, about, limit_s, LINEAR, has_peak=True)
-
-    def measure(size: Size, names: list[str]) -> dict[str, dict[str, Measurement]]:
-        running = [(extractors, [e for e in encoders if e.name in names]) for extractors, encoders in groups]
-        return _measure_size(source, running, size[0], block, timing, columns)
-
     run, beyond = ([(n, CAPTIONS * n) for n in numbers] for numbers in (sizes, extrapolate_to))
-    sweep_sizes(sweeps, run, measure, beyond)
+    sweep_sizes(sweeps, run, partial(_measure_size, source, groups, block, timing, columns), beyond)
     rows = []
     for sweep in sweeps.values():
         rows += sweep.rows
@@ -88,16 +84,23 @@ def encoding_rows(
 
 
 def _measure_size(
-    source: Source, groups: Groups, n: int, block: int, timing: Timing, columns: Mapping[str, Any]
+    source: Source,
+    groups: Groups,
+    block: int,
+    timing: Timing,
+    columns: Mapping[str, Any],
+    size: Size,
+    names: Sequence[str],
 ) -> dict[str, dict[str, Measurement]]:
-    """Measurements of every stage that ran in a pass over `n` images, by name; none where memory ran out."""
-    spans, memory = block_spans([n], block), PeakMemory()
+    """Measurements of the named encoders and of what they read in one pass; none of one where memory ran out."""
+    n, spans, memory = size[0], block_spans([size[0]], block), PeakMemory()
     clocks: dict[str, _StageClock] = {}
     observed = []
     for extractors, encoders in groups:
-        read = set().union(*(e.reads for e in encoders))
+        running = [e for e in encoders if e.name in names]
+        read = set().union(*(e.reads for e in running))
         observers = []
-        for stage in (*(x for x in extractors if read & set(x.makes)), *encoders):
+        for stage in (*(x for x in extractors if read & set(x.makes)), *running):
             if stage.name not in clocks:
                 about = {"stage": stage.name, "settings": dict(stage.settings), "images": n, "block": block}
                 recipe = recipe_of("encoding_time", columns, about | {"timing": timing.described})

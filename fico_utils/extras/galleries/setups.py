@@ -1,8 +1,7 @@
-"""Ways to search one collection, measured as what they are to a user: seconds a query, bytes an item, right answers.
+"""Ways to search one collection (setups), measured by seconds a query, bytes an item and right answers.
 
-A setup is a system searched exhaustively, a system on an index, or a screen with what reranks its candidates. All are
-asked the same captions in the same gallery, whose order is shuffled: an index lists codes of equal distance in the
-order it holds them, and the scenes asked about were the first.
+All are asked the same captions in the same gallery, whose order is shuffled: an index lists codes of equal distance in
+the order it holds them, and the scenes asked about were the first.
 """
 
 from __future__ import annotations
@@ -166,7 +165,6 @@ class _Gallery:
         return kept_rows(self.columns, "deploy", name, recipe, measure)
 
     def _indexed(self, name: str, held: np.ndarray, asked: np.ndarray, settings: Settings) -> Search:
-        """A search of what an index holds."""
         index, depth = indexes.filled_index(name, held, settings), min(max(RECALL_AT), len(held))
         return lambda: index.search(asked, depth)[1], indexes.index_bytes(index) / len(held)
 
