@@ -17,7 +17,6 @@ from fico_utils import registry
 from fico_utils.costs.blocks import size_settings
 from fico_utils.costs.clock import Measurement, Timing, measure_time
 from fico_utils.costs.rows import Size, Sweep, exponent_row, kept_rows, recipe_of, sweep_sizes
-from fico_utils.errors import InputError
 
 if TYPE_CHECKING:
     from fico_utils.models.contract import RetrievalModel
@@ -114,13 +113,3 @@ def attention_rows(
 
     sweep_sizes({system: sweep}, sizes, measure, extrapolate_to)
     return [*sweep.rows, exponent_row(*sweep.measured(), "attention", **columns)]
-
-
-def check_depth(system: str, depth: int, sizes: Sequence[Size]) -> None:
-    """InputError where a reranker is to read more candidates than the smallest gallery has."""
-    smallest = min(min(size) for size in sizes)
-    if registry.system(system).serving.reranks and not 1 <= depth <= smallest:
-        raise InputError(
-            f"reranking the first {depth} of a gallery of {smallest} was asked for; expected 1 up to the smallest "
-            "gallery: choose a smaller rerank_depth or larger attention_scales"
-        )

@@ -69,7 +69,7 @@ def encoding_rows(
         for stage in (*extractors, *encoders):
             about = {**columns, "system": stage.name}
             if stage.makes:
-                sweeps[stage.name] = Sweep("features", ("seconds",), about, None, LINEAR, stage.sides)
+                sweeps[stage.name] = Sweep("features", ("seconds",), about, exponent=LINEAR, sides=stage.sides)
             else:
                 limit_s = limits.get(stage.name, timing.limit_s)
                 sweeps[stage.name] = Sweep("encode", QUANTITIES, about, limit_s, LINEAR, has_peak=True)

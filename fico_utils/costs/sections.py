@@ -11,7 +11,7 @@ import numpy as np
 
 from fico_utils import experiment, registry
 from fico_utils.artifacts import Recipe
-from fico_utils.costs.attention import Pairs, attention_rows, check_depth
+from fico_utils.costs.attention import Pairs, attention_rows
 from fico_utils.costs.blocks import CAPTIONS, Scenes, Stage, feature_stages, first_features, system_stage
 from fico_utils.costs.clock import Timing
 from fico_utils.costs.encoding import encoding_rows
@@ -169,13 +169,20 @@ def storage_table(subjects: Subjects, samples: Mapping[str, Mapping[str, Any]]) 
 
 
 def attention_table(subjects: Subjects, sizes: Sequence[int]) -> list[dict[str, Any]]:
-    """Rows of Table 6: `attention_rows` of the systems that read pairs at query time, extrapolated to the paper's."""
+    """Rows of Table 6: `attention_rows` of the systems that read pairs at query time, extrapolated to the paper's.
+
+    InputError where a reranker is to read more candidates than the smallest gallery has.
+    """
     scales, depth = [(n, CAPTIONS * n) for n in sizes], subjects.run["rerank_depth"]
     beyond = [(n, CAPTIONS * n) for n in PAPER_IMAGES[:3] if n not in sizes]
     rows = []
     for s in subjects.members:
         if s.serving.reads_pairs:
-            check_depth(s.system, depth, scales)
+            if s.serving.reranks and not 1 <= depth <= min(sizes):
+                raise InputError(
+                    f"reranking the first {depth} of a gallery of {min(sizes)} was asked for; expected 1 up to the "
+                    "smallest gallery: choose a smaller rerank_depth or larger attention_scales"
+                )
             pairs = Pairs(s.system, s.model, lambda s=s: s.encode_first(subjects.scenes, *max(scales)), depth)
             columns = {"timing": subjects.timing, "system": s.system, **subjects.columns}
             rows += attention_rows(pairs, scales, extrapolate_to=beyond, **columns)
