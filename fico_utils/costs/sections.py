@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,7 +38,7 @@ class Subject:
     trained: bool  # False where the profile has no weights of it: times and bytes do not depend on them
     extractors: tuple[Stage, ...]  # those of the run whose weights and features serve
     encoder: Stage
-    longest: Callable[[], int]  # the longest caption of the test split in tokens: to that all captions are padded
+    provider: Run  # the run, or the profile that ships, by whose settings they were made
 
     @property
     def serving(self) -> Any:
@@ -47,9 +46,14 @@ class Subject:
         return registry.system(self.system).serving
 
     def encode_first(self, scenes: Scenes, n_img: int, n_txt: int) -> tuple[Items, Items]:
-        """What the system keeps of the first images, and of the first captions, five an image."""
-        n = max(n_img, -(-n_txt // CAPTIONS))
-        width = self.longest() if "tokens" in self.encoder.reads else 0
+        """What the system keeps of the first images, and of the first captions, five an image.
+
+        Captions are padded to the longest of the test split.
+        """
+        n, width = max(n_img, -(-n_txt // CAPTIONS)), 0
+        if "tokens" in self.encoder.reads:
+            captions = experiment.part(self.provider, scenes.corpus, "test").captions
+            width = experiment.vocabulary(self.provider, scenes.corpus).encode(captions).shape[1]
         features = first_features(scenes, self.extractors, self.encoder.reads, n, width)
         images, texts = (features[self.encoder.sides[side][0]] for side in ("image", "text"))
         return self.serving.encode(self.model, images[:n_img], texts[:n_txt])
@@ -63,7 +67,7 @@ class Subjects:
     corpus: str
     members: tuple[Subject, ...]
 
-    @cached_property
+    @property
     def scenes(self) -> Scenes:
         """The scenes that flow past the systems."""
         return Scenes(self.corpus)
@@ -109,9 +113,8 @@ def load_subjects(run: Run, systems: Sequence[str]) -> Subjects:
         place = provider.shipped, "patches" if model.image_input == "patches" else "regions"
         if place not in extractors:
             extractors[place] = _extractors(provider, corpus, place[1], reads_doc2vec)
-        longest = partial(_longest_caption, provider, corpus)
         stage = system_stage(system, model)
-        members.append(Subject(system, model, served is not None, extractors[place], stage, longest))
+        members.append(Subject(system, model, served is not None, extractors[place], stage, provider))
     return Subjects(run, corpus, tuple(members))
 
 
@@ -121,11 +124,6 @@ def _extractors(provider: Run, corpus: str, kind: str, reads_doc2vec: bool) -> t
         doc2vec = experiment.doc2vec_weights(provider).arrays(), provider.seed, provider["doc2vec_epochs"]
     backbone, vocabulary = experiment.backbone(provider, kind=kind), experiment.vocabulary(provider, corpus)
     return feature_stages(backbone, vocabulary, doc2vec)
-
-
-def _longest_caption(provider: Run, corpus: str) -> int:
-    captions = experiment.part(provider, corpus, "test").captions
-    return experiment.vocabulary(provider, corpus).encode(captions).shape[1]
 
 
 def encoding_table(subjects: Subjects, sizes: Sequence[int]) -> list[dict[str, Any]]:

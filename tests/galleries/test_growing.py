@@ -199,12 +199,21 @@ def stages() -> tuple[list[Stage], list[Stage]]:
     return extractors, [Stage("ucch", {"image": ("seen", work), "text": ("read", work)}, content="d")]
 
 
+class InMemory(dict):
+    """Units that are written nowhere."""
+
+    numbers, write = dict.keys, dict.__setitem__
+
+    def read(self, number: int) -> tuple:
+        return self[number], None
+
+
 def test_rows_of_a_walk_over_scenes(stages):
     import pandas as pd
 
     from fico_utils.results.schema import COSTS_COLUMNS, sort_rows, validate
 
-    truth, keeper = Truth("picto_diverse"), ItemKeeper(stages[1][0], 8, None)
+    truth, keeper = Truth("picto_diverse"), ItemKeeper(stages[1][0], 8, InMemory())
     rows = gallery_rows(
         Scenes("picto_diverse"), [stages], {"ucch": Growing(8, scorer("ucch"), truth)}, truth, [10, 24],
         ceiling=Ceiling(8, truth), block=10, keepers={"ucch": keeper}, corpus="picto_diverse",
@@ -246,7 +255,7 @@ def walk(stages, at: int = -1, root=None, sizes=(10, 24), key="d", names=("ucch"
     keepers = {}
     for e in encoders:
         recipe = encoder_recipe(e, extractors, {"sizes": sizes, "n": n_query, "seed": seed}, columns)
-        keepers[e.name] = ItemKeeper(e, n_query, run and run.store.units("items", e.name, recipe))
+        keepers[e.name] = ItemKeeper(e, n_query, run.store.units("items", e.name, recipe) if run else InMemory())
     arguments = {"ceiling": Ceiling(n_query, truth), "block": 7, "keepers": keepers, **columns}
     try:
         rows = gallery_rows(source, [(extractors, encoders)], growing, truth, list(sizes), **arguments)

@@ -164,14 +164,13 @@ class _GrowthObserver(Observer):
 class ItemKeeper(Observer):
     """Keeps what a system stores of each block's images, and of the captions that ask, one unit a block.
 
-    Without units they stay in memory. `half` keeps half precision: fragments of cross attention, of which are many.
+    `half` keeps half precision: fragments of cross attention, of which are many.
     """
 
-    def __init__(self, encoder: Stage, n_query: int, units: Units | None, half: bool = False) -> None:
+    def __init__(self, encoder: Stage, n_query: int, units: Units, half: bool = False) -> None:
         super().__init__()
         self.encoder, self.n_query, self.half, self.units = encoder, n_query, half, units
-        self._held: list[dict[str, np.ndarray]] = []
-        numbers = set(units.numbers()) if units else set()
+        numbers = set(units.numbers())
         self.done = next(i for i in range(len(numbers) + 1) if i not in numbers)
 
     def see(self, block: Block) -> None:
@@ -179,10 +178,7 @@ class ItemKeeper(Observer):
         arrays = {"img": kept["img"].astype(np.float16) if self.half else kept["img"]}
         if block.number == 0:
             arrays["txt"] = kept["txt"][: CAPTIONS * self.n_query]
-        if self.units is None:
-            self._held.append(arrays)
-        else:
-            self.units.write(block.number, arrays)
+        self.units.write(block.number, arrays)
         self.done += 1
 
     def save(self) -> None:
@@ -190,7 +186,7 @@ class ItemKeeper(Observer):
 
     def kept_items(self) -> tuple[np.ndarray, np.ndarray]:
         """What was kept: of all images (n, ...), and of the captions that ask (5 n_query, ...)."""
-        parts = self._held if self.units is None else [self.units.read(number)[0] for number in range(self.done)]
+        parts = [self.units.read(number)[0] for number in range(self.done)]
         return np.concatenate([part["img"] for part in parts]), parts[0]["txt"]
 
 
