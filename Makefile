@@ -28,7 +28,7 @@ INSTALL = $(PYTHON) -m pip install --quiet --disable-pip-version-check --no-comp
 
 .venv/testing: .venv/installed
 	@echo "Adding what the tests need"
-	@$(INSTALL) -e '.[dev]'
+	@$(INSTALL) -e '.[dev,cluster]'
 	@touch $@
 
 reproduce: .venv/installed  ## run every notebook, write results/ and the report
@@ -40,7 +40,7 @@ test: .venv/testing  ## run the tests and the style check
 	@.venv/bin/ruff check .
 	@$(PYTHON) -m pytest -n $(JOBS) -m "not notebooks"
 	@echo "Running every notebook on the mini profile (minutes)"
-	@$(PYTHON) -m pytest -m notebooks
+	@$(PYTHON) -m pytest -n $(JOBS) --dist loadgroup -m notebooks
 
 # What a run draws stays in results/. This alone changes files that are committed: pictures, the numbers that they draw,
 # the result tables, the tables for GitHub to show, and the tables of the READMEs.

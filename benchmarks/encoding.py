@@ -48,7 +48,7 @@ def prepare(systems: list[str], threads: int) -> tuple[list, dict]:
     import torch
 
     from fico_utils import costs, experiment
-    from fico_utils.data.features import CLASSES, Backbone
+    from fico_utils.data.features import Backbone
     from fico_utils.data.text import train_doc2vec
     from fico_utils.profiles import profile_settings
     from fico_utils.workspace import Run, set_threads
@@ -59,7 +59,7 @@ def prepare(systems: list[str], threads: int) -> tuple[list, dict]:
     run = Run("mini", 0, Path(tempfile.gettempdir()), small)  # nothing is written there
     captions = experiment.corpus(run, CORPUS).captions[:500]
     doc2vec = train_doc2vec(captions, seed=0, epochs=1), 0, small["doc2vec_epochs"]
-    extractors = costs.feature_stages(Backbone(CLASSES).eval(), experiment.vocabulary(run, CORPUS), doc2vec)
+    extractors = costs.feature_stages(Backbone().eval(), experiment.vocabulary(run, CORPUS), doc2vec)
     return extractors, {s: experiment.new_model(run, s, CORPUS).eval() for s in systems}
 
 

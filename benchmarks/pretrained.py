@@ -131,11 +131,11 @@ def measure(sizes: dict, repeats: int, memory_mib: int, dtype: str, folder: Path
 
         def work() -> None:
             read = model.inputs(items)
-            make = {"image": pretrained_corpus.picture_side, "text": pretrained_corpus.caption_side}[tower]
             units = Store(folder).units("embeddings", tower, Recipe("encoding"))
             units.remove()
-            side = make(model, read, memory_mib=memory_mib)
-            pretrained_corpus.encode_units(side, units, workers=workers, progress=False)
+            side = pretrained_corpus.encoding_side(model, read, tower, memory_mib)
+            effort = pretrained_corpus.Effort(workers=workers, progress=False)
+            pretrained_corpus.encode_units(side, units, effort=effort)
             pretrained_corpus.gather_units(side, units)
 
         return work

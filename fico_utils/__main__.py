@@ -1,12 +1,8 @@
 """``python -m fico_utils VERB ...``; the command line itself is in `fico_utils.cli`."""
 
-from __future__ import annotations
-
 import sys
 
 from fico_utils.cli import main
-
-__all__ = ["main"]
 
 if __name__ == "__main__":
     sys.exit(main())

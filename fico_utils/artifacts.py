@@ -1,16 +1,17 @@
 """The one store: everything that is kept is an artefact with a recipe, a key, and a digest of its own content.
 
-The `Store` looks an artefact up by its `Recipe` or makes it, and writes it atomically, so that a killed run leaves the
-old file or the new one. Long work is a sequence of `Units`, each an artefact of its own. Digests are checked when
-content is read, once for each process and state of the file; a damaged artefact is named and made again.
+The `Store` looks an artefact up by its `Recipe` or makes it, and writes it atomically. Long work is a sequence of
+`Units`. Digests are checked when content is read, once for each process and state of the file; a damaged artefact is
+named and made again.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,14 +20,14 @@ import numpy as np
 
 from fico_utils.errors import InputError
 from fico_utils.files import (
-    WRITTEN,
     content_digest,
+    digest_of,
     key_of,
     note,
     read_arrays,
     read_json,
     read_metadata,
-    sha256_file,
+    refuse_unwritable,
     write_arrays,
     write_json,
 )
@@ -48,17 +49,13 @@ class NewerArtefact(InputError):
 class Recipe:
     """What an artefact is made from: equal recipes give equal content, up to the rounding of another machine.
 
-    Attributes
-    ----------
-    producer : str, one of `fico_utils.producers`; its version is part of the key, and no source text is.
-    settings : mapping, JSON-able, all that the content depends on besides the rest.
-    inputs : tuple of str, keys of the artefacts it is made from. Of trained weights it is their content digest, since
-        two trainings by one recipe end in different numbers on different machines, and what was trained on top of one
-        cannot read the other.
+    `inputs` are keys of the artefacts it is made from. Of trained weights it is their content digest, since two
+    trainings by one recipe end in different numbers on different machines, and what was trained on top of one cannot
+    read the other.
     """
 
-    producer: str
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    producer: str  # its version is part of the key, and no source text is
+    settings: Mapping[str, Any] = field(default_factory=dict)  # JSON-able, all that the content depends on besides
     seed: int = 0
     inputs: tuple[str, ...] = ()
 
@@ -95,26 +92,6 @@ def header_of(path: str | Path) -> dict[str, Any]:
     return header
 
 
-#: Path -> (state of the file when it was last read, digest of its content).
-_CHECKED: dict[str, tuple[tuple[int, int, int], str]] = {}
-
-
-def digest_of(path: str | Path) -> str:
-    """Digest of a file's content as it is now: of its arrays, its records, or its bytes where it is no artefact."""
-    path = Path(path)
-    stat, name = path.stat(), str(path.absolute())
-    stamp = (stat.st_size, stat.st_mtime_ns, WRITTEN[name])
-    if name not in _CHECKED or _CHECKED[name][0] != stamp:
-        if path.suffix == ".safetensors":
-            digest = content_digest(read_arrays(path))
-        elif path.suffix == ".json" and "header" in (content := read_json(path)):
-            digest = content_digest(content["content"])
-        else:
-            digest = sha256_file(path)
-        _CHECKED[name] = stamp, digest
-    return _CHECKED[name][1]
-
-
 def damage_of(path: str | Path) -> str:
     """What is wrong with an artefact, in words: its content does not fit its digest, or it is not whole; else empty."""
     try:
@@ -140,18 +117,8 @@ def damaged_artefacts(*folders: str | Path) -> tuple[int, dict[Path, str]]:
 
     Files without a header of ours, such as the tables and figures of a run, are not counted.
     """
-    damages = {}
-    for path in _files_below(*map(Path, folders)):
-        if path.suffix == ".json" and '"header"' not in path.read_text(encoding="utf-8", errors="replace")[:200]:
-            continue
-        damages[path] = damage_of(path)
-    return len(damages), {path: damage for path, damage in damages.items() if damage}
-
-
-def _read_content(path: Path) -> Any:
-    """The arrays or records of an artefact that is whole; the runner is told."""
-    note("read", path, digest_of(path))
-    return read_arrays(path) if path.suffix == ".safetensors" else read_json(path)["content"]
+    paths = [p for p in _files_below(*map(Path, folders)) if p.suffix != ".json" or b'"header"' in p.read_bytes()[:200]]
+    return len(paths), {path: damage for path in paths if (damage := damage_of(path))}
 
 
 class Store:
@@ -176,24 +143,31 @@ class Store:
         """A small table, one dict a row, by its recipe; made by `build` and written where it is missing or damaged."""
         return self._made(self.path(folder, name, recipe, ".json"), recipe, build, about)
 
-    def lookup(self, folder: str, name: str, recipe: Recipe) -> Arrays | None:
-        """Named arrays by their recipe where they are there and whole, else None."""
-        path = self.path(folder, name, recipe)
-        return _read_content(path) if self.holds(path, recipe) else None
+    def _made(self, path: Path, recipe: Recipe, build: Callable, about: Mapping[str, Any]) -> Any:
+        if not self.holds(path, recipe):
+            with self.locked(path):
+                if damage_of(path) or not self.holds(path, recipe):  # nobody else has made it meanwhile
+                    content = build()
+                    self.write(path, recipe, content, **about)
+                    if path.suffix == ".safetensors":
+                        return content  # records are read again, so that they are the same in every run
+        note("read", path, digest_of(path))
+        return read_arrays(path) if path.suffix == ".safetensors" else read_json(path)["content"]
 
-    def write(self, folder: str, name: str, recipe: Recipe, arrays: Mapping[str, np.ndarray], **about: Any) -> Path:
-        """Write named arrays under their recipe; the path."""
-        path = self.path(folder, name, recipe)
-        write_arrays(path, arrays, self.header(recipe, arrays, **about))
-        return path
+    def holds(self, path: Path, recipe: Recipe) -> bool:
+        """Whether an artefact is there, of this recipe and undamaged; one that is damaged is named on stderr."""
+        damage = path.is_file() and damage_of(path)
+        if damage:
+            print(f"{path} {damage}; it is made again", file=sys.stderr)
+        return path.is_file() and not damage and header_of(path).get("key") == recipe.key
 
-    def units(self, folder: str, name: str, recipe: Recipe) -> Units:
-        """The units of a long work, in a folder of its recipe."""
-        return Units(self, self.path(folder, name, recipe, ""), recipe)
-
-    def files(self, *folders: str) -> list[Path]:
-        """All artefacts below some folders, or below all, sorted; locks and half-written files do not count."""
-        return _files_below(*(self.root / folder for folder in folders or [""]))
+    def write(self, path: Path, recipe: Recipe, content: Any, **about: Any) -> None:
+        """Write named arrays, or records, as the artefact of a recipe; `path` is where it lies."""
+        header = self.header(recipe, content, **about)
+        if path.suffix == ".safetensors":
+            write_arrays(path, content, header)
+        else:
+            write_json(path, {"header": header, "content": content})
 
     def header(self, recipe: Recipe, content: Any, **about: Any) -> dict[str, Any]:
         """The header of an artefact of some content."""
@@ -205,47 +179,29 @@ class Store:
             "about": {**self.about, "commit": commit(), **about},
         }
 
-    def holds(self, path: Path, recipe: Recipe) -> bool:
-        """Whether an artefact is there, of this recipe and undamaged; one that is damaged is named on stderr."""
-        damage = path.is_file() and damage_of(path)
-        if damage:
-            print(f"{path} {damage}; it is made again", file=sys.stderr)
-        return path.is_file() and not damage and header_of(path).get("key") == recipe.key
-
-    def _made(self, path: Path, recipe: Recipe, build: Callable, about: Mapping[str, Any]) -> Any:
-        """The content of an artefact, made by `build` and written where it is missing or damaged."""
-        if not self.holds(path, recipe):
-            with self.locked(path):
-                if damage_of(path) or not self.holds(path, recipe):  # nobody else has made it meanwhile
-                    content = build()
-                    header = self.header(recipe, content, **about)
-                    if path.suffix == ".safetensors":
-                        write_arrays(path, content, header)
-                        return content
-                    write_json(path, {"header": header, "content": content})
-        return _read_content(path)
-
     @contextmanager
     def locked(self, path: Path) -> Iterator[None]:
         """Hold the right to make one artefact: a second maker would waste work, so it waits."""
         from filelock import FileLock
 
-        folder = self.root / ".locks"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(
-                f"cannot write {folder} ({error.strerror}); choose a folder you may write to with --out or out_dir"
-            ) from error
-        with FileLock(folder / f"{key_of(path.relative_to(self.root).as_posix())}.lock"):
+        name = f"{key_of(path.relative_to(self.root).as_posix())}.lock"
+        with ExitStack() as stack:
+            with refuse_unwritable(self.root):
+                (self.root / ".locks").mkdir(parents=True, exist_ok=True)
+                stack.enter_context(FileLock(self.root / ".locks" / name))
             yield
+
+    def files(self, *folders: str) -> list[Path]:
+        """All artefacts below some folders, or below all, sorted; locks and half-written files do not count."""
+        return _files_below(*(self.root / folder for folder in folders or [""]))
+
+    def units(self, folder: str, name: str, recipe: Recipe) -> Units:
+        """The units of a long work, in a folder of its recipe."""
+        return Units(self, self.path(folder, name, recipe, ""), recipe)
 
 
 class Units:
-    """Long work as a sequence of numbered units, each an artefact of its own: a killed run loses at most one.
-
-    They lie in a folder that is named by seed and key of the whole work's recipe.
-    """
+    """Long work as a sequence of numbered units, each an artefact of its own: a killed run loses at most one."""
 
     def __init__(self, store: Store, folder: Path, recipe: Recipe) -> None:
         self.store, self.folder, self.recipe = store, folder, recipe
@@ -270,8 +226,7 @@ class Units:
     def read(self, number: int) -> tuple[Arrays, Any]:
         """Arrays of a unit, and the JSON-able content that was written with them."""
         arrays = read_arrays(self.path(number))
-        content = json.loads(arrays.pop(CONTENT).tobytes())
-        return arrays, content
+        return arrays, json.loads(arrays.pop(CONTENT).tobytes())
 
     def write(
         self, number: int, arrays: Mapping[str, np.ndarray], content: Any = None, keep: int | None = None
@@ -285,7 +240,4 @@ class Units:
 
     def remove(self) -> None:
         """Delete all units: the whole is kept elsewhere."""
-        for path in self._paths():
-            path.unlink(missing_ok=True)
-        if self.folder.is_dir() and not any(self.folder.iterdir()):
-            self.folder.rmdir()
+        shutil.rmtree(self.folder, ignore_errors=True)

@@ -1,7 +1,7 @@
 """The command line: ``fico VERB ...`` or ``python -m fico_utils VERB ...``.
 
-A verb is a module of `fico_utils.verbs` or `fico_utils.extras.verbs`: its name is that of the file, `HELP` is one line
-about it, ``add_arguments(parser)`` adds its arguments, and ``run(options)`` does the work and returns the exit code.
+A verb is a module of `VERB_PACKAGES`: its name is that of the file, `HELP` is one line about it,
+``add_arguments(parser)`` adds its arguments, and ``run(options)`` does the work and returns the exit code.
 Exit codes: 0 good, 1 a step failed, 2 bad usage or bad input (one sentence on stderr), 130 interrupted.
 """
 
@@ -21,6 +21,8 @@ from fico_utils.errors import InputError
 
 #: The packages whose modules are verbs.
 VERB_PACKAGES = ("fico_utils.verbs", "fico_utils.extras.verbs")
+#: Of an option that may be given more than once.
+REPEATED: dict[str, Any] = {"action": "append", "default": []}
 
 
 def find_verbs() -> dict[str, ModuleType]:
@@ -74,21 +76,10 @@ def add_common_options(
     parser.add_argument("--out", metavar="DIR", help=out)
     parser.add_argument("--quiet", action="store_true", help="say nothing but problems and the last line")
     if changes:
-        parser.add_argument(
-            *("--set", "-s"),
-            **{"action": "append", "default": [], "metavar": "NAME=VALUE", "dest": "changes"},
-            help="change a parameter; a YAML literal, a list may be 1,5,10; may be repeated",
-        )
+        text = "change a parameter; a YAML literal, a list may be 1,5,10; may be repeated"
+        parser.add_argument("--set", "-s", dest="changes", metavar="NAME=VALUE", help=text, **REPEATED)
     if force:
         parser.add_argument("--force", action="store_true", help="execute the notebook even where its step is fresh")
-
-
-def changed_settings(profile: str, changes: Sequence[str]) -> dict[str, Any]:
-    """Parameters of a profile, as the texts of ``--set`` change them."""
-    from fico_utils.profiles import profile_settings, read_overrides
-
-    settings = profile_settings(profile)
-    return settings | read_overrides(changes, settings)
 
 
 def progress_printer(quiet: bool) -> Callable[[str], None]:
@@ -98,11 +89,9 @@ def progress_printer(quiet: bool) -> Callable[[str], None]:
 
 def update_report(batch: Any) -> str:
     """Path of the report of a `Batch`, just written."""
-    from fico_utils.batch import pipeline, runner
+    from fico_utils.batch.pipeline import step_states
     from fico_utils.display.report import write_report
 
-    rows = [
-        {"id": name, "notebook": pipeline.find_step(batch.steps, name).notebook, "state": state.name, "why": state.why}
-        for name, state in runner.step_states(batch).items()
-    ]
+    states = step_states(batch).items()
+    rows = [{"id": step.id, "notebook": step.notebook, "state": state.name, "why": state.why} for step, state in states]
     return str(write_report(batch.root, batch.profile, rows))

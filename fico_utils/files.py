@@ -7,7 +7,6 @@ import json
 import os
 import re
 import tempfile
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,14 +15,17 @@ from typing import Any
 import numpy as np
 
 from fico_utils.errors import InputError
+from fico_utils.provenance import PACKAGE
 
 #: Names the file to which reads and writes of artefacts are noted, one JSON object a line (``read`` or ``wrote``: the
 #: path, ``digest``: its content), for the runner of the notebooks.
 RECORD = "FICO_UTILS_RECORD"
 #: What `atomic_path` calls a file that is being written.
 TEMPORARY = re.compile(r"^\..+-[a-z0-9_]{8}(\.[^.]*)?$")
-#: Path -> how often this process has written it: two writings may share a time stamp.
-WRITTEN: Counter[str] = Counter()
+#: How the recorded names of files begin that lie in the package, such as weights that ship.
+IN_PACKAGE = "fico_utils:"
+#: Path -> (size and time stamp of the file when it was last read, digest of its content).
+_CHECKED: dict[str, tuple[tuple[int, int], str]] = {}
 
 
 def key_of(*parts: Any) -> str:
@@ -60,20 +62,27 @@ def content_digest(content: Mapping[str, np.ndarray] | Any) -> str:
 
 
 @contextmanager
+def refuse_unwritable(path: str | Path) -> Iterator[None]:
+    """InputError in place of the system's error where a file or a folder cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"cannot write {path} ({error.strerror}); choose a folder you may write to with --out or out_dir"
+        ) from error
+
+
+@contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """A temporary path beside `path`, renamed to it when the block ends well and removed when it does not.
 
     InputError where the folder cannot be written.
     """
     path = Path(path)
-    try:
+    with refuse_unwritable(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
         os.close(handle)
-    except OSError as error:
-        raise InputError(
-            f"cannot write {path} ({error.strerror}); choose a folder you may write to with --out or out_dir"
-        ) from error
     temporary = Path(name)
     try:
         yield temporary
@@ -81,7 +90,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-    WRITTEN[str(path.absolute())] += 1
+    _CHECKED.pop(str(path.absolute()), None)  # two writings may share a time stamp
     note("wrote", path)
 
 
@@ -151,3 +160,60 @@ def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
 
     read_metadata(path)
     return load_file(path)
+
+
+def digest_of(path: str | Path) -> str:
+    """Digest of a file's content as it is now: of its arrays, its records, or its bytes where it is no artefact."""
+    path = Path(path)
+    stat, name = path.stat(), str(path.absolute())
+    stamp = (stat.st_size, stat.st_mtime_ns)
+    if name not in _CHECKED or _CHECKED[name][0] != stamp:
+        if path.suffix == ".safetensors":
+            digest = content_digest(read_arrays(path))
+        elif path.suffix == ".json" and "header" in (content := read_json(path)):
+            digest = content_digest(content["content"])
+        else:
+            digest = sha256_file(path)
+        _CHECKED[name] = stamp, digest
+    return _CHECKED[name][1]
+
+
+def recorded_files(record: Path, root: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Files that a process read and did not write, and files that it wrote, as `note` recorded them.
+
+    Each is a dict: ``path`` (below `root`), ``sha256`` of its content, ``bytes`` and ``changed_ns``. A file that is not
+    there any more was in passing, such as a checkpoint of a training that has ended, and is left out.
+    """
+    lines = record.read_text(encoding="utf-8").splitlines() if record.is_file() else []
+    entries = [json.loads(line) for line in lines]
+    wrote = {entry["wrote"]: None for entry in entries if "wrote" in entry}
+    read = {entry["read"]: entry["digest"] for entry in entries if "read" in entry and entry["read"] not in wrote}
+    rows = (
+        [_file_row(Path(name), digest, root) for name, digest in files.items() if Path(name).is_file()]
+        for files in (read, wrote)
+    )
+    inputs, outputs = (sorted(kind, key=lambda row: row["path"]) for kind in rows)
+    return inputs, outputs
+
+
+def _file_row(path: Path, digest: str | None, root: Path) -> dict[str, Any]:
+    name = path.relative_to(root) if path.is_relative_to(root) else path
+    if path.is_relative_to(PACKAGE):
+        name = Path(IN_PACKAGE + path.relative_to(PACKAGE).as_posix())
+    if digest is None and path.suffix == ".safetensors":
+        digest = read_metadata(path).get("digest")  # of what was just written
+    size, changed = path.stat().st_size, path.stat().st_mtime_ns
+    return {"path": name.as_posix(), "sha256": digest or digest_of(path), "bytes": size, "changed_ns": changed}
+
+
+def file_difference(row: Mapping[str, Any], root: Path) -> str:
+    """``missing`` or ``changed`` where a file is no more as `recorded_files` says, else empty.
+
+    A file of the same size and time stamp is not read again.
+    """
+    inside = row["path"].startswith(IN_PACKAGE)
+    path = (PACKAGE if inside else root) / row["path"].removeprefix(IN_PACKAGE)
+    if not path.is_file():
+        return "missing"
+    same = (path.stat().st_size, path.stat().st_mtime_ns) == (row["bytes"], row["changed_ns"])
+    return "" if same or digest_of(path) == row["sha256"] else "changed"

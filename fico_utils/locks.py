@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 
 from fico_utils.errors import InputError
+from fico_utils.files import refuse_unwritable
 
 
 @contextmanager
@@ -25,23 +26,20 @@ def hold_locks(folder: Path, names: Sequence[str]) -> Iterator[None]:
     with ExitStack() as stack:
         for name in names:
             pid_file = folder / f".{name}.pid"
-            try:
+            with refuse_unwritable(folder):
                 folder.mkdir(parents=True, exist_ok=True)
-                stack.enter_context(FileLock(folder / f".{name}.lock", timeout=0))
+                try:
+                    stack.enter_context(FileLock(folder / f".{name}.lock", timeout=0))
+                except Timeout as error:
+                    owner = lock_owner(folder, name)
+                    process = f" (process {owner})" if owner else ""
+                    raise InputError(
+                        f"another run{process} is writing to {folder.parent}; wait for it, or choose another with --out"
+                    ) from error
                 if pid_file.is_file():
                     dead.append(pid_file.read_text(encoding="utf-8").partition(" ")[0])
                 stack.callback(pid_file.unlink, missing_ok=True)
                 pid_file.write_text(f"{os.getpid()} {psutil.Process().create_time()}", encoding="utf-8")
-            except Timeout as error:
-                owner = lock_owner(folder, name)
-                process = f" (process {owner})" if owner else ""
-                raise InputError(
-                    f"another run{process} is writing to {folder.parent}; wait for it, or choose another with --out"
-                ) from error
-            except OSError as error:
-                raise InputError(
-                    f"cannot write {folder} ({error.strerror}); choose a folder you may write to with --out"
-                ) from error
         if dead:
             print(f"process {dead[0]} ended without unlocking {folder.parent}; its lock is taken over", file=sys.stderr)
         yield

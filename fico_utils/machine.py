@@ -24,9 +24,7 @@ PACKAGES = (
 
 def usable_cores() -> int:
     """Processor cores that this process may use."""
-    if hasattr(_SELF, "cpu_affinity"):  # not on macOS
-        return len(_SELF.cpu_affinity())
-    return os.cpu_count() or 1
+    return len(_SELF.cpu_affinity()) if hasattr(_SELF, "cpu_affinity") else os.cpu_count() or 1  # macOS has none
 
 
 def available_memory() -> int:
@@ -39,25 +37,19 @@ def available_memory() -> int:
     return free if limit == "max" else min(free, int(limit) - int(used))
 
 
-def resident_memory(process: int | None = None) -> int:
-    """Memory that a process, by default this one, holds now, B; 0 where it has ended."""
-    try:
-        return (_SELF if process is None else psutil.Process(process)).memory_info().rss
-    except psutil.NoSuchProcess:
-        return 0
+def resident_memory() -> int:
+    """Memory that this process holds now, B."""
+    return _SELF.memory_info().rss
 
 
-def peak_memory(children: bool = False) -> int:
-    """Most memory that this process held so far, or the largest of its ended children, B.
-
-    Windows keeps this mark for the process itself only: there, children count 0.
-    """
+def peak_memory() -> int:
+    """Most memory that this process held so far, B."""
     try:
         import resource
-    except ImportError:
-        return 0 if children else getattr(_SELF.memory_info(), "peak_wset", resident_memory())
-    who = resource.RUSAGE_CHILDREN if children else resource.RUSAGE_SELF
-    return resource.getrusage(who).ru_maxrss * (1 if sys.platform == "darwin" else 1024)  # macOS counts bytes
+    except ImportError:  # Windows
+        return getattr(_SELF.memory_info(), "peak_wset", resident_memory())
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # macOS counts bytes, Linux KiB
 
 
 def package_version(name: str) -> str | None:

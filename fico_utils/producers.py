@@ -1,7 +1,7 @@
 """Who makes results: every producer has an id and states a whole number, its ``VERSION``, beside its code.
 
 The number is part of the key of everything that the producer makes. It is raised when the meaning of what is made
-changes, and only then; `fico_utils.versions` notices when it should have been raised. A module states ``VERSIONS``, a
+changes, and only then; ``check --versions`` notices when it should have been raised. A module states ``VERSIONS``, a
 dict of producers, or, as a system's file in ``models/`` does, ``VERSION``, its own. The numbers are read from the text
 of the modules, since importing a model loads torch.
 """

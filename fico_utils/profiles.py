@@ -1,13 +1,13 @@
 """Profiles: the parameters of a run, one file each over a common base, and what ``--set`` changes in them.
 
-``configs/base.yaml`` holds every parameter; ``configs/<profile>.yaml`` holds what differs. Both are papermill files.
-papermill only warns of a parameter that no notebook has, so that a slip of the pen would pass in silence: here it is
-refused before anything starts. Values have the types of those in the base.
+``configs/base.yaml`` holds every parameter; ``configs/<profile>.yaml`` holds what differs. Both are papermill files. An
+unknown parameter, of which papermill only warns, is refused here. Values have the types of those in the base.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from copy import deepcopy
 from difflib import get_close_matches
 from functools import lru_cache
@@ -29,10 +29,10 @@ def profile_names() -> list[str]:
     return sorted(path.stem for path in CONFIGS.glob("*.yaml") if path.stem != BASE)
 
 
-def profile_settings(profile: str) -> dict[str, Any]:
-    """Every parameter of a profile: those of ``configs/<profile>.yaml`` over those of ``configs/base.yaml``.
+def profile_settings(profile: str, changes: Sequence[str] = ()) -> dict[str, Any]:
+    """Every parameter of a profile, as ``configs/<profile>.yaml`` and the texts of ``--set`` change those of the base.
 
-    InputError where there is no such profile, or its file holds a parameter that the base lacks or has otherwise.
+    InputError where there is no such profile, or where a parameter is given that the base lacks or has otherwise.
     """
     if profile not in profile_names():
         raise InputError(f"unknown profile {profile!r}; expected one of {', '.join(profile_names())}")
@@ -42,7 +42,8 @@ def profile_settings(profile: str) -> dict[str, Any]:
         if name not in base:
             raise InputError(f"configs/{profile}.yaml has a parameter {name!r}, which configs/{BASE}.yaml lacks")
         check_parameter(name, value, base[name])
-    return base | own
+    settings = base | own
+    return settings | read_overrides(changes, settings)
 
 
 @lru_cache(maxsize=64)
@@ -56,13 +57,12 @@ def _parsed(path: Path, _stamp: int) -> dict[str, Any]:
 def check_parameter(name: str, value: Any, default: Any) -> Any:
     """`value`, if it has the type of `default` (an int passes for a float) and can be read; InputError otherwise."""
     expected = type(default)
-    same = isinstance(value, expected) and (isinstance(value, bool) == isinstance(default, bool))
-    if not same and not (expected is float and type(value) is int):
+    if type(value) is not expected and not (expected is float and type(value) is int):
         raise InputError(
             f"parameter {name} was given {value!r} ({type(value).__name__}); "
             f"expected {expected.__name__}, such as {default!r}"
         )
-    if isinstance(value, list) and default and any(type(v) is not type(default[0]) for v in value):
+    if expected is list and default and any(type(v) is not type(default[0]) for v in value):
         raise InputError(f"parameter {name} was given {value!r}; expected a list of {type(default[0]).__name__}")
     if name == "metrics":
         from fico_utils.evaluation import parse_metrics
@@ -121,22 +121,22 @@ def _read_value(name: str, text: str, default: Any) -> Any:
     except yaml.YAMLError as error:
         raise InputError(f"parameter {name} was given {text!r}; expected a literal such as {default!r}") from error
     if isinstance(default, dict) and isinstance(value, dict):
-        for key in value:
+        for key, item in value.items():
             if default and key not in default:
                 raise InputError(f"parameter {name} has no entry {key!r}; {suggest_name(str(key), default)}")
-        return {**default, **{k: _of_type(name, v, default.get(k, v)) for k, v in value.items()}}
-    if isinstance(default, list) and isinstance(value, list) and default:
-        value = [_of_type(name, v, default[0]) for v in value]
-    return check_parameter(name, _of_type(name, value, default, text), default)
+            like = default.get(key, item)
+            value[key] = check_parameter(name, _converted(item, like, str(item)), like)
+        return default | value
+    if isinstance(default, list) and default:
+        value = [_converted(item, default[0], str(item)) for item in value]
+    return check_parameter(name, _converted(value, default, text), default)
 
 
-def _of_type(name: str, value: Any, default: Any, text: str = "") -> Any:
-    """`value`, as text or float where `default` is one and YAML saw something else (10, 1e-3)."""
-    if isinstance(default, str) and not isinstance(value, list | dict):
-        return value if isinstance(value, str) else text or str(value)
+def _converted(value: Any, default: Any, text: str) -> Any:
+    """`value`, as the `text` that it stood in, or as a float, where `default` is one and YAML saw another type."""
+    if isinstance(default, str) and not isinstance(value, str | list | dict):
+        return text
     if isinstance(default, float) and isinstance(value, int | str) and not isinstance(value, bool):
-        try:
-            return float(value)
-        except ValueError:
-            return value
-    return check_parameter(name, value, default)
+        with suppress(ValueError):
+            return float(value)  # YAML reads 1e-3 as text
+    return value

@@ -25,13 +25,7 @@ def show_progress(
 ) -> tqdm:
     """`iterable`, with its progress shown while it is read; without one, something whose `update(n)` is called.
 
-    Parameters
-    ----------
-    description : str, what is being done.
-    total : int, optional, number of steps of a `unit`; the length of `iterable` by default.
-    initial : int, number of steps that were done before.
-    shown : bool, False shows nothing.
-    leave : bool, whether the bar stays where it is when all is done.
+    Of `total` steps, each a `unit`, `initial` were done before; with `leave`, the bar stays when all is done.
     """
     from tqdm.auto import tqdm as bar
 

@@ -1,15 +1,14 @@
 """Systems and corpora: ids, printed names, families, and the slot each has in every figure.
 
-A system is one file in ``models/``, which states its rows; `SYSTEMS` is read from these files, in the order of the
-paper's tables. Colour stands for the family, marker and line for the system; a slot belongs to a system for good, so
-adding one moves nobody's colour. What a run knows besides, by its configuration or its data folder, `setup` finds.
+A system is one file in ``models/``, which states its rows. Colour stands for the family, marker and line for the
+system; a slot belongs to a system for good, so adding one moves nobody's colour.
 """
 
 from __future__ import annotations
 
 import ast
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -127,9 +126,11 @@ CORPORA = {
         ),
     )
 }  # fmt: skip
-#: Extras by their names, loaded where a run needs them: what makes rows of a configuration, what finds folder corpora.
+#: Extras by their names, loaded where they are needed: what makes rows of a configuration, what finds folder corpora,
+#: what compares producers with their stated versions.
 CONFIGURED_ROWS = "fico_utils.extras.pretrained.rows:configured_rows"
 FOLDER_CORPORA = "fico_utils.extras.corpora.library:find_corpora"
+VERSIONS_CHECK = "fico_utils.extras.versions:check_versions"
 
 
 def load_entry(entry: str) -> Any:
@@ -171,47 +172,40 @@ def _stated_rows(body: list[ast.stmt]) -> tuple[System, ...]:
 SYSTEMS = read_systems(Path(__file__).with_name("models"))
 
 
-@dataclass(frozen=True)
-class AddedRows:
-    """Systems and corpora by id that a run knows besides `SYSTEMS` and `CORPORA`."""
-
-    systems: Mapping[str, System] = field(default_factory=dict)
-    corpora: Mapping[str, CorpusInfo] = field(default_factory=dict)
+#: What a run knows besides, by its configuration or its data folder.
+_added_systems: dict[str, System] = {}
+_added_corpora: dict[str, CorpusInfo] = {}
 
 
-_added = AddedRows()
+def use_rows(settings: Mapping[str, Any], data_dir: str | Path) -> None:
+    """Know the rows that the parameters of a run and its data folder add, and forget those of the run before.
 
-
-def use_rows(added: AddedRows) -> None:
-    """Let the functions below know these rows, and forget those of the run before."""
-    global _added
-    _added = added
-
-
-def rows_of_run(settings: Mapping[str, Any], data_dir: str | Path) -> AddedRows:
-    """The rows that the parameters of a run and its data folder add; InputError where one is described wrongly."""
-    pretrained, corpora = settings["pretrained"], load_entry(FOLDER_CORPORA)(data_dir)
-    return AddedRows(load_entry(CONFIGURED_ROWS)(pretrained) if pretrained else {}, corpora)
+    InputError where one is described wrongly; nothing is changed then.
+    """
+    global _added_systems, _added_corpora
+    pretrained = settings.get("pretrained")
+    rows = load_entry(CONFIGURED_ROWS)(pretrained) if pretrained else {}
+    _added_systems, _added_corpora = rows, load_entry(FOLDER_CORPORA)(data_dir)
 
 
 def add_corpus(info: CorpusInfo) -> None:
     """Let the run know one more corpus."""
-    use_rows(replace(_added, corpora={**_added.corpora, info.id: info}))
+    _added_corpora[info.id] = info
 
 
 def add_system(row: System) -> None:
     """Let the run know one more system."""
-    use_rows(replace(_added, systems={**_added.systems, row.id: row}))
+    _added_systems[row.id] = row
 
 
 def systems() -> dict[str, System]:
     """Every row: the paper's twelve, then those that the configuration adds, in its order."""
-    return {**SYSTEMS, **_added.systems}
+    return SYSTEMS | _added_systems
 
 
 def known_corpora() -> dict[str, CorpusInfo]:
     """Every corpus: the package's own entries, then folders that somebody brought."""
-    return {**CORPORA, **_added.corpora}
+    return CORPORA | _added_corpora
 
 
 def system(system_id: str) -> System:

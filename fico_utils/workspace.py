@@ -19,27 +19,24 @@ from fico_utils.artifacts import Store
 from fico_utils.errors import InputError
 from fico_utils.machine import package_version, peak_memory
 from fico_utils.profiles import check_parameter, profile_settings
-from fico_utils.provenance import PROJECT
+from fico_utils.provenance import PACKAGE, PROJECT
+
+#: The variable in which the runner hands the settings of a batch, as JSON, to each notebook.
+_SETTINGS = "FICO_UTILS_SETTINGS"
+#: What native thread pools read when their library is loaded.
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @dataclass(frozen=True)
 class Run:
-    """One profile with one seed writing to one folder.
-
-    Attributes
-    ----------
-    root : Path, ``<out_dir>/<profile>``; every artefact lies below it.
-    settings : dict, every parameter of the profile, as overridden.
-    shipped : str, profile whose shipped weights serve, for a run that reads nothing else; empty for a run that trains.
-    started : float, monotonic seconds at `setup`.
-    """
+    """One profile with one seed writing to one folder."""
 
     profile: str
     seed: int
-    root: Path
-    settings: dict[str, Any]
-    shipped: str = ""
-    started: float = field(default_factory=time.monotonic)
+    root: Path  # <out_dir>/<profile>; every artefact lies below it
+    settings: dict[str, Any]  # every parameter of the profile, as overridden
+    shipped: str = ""  # profile whose shipped weights serve, for a run that reads nothing else
+    started: float = field(default_factory=time.monotonic)  # seconds
 
     def __getitem__(self, name: str) -> Any:
         """A parameter of the profile."""
@@ -74,7 +71,7 @@ class Run:
 
 def set_threads(n: int) -> None:
     """Pin the native thread pools of this process (BLAS, OpenMP, torch, FAISS) to `n` threads."""
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    for name in _THREAD_VARIABLES:
         os.environ[name] = str(n)  # for libraries not loaded yet
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(n)
@@ -95,12 +92,12 @@ def setup(profile: str = "mini", seed: int = 0, out_dir: str = "results", **para
     **parameters : the notebook's own parameters, over those of the profile.
     """
     settings = profile_settings(profile)
-    settings |= json.loads(os.environ.get("FICO_UTILS_SETTINGS", "{}"))  # what `run --set` changed, for every notebook
+    settings |= json.loads(os.environ.get(_SETTINGS, "{}"))
     for name, value in {"seed": seed, "out_dir": out_dir, **parameters}.items():
         if name not in settings:
             raise InputError(f"unknown parameter {name!r}; profile {profile} knows {', '.join(settings)}")
         settings[name] = check_parameter(name, value, settings[name])
-    registry.use_rows(registry.rows_of_run(settings, PROJECT / settings["data_dir"]))
+    registry.use_rows(settings, PROJECT / settings["data_dir"])
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # an accidental download fails instead of hanging
     set_threads(settings["threads"])
     # the package passes generators of its own; these serve libraries that draw from a global one
@@ -114,3 +111,15 @@ def setup(profile: str = "mini", seed: int = 0, out_dir: str = "results", **para
     device = "cuda" if torch and torch.cuda.is_available() else "cpu"
     print(f"profile {profile} · seed {seed} · {settings['threads']} threads · {device} · {versions}")
     return Run(profile, seed, PROJECT.joinpath(out_dir, profile), settings)
+
+
+def kernel_environment(settings: dict[str, Any], threads: int) -> dict[str, str]:
+    """Variables of a kernel in which `setup` takes some settings over those of its profile, on so many threads."""
+    return {
+        **os.environ,
+        **dict.fromkeys((*_THREAD_VARIABLES, "NUMBA_NUM_THREADS"), str(threads)),
+        _SETTINGS: json.dumps(settings),
+        "PYTHONPATH": os.pathsep.join([str(PACKAGE.parent), *filter(None, [os.environ.get("PYTHONPATH")])]),
+        "PYTHONHASHSEED": "0",
+        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+    }

@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fico_utils import artifacts
-from fico_utils.artifacts import Recipe, Store, damage_of, digest_of, header_of
+from fico_utils.artifacts import Recipe, Store, damage_of, header_of
 from fico_utils.errors import InputError
-from fico_utils.files import RECORD, content_digest, read_metadata, write_arrays
+from fico_utils.files import RECORD, content_digest, digest_of, read_metadata, write_arrays
 
 RECIPE = Recipe("backbone", {"epochs": 3, "classes": {"shape": 8}}, 1, ("0123",))
 
@@ -105,7 +105,7 @@ def test_half_files_are_made_again(store: Store, content: bytes):
     path = store.path("models", "x", RECIPE)
     path.parent.mkdir(parents=True)
     path.write_bytes(content)
-    assert store.lookup("models", "x", RECIPE) is None
+    assert not store.holds(store.path("models", "x", RECIPE), RECIPE)
     assert store.arrays("models", "x", RECIPE, lambda: {"w": np.ones(2)})["w"].sum() == 2
 
 
@@ -161,7 +161,7 @@ def test_a_killed_maker_leaves_no_lock_that_holds(store: Store):
     )
     done = subprocess.run([sys.executable, "-c", code, str(store.root)], check=False, env={**os.environ})
     assert done.returncode != 0
-    assert store.lookup("models", "x", RECIPE) is None
+    assert not store.holds(store.path("models", "x", RECIPE), RECIPE)
     assert store.arrays("models", "x", RECIPE, lambda: {"w": np.ones(2)})["w"].tolist() == [1, 1]
 
 

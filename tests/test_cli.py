@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from fico_utils import cli
-from fico_utils.batch import pipeline, runner, session
+from fico_utils.batch import pipeline, runner
 from fico_utils.locks import hold_locks
 from fico_utils.provenance import PROJECT
 from fico_utils.verbs import check
@@ -35,7 +35,7 @@ def notebooks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         path = tmp_path / "project" / "notebooks" / f"{step.notebook}.ipynb"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps({"cells": rows, "metadata": kernel, "nbformat": 4, "nbformat_minor": 5}))
-    monkeypatch.setattr(runner, "PROJECT", tmp_path / "project")
+    monkeypatch.setattr(pipeline, "PROJECT", tmp_path / "project")
     return path.parent
 
 
@@ -154,8 +154,8 @@ def test_missing_package_says_what_to_install(notebooks: Path, tmp_path, monkeyp
     monkeypatch.setattr(check, "version", version)
     for verb in ("check", "run"):
         said = sentence(capsys, verb, "--out", str(tmp_path / "place"))
-        assert "faiss-cpu, torch missing and scipy 1.0 (at least 1.17 needed) too old" in said
-        assert "pip install -c constraints.txt faiss-cpu torch scipy" in said
+        assert "faiss-cpu is missing, scipy 1.0 is too old (at least 1.17 needed), torch is missing" in said
+        assert "pip install -c constraints.txt faiss-cpu scipy torch" in said
     assert not (tmp_path / "place").exists()
 
 
@@ -196,7 +196,7 @@ def test_interrupt_is_one_line_and_130(notebooks: Path, tmp_path: Path, monkeypa
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(session.runner, "run_step", interrupted)
+    monkeypatch.setattr(runner, "run_step", interrupted)
     assert cli.main(["run", "--out", str(tmp_path / "place")]) == 130
     assert capsys.readouterr().err == "interrupted; the same command goes on where it stopped\n"
 

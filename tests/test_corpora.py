@@ -33,7 +33,7 @@ TOY = {
 @pytest.fixture(autouse=True)
 def known_corpora():
     yield
-    registry.use_rows(registry.AddedRows())
+    registry.use_rows({}, "no folder")
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,7 @@ def test_a_row_that_ships_for_drawn_scenes_alone_is_trained_as_standard_does(dat
     assert served.origin == "trained"
     assert epochs == profile_settings("standard")["epochs"]["adv_64"]
     assert set(experiment.embed(run, "adv_64", "mine")) == {"img", "txt"}
-    assert len(experiment.training_log(run, "adv_64", "mine")) == epochs
+    assert len(experiment.serve(run, "adv_64", "mine").log) == epochs
 
 
 def test_peoples_words_get_a_doc2vec_of_their_own(data_dir):

@@ -39,14 +39,14 @@ def test_commands_of_the_readme_are_verbs_and_targets():
 
 @pytest.mark.parametrize("name", ["README.md", "figures/README.md"])
 def test_the_results_tables_are_those_of_the_committed_metrics(name):
-    from fico_utils.extras.readme import refreshed
+    from fico_utils.extras.readme import refresh_tables
 
     text = (PROJECT / name).read_text(encoding="utf-8")
-    assert refreshed(text) == text
+    assert refresh_tables(text) == text
 
 
 def test_a_readme_without_marks_is_refused():
-    from fico_utils.extras.readme import refreshed
+    from fico_utils.extras.readme import refresh_tables
 
     with pytest.raises(InputError, match="put them back"):
-        refreshed("# a title\n")
+        refresh_tables("# a title\n")

@@ -126,6 +126,17 @@ def test_what_is_there_is_loaded(trained, monkeypatch):
             assert np.array_equal(array, arrays[name])
 
 
+def test_a_raised_version_makes_embeddings_anew_though_the_weights_are_the_same(trained, monkeypatch):
+    """As an encoding may change in a way that training does not see."""
+    served = experiment.serve(trained, "scan", NAME)
+    served.embeddings()
+    before = trained.store.files("embeddings")
+    monkeypatch.setattr(systems, "version_of", lambda system: {"scan": 2}[system])
+    served.embeddings()
+    after = trained.store.files("embeddings")
+    assert len(after) == len(before) + 1
+
+
 def test_shipped_weights_serve_where_nothing_was_trained(trained, shipped, tmp_path, monkeypatch, capsys):
     run = setup(tmp_path)
     monkeypatch.setattr(training, "fit", no_training)

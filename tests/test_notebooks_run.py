@@ -25,6 +25,19 @@ pytestmark = [
         reason="not every step has its notebook",
     ),
 ]
+#: The tests of one run, which one process makes; beside it, another runs the published corpus.
+of_one_run = pytest.mark.xdist_group("mini")
+#: Less than the profile, where weights that ship still serve: the notebooks are tested here, not the systems.
+SMALL = (
+    "epochs={query2label: 1, beit3: 1, ucch: 4, dadh: 2}",
+    "n_test={picto_diverse: 300, picto_people: 300}",
+    "n_queries=500",
+    "n_candidates=5000",
+    "encode_scales=[30, 100, 300]",
+    "attention_scales=[50, 100, 200]",
+    "gallery_sizes=[100, 200, 400]",
+    "gallery_queries={embeddings: 100, attention: 10}",
+)
 #: Seconds a notebook may take on two free cores; a shared machine gets twice that before this fails.
 BUDGET = 180
 SLACK = 2
@@ -32,7 +45,8 @@ MEMORY = 4 * 2**30  # bytes, a step
 
 
 def run(root: Path, *more: str) -> tuple[subprocess.CompletedProcess, float]:
-    """The finished command and its seconds."""
+    """The finished command on a small `mini`, and its seconds."""
+    more = (*(f"--set={change}" for change in SMALL), *more)
     command = [sys.executable, "-m", "fico_utils", "run", "--profile", "mini", "--out", str(root), *more]
     clock = time.monotonic()
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
@@ -59,6 +73,7 @@ def manifests(results: Path) -> dict[str, dict]:
     return {name: json.loads(path.read_text(encoding="utf-8")) for name, path in paths.items()}
 
 
+@of_one_run
 def test_each_notebook_keeps_to_its_budget(manifests: dict[str, dict]) -> None:
     assert {name: m["status"] for name, m in manifests.items()} == dict.fromkeys(manifests, "ok")
     assert {name: m["seconds"] for name, m in manifests.items() if m["seconds"] >= SLACK * BUDGET} == {}
@@ -66,6 +81,7 @@ def test_each_notebook_keeps_to_its_budget(manifests: dict[str, dict]) -> None:
     assert {name: m["peak_memory_bytes"] for name, m in manifests.items() if m["peak_memory_bytes"] > MEMORY} == {}
 
 
+@of_one_run
 def test_each_step_leaves_its_artefacts(results: Path, manifests: dict[str, dict]) -> None:
     for step in STEPS[1:]:
         assert manifests[step.id]["outputs"], f"{step.notebook} wrote nothing that belongs to it"
@@ -78,10 +94,12 @@ def test_each_step_leaves_its_artefacts(results: Path, manifests: dict[str, dict
     assert [p.name for p in results.rglob(".*") if p.is_file() and not p.name.endswith(".lock")] == []
 
 
+@of_one_run
 def test_clean_knows_everything_that_a_run_leaves(results: Path) -> None:
     assert {p.name for p in results.iterdir()} - {*ARTEFACTS, "runs"} == set()
 
 
+@of_one_run
 def test_tables_follow_the_schema(results: Path) -> None:
     from fico_utils.results import store
 
@@ -96,6 +114,7 @@ def test_tables_follow_the_schema(results: Path) -> None:
     assert all(0 <= float(row["value"]) <= 1 for row in ours if row["metric"] in ("recall", "map", "precision"))
 
 
+@of_one_run
 def test_notebooks_print_no_warnings(results: Path) -> None:
     noisy = []
     for step in STEPS:
@@ -108,6 +127,7 @@ def test_notebooks_print_no_warnings(results: Path) -> None:
     assert noisy == []
 
 
+@of_one_run
 def test_second_run_finds_everything_fresh(results: Path, manifests: dict[str, dict]) -> None:
     done, seconds = run(results)
     assert done.returncode == 0, done.stderr

@@ -56,7 +56,7 @@ def test_good(text: str, value: object) -> None:
         ("seed=", "parameter seed was given"),
         ("verbose=1", "expected bool"),
         ("rate=fast", "expected float"),
-        ("recall_at=one", "expected int"),
+        ("recall_at=one", "expected a list of int"),
         ("recall_at={a: 1}", "expected"),
         ("recall_at=[1", "expected a literal"),
         ("epochs={skan: 1}", "no entry 'skan'; did you mean 'scan'"),

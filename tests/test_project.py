@@ -32,8 +32,6 @@ MAY_IMPORT = {
     "progress": set(),
     "provenance": set(),
     "profiles": {"errors", "provenance", "evaluation"},
-    "golden": {"data", "models", "evaluation", "costs", "results"},
-    "versions": {"golden"},
     "artifacts": {"errors", "files", "producers", "provenance"},
     "workspace": {"errors", "registry"},
     "data": set(),
@@ -44,7 +42,7 @@ MAY_IMPORT = {
     "display": {"evaluation", "results"},  # redrawing needs no model
     "experiment": {"data", "models", "evaluation"},
     "batch": set(),
-    "extras": {"data", "models", "evaluation", "costs", "results", "display", "experiment", "golden"},
+    "extras": {"data", "models", "evaluation", "costs", "results", "display", "experiment"},
     "__init__": set(),
 }
 HEAVY = {"torch", "faiss", "gensim", "pandas", "matplotlib", "seaborn", "transformers", "papermill"}
@@ -52,11 +50,11 @@ HEAVY = {"torch", "faiss", "gensim", "pandas", "matplotlib", "seaborn", "transfo
 AT_TOP = {
     "models": {"torch", "transformers"},
     "data/features.py": {"torch"},
-    "golden": {"torch"},
+    "extras/versions": {"torch"},
     "extras/pretrained": {"torch", "transformers"},
     "display": {"pandas", "matplotlib", "seaborn"},
     "extras/figures": {"pandas", "matplotlib"},
-    **{f"extras/{name}.py": {"pandas"} for name in ("comparison", "readme", "recomputed")},
+    **{f"extras/{name}.py": {"pandas"} for name in ("comparison", "readme")},
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

@@ -15,7 +15,7 @@ CLIP = {"path": "openai/clip-vit-base-patch32"}
 
 def know(pretrained):
     """Let the registry know rows of a configuration, as `setup` does."""
-    registry.use_rows(registry.rows_of_run({"pretrained": pretrained}, "no folder"))
+    registry.use_rows({"pretrained": pretrained}, "no folder")
 
 
 @pytest.fixture(autouse=True)

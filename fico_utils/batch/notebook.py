@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import asyncio
 import json
-import os
 import signal
 import sys
 import threading
@@ -16,10 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from fico_utils.errors import InputError
-from fico_utils.files import RECORD
-from fico_utils.provenance import PACKAGE
+from fico_utils.files import write_text
 
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 #: What a kernel is asked at the end: the most memory that it held, B.
 PEAK = "__import__('fico_utils.machine').machine.peak_memory()"
 PATIENCE = 5  # seconds that a kernel has to end after it was interrupted
@@ -40,59 +37,33 @@ def read_notebook(path: Path) -> dict[str, Any]:
 
 def declared_parameters(notebook: Mapping[str, Any]) -> dict[str, Any]:
     """Name -> default of the cell tagged ``parameters``; InputError where one is not a literal."""
-    defaults: dict[str, Any] = {}
     tagged = [c["source"] for c in notebook["cells"] if "parameters" in c.get("metadata", {}).get("tags", [])]
+    defaults: dict[str, Any] = {}
     try:
-        body = ast.parse("\n".join(tagged)).body
+        for node in ast.parse("\n".join(tagged)).body:
+            if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
+                name = ast.unparse(node.targets[0] if isinstance(node, ast.Assign) else node.target)
+                defaults[name] = ast.literal_eval(node.value)
     except SyntaxError as error:
         raise InputError(f"the parameters cell is no Python ({error.msg}, line {error.lineno}); mend it") from error
-    for node in body:
-        target = node.target if isinstance(node, ast.AnnAssign) else getattr(node, "targets", [None])[0]
-        if isinstance(target, ast.Name) and node.value is not None:
-            try:
-                defaults[target.id] = ast.literal_eval(node.value)
-            except ValueError as error:
-                text = ast.unparse(node.value)
-                raise InputError(f"parameter {target.id} is {text}; expected a literal") from error
+    except ValueError as error:
+        raise InputError(f"parameter {name} is {ast.unparse(node.value)}; expected a literal") from error
     return defaults
 
 
-def kernel_environment(changed: Mapping[str, Any], threads: int, record: Path) -> dict[str, str]:
-    """Variables of a notebook's kernel: threads, where to note files, and what `setup` takes over the profile."""
-    paths = [str(PACKAGE.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {
-        **os.environ,
-        **dict.fromkeys(THREAD_VARIABLES, str(threads)),
-        "PYTHONPATH": os.pathsep.join(paths),
-        "PYTHONHASHSEED": "0",
-        "JUPYTER_PREFER_ENV_PATH": "1",  # not a kernel of the same name in the home folder
-        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
-        "FICO_UTILS_SETTINGS": json.dumps(changed),
-        RECORD: str(record),
-    }
-
-
 class Execution:
-    """One execution of a notebook: `run` in a thread, `stop` from another.
-
-    Attributes
-    ----------
-    heading : str, the last Markdown heading above the running cell, without the hashes.
-    failure : dict or None, ``cell``, ``heading`` and last line of the ``error`` where a cell did not end well.
-    phases : list of dict, ``heading``, ``seconds`` and number of ``cells``, in reading order.
-    peak : int or None, most memory that the kernel held, B.
-    """
+    """One execution of a notebook: `run` in a thread, `stop` from another."""
 
     def __init__(self) -> None:
-        self.heading = self.cell = ""
-        self.failure: dict[str, str] | None = None
-        self.phases: list[dict[str, Any]] = []
-        self.peak: int | None = None
+        self.heading, self.cell = "", "?"  # the last Markdown heading above the running cell; the cell's id
+        self.failure: dict[str, str] | None = None  # cell, heading and last line of the error, where one was raised
+        self.phases: list[dict[str, Any]] = []  # heading, seconds and number of cells, in reading order
+        self.peak: int | None = None  # most memory that the kernel held, B
         self.kernel: Any = None
         self.stopped, self.over = threading.Event(), threading.Event()
 
-    def run(self, path: Path, output: Path, log: Path, parameters: dict[str, Any], environment: dict[str, str]) -> None:
-        """Execute a notebook in its own folder; `output` is the executed one, `log` gets what its kernel prints."""
+    def run(self, path: Path, target: Path, parameters: dict[str, Any], environment: dict[str, str]) -> None:
+        """Execute a notebook where it lies; the folder `target` gets it with its outputs, and ``log.txt``."""
         # jsonschema would spend two seconds on a grammar of web addresses, for a check that no notebook asks for
         sys.modules.setdefault("rfc3987_syntax", None)
         import nbformat
@@ -107,7 +78,7 @@ class Execution:
                 content = parameterize_notebook(content, parameters)
             quiet = ["--log-level=40"]  # each kernel warns of its transport; that says nothing about the notebook
             client = NotebookClient(content, timeout=None, startup_timeout=60, extra_arguments=quiet)
-            with open(log, "w", encoding="utf-8") as printed:
+            with open(target / "log.txt", "w", encoding="utf-8") as printed:
                 start = {"env": environment, "cwd": str(path.parent), "stdout": printed, "stderr": printed}
                 with client.setup_kernel(**start):
                     self.kernel = client.km.provisioner
@@ -124,8 +95,8 @@ class Execution:
             line = f"{name}: {(text.strip().splitlines() or [''])[0]}".rstrip(": ")
             self.failure = {"cell": self.cell, "heading": self.heading, "error": line}
         finally:
-            if content is not None:
-                nbformat.write(content, output)
+            if content is not None and not self.stopped.is_set():
+                write_text(target / path.name, nbformat.writes(content) + "\n")
             self.over.set()
 
     def _run_cell(self, client: Any, cell: Any, index: int) -> None:
@@ -133,10 +104,9 @@ class Execution:
         if self.stopped.is_set():
             raise KeyboardInterrupt
         self.cell = cell.get("id", str(index))
-        if cell.cell_type == "markdown":
-            titles = [line for line in cell.source.splitlines() if line.startswith("#")]
-            self.heading = titles[-1].lstrip("#").strip() if titles else self.heading
         if cell.cell_type != "code":
+            titles = [line.lstrip("#").strip() for line in cell.source.splitlines() if line.startswith("#")]
+            self.heading = [self.heading, *titles][-1]
             return
         if not self.phases or self.phases[-1]["heading"] != self.heading:
             self.phases.append({"heading": self.heading, "seconds": 0.0, "cells": 0})

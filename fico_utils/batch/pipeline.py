@@ -1,26 +1,40 @@
-"""The steps as data: which notebook, and which steps come first. What each reads and writes is recorded as it runs."""
+"""The steps: which notebook each runs, which steps come first, and whether it is fresh.
+
+A step is made from the code of its notebook, all settings but the folder of the results, the code of the package, and
+the content of the files that it read; comments, docstrings and prose do not count.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
 
+from fico_utils import registry
+from fico_utils.batch.notebook import declared_parameters, read_notebook
 from fico_utils.errors import InputError
+from fico_utils.files import file_difference, key_of, read_json
+from fico_utils.locks import lock_owner
+from fico_utils.machine import usable_cores
+from fico_utils.package_code import package_digest
+from fico_utils.profiles import profile_settings, read_overrides, results_folder, suggest_name
+from fico_utils.provenance import PROJECT
+
+#: What a step is made from besides its parameters, as a reader is told of a change.
+NOTEBOOK, CODE = "notebook code", "code of the package"
 
 
 @dataclass(frozen=True)
 class Step:
-    """One notebook, by its stem, and the ids of the steps whose artefacts it reads.
-
-    A step that stands `aside` is no part of the reproduction and runs only when it is named. An `exclusive` one takes
-    times, so that nothing may run beside it.
-    """
+    """One notebook, by its stem, and the ids of all steps that come before it, directly or through others."""
 
     id: str
     notebook: str
     needs: tuple[str, ...] = ()
-    aside: bool = False
-    exclusive: bool = False
+    aside: bool = False  # no part of the reproduction: it runs only when it is named
+    exclusive: bool = False  # it takes times, so that nothing may run beside it
 
 
 STEPS = (
@@ -28,11 +42,25 @@ STEPS = (
     Step("01", "01_feature_extraction"),
     Step("02", "02_fine_grained_training", ("01",)),
     Step("03", "03_hashing_training", ("01",)),
-    Step("04", "04_evaluation", ("02", "03")),
-    Step("05", "05_complexity_analysis", ("02", "03"), exclusive=True),
-    Step("06", "06_figures", ("04", "05")),
+    Step("04", "04_evaluation", ("01", "02", "03")),
+    Step("05", "05_complexity_analysis", ("01", "02", "03"), exclusive=True),
+    Step("06", "06_figures", ("01", "02", "03", "04", "05")),
     Step("07", "07_your_own_data", aside=True),
 )
+
+
+def find_step(steps: Sequence[Step], name: str) -> Step:
+    """The step of an id or a notebook's stem; InputError naming the known ones.
+
+    >>> find_step(STEPS, "4").notebook
+    '04_evaluation'
+    """
+    stem = name.removesuffix(".ipynb")
+    for step in steps:
+        if stem in (step.id, step.notebook) or stem.zfill(2) == step.id:
+            return step
+    known = ", ".join(step.notebook for step in steps)
+    raise InputError(f"unknown notebook or step {name!r}; expected an id such as {steps[0].id} or one of {known}")
 
 
 def select_steps(steps: Sequence[Step], only: Sequence[str] = (), first: str | None = None) -> list[Step]:
@@ -51,27 +79,122 @@ def select_steps(steps: Sequence[Step], only: Sequence[str] = (), first: str | N
     return chosen
 
 
-def find_step(steps: Sequence[Step], name: str) -> Step:
-    """The step of an id or a notebook's stem; InputError naming the known ones.
+@dataclass
+class Batch:
+    """A profile, the folder its results go to, and the notebooks that make them."""
 
-    >>> find_step(STEPS, "4").notebook
-    '04_evaluation'
+    profile: str
+    root: Path  # <out_dir>/<profile>
+    settings: dict[str, Any]  # every parameter of the profile, as overridden
+    notebooks: dict[str, dict[str, Any]]  # step id -> the notebook's JSON
+    folder: Path  # of the notebooks
+    steps: Sequence[Step] = STEPS
+
+    def runs(self, step: Step, *parts: str) -> Path:
+        """Path below the step's folder in ``runs/``."""
+        return self.root.joinpath("runs", step.notebook, *parts)
+
+    @property
+    def threads(self) -> int:
+        """Native threads of each step."""
+        return max(1, min(self.settings["threads"], usable_cores()))
+
+    @cached_property
+    def package(self) -> str:
+        """Digest of the package's code."""
+        return package_digest(self.root / "runs" / "package_code.json")
+
+    def parameters(self, step: Step) -> dict[str, Any]:
+        """What the parameters cell of a step's notebook declares, with the values of this batch."""
+        declared = declared_parameters(self.notebooks[step.id])
+        return {name: self.settings.get(name, value) for name, value in declared.items()}
+
+    def parts(self, step: Step) -> dict[str, Any]:
+        """What a step is made from now, besides the files that it reads, by names for a reader: code, parameters."""
+        code = [c["source"].rstrip() for c in self.notebooks[step.id]["cells"] if c["cell_type"] == "code"]
+        parts: dict[str, Any] = {NOTEBOOK: key_of([c for c in code if c])}
+        for name, value in (self.parameters(step) | self.settings).items():
+            parts |= {f"{name} of {k}": v for k, v in value.items()} if isinstance(value, dict) else {name: value}
+        parts.pop("out_dir", None)  # results may be moved
+        return parts | {CODE: self.package}
+
+
+def prepare_batch(
+    profile: str = "mini",
+    out: str | None = None,
+    changes: Sequence[str] = (),
+    folder: Path | None = None,
+    steps: Sequence[Step] = STEPS,
+) -> Batch:
+    """The `Batch` of a command line; InputError where that names anything unknown, or where a notebook is missing."""
+    settings, root = profile_settings(profile), results_folder(profile, out)
+    folder = folder or PROJECT / "notebooks"
+    if steps and not folder.is_dir():
+        raise InputError(f"{folder} does not exist; make a folder to work in with: fico init FOLDER, and run in there")
+    notebooks = {step.id: read_notebook(folder / f"{step.notebook}.ipynb") for step in steps}
+    known = {name: value for content in notebooks.values() for name, value in declared_parameters(content).items()}
+    settings |= read_overrides(changes, known | settings) | {"profile": profile, "out_dir": str(root.parent)}
+    registry.use_rows(settings, PROJECT / settings["data_dir"])
+    for setting, ids in (("corpora", registry.known_corpora()), ("systems", registry.systems())):
+        for name in settings[setting]:
+            if name not in ids:
+                raise InputError(f"{setting} names {name!r}, which is unknown; {suggest_name(name, ids)}")
+    return Batch(profile, root, settings, notebooks, folder, steps)
+
+
+class State(NamedTuple):
+    """Whether a step has to run, and why: fresh, stale, missing, failed, interrupted or running."""
+
+    name: str
+    why: str = ""
+
+
+def step_states(batch: Batch, chosen: Sequence[Step] | None = None) -> dict[Step, State]:
+    """The `State` of each chosen step, or of all; one whose inputs will be made anew is stale as well.
+
+    Without a choice, a step that stands aside counts once it was run.
     """
-    stem = name.removesuffix(".ipynb")
-    for step in steps:
-        if stem in (step.id, step.notebook) or stem.zfill(2) == step.id:
-            return step
-    known = ", ".join(step.notebook for step in steps)
-    raise InputError(f"unknown notebook or step {name!r}; expected an id such as {steps[0].id} or one of {known}")
+    states: dict[Step, State] = {}
+    if chosen is None:
+        chosen = [step for step in batch.steps if not step.aside or batch.runs(step).is_dir()]
+    for step in chosen:
+        state = step_state(batch, step)
+        waiting = [other.id for other in states if other.id in step.needs and states[other].name != "fresh"]
+        states[step] = State("stale", f"follows {waiting[0]}") if state.name == "fresh" and waiting else state
+    return states
 
 
-def all_needs(steps: Sequence[Step]) -> dict[str, set[str]]:
-    """Step id -> ids of all steps that it needs, directly or through others.
+def step_state(batch: Batch, step: Step) -> State:
+    """Whether one step is fresh, and why not."""
+    path = batch.runs(step, "manifest.json")
+    if not path.is_file():
+        if not batch.runs(step, "log.txt").is_file():
+            return State("missing", "never run")
+        running = lock_owner(batch.root / "runs", step.notebook)
+        return State("running") if running else State("interrupted", "the last run did not end")
+    try:
+        record = read_json(path)
+        if record["status"] != "ok":
+            failed = record["failure"]
+            return State("failed", f"cell {failed['cell']}: {failed['error']}")
+        changes = (
+            f"{kind} {changed}: {row['path']}"
+            for kind in ("output", "input")
+            for row in record[f"{kind}s"]
+            if (changed := file_difference(row, batch.root))
+        )
+        why = part_differences(record["made_from"], batch.parts(step)) or next(changes, "")
+    except (InputError, KeyError, TypeError, AttributeError):
+        why = "its manifest is not readable"
+    return State("stale", why) if why else State("fresh")
 
-    >>> sorted(all_needs(STEPS)["04"])
-    ['01', '02', '03']
+
+def part_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """Why two `Batch.parts` differ, in words; empty where they do not.
+
+    >>> part_differences({"epochs of scan": 4}, {"epochs of scan": 2})
+    'epochs of scan 4 -> 2'
     """
-    needs: dict[str, set[str]] = {}
-    for step in steps:  # in order, so that one pass reaches the indirect ones
-        needs[step.id] = set(step.needs).union(*(needs.get(need, ()) for need in step.needs))
-    return needs
+    names = [name for name in old | new if old.get(name) != new.get(name)]
+    code = {NOTEBOOK: f"{NOTEBOOK} changed", CODE: f"{CODE} changed"}
+    return "; ".join(code.get(n, f"{n} {old.get(n, 'unset')} -> {new.get(n, 'unset')}") for n in names)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from fico_utils import registry
-from fico_utils.data.pictoscenes import SPLIT_START, spec_of, unique_pairs
+from fico_utils.data.pictoscenes import SPLIT_START, captions_of, make_corpus, spec_of
 from fico_utils.errors import InputError
 from fico_utils.files import content_digest, key_of
 
@@ -48,8 +48,9 @@ class Scenes:
 
     def __call__(self, start: int, stop: int) -> dict[str, Any]:
         """``pixels`` uint8 (n, 96, 96, 3) and ``captions``, a list of 5 n, of scenes `start` to `stop` - 1."""
-        pictures, captions = unique_pairs(self.corpus, start, stop, self.seed, CAPTIONS)
-        return {"pixels": pictures[:], "captions": captions}
+        part = make_corpus(self.corpus, {"test": stop - start}, self.seed, first=start)
+        captions = [caption.text for scene in part.scenes for caption in captions_of(scene)[:CAPTIONS]]
+        return {"pixels": part.images[:], "captions": captions}
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import chain
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -75,9 +76,13 @@ class Corpus:
     def __post_init__(self):
         """Bring the fields to their types, where nothing is lost by it, then validate."""
         fields = self.__dict__  # the class is frozen
-        fields |= {"image_ids": list(self.image_ids), "captions": list(self.captions)}
-        fields |= {"caption_image": np.asarray(self.caption_image), "split": np.asarray(self.split, str)}
-        fields |= {"label_names": tuple(self.label_names)}
+        fields |= {
+            "image_ids": list(self.image_ids),
+            "captions": list(self.captions),
+            "caption_image": np.asarray(self.caption_image),
+            "split": np.asarray(self.split, str),
+            "label_names": tuple(self.label_names),
+        }
         if self.labels is not None:
             try:
                 fields["labels"] = np.asarray(self.labels)
@@ -99,76 +104,69 @@ class Corpus:
         """Number of captions."""
         return len(self.captions)
 
-    def _refuse(self, problem: str):
-        raise InputError(f"Corpus {self.name!r}: {problem}")
-
     def validate(self) -> None:
         """Raise InputError naming the first row that is wrong."""
-        self._validate_images()
-        self._validate_captions()
-        if self.labels is not None:
-            self._validate_labels(self.labels)
-        elif self.label_names:
-            self._refuse(f"{len(self.label_names)} label names but no labels; give both or neither.")
+        for problem in chain(self._image_problems(), self._caption_problems(), self._label_problems()):
+            self._refuse(problem)
 
-    def _validate_images(self) -> None:
-        n_img = self.n_img
+    def _refuse(self, problem: str) -> NoReturn:
+        raise InputError(f"Corpus {self.name!r}: {problem}")
+
+    def _image_problems(self) -> Iterator[str]:
+        n_img, ids = self.n_img, self.image_ids
         if not n_img:
-            self._refuse("there are no images; a corpus needs at least one.")
-        seen: dict[str, int] = {}
-        for row, image_id in enumerate(self.image_ids):
+            yield "there are no images; a corpus needs at least one."
+        first = {}
+        for row, image_id in enumerate(ids):
             if not isinstance(image_id, str) or not image_id.strip():
-                self._refuse(f"the id of image row {row} is {image_id!r}; every image needs a text of its own as id.")
-            if image_id in seen:
-                self._refuse(f"image rows {seen[image_id]} and {row} share the id {image_id!r}; ids must be unique.")
-            seen[image_id] = row
+                yield f"the id of image row {row} is {image_id!r}; every image needs a text of its own as id."
+            if first.setdefault(image_id, row) != row:
+                yield f"image rows {first[image_id]} and {row} share the id {image_id!r}; ids must be unique."
         if self.split.shape != (n_img,):
-            self._refuse(f"split has shape {self.split.shape} for {n_img} images; give one name for each image.")
-        for row in np.flatnonzero(~np.isin(self.split, SPLITS))[:1]:
-            split = f"has split {str(self.split[row])!r}; use {', '.join(SPLITS)}."
-            self._refuse(f"image row {row} ({self.image_ids[row]!r}) {split}")
+            yield f"split has shape {self.split.shape} for {n_img} images; give one name for each image."
+        for row in np.flatnonzero(~np.isin(self.split, SPLITS)):
+            yield f"image row {row} ({ids[row]!r}) has split {str(self.split[row])!r}; use {', '.join(SPLITS)}."
         for what, sequence in (("images", self.images), ("scenes", self.scenes)):
             if sequence is not None and len(sequence) != n_img:
-                self._refuse(f"{len(sequence)} {what} for {n_img} image ids; give one for each.")
+                yield f"{len(sequence)} {what} for {n_img} image ids; give one for each."
 
-    def _validate_captions(self) -> None:
+    def _caption_problems(self) -> Iterator[str]:
         n_img, n_txt, index = self.n_img, self.n_txt, self.caption_image
         if index.shape != (n_txt,):
-            self._refuse(f"caption_image has shape {index.shape} for {n_txt} captions; give one image index for each.")
+            yield f"caption_image has shape {index.shape} for {n_txt} captions; give one image index for each."
         if index.dtype.kind == "f":
             whole = np.isfinite(index) & (np.floor(index) == index)
         else:
             whole = np.array([type(value) is int for value in index.tolist()], bool)
-        for row in np.flatnonzero(~whole)[:1]:
-            self._refuse(f"caption row {row} points to image {index[row]}; caption_image must hold whole numbers.")
-        for row in np.flatnonzero((index < 0) | (index >= n_img))[:1]:
-            self._refuse(f"caption row {row} points to image {index[row]}, but image rows are 0 to {n_img - 1}.")
+        for row in np.flatnonzero(~whole):
+            yield f"caption row {row} points to image {index[row]}; caption_image must hold whole numbers."
+        for row in np.flatnonzero((index < 0) | (index >= n_img)):
+            yield f"caption row {row} points to image {index[row]}, but image rows are 0 to {n_img - 1}."
         for row, caption in enumerate(self.captions):
             if not isinstance(caption, str) or not caption.strip():
                 remedy = "every caption must be a text with words: write one or leave the caption out."
-                self._refuse(f"caption row {row} is {caption!r}; {remedy}")
-        for row in np.flatnonzero(np.bincount(index.astype(np.int64), minlength=n_img) == 0)[:1]:
-            self._refuse(f"image row {row} ({self.image_ids[row]!r}) has no caption; write one or leave the image out.")
+                yield f"caption row {row} is {caption!r}; {remedy}"
+        for row in np.flatnonzero(np.bincount(index.astype(np.int64), minlength=n_img) == 0):
+            yield f"image row {row} ({self.image_ids[row]!r}) has no caption; write one or leave the image out."
 
-    def _validate_labels(self, labels: np.ndarray) -> None:
-        n_names = len(self.label_names)
+    def _label_problems(self) -> Iterator[str]:
+        labels, names = self.labels, self.label_names
+        if labels is None:
+            if names:
+                yield f"{len(names)} label names but no labels; give both or neither."
+            return
         if labels.ndim != 2 or len(labels) != self.n_img:
-            self._refuse(f"labels have shape {labels.shape}, expected ({self.n_img}, n_labels): one row an image.")
-        if labels.shape[1] != n_names:
-            self._refuse(f"labels have {labels.shape[1]} columns but there are {n_names} label names; give one each.")
+            yield f"labels have shape {labels.shape}, expected ({self.n_img}, n_labels): one row an image."
+        if labels.shape[1] != len(names):
+            yield f"labels have {labels.shape[1]} columns but there are {len(names)} label names; give one each."
         if labels.dtype.kind not in "biuf":
-            self._refuse(f"labels are of type {labels.dtype}; give a matrix of 0 and 1.")
-        for row, column in np.argwhere(~((labels == 0) | (labels == 1)))[:1]:  # NaN too is neither
-            problem = f"have {labels[row, column]} for {self.label_names[column]!r}; labels must be 0 or 1."
-            self._refuse(f"labels of image row {row} ({self.image_ids[row]!r}) {problem}")
-
-    @property
-    def key(self) -> str:
-        """What tells this corpus from others: the hash of its content; of a drawn corpus, its recipe."""
-        return self.content_key
+            yield f"labels are of type {labels.dtype}; give a matrix of 0 and 1."
+        for row, column in np.argwhere(~((labels == 0) | (labels == 1))):  # NaN too is neither
+            problem = f"have {labels[row, column]} for {names[column]!r}; labels must be 0 or 1."
+            yield f"labels of image row {row} ({self.image_ids[row]!r}) {problem}"
 
     @functools.cached_property
-    def content_key(self) -> str:
+    def key(self) -> str:
         """Content hash, 64 hex digits: name, ids, splits, captions, their images, labels and label names."""
         digest = hashlib.sha256()
         for texts in ([self.name], self.image_ids, self.split.tolist(), self.captions, self.label_names):

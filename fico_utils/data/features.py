@@ -2,8 +2,8 @@
 
 Bottom-up attention, which SCAN, VSRN and IMRAM read, is a detector trained on the objects and attributes of Visual
 Genome. This backbone is trained the same way in small: every cell of a 6 x 6 grid names the object standing in it, its
-colour and its size, and the picture as a whole its background. The cells of its last feature map are the regions, in
-reading order; their mean and maximum give the global vector that the hashing systems read.
+colour and its size, and the picture its background. The cells of its last feature map are the regions, in reading
+order; their mean and maximum are the global vector that the hashing systems read.
 """
 
 from __future__ import annotations
@@ -15,31 +15,25 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fico_utils.data.pictoscenes import BACKGROUND_NAMES, CATEGORY_NAMES, COLOUR_NAMES, SIZE_NAMES, Scene, cell_targets
+from fico_utils.data.pictoscenes import BACKGROUND_NAMES, CATEGORY_NAMES, COLOUR_NAMES, SIZE_NAMES, Scene
 from fico_utils.progress import show_progress
 
 VERSIONS = {"backbone": 1, "visual_features": 1}
 #: Height and width of the pictures that the backbone reads, vectors it makes of one, their width.
 SIDE, N_REGIONS, WIDTH = 96, 36, 192
-CLASSES = {
-    "category": len(CATEGORY_NAMES),
-    "colour": len(COLOUR_NAMES),
-    "size": len(SIZE_NAMES),
-    "background": len(BACKGROUND_NAMES),
-}
+_NAMES = {"category": CATEGORY_NAMES, "colour": COLOUR_NAMES, "size": SIZE_NAMES, "background": BACKGROUND_NAMES}
+#: How many values each label of a cell takes, and the picture's background.
+CLASSES = {label: len(names) for label, names in _NAMES.items()}
 
 
 class Backbone(nn.Module):
-    """Pictures (B, 3, 96, 96) in [-1, 1] -> feature maps (B, width, 6, 6).
+    """Pictures (B, 3, 96, 96) in [-1, 1] -> feature maps (B, width, 6, 6); `CLASSES` are what it learns to name."""
 
-    `classes` says how many values each label of a cell takes (``category``, ``colour``, ``size``) and the picture's
-    ``background``.
-    """
+    width = WIDTH
 
-    def __init__(self, classes: dict[str, int], width: int = WIDTH) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.classes, self.width = dict(classes), width
-        early, middle = width // 6, width // 3
+        early, middle, width = WIDTH // 6, WIDTH // 3, WIDTH
 
         def conv(wide: int, narrow: int, stride: int = 1, kernel: int = 3) -> list[nn.Module]:
             return [nn.Conv2d(wide, narrow, kernel, stride, 1, bias=False), nn.BatchNorm2d(narrow), nn.ReLU()]
@@ -49,7 +43,7 @@ class Backbone(nn.Module):
             *conv(middle, width, 2),
         )  # fmt: skip
         # One more category than there are: an empty cell.
-        self.heads = nn.ModuleDict({n: nn.Linear(width, count + (n == "category")) for n, count in classes.items()})
+        self.heads = nn.ModuleDict({n: nn.Linear(width, count + (n == "category")) for n, count in CLASSES.items()})
 
     def forward(self, pictures: Tensor) -> Tensor:
         return self.body(pictures.contiguous(memory_format=torch.channels_last))
@@ -61,8 +55,17 @@ class Backbone(nn.Module):
 
 
 def scene_targets(scenes: Sequence[Scene]) -> dict[str, np.ndarray]:
-    """Labels that teach the backbone: of every cell, -1 where it is empty (n, 36), and of the background (n,)."""
-    return {**cell_targets(scenes), "background": np.array([s.background for s in scenes], np.int64)}
+    """Labels that teach the backbone, int64: values index the names that `CLASSES` counts.
+
+    ``category``, ``colour`` and ``size`` of what stands in each cell, row by row (n, 36), -1: no centre there; and the
+    ``background`` (n,).
+    """
+    targets = {field: np.full((len(scenes), N_REGIONS), -1, np.int64) for field in ("category", "colour", "size")}
+    for row, scene in enumerate(scenes):
+        for thing in scene.things:
+            for field, target in targets.items():
+                target[row, thing.cell] = getattr(thing, field)
+    return {**targets, "background": np.array([scene.background for scene in scenes], np.int64)}
 
 
 def to_tensor(pictures: np.ndarray) -> Tensor:
@@ -71,22 +74,15 @@ def to_tensor(pictures: np.ndarray) -> Tensor:
 
 
 def train_backbone(
-    images: Sequence,
-    targets: dict[str, np.ndarray],
-    classes: dict[str, int],
-    *,
-    seed: int,
-    epochs: int,
-    batch_size: int = 24,
-    lr: float = 4e-3,
+    images: Sequence, targets: dict[str, np.ndarray], *, seed: int, epochs: int, batch_size: int = 24, lr: float = 4e-3
 ) -> tuple[Backbone, list[dict[str, float]]]:
     """A trained backbone and its log, one row an epoch.
 
-    ``images[indices]`` gives uint8 (b, H, W, 3); `targets` are those of `scene_targets`, `classes` as of `Backbone`.
+    ``images[indices]`` gives uint8 (b, H, W, 3); `targets` are those of `scene_targets`.
     """
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    model = Backbone(classes).to(memory_format=torch.channels_last)
+    model = Backbone().to(memory_format=torch.channels_last)
     pictures = images[: len(images)]  # rendered or read once, not once an epoch
     steps = epochs * -(-len(images) // batch_size)
     optimiser = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=0.01)
@@ -98,9 +94,8 @@ def train_backbone(
             order = rng.permutation(len(images))
             for start in range(0, len(order), batch_size):
                 rows = order[start : start + batch_size]
-                loss = _loss(
-                    model, to_tensor(pictures[rows]), {n: torch.from_numpy(t[rows]) for n, t in targets.items()}
-                )
+                shown = {name: torch.from_numpy(target[rows]) for name, target in targets.items()}
+                loss = _loss(model, to_tensor(pictures[rows]), shown)
                 optimiser.zero_grad(set_to_none=True)
                 loss.backward()
                 optimiser.step()
@@ -118,7 +113,7 @@ def _loss(model: Backbone, pictures: Tensor, targets: dict[str, Tensor]) -> Tens
     for name, logits in model.predict(model(pictures)).items():
         target = targets[name]
         if name == "category":
-            target = torch.where(target < 0, model.classes["category"], target)
+            target = torch.where(target < 0, CLASSES["category"], target)
         loss = loss + F.cross_entropy(logits.flatten(0, -2), target.flatten(), reduction="sum", ignore_index=-1)
     return loss / len(pictures)
 

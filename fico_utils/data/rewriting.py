@@ -31,36 +31,33 @@ _FUNCTION = frozenset(
     )
 )
 
-_Meaning = tuple[str, object]
+Meaning = tuple[str, object]  # kind, which
 
 
 class _Span(NamedTuple):
-    """Characters `start` to `end` of a caption, which mean `meaning`: (kind, which)."""
+    """Characters `start` to `end` of a caption, which mean `meaning`."""
 
     start: int
     end: int
-    meaning: _Meaning
+    meaning: Meaning
 
 
-def _phrases() -> dict[_Meaning, tuple[str, ...]]:
-    """Every meaning with the phrases that say it."""
-    table: dict[_Meaning, tuple[str, ...]] = {}
-    for i, term in enumerate(TERMS):
-        for plural in (0, 1):
-            table["noun", (i, plural)] = tuple(noun[plural] for noun in term.nouns)
-    table |= {("colour", name): tuple(dict.fromkeys(words)) for name, (_, _, words) in COLOURS.items()}
-    table |= {("size", i): words for i, words in enumerate(SIZE_WORDS)}
-    table |= {("count", i): (word,) for i, word in enumerate(NUMBERS) if i > 1}
-    table |= {("place", i): words for i, (words, _) in enumerate(PLACES)}
-    table |= {("relation", name): words for name, (words, _) in RELATIONS.items()}
-    table |= {("background", i): words for i, (words, _) in enumerate(BACKGROUND_TERMS)}
-    table |= {("things", plural): tuple(noun + "s" * plural for noun in _VAGUE) for plural in (0, 1)}
-    table |= {("how many", word): tuple(f"{word} {noun}s" for noun in _VAGUE) for word in ("some", "several")}
-    table["how many", "one"] = tuple(f"{w} {noun}" for w in ("just one", "only one", "a single") for noun in _VAGUE)
-    return table
+#: Every meaning with the phrases that say it.
+_SAY: dict[Meaning, tuple[str, ...]] = {
+    **{("noun", (i, n)): tuple(noun[n] for noun in term.nouns) for i, term in enumerate(TERMS) for n in (0, 1)},
+    **{("colour", name): tuple(dict.fromkeys(words)) for name, (_, _, words) in COLOURS.items()},
+    **{("size", i): words for i, words in enumerate(SIZE_WORDS)},
+    **{("count", i): (word,) for i, word in enumerate(NUMBERS) if i > 1},
+    **{("place", i): words for i, (words, _) in enumerate(PLACES)},
+    **{("relation", name): words for name, (words, _) in RELATIONS.items()},
+    **{("background", i): words for i, (words, _) in enumerate(BACKGROUND_TERMS)},
+    **{("things", plural): tuple(noun + "s" * plural for noun in _VAGUE) for plural in (0, 1)},
+    **{("how many", word): tuple(f"{word} {noun}s" for noun in _VAGUE) for word in ("some", "several")},
+    ("how many", "one"): tuple(f"{word} {noun}" for word in ("just one", "only one", "a single") for noun in _VAGUE),
+}
 
 
-def _contradicts(a: _Meaning, b: _Meaning) -> bool:
+def _contradicts(a: Meaning, b: Meaning) -> bool:
     """Is b said of the same thing as a, in the same form, and never true together with it?"""
     (kind, x), (other, y) = a, b
     if kind != other or x == y:
@@ -77,37 +74,26 @@ def _contradicts(a: _Meaning, b: _Meaning) -> bool:
     return kind != "things"
 
 
-_SAY = _phrases()
+_WRONG = {a: tuple(b for b in _SAY if _contradicts(a, b)) for a in _SAY}
 _MEANS = {phrase: meaning for meaning, phrases in _SAY.items() for phrase in phrases if meaning[0] != "background"}
 _BACKGROUND = {phrase: ("background", i) for i, (words, _) in enumerate(BACKGROUND_TERMS) for phrase in words}
-_WRONG = {a: tuple(b for b in _SAY if _contradicts(a, b)) for a in _SAY}
-
-
-def _any_of(phrases) -> str:
-    """A pattern that matches the longest of some phrases."""
-    return "|".join(re.escape(phrase) for phrase in sorted(phrases, key=len, reverse=True))
-
-
-_GROUND = _any_of(_BACKGROUND)
+# of several phrases, the longest that matches
+_GROUND, _OTHER = ("|".join(map(re.escape, sorted(table, key=len, reverse=True))) for table in (_BACKGROUND, _MEANS))
 # a colour word is the background's before "background", after "the background is", and at the end after "on"
 _KNOWN = re.compile(
     rf"(?<![\w'-])(?:(?P<ground>(?:{_GROUND})(?= background\b)|(?<=background is )(?:{_GROUND})"
-    rf"|(?<= on )(?:{_GROUND})(?=\W*$))|(?:{_any_of(_MEANS)}))(?![\w'-])"
+    rf"|(?<= on )(?:{_GROUND})(?=\W*$))|(?:{_OTHER}))(?![\w'-])"
 )
-_LEXICON = frozenset(
-    word
-    for phrase in (
-        *(phrase for phrases in _SAY.values() for phrase in phrases),
-        *OPENINGS,
-        "there is there are is sits stands can be seen just only nothing but among other things one a an the",
-        "in drawn coloured some several pair of and with along plus also it on against front background",
-    )
-    for word in _WORD.findall(phrase.lower())
+_GLUE = (
+    "there is there are is sits stands can be seen just only nothing but among other things one a an the in drawn "
+    "coloured some several pair of and with along plus also it on against front background"
 )
+_LEXICON = frozenset(_WORD.findall(" ".join([*_MEANS, *_BACKGROUND, *OPENINGS, _GLUE]).lower()))
 
 
-def _read(text: str) -> list[_Span]:
-    """The phrases known in a lower-case caption, after its opening."""
+def _read(caption: str) -> list[_Span]:
+    """The phrases known in a caption, after its opening."""
+    text = _lower(caption)
     opening = _OPENS.match(text)
     matches = _KNOWN.finditer(text, opening.end() if opening else 0)
     return [_Span(*m.span(), (_BACKGROUND if m["ground"] else _MEANS)[m.group()]) for m in matches]
@@ -115,8 +101,7 @@ def _read(text: str) -> list[_Span]:
 
 def _lower(caption: str) -> str:
     """The caption in lower case, letter by letter at the same place."""
-    lower = caption.lower()
-    return lower if len(lower) == len(caption) else "".join(c.lower() if len(c.lower()) == 1 else c for c in caption)
+    return "".join(letter.lower() if len(letter.lower()) == 1 else letter for letter in caption)
 
 
 def _replace(caption: str, edits: Sequence[tuple[_Span, str]]) -> str:
@@ -136,7 +121,7 @@ def _as_written(caption: str, text: str) -> str:
     return text[:1].upper() + text[1:] if caption[:1].isupper() else text
 
 
-def _say(rng: random.Random, caption: str, span: _Span, meaning: _Meaning) -> str:
+def _say(rng: random.Random, caption: str, span: _Span, meaning: Meaning) -> str:
     """A phrase for a meaning in the place of a span, where possible not the one that stands there."""
     now = caption[span.start : span.end].lower()
     paired = caption[: span.start].lower().endswith("pair of ")
@@ -166,12 +151,12 @@ def _rephrase(rng: random.Random, caption: str, spans: list[_Span]) -> str:
 
 
 def _falsify(rng: random.Random, caption: str, spans: list[_Span], nouns: frozenset[int]) -> str:
-    """One caption with one phrase exchanged for one that contradicts it and that the caption does not hold."""
+    """One caption with one phrase exchanged for one that contradicts it, and no noun for one that fits `nouns`."""
     span = rng.choice(spans)
     wrong = _WRONG[span.meaning]
     meaning = rng.choice(wrong)
-    while meaning[0] == "noun" and not nouns.isdisjoint(TERMS[meaning[1][0]].fits):
-        wrong = tuple(m for m in wrong if nouns.isdisjoint(TERMS[m[1][0]].fits))
+    if meaning[0] == "noun" and not nouns.isdisjoint(TERMS[meaning[1][0]].fits):
+        wrong = [other for other in wrong if nouns.isdisjoint(TERMS[other[1][0]].fits)]
         if not wrong:
             return caption
         meaning = rng.choice(wrong)
@@ -203,8 +188,7 @@ def rephrased(captions: Sequence[str], n: int, seed: int) -> list[list[str]]:
     """
     result = []
     for caption in captions:
-        rng = random.Random(f"same {seed} {caption}")
-        spans = _read(_lower(caption))
+        rng, spans = random.Random(f"same {seed} {caption}"), _read(caption)
         result.append([_rephrase(rng, caption, spans) for _ in range(n)])
     return result
 
@@ -220,17 +204,15 @@ def adversarial(captions: Sequence[str], n: int, seed: int) -> list[list[str]]:
     """
     result = []
     for caption in captions:
-        rng = random.Random(f"wrong {seed} {caption}")
-        spans = _read(_lower(caption))
+        rng, spans = random.Random(f"wrong {seed} {caption}"), _read(caption)
         nouns = frozenset().union(*(TERMS[s.meaning[1][0]].fits for s in spans if s.meaning[0] == "noun"))
         spans = [span for span in spans if _WRONG[span.meaning]]
-        texts: list[str] = []
+        texts: dict[str, None] = {}  # in the order in which they were found
         for _ in range(4 * n):
-            text = _falsify(rng, caption, spans, nouns) if spans else _swap(rng, caption)
-            if text != caption and text not in texts:
-                texts.append(text)
+            texts[_falsify(rng, caption, spans, nouns) if spans else _swap(rng, caption)] = None
+            texts.pop(caption, None)
             if len(texts) == n:
                 break
-        texts = texts or [_swap(rng, caption)]
-        result.append([texts[i % len(texts)] for i in range(n)])
+        found = list(texts) or [_swap(rng, caption)]
+        result.append([found[i % len(found)] for i in range(n)])
     return result

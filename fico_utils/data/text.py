@@ -7,12 +7,10 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from itertools import chain
+from functools import partial
 from multiprocessing import get_context
 
 import numpy as np
-
-from fico_utils.errors import InputError
 
 VERSIONS = {"vocabulary": 1, "doc2vec": 1, "doc2vec_vectors": 1}
 PAD, START, END, UNKNOWN = range(4)
@@ -84,11 +82,10 @@ def train_doc2vec(captions: Sequence[str], *, seed: int, epochs: int, dims: int 
     is one worker, since with several gensim's result depends on their timing. Gives ``output`` (n_words, dims) float32,
     ``counts`` (n_words,) int64, and ``words``, their names as UTF-8 bytes, one a line.
     """
-    doc2vec_class = _gensim()
-    from gensim.models.doc2vec import TaggedDocument
+    from gensim.models.doc2vec import Doc2Vec, TaggedDocument
 
     documents = [TaggedDocument(words(caption), [i]) for i, caption in enumerate(captions)]
-    model = doc2vec_class(
+    model = Doc2Vec(
         dm=0, vector_size=dims, alpha=RATE, min_count=2, epochs=epochs, workers=1, seed=seed, hashfxn=stable_hash
     )
     model.build_vocab(documents)
@@ -101,14 +98,6 @@ def train_doc2vec(captions: Sequence[str], *, seed: int, epochs: int, dims: int 
     }
 
 
-def _gensim() -> type:
-    try:
-        from gensim.models.doc2vec import Doc2Vec
-    except ImportError as error:
-        raise InputError("gensim is missing; install it: pip install gensim") from error
-    return Doc2Vec
-
-
 def doc2vec(
     weights: dict[str, np.ndarray], captions: Sequence[str], *, seed: int, epochs: int, workers: int = 1
 ) -> np.ndarray:
@@ -118,22 +107,21 @@ def doc2vec(
     """
     distinct = sorted({" ".join(words(caption)) for caption in captions})
     if workers > 1 and len(distinct) > 2000:  # below that, starting a process costs more than it saves
-        chunks = [distinct[i::workers] for i in range(workers)]
+        infer = partial(_infer, weights, seed=seed, epochs=epochs)
         with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            parts = pool.map(_infer, [weights] * workers, chunks, [seed] * workers, [epochs] * workers)
-            rows = [row for part in parts for row in part]
-        vectors = dict(zip(chain.from_iterable(chunks), rows, strict=True))
+            inferred = np.concatenate([*pool.map(infer, np.array_split(distinct, workers))])
     else:
-        vectors = dict(zip(distinct, _infer(weights, distinct, seed, epochs), strict=True))
-    return np.stack([vectors[" ".join(words(caption))] for caption in captions])
+        inferred = _infer(weights, distinct, seed, epochs)
+    row = {text: i for i, text in enumerate(distinct)}
+    return inferred[[row[" ".join(words(caption))] for caption in captions]]
 
 
 def _infer(weights: dict[str, np.ndarray], texts: Sequence[str], seed: int, epochs: int) -> np.ndarray:
     """Vectors of texts whose words are separated by spaces."""
-    doc2vec_class, dims = _gensim(), weights["output"].shape[1]
-    from gensim.models.doc2vec import train_document_dbow
+    from gensim.models.doc2vec import Doc2Vec, train_document_dbow
 
-    model = doc2vec_class(dm=0, vector_size=dims, min_count=1, workers=1, seed=seed, hashfxn=stable_hash)
+    dims = weights["output"].shape[1]
+    model = Doc2Vec(dm=0, vector_size=dims, min_count=1, workers=1, seed=seed, hashfxn=stable_hash)
     names = weights["words"].tobytes().decode().split("\n")
     model.build_vocab_from_freq(dict(zip(names, weights["counts"].tolist(), strict=True)))
     rows = [names.index(name) for name in model.wv.index_to_key]  # gensim orders equal counts as it likes

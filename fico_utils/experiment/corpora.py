@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
 from fico_utils import registry
 from fico_utils.data.corpus import Corpus
+from fico_utils.data.pictoscenes import drawn_corpus
 from fico_utils.errors import InputError
 from fico_utils.provenance import PROJECT
 from fico_utils.workspace import Run
@@ -45,35 +45,28 @@ def training_split(run: Run, system: str, name: str) -> str:
 
 def part(run: Run, name: str, split: str) -> Corpus:
     """One split of a corpus, ``train_vlp`` among them: the training scenes and those that follow them."""
-    return first_scenes(name, run["n_train_vlp"][name]) if split == "train_vlp" else corpus(run, name).subset(split)
-
-
-@lru_cache(maxsize=8)
-def first_scenes(name: str, n: int) -> Corpus:
-    """The first `n` training scenes of a drawn corpus."""
-    from fico_utils.data.pictoscenes import make_corpus
-
-    return make_corpus(name, {"train": n})
+    if split == "train_vlp":
+        return drawn_corpus(name, train=run["n_train_vlp"][name])
+    return corpus(run, name).subset(split)
 
 
 def info_of(run: Run, name: str) -> registry.CorpusInfo:
     """What is known of a corpus; one that is given by its path is known by its name from now on."""
+    known, data_dir = registry.known_corpora(), PROJECT / run["data_dir"]
     if Path(name).name != name:  # a path
         info = registry.load_entry(FOLDER_CORPUS)(PROJECT / Path(name).expanduser())
-        registry.add_corpus(info)
-        return info
-    known = registry.known_corpora()
-    if name in known:
+    elif name in known:
         return known[name]
-    data_dir = PROJECT / run["data_dir"]
-    known |= registry.load_entry(registry.FOLDER_CORPORA)(data_dir)  # one that has come since `setup`
-    if name not in known:
-        raise InputError(
-            f"unknown corpus {name!r}; expected one of {', '.join(known)}, or a folder with images/ and "
-            f"captions.csv, by its path or by its name in {data_dir}"
-        )
-    registry.add_corpus(known[name])
-    return known[name]
+    else:
+        known |= registry.load_entry(registry.FOLDER_CORPORA)(data_dir)  # those that have come since `setup`
+        if name not in known:
+            raise InputError(
+                f"unknown corpus {name!r}; expected one of {', '.join(known)}, or a folder with images/ and "
+                f"captions.csv, by its path or by its name in {data_dir}"
+            )
+        info = known[name]
+    registry.add_corpus(info)
+    return info
 
 
 def regions_of(run: Run, name: str) -> dict[str, np.ndarray] | None:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fico_utils.artifacts import Recipe
+from fico_utils.artifacts import Recipe, header_of
+from fico_utils.data.pictoscenes import drawn_corpus
 from fico_utils.data.text import Vocabulary
 from fico_utils.errors import InputError
-from fico_utils.experiment.corpora import corpus, first_scenes, info_of, part, regions_of
-from fico_utils.experiment.weights import Weights, backbone_name, shipped_records, train_weights
-from fico_utils.files import key_of
+from fico_utils.experiment.corpora import corpus, info_of, part, regions_of
+from fico_utils.experiment.weights import Weights, backbone_name, shipped_file, train_weights
+from fico_utils.files import key_of, note, read_json
 from fico_utils.workspace import Run
 
 if TYPE_CHECKING:
@@ -31,10 +31,10 @@ def backbone_weights(run: Run, kind: str = "regions", live: bool = False) -> Wei
     from fico_utils.data.features import CLASSES, scene_targets, train_backbone
 
     epochs = run["backbones"][kind]["epochs"]
-    source = first_scenes(PRETRAINING, run["backbones"][kind]["scenes"])
+    source = drawn_corpus(PRETRAINING, train=run["backbones"][kind]["scenes"])
 
     def build() -> tuple[dict[str, np.ndarray], list[dict]]:
-        model, log = train_backbone(source.images, scene_targets(source.scenes), CLASSES, seed=run.seed, epochs=epochs)
+        model, log = train_backbone(source.images, scene_targets(source.scenes), seed=run.seed, epochs=epochs)
         return {n: t.numpy() for n, t in model.state_dict().items()}, log
 
     recipe = Recipe("backbone", {"classes": CLASSES, "epochs": epochs}, run.seed, (source.key,))
@@ -45,9 +45,9 @@ def backbone(run: Run, live: bool = False, kind: str = "regions") -> Backbone:
     """A convolutional backbone of this run, ready to encode; parameters as of `backbone_weights`."""
     import torch
 
-    from fico_utils.data.features import CLASSES, Backbone
+    from fico_utils.data.features import Backbone
 
-    model = Backbone(CLASSES)
+    model = Backbone()
     arrays = backbone_weights(run, kind, live).arrays()
     model.load_state_dict({n: torch.from_numpy(a) for n, a in arrays.items()})
     return model.eval()
@@ -68,13 +68,10 @@ def visual(run: Run, name: str, split: str, kind: str = "regions") -> dict[str, 
     arrays = regions_of(run, name)
     if kind == "patches" and (arrays is not None or backbone_name(run, "patches") == backbone_name(run, "regions")):
         return {"patches": visual(run, name, split)["regions"]}
-    recipe = Recipe("visual_features", {"kind": kind}, 0, (part(run, name, split).key, *visual_keys(run, name, kind)))
-    file = f"{name}__{split}__{'visual' if kind == 'regions' else kind}"
-    if arrays is not None:
-        kept = run.store.arrays("features", file, recipe, lambda: {"global": global_features(arrays[split])})
-        return {"regions": arrays[split], **kept}
 
     def extract() -> dict[str, np.ndarray]:
+        if arrays is not None:
+            return {"global": global_features(arrays[split])}
         images = part(run, name, split).images
         if images.shape[1:3] != (SIDE, SIDE):
             raise InputError(
@@ -84,21 +81,10 @@ def visual(run: Run, name: str, split: str, kind: str = "regions") -> dict[str, 
         features = visual_features(backbone(run, kind=kind), images)
         return features if kind == "regions" else {"patches": features["regions"]}
 
-    return run.store.arrays("features", file, recipe, extract)
-
-
-def backbone_kind(image_input: str) -> str:
-    """Which backbone an image input comes from."""
-    return "patches" if image_input == "patches" else "regions"
-
-
-def widths(run: Run, name: str) -> tuple[int, int]:
-    """Width of a region vector and of the global vector of a corpus's image features."""
-    from fico_utils.data.features import WIDTH
-
-    regions = regions_of(run, name)
-    width = WIDTH if regions is None else next(iter(regions.values())).shape[-1]
-    return width, 2 * width
+    recipe = Recipe("visual_features", {"kind": kind}, 0, (part(run, name, split).key, *visual_keys(run, name, kind)))
+    file = f"{name}__{split}__{'visual' if kind == 'regions' else kind}"
+    kept = run.store.arrays("features", file, recipe, extract)
+    return kept if arrays is None else {"regions": arrays[split], **kept}
 
 
 def visual_keys(run: Run, name: str, kind: str = "regions") -> list[str]:
@@ -117,11 +103,6 @@ def visual_keys(run: Run, name: str, kind: str = "regions") -> list[str]:
     return [key_of(parts)]
 
 
-@lru_cache(maxsize=8)
-def _vocabulary(words: tuple[str, ...]) -> Vocabulary:
-    return Vocabulary.of_words(words)
-
-
 def vocabulary_recipe(run: Run, name: str) -> Recipe:
     """What the vocabulary of a corpus is made from: its training captions."""
     return Recipe("vocabulary", {}, 0, (part(run, name, "train").key,))
@@ -130,11 +111,12 @@ def vocabulary_recipe(run: Run, name: str) -> Recipe:
 def vocabulary(run: Run, name: str) -> Vocabulary:
     """The vocabulary of a corpus, from its training captions; that of a shipped system ships with it."""
     recipe, file = vocabulary_recipe(run, name), f"vocabulary__{name}"
-    words = shipped_records(run.shipped, f"{file}.json", recipe) if run.shipped else None
-    if words is None:
-        captions = lambda: part(run, name, "train").captions  # noqa: E731 (drawn only where nothing is kept)
-        words = run.store.records("features", file, recipe, lambda: list(Vocabulary(captions()).words))
-    return _vocabulary(tuple(words))
+    shipped = shipped_file(run.shipped, f"{file}.json", recipe) if run.shipped else None
+    if shipped:
+        note("read", shipped, header_of(shipped)["digest"])
+        return Vocabulary.of_words(read_json(shipped)["content"])
+    count = lambda: list(Vocabulary(part(run, name, "train").captions).words)  # noqa: E731
+    return Vocabulary.of_words(run.store.records("features", file, recipe, count))
 
 
 def doc2vec_weights(run: Run, live: bool = False, name: str = PRETRAINING) -> Weights:
@@ -147,23 +129,22 @@ def doc2vec_weights(run: Run, live: bool = False, name: str = PRETRAINING) -> We
 
     drawn, epochs = info_of(run, name).drawn, run["doc2vec_epochs"]
     file, source = ("doc2vec", PRETRAINING) if drawn else (f"doc2vec__{name}", name)
-    recipe = Recipe("doc2vec", {"epochs": epochs}, run.seed, (part(run, source, "train").key,))
-
-    def build() -> tuple[dict[str, np.ndarray], list[dict]]:
-        return train_doc2vec(part(run, source, "train").captions, seed=run.seed, epochs=epochs), []
-
-    return train_weights(run, file, recipe, build, live)
+    learned = part(run, source, "train")
+    recipe = Recipe("doc2vec", {"epochs": epochs}, run.seed, (learned.key,))
+    return train_weights(
+        run, file, recipe, lambda: (train_doc2vec(learned.captions, seed=run.seed, epochs=epochs), []), live
+    )
 
 
 def doc2vec(run: Run, name: str, split: str) -> np.ndarray:
     """Doc2Vec vectors (n_txt, 300) float32 of a split's captions."""
     from fico_utils.data.text import doc2vec as infer
 
-    trained, epochs = doc2vec_weights(run, name=name), run["doc2vec_epochs"]
-    recipe = Recipe("doc2vec_vectors", {"epochs": epochs}, run.seed, (part(run, name, split).key, trained.digest))
+    trained, epochs, read = doc2vec_weights(run, name=name), run["doc2vec_epochs"], part(run, name, split)
 
     def build() -> dict[str, np.ndarray]:
-        captions = part(run, name, split).captions
-        return {"doc2vec": infer(trained.arrays(), captions, seed=run.seed, epochs=epochs, workers=run["threads"])}
+        weights, workers = trained.arrays(), run["threads"]
+        return {"doc2vec": infer(weights, read.captions, seed=run.seed, epochs=epochs, workers=workers)}
 
+    recipe = Recipe("doc2vec_vectors", {"epochs": epochs}, 0, (read.key, trained.digest))
     return run.store.arrays("features", f"{name}__{split}__doc2vec", recipe, build)["doc2vec"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from fico_utils.artifacts import Recipe, damage_of
 from fico_utils.errors import InputError
 from fico_utils.experiment.corpora import corpus, part
 from fico_utils.experiment.features import PRETRAINING, backbone_weights, visual
-from fico_utils.experiment.weights import Weights, train_weights
+from fico_utils.experiment.weights import Weights, train_model
 from fico_utils.files import key_of, read_arrays
 from fico_utils.provenance import SHIPPED
 from fico_utils.workspace import Run
@@ -50,7 +51,7 @@ def labels(run: Run, name: str, split: str, required: bool = True) -> np.ndarray
     path = given_labels(name)
     if not path.is_file():
         return written_labels(run, name, split)
-    kept = _given_labels(path)
+    kept = _read_labels(path)
     if split not in kept or len(kept[split]) < own.n_img:
         raise InputError(
             f"labels of {name} ship for {', '.join(f'{len(a)} {s}' for s, a in kept.items())} scenes, and "
@@ -60,29 +61,21 @@ def labels(run: Run, name: str, split: str, required: bool = True) -> np.ndarray
 
 
 @lru_cache(maxsize=4)
-def _given_labels(path: Path) -> dict[str, np.ndarray]:
-    damage = damage_of(path)
-    if damage:
+def _read_labels(path: Path) -> dict[str, np.ndarray]:
+    if damage := damage_of(path):
         raise InputError(f"{path} {damage}; restore it, for example with git, as queries are judged by it")
     return read_arrays(path)
 
 
-def written_labels(run: Run, name: str, split: str, live: bool = False) -> np.ndarray:
-    """Multi-hot labels (n_img, n_labels) uint8 that this run's label generator writes: a second judge.
-
-    `live` trains the generator where this run has not.
-    """
+def written_labels(run: Run, name: str, split: str) -> np.ndarray:
+    """Multi-hot labels (n_img, n_labels) uint8 that this run's label generator writes: a second judge."""
     from fico_utils.models.query2label import labels_above
 
-    model, threshold, weights = label_generator(run, live)
+    model, threshold, weights = label_generator(run)
     patches = backbone_weights(run, "patches").digest
     recipe = Recipe("labels", {"threshold": threshold}, 0, (part(run, name, split).key, patches, weights.digest))
-    return run.store.arrays(
-        "features",
-        f"{name}__{split}__labels",
-        recipe,
-        lambda: {"labels": labels_above(_label_scores(run, model, name, split), threshold)},
-    )["labels"]
+    write = lambda: {"labels": labels_above(_label_scores(run, model, name, split), threshold)}  # noqa: E731
+    return run.store.arrays("features", f"{name}__{split}__labels", recipe, write)["labels"]
 
 
 def label_generator(run: Run, live: bool = False) -> tuple[Query2Label, float, Weights]:
@@ -94,38 +87,29 @@ def label_generator(run: Run, live: bool = False) -> tuple[Query2Label, float, W
 
     from fico_utils.data.features import WIDTH
     from fico_utils.models.query2label import Query2Label, Query2LabelConfig, best_threshold, micro_f1
-    from fico_utils.models.training import Inputs, fit
+    from fico_utils.models.training import Inputs
 
-    patches, epochs = backbone_weights(run, "patches").digest, run["epochs"]["query2label"]
-    names = corpus(run, PRETRAINING).label_names
+    train, val = (part(run, PRETRAINING, split) for split in ("train", "val"))
+    patches, n_labels = backbone_weights(run, "patches").digest, len(corpus(run, PRETRAINING).label_names)
     torch.manual_seed(run.seed)
-    model = Query2Label(Query2LabelConfig(WIDTH, len(names), **run["sizes"].get("query2label", {})))
-    train_key = part(run, PRETRAINING, "train").key
-    recipe = Recipe("query2label", {"model": model.settings, "epochs": epochs}, run.seed, (train_key, patches))
+    model = Query2Label(Query2LabelConfig(WIDTH, n_labels, **run["sizes"].get("query2label", {})))
 
-    units = run.store.units("models", "query2label", recipe)
+    def validate(trained: Query2Label) -> float:
+        scores = _label_scores(run, trained, PRETRAINING, "val")
+        return micro_f1(scores >= best_threshold(scores, val.labels), val.labels)
 
-    def build() -> tuple[dict[str, np.ndarray], list[dict]]:
-        split, true = part(run, PRETRAINING, "train"), part(run, PRETRAINING, "val").labels
-        image = {**visual(run, PRETRAINING, "train", "patches"), "labels": split.labels}
-        data = Inputs(image, {}, split.caption_image, key_of(train_key, patches))
-
-        def validate(trained: Query2Label) -> float:
-            scores = _label_scores(run, trained, PRETRAINING, "val")
-            return micro_f1(scores >= best_threshold(scores, true), true)
-
-        log = fit(model, data, seed=run.seed, epochs=epochs, validate=validate, units=units, label="Query2Label")
-        return {n: t.numpy() for n, t in model.weights().items()}, log
-
-    weights = train_weights(run, "query2label", recipe, build, live)
-    units.remove()
-    weights.load_into(model)
-    chosen = Recipe("labels", {"chosen": "threshold"}, 0, (part(run, PRETRAINING, "val").key, patches, weights.digest))
+    def prepare() -> tuple[Inputs, Callable[[Query2Label], float]]:
+        image = {**visual(run, PRETRAINING, "train", "patches"), "labels": train.labels}
+        return Inputs(image, {}, train.caption_image, key_of(train.key, patches)), validate
 
     def choose() -> list[dict[str, float]]:
-        true = part(run, PRETRAINING, "val").labels
-        return [{"threshold": best_threshold(_label_scores(run, model, PRETRAINING, "val"), true)}]
+        return [{"threshold": best_threshold(_label_scores(run, model, PRETRAINING, "val"), val.labels)}]
 
+    settings = {"model": model.settings, "epochs": run["epochs"]["query2label"]}
+    recipe = Recipe("query2label", settings, run.seed, (train.key, patches))
+    weights = train_model(run, "query2label", recipe, model, prepare, "Query2Label", live)
+    weights.load_into(model)
+    chosen = Recipe("labels", {"chosen": "threshold"}, 0, (val.key, patches, weights.digest))
     return model, run.store.records("features", "query2label__threshold", chosen, choose)[0]["threshold"], weights
 
 

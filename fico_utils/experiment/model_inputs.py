@@ -8,15 +8,7 @@ from fico_utils import registry
 from fico_utils.artifacts import header_of
 from fico_utils.data import rewriting
 from fico_utils.experiment.corpora import corpus, part, training_split
-from fico_utils.experiment.features import (
-    backbone_kind,
-    doc2vec,
-    doc2vec_weights,
-    visual,
-    visual_keys,
-    vocabulary,
-    vocabulary_recipe,
-)
+from fico_utils.experiment.features import doc2vec, doc2vec_weights, visual, visual_keys, vocabulary, vocabulary_recipe
 from fico_utils.experiment.label_sources import given_labels, labels
 from fico_utils.files import key_of
 from fico_utils.workspace import Run
@@ -41,16 +33,17 @@ def inputs(run: Run, system: str, name: str, split: str) -> Inputs:
 
     used = training_split(run, system, name) if split == "train" else split
     model, own = model_class(system), part(run, name, used)
-    text = {"doc2vec": doc2vec(run, name, split)} if model.text_input == "doc2vec" else {}
-    if model.text_input == "tokens":
-        text["tokens"] = vocabulary(run, name).encode(own.captions)
-    image = {model.image_input: visual(run, name, used, backbone_kind(model.image_input))[model.image_input]}
+    if model.text_input == "doc2vec":
+        text = {"doc2vec": doc2vec(run, name, split)}
+    else:
+        text = {"tokens": vocabulary(run, name).encode(own.captions)}
+    image = {model.image_input: visual(run, name, used, _backbone_kind(model.image_input))[model.image_input]}
     if split == "train":
         for extra in model.text_extra:
             n = REWRITINGS[extra]
             flat = [c for row in getattr(rewriting, extra)(own.captions, n, run.seed) for c in row]
             text[extra] = vocabulary(run, name).encode(flat).reshape(len(own.captions), n, -1)
-        for _ in model.image_extra:
+        if model.image_extra:
             image["labels"] = labels(run, name, split)
     return Inputs(image, text, own.caption_image, inputs_key(run, system, name, split))
 
@@ -65,12 +58,16 @@ def feature_keys(run: Run, system: str, name: str) -> list[str]:
     """What a system's features were made with: the backbone, the vocabulary or Doc2Vec, and given labels."""
     from fico_utils.models import model_class
 
-    cls = model_class(system)
-    keys = visual_keys(run, name, backbone_kind(cls.image_input))
-    if cls.text_input == "tokens":
-        keys.append(vocabulary_recipe(run, name).key)
-    else:
+    model = model_class(system)
+    keys = visual_keys(run, name, _backbone_kind(model.image_input))
+    if model.text_input == "doc2vec":
         keys += [doc2vec_weights(run, name=name).digest, str(run["doc2vec_epochs"])]
-    if cls.image_extra and registry.corpus(name).generated and given_labels(name).is_file():
+    else:
+        keys.append(vocabulary_recipe(run, name).key)
+    if model.image_extra and registry.corpus(name).generated and given_labels(name).is_file():
         keys.append(header_of(given_labels(name))["digest"])
     return keys
+
+
+def _backbone_kind(image_input: str) -> str:
+    return "patches" if image_input == "patches" else "regions"

@@ -1,8 +1,8 @@
-"""Systems: trained in this run or shipped, and what they store of a split; `serve` resolves once what serves."""
+"""Systems: trained in this run or shipped, what they store of a split and how they score; `serve` says what serves."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +11,16 @@ import numpy as np
 from fico_utils import registry
 from fico_utils.artifacts import Recipe
 from fico_utils.errors import InputError
+from fico_utils.evaluation import Observations, Plan, evaluate, observe, score_source
+from fico_utils.evaluation.tasks import LEVELS
 from fico_utils.experiment import weights as shelf
-from fico_utils.experiment.corpora import corpus, part, training_split
-from fico_utils.experiment.features import vocabulary, widths
+from fico_utils.experiment.corpora import corpus, part, regions_of, training_split
+from fico_utils.experiment.features import vocabulary
+from fico_utils.experiment.label_sources import labels
 from fico_utils.experiment.model_inputs import feature_keys, inputs, inputs_key
-from fico_utils.experiment.weights import Weights, find_weights, train_weights
+from fico_utils.experiment.weights import Weights, find_weights, train_model
+from fico_utils.files import content_digest
+from fico_utils.producers import version_of
 from fico_utils.profiles import profile_settings
 from fico_utils.workspace import Run
 
@@ -32,22 +37,23 @@ def new_model(run: Run, system: str, name: str) -> RetrievalModel:
     """An untrained system, sized to a corpus and seeded."""
     import torch
 
+    from fico_utils.data.features import WIDTH
     from fico_utils.models import model_class
 
-    cls = model_class(system)
-    d_region, d_global = widths(run, name)
+    row, cls, regions = registry.system(system), model_class(system), regions_of(run, name)
+    width = WIDTH if regions is None else next(iter(regions.values())).shape[-1]
     sizes = {
-        "d_region": d_region,
-        "d_patch": d_region,
-        "d_global": d_global,
+        "d_region": width,
+        "d_patch": width,
+        "d_global": 2 * width,
         "d_text": 300,
         "n_words": len(vocabulary(run, name)),
         "n_images": part(run, name, training_split(run, system, name)).n_img,
         "n_labels": len(corpus(run, name).label_names),
-        "bits": registry.system(system).bits,
+        "bits": row.bits,
     }
     torch.manual_seed(run.seed)
-    own, fields = run["sizes"].get(registry.system(system).trained, {}), cls.Config.__dataclass_fields__
+    own, fields = run["sizes"].get(row.trained, {}), cls.Config.__dataclass_fields__
     unknown = sorted(set(own) - set(fields))
     if unknown:
         raise InputError(f"sizes of {system} name {unknown[0]!r}; expected any of {', '.join(fields)}")
@@ -70,39 +76,19 @@ def weights_recipe(run: Run, system: str, name: str) -> tuple[str, Recipe, Retri
     return f"{trained}__{name}", Recipe(trained, settings, run.seed, read), model
 
 
-def train(run: Run, system: str, name: str) -> RetrievalModel:
+def train(run: Run, system: str, name: str) -> Served:
     """A system trained in this run, with the weights of its best validation score; loaded where it was trained before.
 
     A training that was stopped goes on after its last whole epoch. Rows that share weights are trained together.
     InputError where the profile gives no epochs for the system, or the corpus `name` lacks what it learns from.
     """
-    weights, model = _train(run, system, name)
-    return weights.load_into(model)
-
-
-def _train(run: Run, system: str, name: str) -> tuple[Weights, RetrievalModel]:
-    """The weights that `train` ends with, and the model that they are of."""
-    from fico_utils.models.training import fit
-
     file, recipe, model = weights_recipe(run, system, name)
-    units = run.store.units("models", file, recipe)
 
-    def build() -> tuple[dict[str, np.ndarray], list[dict]]:
-        log = fit(
-            model,
-            inputs(run, system, name, "train"),
-            seed=run.seed,
-            epochs=run["epochs"][registry.system(system).trained],
-            validate=validation(run, system, name),
-            images=run["n_train"].get(name),
-            units=units,
-            label=f"{registry.system(system).name} on {name}",
-        )
-        return {n: t.numpy() for n, t in model.weights().items()}, log
+    def prepare() -> tuple[Inputs, Callable[[RetrievalModel], float]]:
+        return inputs(run, system, name, "train"), validation(run, system, name)
 
-    weights = train_weights(run, file, recipe, build, live=True)
-    units.remove()
-    return weights, model
+    weights = train_model(run, file, recipe, model, prepare, f"{registry.system(system).name} on {name}")
+    return Served(run, system, name, weights)
 
 
 @dataclass(frozen=True)
@@ -147,15 +133,19 @@ class Served:
         dict of ndarray: ``img`` and ``txt``, float32 (n, d) or packed codes uint8 (n, bits / 8); or ``sim_i2t``
         (n_img, n_txt) float32 of a system with attention at query time, and ``sim_t2i`` where the directions differ.
         """
-        serving, depth = registry.system(self.system).serving, self.run["rerank_depth"]
-        settings = {"system": self.system, "rerank_depth": None} | serving.settings(depth)
-        read = self.weights.digest, inputs_key(self.run, self.system, self.corpus_name, split)
-        recipe = Recipe("encoding", settings, 0, read)
+        row, depth = registry.system(self.system), self.run["rerank_depth"]
+        version = version_of(row.trained)  # an encoding may change and end in the same weights
+        settings = {"system": self.system, "rerank_depth": None} | row.serving.settings(depth)
+        recipe = Recipe(
+            "encoding",
+            settings | ({"version": version} if version > 1 else {}),
+            inputs=(self.weights.digest, inputs_key(self.run, self.system, self.corpus_name, split)),
+        )
         return self.run.store.arrays(
             "embeddings",
             f"{self.system}__{self.corpus_name}__{split}",
             recipe,
-            lambda: serving.stored_scores(self.model(), self.inputs(split), depth),
+            lambda: row.serving.stored_scores(self.model(), self.inputs(split), depth),
         )
 
 
@@ -167,24 +157,25 @@ def serve(run: Run, system: str, name: str) -> Served:
     corpus of one's own.
     """
     trained = registry.system(system).trained
-    if trained in run["epochs"]:
-        file, recipe, _ = weights_recipe(run, system, name)
-        ready = find_weights(run, file, recipe)
-        if ready is not None and ready.origin == "trained":
-            return Served(run, system, name, ready)
-    for profile in dict.fromkeys((run.profile, "standard")):
-        if (shelf.SHIPPED / profile / f"{trained}__{name}.safetensors").is_file():
-            provider = shipping_run(run, profile)
-            file, recipe, _ = weights_recipe(provider, system, name)
-            ready = find_weights(provider, file, recipe)
-            if ready is not None:  # validated on the profile's split; what is searched has the asking run's sizes
-                sizes = {"n_val": run["n_val"]}
-                return Served(replace(provider, settings=provider.settings | sizes), system, name, ready)
+    for provider in _providers(run, trained, name):
+        ready = find_weights(provider, *weights_recipe(provider, system, name)[:2], live=not provider.shipped)
+        if ready is not None:  # validated on the profile's split; what is searched has the asking run's sizes
+            settings = provider.settings | {"n_val": run["n_val"]}
+            return Served(replace(provider, settings=settings), system, name, ready)
     if trained not in run["epochs"]:
         defaults = profile_settings("standard")
         added = {k: run[k] | {trained: defaults[k][trained]} for k in ("epochs", "sizes")}
         run = replace(run, settings=run.settings | added)
-    return Served(run, system, name, _train(run, system, name)[0])
+    return train(run, system, name)
+
+
+def _providers(run: Run, trained: str, name: str) -> Iterator[Run]:
+    """The runs by whose settings there may be weights of a system for a corpus: this one, and those that shipped."""
+    if trained in run["epochs"]:
+        yield run
+    for profile in dict.fromkeys((run.profile, "standard")):
+        if (shelf.SHIPPED / profile / f"{trained}__{name}.safetensors").is_file():
+            yield shipping_run(run, profile)
 
 
 def shipping_run(run: Run, profile: str) -> Run:
@@ -212,22 +203,15 @@ def validation(run: Run, system: str, name: str) -> Callable[[RetrievalModel], f
 
     A system that reranks is chosen by what it reranked, once its fusion head learns; before, by its dual encoder.
     """
-    from fico_utils.evaluation import evaluate
-
     data, row = inputs(run, system, name, "val"), registry.system(system)
 
-    def score(model: RetrievalModel) -> float:
+    def validate(model: RetrievalModel) -> float:
         serving = row.serving.while_training(model)
         arguments = serving.evaluation_arguments(serving.stored_scores(model, data, run["rerank_depth"]))
         table = evaluate(**arguments, caption_image=data.caption_image, metrics="recall@1,5,10")
         return float(table["value"].mean())
 
-    return score
-
-
-def training_log(run: Run, system: str, name: str) -> list[dict[str, float]]:
-    """The log of the training whose weights serve, one row an epoch: loss terms, validation score, seconds."""
-    return serve(run, system, name).log
+    return validate
 
 
 def weights_origin(run: Run, system: str, name: str) -> str:
@@ -245,3 +229,27 @@ def measured_by(run: Run, system: str, name: str) -> str:
         return run.run_id
     served = serve(run, system, name).run
     return run.run_id if served.run_id == run.run_id else f"{run.run_id}+{served.run_id}"
+
+
+def score(
+    run: Run, system: str, name: str, *, ties: str = "expected", judge: np.ndarray | None = None, split: str = "test"
+) -> Observations:
+    """What each query of a system saw on a corpus, from which `evaluation.summarise` computes the profile's metrics.
+
+    `ties` is the order of items with equal score, as in `evaluate`; the 11-point curve is kept with the expected one
+    alone. `judge` (n_img, n_labels) are other labels than those by which the corpus is judged.
+    """
+    plan = Plan(run["metrics"], ties, curve=ties == "expected")
+    stored, caption_image = embed(run, system, name, split), part(run, name, split).caption_image
+    judge = labels(run, name, split, required=False) if judge is None else judge
+    read = {**stored, "caption_image": caption_image} | ({} if judge is None else {"labels": judge})
+    settings = {level: plan.ks(level) for level in LEVELS} | {"ties": ties, "curve": plan.curve}
+    arrays = run.store.arrays(
+        "perquery",
+        f"{system}__{name}__{split}",
+        Recipe("scoring", settings, 0, (content_digest(read),)),
+        lambda: observe(score_source(**comparable(system, stored)), caption_image, judge, plan).arrays(),
+        system=system,
+        corpus=name,
+    )
+    return Observations.from_arrays(arrays)

@@ -18,15 +18,13 @@ import numpy as np
 
 from fico_utils.artifacts import Recipe, damage_of, header_of
 from fico_utils.errors import InputError
-from fico_utils.files import note, read_arrays, read_json
+from fico_utils.files import note, read_arrays
 from fico_utils.provenance import SHIPPED
 from fico_utils.workspace import Run
 
 if TYPE_CHECKING:
     from fico_utils.models.contract import RetrievalModel
-
-#: The largest number in half precision.
-HALF = np.finfo(np.float16).max
+    from fico_utils.models.training import Inputs
 
 
 @dataclass(frozen=True)
@@ -61,15 +59,13 @@ class Weights:
         import torch
 
         arrays, expected = self.arrays(), {n: tuple(t.shape) for n, t in model.weights().items()}
-        assert expected == {n: a.shape for n, a in arrays.items()}, (
-            f"{self.path} holds other arrays than its recipe says"
-        )
+        assert expected == {n: a.shape for n, a in arrays.items()}, f"{self.path} holds other arrays than its recipe"
         model.load_state_dict({n: torch.from_numpy(a) for n, a in arrays.items()}, strict=False)
         return model.eval()
 
 
-def find_weights(run: Run, name: str, recipe: Recipe) -> Weights | None:
-    """Weights of a recipe: those trained in this run, else those that ship; None where there are neither.
+def find_weights(run: Run, name: str, recipe: Recipe, live: bool = False) -> Weights | None:
+    """Weights of a recipe: those trained in this run, else, but for `live`, those that ship; None where there are none.
 
     What ships by the run's own profile comes before that of others. A run that serves what ships (`Run.shipped`) does
     not look at trainings of this store: those made by the same recipe have other numbers.
@@ -77,10 +73,11 @@ def find_weights(run: Run, name: str, recipe: Recipe) -> Weights | None:
     path = run.store.path("models", name, recipe)
     if not run.shipped and run.store.holds(path, recipe):
         return Weights(path, "trained", header_of(path))
-    profiles = sorted(p.name for p in SHIPPED.iterdir() if p.is_dir()) if SHIPPED.is_dir() else []
-    for folder in dict.fromkeys((run.shipped or run.profile, *profiles)):
-        shipped = shipped_file(folder, f"{name}.safetensors", recipe)
-        if shipped is not None:
+    if live:
+        return None
+    profiles = sorted(path.parent.name for path in SHIPPED.glob(f"*/{name}.safetensors"))
+    for profile in dict.fromkeys((run.shipped or run.profile, *profiles)):
+        if shipped := shipped_file(profile, f"{name}.safetensors", recipe):
             return Weights(shipped, "shipped", header_of(shipped))
     return None
 
@@ -94,15 +91,11 @@ def train_weights(
     array whose numbers are beyond it, as a batch norm's variances may be, stays as it is. `build` trains and returns
     (arrays, log). InputError where the training ended in numbers that are not finite.
     """
-
-    def usable() -> Weights | None:
-        ready = find_weights(run, name, recipe)
-        return None if ready is not None and live and ready.origin != "trained" else ready
-
-    if ready := usable():
+    if ready := find_weights(run, name, recipe, live):
         return ready
-    with run.store.locked(run.store.path("models", name, recipe)):  # another process may be training them
-        if ready := usable():
+    path = run.store.path("models", name, recipe)
+    with run.store.locked(path):  # another process may be training them
+        if ready := find_weights(run, name, recipe, live):
             return ready
         if not live:
             print(f"No trained weights of {name} fit this profile: they are trained now.")
@@ -110,8 +103,37 @@ def train_weights(
         for n, array in arrays.items():
             if not np.isfinite(array).all():
                 raise InputError(f"weights {n} of {name} are not finite; train with a smaller rate")
-        path = run.store.write("models", name, recipe, {n: _narrowed(a) for n, a in arrays.items()}, log=log)
+        run.store.write(path, recipe, {n: _narrowed(a) for n, a in arrays.items()}, log=log)
         return Weights(path, "trained", header_of(path))
+
+
+def train_model(
+    run: Run,
+    name: str,
+    recipe: Recipe,
+    model: RetrievalModel,
+    prepare: Callable[[], tuple[Inputs, Callable[[RetrievalModel], float]]],
+    label: str,
+    live: bool = True,
+) -> Weights:
+    """`train_weights` by `fit`, for the epochs of the recipe; a training that was stopped goes on after its last epoch.
+
+    Where it is trained, `prepare` gives what it learns from and the score that chooses a checkpoint; `label` is what
+    the progress bar says.
+    """
+    from fico_utils.models.training import fit
+
+    units = run.store.units("models", name, recipe)
+
+    def build() -> tuple[dict[str, np.ndarray], list[dict]]:
+        data, validate = prepare()
+        epochs, images = recipe.settings["epochs"], recipe.settings.get("images")
+        log = fit(model, data, seed=run.seed, epochs=epochs, validate=validate, images=images, units=units, label=label)
+        return {n: t.numpy() for n, t in model.weights().items()}, log
+
+    weights = train_weights(run, name, recipe, build, live)
+    units.remove()
+    return weights
 
 
 def shipped_file(profile: str, file: str, recipe: Recipe) -> Path | None:
@@ -125,15 +147,6 @@ def shipped_file(profile: str, file: str, recipe: Recipe) -> Path | None:
     return None if damage else path
 
 
-def shipped_records(profile: str, file: str, recipe: Recipe) -> list | None:
-    """Records that ship under a name and are of this recipe, such as a vocabulary; else None."""
-    path = shipped_file(profile, file, recipe)
-    if path is None:
-        return None
-    note("read", path, header_of(path)["digest"])
-    return read_json(path)["content"]
-
-
 @lru_cache(maxsize=64)
 def _warn(sentence: str) -> None:
     """Say a sentence on stderr, once."""
@@ -142,16 +155,15 @@ def _warn(sentence: str) -> None:
 
 def _narrowed(array: np.ndarray) -> np.ndarray:
     """Finite numbers in half precision, where they fit."""
-    fits = array.dtype == np.float32 and (np.abs(array) <= HALF).all()
+    fits = array.dtype == np.float32 and (np.abs(array) <= np.finfo(np.float16).max).all()
     return array.astype(np.float16) if fits else array
 
 
 def backbone_name(run: Run, kind: str) -> str:
     """Name of the weights behind ``regions``, which SCAN's family and the hashing systems read, or ``patches`` (VLP).
 
-    In the paper the two differ in what they have seen: a detector learned from a hundred thousand pictures, the
-    encoders of the VLP systems from millions of pairs. So a profile gives each a number of scenes and of epochs; where
-    these are equal, one backbone is both.
+    The paper's differ in what they have seen: a detector a hundred thousand pictures, the encoders of the VLP systems
+    millions of pairs. So a profile gives each a number of scenes and of epochs; where these are equal, one is both.
     """
     one = run["backbones"]["patches"] == run["backbones"]["regions"]
     return "backbone" if kind == "regions" or one else "patch_backbone"

@@ -1,8 +1,7 @@
-"""Seven places where the paper's numbers do not fit each other, each recomputed from its tables.
+"""Seven places where the paper's numbers do not fit each other, each recomputed from its tables, which stay as printed.
 
-The tables stay as printed. An entry says what is printed where, shows the arithmetic (one equation a line, which a
-reader can work out again), and gives the reading that fits best, with care: a slip of a digit is human, the authors
-have the files, and none of the seven changes what the paper is about.
+An entry says what is printed where, shows the arithmetic (one equation a line, which a reader can work out again), and
+gives the reading that fits best: a slip of a digit is human, and none of the seven changes what the paper is about.
 """
 
 from __future__ import annotations
@@ -23,13 +22,14 @@ COLUMNS = ("id", "where", "observation", "arithmetic", "reading")
 #: Images and captions of the storage columns of Table 5.
 IMAGES, TEXTS = 1_000_000, 5_000_000
 BYTES = {"f32": 4, "f64": 8, "i8": 1}
+#: What `_values` takes for the curves of Figure 3, and for Table 4.
+CURVES = ("figure3_precision_recall", "precision", "dataset", "direction", "system", "recall")
+MAPS = ("table4_category_map", "map_percent", "dataset", "direction", "system", "k")
 
 
 def find_contradictions() -> pd.DataFrame:
     """One row for each of the seven: id, where, observation, arithmetic, reading.
 
-    Examples
-    --------
     >>> find_contradictions()["id"].tolist()
     ['ucch-map', 'vsrn-recall', 'imram-encoding', 'ivf-recall', 'code-bytes', 'feature-bytes', 'chance-level']
     """
@@ -53,14 +53,6 @@ def _values(table: str, column: str, *by: str) -> dict:
     return {row[by[0]] if len(by) == 1 else tuple(row[b] for b in by): float(row[column]) for row in rows}
 
 
-def _curves() -> dict:
-    return _values("figure3_precision_recall", "precision", "dataset", "direction", "system", "recall")
-
-
-def _maps() -> dict:
-    return _values("table4_category_map", "map_percent", "dataset", "direction", "system", "k")
-
-
 def _mean(values: list[float], digits: int) -> tuple[float, str]:
     """The mean, and its arithmetic."""
     mean = math.fsum(values) / len(values)
@@ -69,8 +61,7 @@ def _mean(values: list[float], digits: int) -> tuple[float, str]:
 
 def _ucch_map() -> tuple:
     """The mean of UCCH's curves on Flickr30K lies far from its mAP@N, for all others the two are close."""
-    curve, printed = _curves(), _maps()
-    lines, others = [], []
+    curve, printed, lines, others = _values(*CURVES), _values(*MAPS), [], []
     for place in dict.fromkeys(key[:3] for key in curve):
         mean, equation = _mean([v for key, v in curve.items() if key[:3] == place], 3)
         mapn = printed[*place, "N"]
@@ -117,11 +108,9 @@ def _vsrn_recall() -> tuple:
 def _imram_encoding() -> tuple:
     """IMRAM encodes a tenth of the data in more time."""
     seconds = _values("table5_encoding_time", "seconds", "system", "images")
-    pairs = {
-        s: (seconds[s, "10000"], seconds[s, "1000"]) for s, n in seconds if n == "1000" and (s, "10000") in seconds
-    }
-    large, small = pairs["IMRAM"]
-    others = [a / b for system, (a, b) in pairs.items() if system != "IMRAM"]
+    both = [s for s, n in seconds if n == "1000" and (s, "10000") in seconds]
+    pairs = {s: (seconds[s, "10000"], seconds[s, "1000"]) for s in both}
+    (large, small), others = pairs["IMRAM"], [a / b for system, (a, b) in pairs.items() if system != "IMRAM"]
     return (
         "imram-encoding",
         "Table 5, encoding time of IMRAM",
@@ -154,15 +143,12 @@ def _ivf_recall() -> tuple:
 def _code_bytes() -> tuple:
     """The storage of hash codes."""
     stored = _values("table5_storage", "embedding_gib", "system")
-    n, long, short = IMAGES + TEXTS, stored["ADV2048bit"], stored["UCCH"]
-    lines = []
+    n, long, short, lines = IMAGES + TEXTS, stored["ADV2048bit"], stored["UCCH"], []
     for bits in (2048, 64):
-        lines += [
-            f"{bits} * {n} / {GIB} = {bits * n / GIB:.2f}",
-            f"{bits} / 8 * {n} / {GIB} = {bits / 8 * n / GIB:.3f}",
-        ]
-    lines += [f"{stored['X-VLM']} / {short} = {stored['X-VLM'] / short:.1f}"]
-    lines += [f"256 * 4 / (64 / 8) = {256 * 4 / (64 / 8):.0f}"]
+        lines.append(f"{bits} * {n} / {GIB} = {bits * n / GIB:.2f}")
+        lines.append(f"{bits} / 8 * {n} / {GIB} = {bits / 8 * n / GIB:.3f}")
+    lines.append(f"{stored['X-VLM']} / {short} = {stored['X-VLM'] / short:.1f}")
+    lines.append(f"256 * 4 / (64 / 8) = {256 * 4 / (64 / 8):.0f}")
     return (
         "code-bytes",
         "Table 5, storage of the hash codes",
@@ -199,8 +185,7 @@ def _feature_bytes() -> tuple:
 
 def _chance_level() -> tuple:
     """What a random ranking already scores."""
-    curve, printed = _curves(), _maps()
-    lines, levels = [], []
+    curve, printed, lines, levels = _values(*CURVES), _values(*MAPS), [], []
     for dataset in ("Flickr30K", "MS-COCO"):
         c = f"{100 * median(v for key, v in curve.items() if key[0] == dataset and key[3] == '1.0'):.1f}"
         mean, equation = _mean([v for key, v in printed.items() if key[0] == dataset and key[3] == "N"], 1)

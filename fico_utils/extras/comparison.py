@@ -1,14 +1,13 @@
 """Two or more runs side by side: profiles, seeds or commits, and which differences their intervals do not explain.
 
-The first run is the reference. A difference is marked where the 95 % intervals do not overlap (metrics), or
-where two times are further apart than their spreads, at least 15 % each (costs); bytes are exact. Intervals
-that just miss each other are rarer under noise than 5 %, so a mark is a careful one.
+The first run is the reference. Intervals that just miss each other are rarer under noise than 5 %, so that a mark is a
+careful one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -17,7 +16,7 @@ from fico_utils import registry
 from fico_utils.display.page import number_text, render_page
 from fico_utils.errors import InputError
 from fico_utils.evaluation import Metric
-from fico_utils.extras.claims.numbers import Side, row_name, sides
+from fico_utils.extras.claims.numbers import Side, both_sides, row_name
 from fico_utils.files import key_of, read_json, write_text
 from fico_utils.results import load, schema
 
@@ -27,29 +26,18 @@ QUALITIES = (*(("recall", k) for k in ("1", "5", "10", "50", "100", "200")), *((
 #: Phase -> quantity of costs.csv.
 COSTS = {**dict.fromkeys(("encode", "attention"), "seconds"), "store": "embedding_bytes"}
 COSTS |= dict.fromkeys(("index", "search"), "seconds")
-UP, DOWN = "↑", "↓"
 
 
 @dataclass(frozen=True)
 class Compared:
-    """A run as it is compared.
+    """A run as it is compared."""
 
-    Attributes
-    ----------
-    label : str, run id, with the folder where two runs have the same.
-    commit : str, the commit that wrote the newest manifest, "" where there is none.
-    keys : dict, corpus id -> hash of its test split, as `data/corpora.json` says.
-    prints : dict, corpus id -> its chance rows as text; they follow from the labels and captions of the test split
-        alone.
-    side : Side, its rows, looked up.
-    """
-
-    label: str
+    label: str  # the run id, with the folder where two runs have the same
     root: Path
-    commit: str
-    keys: dict[str, str]
-    prints: dict[str, dict[str, str]]
-    side: Side
+    commit: str  # that wrote the newest manifest; empty where there is none
+    keys: dict[str, str]  # corpus -> hash of its test split, as data/corpora.json says
+    chance: dict[str, dict[str, str]]  # corpus -> its chance rows as text, which follow from the test split alone
+    side: Side  # its rows, looked up
 
 
 def read_runs(roots: Sequence[str | Path]) -> list[Compared]:
@@ -62,33 +50,32 @@ def read_runs(roots: Sequence[str | Path]) -> list[Compared]:
         raise InputError(f"{len(places)} run was given to compare; expected two or more results folders")
     if len({place.resolve() for place in places}) < len(places):
         raise InputError(f"one folder was given twice in {', '.join(map(str, places))}; expected different runs")
-    tables = [(load(place, "metrics"), load(place, "costs")) for place in places]
-    ids = [
-        next(iter(metrics.loc[metrics["source"] == "ours", "run"]), place.name)
-        for (metrics, _), place in zip(tables, places, strict=True)
-    ]
-    labels = [name if ids.count(name) == 1 else f"{name} ({place})" for name, place in zip(ids, places, strict=True)]
-    return [_run(label, root, *pair) for label, root, pair in zip(labels, places, tables, strict=True)]
+    runs = [_read_run(place) for place in places]
+    labels = [run.label for run in runs]
+    return [run if labels.count(run.label) == 1 else replace(run, label=f"{run.label} ({run.root})") for run in runs]
 
 
-def _run(label: str, root: Path, metrics: pd.DataFrame, costs: pd.DataFrame) -> Compared:
+def _read_run(root: Path) -> Compared:
+    metrics, costs = load(root, "metrics"), load(root, "costs")
+    label = next(iter(metrics.loc[metrics["source"] == "ours", "run"]), root.name)
     keys = root / "data" / "corpora.json"
-    chance = metrics.query("source == 'chance' and profile != 'paper' and split == 'test'")
-    prints = {
-        name: {f"{r.direction} {r.metric} {r.k}": f"{r.value:.9g} of {r.n_query:.0f}" for r in rows.itertuples()}
-        for name, rows in chance.groupby("corpus")
+    rows = metrics.query("source == 'chance' and profile != 'paper' and split == 'test'")
+    chance = {
+        name: {f"{r.direction} {r.metric} {r.k}": f"{r.value:.9g} of {r.n_query:.0f}" for r in part.itertuples()}
+        for name, part in rows.groupby("corpus")
     }
     records = [read_json(path) for path in (root / "runs").glob("*/manifest.json")]
     commits = [(record["end"] or record["start"], (record["git"] or {}).get("commit") or "") for record in records]
     commit = max(commits, default=("", ""))[1][:10]
-    return Compared(label, root, commit, read_json(keys) if keys.is_file() else {}, prints, sides(metrics, costs)[1])
+    _, ours = both_sides(metrics, costs)
+    return Compared(label, root, commit, read_json(keys) if keys.is_file() else {}, chance, ours)
 
 
 def same_corpus(a: Compared, b: Compared, corpus: str) -> bool:
     """Whether two runs were scored on the same test split of a corpus: by its hash, or by the chance rows of both."""
     if corpus in a.keys and corpus in b.keys:
         return a.keys[corpus] == b.keys[corpus]
-    first, second = a.prints.get(corpus, {}), b.prints.get(corpus, {})
+    first, second = a.chance.get(corpus, {}), b.chance.get(corpus, {})
     return all(first[row] == second[row] for row in first.keys() & second.keys())
 
 
@@ -101,7 +88,7 @@ def check_comparable(runs: Sequence[Compared]) -> None:
                 f"{first.root} is of profile {first.side.profile} and {other.root} of {other.side.profile}; expected "
                 f"runs of one profile, pass across=True to see them side by side"
             )
-        for corpus in sorted({*first.prints, *first.keys}):
+        for corpus in sorted({*first.chance, *first.keys}):
             if not same_corpus(first, other, corpus):
                 raise InputError(
                     f"{first.root} and {other.root} were scored on different test splits of {corpus} (their hashes "
@@ -114,7 +101,8 @@ def compare_runs(runs: Sequence[Compared], across: bool = False) -> pd.DataFrame
 
     `across` also takes runs of other profiles or corpora; what was scored on another test split is shown and never
     marked. Columns are `COLUMNS`: `value`, `reference`, `difference` as in the tidy tables (fractions, seconds,
-    bytes), `outside` True, False, or None where the corpora differ.
+    bytes); `outside` is True where the 95 % intervals do not overlap (metrics) or two times are further apart than
+    their spreads, at least 15 % each, else False, or None where the corpora differ. Bytes are exact.
     """
     if not across:
         check_comparable(runs)
@@ -149,16 +137,16 @@ def _costs(a: Compared, b: Compared) -> Iterator[tuple]:
                 yield "costs", phase, system, f"{quantity} at {size:.0f}", *pair, True
 
 
-def write_comparison(roots: Sequence[str | Path], out: str | Path | None = None, across: bool = False) -> Path:
-    """Path of the page just written; by default ``report/comparison.html`` in the first folder.
+def write_comparison(roots: Sequence[str | Path], across: bool = False) -> Path:
+    """Path of ``report/comparison.html`` in the first folder, just written.
 
     The errors are those of `read_runs` and, without `across`, of `check_comparable`.
     """
     runs = read_runs(roots)
     frame = compare_runs(runs, across)
     marked = frame[frame["outside"].map(lambda outside: outside is True)]
-    parts = [("Every quality that both have", "metrics"), ("Every cost that both have", "costs")]
-    path = Path(out) if out else runs[0].root / "report" / "comparison.html"
+    parts = {"Every quality that both have": "metrics", "Every cost that both have": "costs"}
+    path = runs[0].root / "report" / "comparison.html"
     page = render_page(
         "comparison.html.j2",
         title=" and ".join(run.label for run in runs),
@@ -166,8 +154,8 @@ def write_comparison(roots: Sequence[str | Path], out: str | Path | None = None,
         marked=len(marked),
         compared=int(frame["outside"].notna().sum()),
         elsewhere=int(frame["outside"].isna().sum()),
-        clear=_lines(runs, frame, only=marked) if len(marked) else [],
-        parts_shown=[(heading, _lines(runs, frame[frame["table"] == table])) for heading, table in parts],
+        clear=_lines(runs, frame, marked),
+        parts_shown=[(heading, _lines(runs, frame[frame["table"] == table])) for heading, table in parts.items()],
     )
     write_text(path, page)
     return path
@@ -175,12 +163,12 @@ def write_comparison(roots: Sequence[str | Path], out: str | Path | None = None,
 
 def _split_names(run: Compared) -> str:
     """A short name for each test split: its hash, or one of its chance rows."""
-    keys = {corpus: key_of(rows) for corpus, rows in run.prints.items()} | run.keys
+    keys = {corpus: key_of(rows) for corpus, rows in run.chance.items()} | run.keys
     return ", ".join(f"{corpus} {key[:8]}" for corpus, key in sorted(keys.items()))
 
 
 def _lines(runs: Sequence[Compared], frame: pd.DataFrame, only: pd.DataFrame | None = None) -> list[dict]:
-    """One line a number, with a cell for each run; `only`: lines that have a row there."""
+    """One line a number, with a cell for each run; with `only`, the lines that have a row there."""
     columns = ["table", "place", "system", "what"]
     wanted = {*(frame if only is None else only)[columns].itertuples(index=False, name=None)}
     lines = []
@@ -198,13 +186,9 @@ def _cell(table: str, row) -> dict[str, str]:
     """A value with its change from the reference, in points or as a factor, and the mark of a clear one."""
     if row is None:
         return {"text": "–"}
-    change = ""
-    if table == "metrics":
-        change = f"({100 * row.difference:+.1f})"
-    elif row.reference:
-        change = f"(×{row.value / row.reference:.2f})"
-    mark = (UP if row.difference > 0 else DOWN) if row.outside is True else ""
-    return {"text": _printed(table, row.value), "change": change, "mark": mark}
+    points, factor = f"({100 * row.difference:+.1f})", f"(×{row.value / row.reference:.2f})" if row.reference else ""
+    mark = ("↑" if row.difference > 0 else "↓") if row.outside is True else ""
+    return {"text": _printed(table, row.value), "change": points if table == "metrics" else factor, "mark": mark}
 
 
 def _printed(table: str, value: float) -> str:

@@ -128,7 +128,7 @@ def seeds_table(spread: pd.DataFrame, corpus: str) -> str:
     )
 
 
-def refreshed(text: str, folder: Path = PROJECT / "figures") -> str:
+def refresh_tables(text: str, folder: Path = PROJECT / "figures") -> str:
     """The text of a README whose tables are those of ``<folder>/<profile>/``; InputError where no marks are in it."""
     if not MARKS.search(text):
         raise InputError("no <!-- results PROFILE CORPUS --> ... <!-- /results --> marks in this README; put them back")
@@ -149,4 +149,4 @@ def refreshed(text: str, folder: Path = PROJECT / "figures") -> str:
 
 if __name__ == "__main__":
     for readme in READMES:
-        write_text(readme, refreshed(readme.read_text(encoding="utf-8")))
+        write_text(readme, refresh_tables(readme.read_text(encoding="utf-8")))

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import pandas as pd
-
 from fico_utils import registry
 from fico_utils.display.figures import draw_figure
 from fico_utils.display.picture import save_picture
@@ -19,10 +17,11 @@ from fico_utils.results import store
 from fico_utils.workspace import Run
 
 
-def recompute(run: Run, folder: str | Path, say: Callable[[str], None] = print) -> pd.DataFrame:
-    """``metrics.csv`` of everything in a folder of released files (see `released`), just written, curves included.
+def recompute_tables(run: Run, folder: str | Path, say: Callable[[str], None] = print) -> str:
+    """Write Tables 2 to 4, Figure 3, ``metrics.csv`` and ``digits.csv`` from a folder of released files.
 
-    InputError where no file of the release is there, or one does not fit its system's rule.
+    Gives a sentence that counts equal digits. InputError where no file of the release is there, or one does not fit
+    its system's rule (see `released`).
     """
     available = released.list_released(folder)
     if not available:
@@ -38,19 +37,14 @@ def recompute(run: Run, folder: str | Path, say: Callable[[str], None] = print) 
         store.write_part(run, "metrics", f"{system}__{corpus}", store.score_rows(scores, system, corpus))
         if not run.path("metrics", f"chance__{corpus}.csv").exists():
             store.write_part(run, "metrics", f"chance__{corpus}", store.chance_rows(scores, corpus))
-    return store.merge(run, "metrics")
-
-
-def write_recomputed(run: Run, metrics: pd.DataFrame) -> tuple[list[Path], str]:
-    """Paths of Tables 2 to 4, Figure 3 and ``digits.csv``, just written, and a sentence that counts equal digits."""
-    paths = [path for n in (2, 3, 4) for path in make_table(f"table{n}", metrics).write(run)]
-    paths += save_picture(draw_figure("fig3", metrics), run, "fig3")
+    metrics = store.merge(run, "metrics")
+    for name in ("table2", "table3", "table4"):
+        make_table(name, metrics).write(run)
+    save_picture(draw_figure("fig3", metrics), run, "fig3")
     digits = released.equal_digits(metrics[metrics["source"] == "ours"], store.paper_reference("metrics"))
-    paths.append(run.path("tables", "digits.csv"))
-    write_text(paths[-1], digits.to_csv(index=False, lineterminator="\n"))
+    write_text(run.path("tables", "digits.csv"), digits.to_csv(index=False, lineterminator="\n"))
     counts = digits[["digits", "digits_equal", "equal"]].sum()
-    sentence = (
+    return (
         f"{counts['equal']} of {len(digits)} numbers of Tables 2 to 4 come out as the paper prints them, "
         f"{counts['digits_equal']} of {counts['digits']} digits"
     )
-    return paths, sentence

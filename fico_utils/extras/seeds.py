@@ -35,18 +35,14 @@ def over_seeds(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     `seeds` are those that measured it, such as "0 1 2"; `mean`, `sd` (of the sample, over seeds), `low` and `high` (the
     least and the largest) are fractions. A number that one run alone has is left out.
 
-    Raises
-    ------
-    InputError
-        Fewer than two runs, two profiles, a seed that is given twice, a table of several runs, or test splits that
-        differ (their chance levels do; categories that a run's own label generator wrote may).
+    InputError where there are fewer than two runs, two profiles, a seed twice, a table of several runs, or test splits
+    that differ (their chance levels do; categories that a run's own label generator wrote may).
     """
     import pandas as pd
 
     if len(tables) < 2:
         raise InputError(f"{len(tables)} run was given to compare seeds; expected two or more of one profile")
-    parts, profiles, chance = [], {}, {}
-    generated = {c for c, info in registry.known_corpora().items() if info.generated}
+    parts, profiles = [], {}
     for table in tables:
         rows = table[(table["source"] == "ours") & (table["split"] == "test") & (table["status"] == "ok")]
         run = {name.split("+")[0] for name in rows["run"]}
@@ -59,17 +55,18 @@ def over_seeds(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
                 f"seed {seed} of profile {profile} was given beside {others}; expected one profile and different seeds"
             )
         profiles[seed] = profile
-        rows = rows[[quality in QUALITIES for quality in zip(rows["metric"], rows["k"], strict=True)]]
         parts.append(rows.assign(seed=int(seed)))
-        for row in rows[~((rows["task"] == "category") & rows["corpus"].isin(generated))].itertuples():
-            place = (row.corpus, row.direction, row.metric, row.k)
-            if abs(chance.setdefault(place, row.chance) - row.chance) > 1e-6:
-                raise InputError(
-                    f"{row.corpus} has chance level {row.chance:.6f} at seed {seed} and {chance[place]:.6f} at another"
-                    "; expected the same test split in all runs"
-                )
+    rows = pd.concat(parts).sort_values("seed", kind="stable")
+    rows = rows[[quality in QUALITIES for quality in zip(rows["metric"], rows["k"], strict=True)]]
+    generated = [c for c, info in registry.known_corpora().items() if info.generated]
+    shared = rows[~((rows["task"] == "category") & rows["corpus"].isin(generated))]
+    chance = shared.groupby(["corpus", "direction", "metric", "k"])["chance"].agg(["min", "max"])
+    for place, low, high in chance[chance["max"] - chance["min"] > 1e-6].head(1).itertuples():
+        raise InputError(
+            f"{place[0]} has chance levels from {low:.6f} to {high:.6f} in these runs; expected the same test split"
+        )
     names = list(COLUMNS[:7])
-    groups = pd.concat(parts).sort_values("seed", kind="stable").groupby(names, sort=False)
+    groups = rows.groupby(names, sort=False)
     spread = groups["value"].agg(mean="mean", sd="std", low="min", high="max", n="count")
     spread["seeds"] = groups["seed"].agg(lambda column: " ".join(map(str, column)))
     return order_by(spread[spread["n"] > 1].reset_index(), names)[list(COLUMNS)]

@@ -11,10 +11,11 @@ import inspect
 import json
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fico_utils import registry
+from fico_utils.display.table import markdown_line
 from fico_utils.errors import InputError
 from fico_utils.evaluation import Metric
 from fico_utils.experiment import corpora, features, label_sources
@@ -22,6 +23,7 @@ from fico_utils.experiment import weights as shelf
 from fico_utils.experiment.systems import weights_recipe
 from fico_utils.experiment.weights import Weights, backbone_name, find_weights
 from fico_utils.files import atomic_path, read_arrays, write_text
+from fico_utils.models import model_class
 from fico_utils.profiles import profile_settings
 from fico_utils.workspace import Run
 
@@ -48,15 +50,12 @@ def ship(run: Run) -> list[Path]:
     What a run trains is what its profile gives epochs, and its live backbones. What it learned from a corpus that has
     to be fetched stays in the run: whoever has that corpus trains in minutes. The vocabularies go along.
 
-    Raises
-    ------
-    InputError
-        Weights of the run that are missing, or that were shipped themselves. Nothing is written then.
+    InputError where weights of the run are missing, or were shipped themselves; nothing is written then.
     """
     ready = trained_weights(run)
     folder = shelf.SHIPPED / run.profile
-    texts = {folder / f"{name}.md": card(run, name, weights) for name, weights in ready.items()}
-    texts[folder / "README.md"] = contents(run, ready)
+    texts = {folder / f"{name}.md": weights_card(run, name, weights) for name, weights in ready.items()}
+    texts[folder / "README.md"] = weights_contents(run, ready)
     files = {folder / f"{name}.safetensors": weights.path for name, weights in ready.items()}
     for name in (c for c in run["corpora"] if registry.corpus(c).drawn):
         features.vocabulary(run, name)
@@ -89,55 +88,50 @@ def trained_weights(run: Run) -> dict[str, Weights]:
     return found
 
 
-def card(run: Run, name: str, weights: Weights) -> str:
+def weights_card(run: Run, name: str, weights: Weights) -> str:
     """The card of some weights as markdown."""
-    recipe = weights.header["recipe"]
     title, call = _title(name)
     lines = [f"# {title[0].upper()}{title[1:]}", "", "| | |", "| --- | --- |"]
-    lines += [f"| {key} | {value} |" for key, value in _facts(run, name, weights).items()]
-    if name not in SHARED and "__" in name:
-        system, _, corpus = name.partition("__")
-        if system not in SHARED:
-            lines += ["", "## What it is, and what differs from the original", "", _head_of_model(system)]
-            lines += ["", "## Test split", "", *_measured(run, system, corpus)]
+    lines += [markdown_line([key, value]) for key, value in _facts(run, name, weights).items()]
+    system, _, corpus = name.partition("__")
+    if system not in SHARED:
+        # the head of a model's file says how it works, what was scaled down, and what was changed on purpose
+        head = inspect.getdoc(sys.modules[model_class(system).__module__]) or ""
+        lines += ["", "## What it is, and what differs from the original", "", head]
+        lines += ["", "## Test split", "", *_measured(run, system, corpus)]
     lines += ["", "## Make it again", "", "```python", "import fico_utils", "from fico_utils import experiment", ""]
-    lines += [_setup(run), call, "```", "", "## Recipe", "", "```json", json.dumps(recipe, indent=1), "```"]
+    lines += [_setup(run), call, "```"]
+    lines += ["", "## Recipe", "", "```json", json.dumps(weights.header["recipe"], indent=1), "```"]
     return "\n".join(lines) + "\n"
 
 
-def contents(run: Run, ready: Mapping[str, Weights]) -> str:
+def weights_contents(run: Run, ready: Mapping[str, Weights]) -> str:
     """The list of all weights trained in a run, as markdown: how large, how long trained, how good on validation."""
-    head = ["weights", "MiB", "epochs", "minutes", "validation"]
-    lines = [f"| {' | '.join(head)} |", f"| --- |{' ---: |' * (len(head) - 1)}"]
+    lines = [markdown_line(["weights", "MiB", "epochs", "minutes", "validation"]), "| --- |" + " ---: |" * 4]
     spent, threads = 0.0, set()
     for name, weights in ready.items():
         cells, log = ["–"] * 3, weights.log
         if log and "score" in log[0]:
-            seconds = sum(row["seconds"] for row in log)
-            cells = [f"{len(log)}", f"{seconds / 60:.1f}", f"{max(row['score'] for row in log):.3f}"]
-            spent += seconds
+            minutes = _minutes(log)
+            cells = [f"{len(log)}", f"{minutes:.1f}", f"{max(row['score'] for row in log):.3f}"]
+            spent += minutes
             threads.add(weights.header["about"]["threads"])
-        size = weights.path.stat().st_size / 2**20
-        lines.append(f"| [{_title(name)[0]}]({name}.md) | {size:.2f} | {' | '.join(cells)} |")
-    return "\n".join(
-        [
-            f"# Weights trained by profile {run.profile}, seed {run.seed}",
-            "",
-            f"Minutes are of one training with its validation, on {_threads(*sorted(threads))}; together "
-            f"{spent / 60:.0f}. Validation is the mean of R@1, R@5 and R@10 of both directions, of "
-            f"Query2Label the micro F1 of its labels. A card says the rest.",
-            "",
-            *lines,
-            "",
-        ]
+        size = f"{weights.path.stat().st_size / 2**20:.2f}"
+        lines.append(markdown_line([f"[{_title(name)[0]}]({name}.md)", size, *cells]))
+    about = (
+        f"Minutes are of one training with its validation, on {_threads(*sorted(threads))}; together {spent:.0f}. "
+        "Validation is the mean of R@1, R@5 and R@10 of both directions, of Query2Label the micro F1 of its labels. "
+        "A card says the rest."
     )
+    return "\n".join([f"# Weights trained by profile {run.profile}, seed {run.seed}", "", about, "", *lines, ""])
+
+
+def _minutes(log: Sequence[Mapping[str, float]]) -> float:
+    return sum(row["seconds"] for row in log) / 60
 
 
 def _threads(*counts: int) -> str:
     return "1 CPU thread" if counts == (1,) else f"{' or '.join(map(str, counts))} CPU threads"
-
-
-# ------------------------------------------------------------------------------------------- parts of a card
 
 
 def _title(name: str) -> tuple[str, str]:
@@ -149,63 +143,52 @@ def _title(name: str) -> tuple[str, str]:
     return (f"{title}, on {corpus}", f'{call[:-1]}, name="{corpus}")') if corpus else (title, call)
 
 
-def _head_of_model(system: str) -> str:
-    """What the head of a model's file says: how it works, what was scaled down, what was changed on purpose."""
-    from fico_utils.models import model_class
-
-    return inspect.getdoc(sys.modules[model_class(system).__module__]) or ""
-
-
 def _facts(run: Run, name: str, weights: Weights) -> dict[str, str]:
     """Rows of the table at the head of a card."""
     arrays, header, log = read_arrays(weights.path), weights.header, weights.log
+    recipe, about = header["recipe"], header["about"]
     system, _, corpus = name.partition("__")
     size, numbers = (sum(getattr(a, of) for a in arrays.values()) for of in ("nbytes", "size"))
     kinds = ", ".join(sorted({str(a.dtype) for a in arrays.values()}))
-    facts = {"file": f"`{name}.safetensors`, {size / 2**20:.2f} MiB, {kinds}"}
-    facts["digest of the content"] = f"`{header['digest']}`"
-    facts["parameters"] = f"{numbers:,} numbers in {len(arrays)} arrays".replace(",", " ")
+    facts = {
+        "file": f"`{name}.safetensors`, {size / 2**20:.2f} MiB, {kinds}",
+        "digest of the content": f"`{header['digest']}`",
+        "parameters": f"{numbers:,} numbers in {len(arrays)} arrays".replace(",", " "),
+    }
     if corpus and system not in SHARED:
         facts["serves"] = ", ".join(s.name for s in registry.systems().values() if s.trained == system)
         splits = (corpora.training_split(run, system, corpus), "val", "test")
         counts = [f"{corpora.part(run, corpus, split).n_img} {split}" for split in splits]
         facts["corpus"] = f"{corpus}: {', '.join(counts)} images"
-    facts["profile, seed"] = f"{run.profile}, {header['recipe']['seed']}"
+    facts["profile, seed"] = f"{run.profile}, {recipe['seed']}"
     if log and "score" in log[0]:
         best = max(log, key=lambda row: row["score"])  # the first of equals, as training keeps it
-        minutes = sum(row["seconds"] for row in log) / 60
         facts["training"] = (
-            f"{len(log)} epochs, {minutes:.1f} minutes with validation, {_threads(header['about']['threads'])}; "
+            f"{len(log)} epochs, {_minutes(log):.1f} minutes with validation, {_threads(about['threads'])}; "
             f"loss {log[0]['loss']:.4g} in the first epoch, {log[-1]['loss']:.4g} in the last"
         )
         measure = "micro F1 of the labels" if system in SHARED else "mean of R@1, R@5 and R@10, both directions"
         facts["validation"] = f"{best['score']:.4f} ({measure}) after epoch {best['epoch']:.0f}, which is kept"
-    facts["code"] = (
-        f"commit {header['about']['commit']}, version {header['recipe']['version']} of {header['recipe']['producer']}"
-    )
-    facts["key"] = f"`{header['key']}`"
-    return facts
+    facts["code"] = f"commit {about['commit']}, version {recipe['version']} of {recipe['producer']}"
+    return facts | {"key": f"`{header['key']}`"}
 
 
 def _measured(run: Run, system: str, corpus: str) -> list[str]:
     """The test table of every row of the paper that the weights serve, or a sentence that nothing was measured."""
-    found: dict[tuple[str, ...], dict[str, str]] = {}
-    path = run.path("metrics.csv")
-    if path.is_file():
-        with open(path, newline="", encoding="utf-8") as file:
+    measured: dict[tuple[str, ...], dict[str, str]] = {}
+    if run.path("metrics.csv").is_file():
+        with open(run.path("metrics.csv"), newline="", encoding="utf-8") as file:
             for row in csv.DictReader(file):
                 if (row["source"], row["corpus"], row["split"], row["run"]) == ("ours", corpus, "test", run.run_id):
-                    found[row["system"], row["direction"], row["metric"], row["k"]] = row
+                    measured[row["system"], row["direction"], row["metric"], row["k"]] = row
     rows = [s for s in registry.systems().values() if s.trained == system]
-    if not any((s.id, "t2i", "recall", "1") in found for s in rows):
+    if not any((s.id, "t2i", "recall", "1") in measured for s in rows):
         return ["Not measured in this run; notebook 04 measures it."]
     columns = [(d, metric, k) for metric, k in SHOWN for d in ("i2t", "t2i")]
     head = ["system", *(f"{Metric(metric, k).label} {d}" for d, metric, k in columns)]
-    lines = [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
-    for s in rows:
-        cells = [_cell(found.get((s.id, *column))) for column in columns]
-        lines.append(f"| {s.name} | {' | '.join(cells)} |")
-    return [*lines, "", "Fractions, 0 to 1; in brackets 95 % bootstrap intervals over the test images."]
+    lines = [[s.name, *(_cell(measured.get((s.id, *column))) for column in columns)] for s in rows]
+    table = [markdown_line(head), f"|{' --- |' * len(head)}", *map(markdown_line, lines)]
+    return [*table, "", "Fractions, 0 to 1; in brackets 95 % bootstrap intervals over the test images."]
 
 
 def _cell(row: dict[str, str] | None) -> str:
@@ -213,8 +196,7 @@ def _cell(row: dict[str, str] | None) -> str:
         return "not measured"
     if row["status"] != "ok":
         return row["status"]
-    limits = [float(row[n]) for n in ("ci_low", "ci_high") if row[n]]
-    interval = f" [{limits[0]:.3f}, {limits[1]:.3f}]" if len(limits) == 2 else ""
+    interval = f" [{float(row['ci_low']):.3f}, {float(row['ci_high']):.3f}]" if row["ci_low"] else ""
     return f"{float(row['value']):.3f}{interval}"
 
 

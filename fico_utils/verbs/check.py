@@ -6,20 +6,19 @@ import argparse
 import re
 import shutil
 import sys
+import tempfile
 import tomllib
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, requires, version
 from importlib.util import find_spec
 from pathlib import Path
 
-from fico_utils import cli
+from fico_utils import cli, registry
 from fico_utils.errors import InputError
-from fico_utils.files import atomic_path
+from fico_utils.files import refuse_unwritable
 from fico_utils.profiles import profile_settings, results_folder
 from fico_utils.provenance import PROJECT, SHIPPED
 
-#: Distributions whose module is called otherwise.
-MODULES = {"faiss-cpu": "faiss", "pillow": "PIL", "pyyaml": "yaml"}
 #: Free space that a run of the mini profile may take, bytes.
 DISK = 2 * 2**30
 
@@ -27,18 +26,13 @@ HELP = "test the installation"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of `check`."""
     cli.add_common_options(parser)
-    parser.add_argument(
-        "--verify", action="store_true", help="read all results and all that ships, and name what is damaged"
-    )
-    parser.add_argument(
-        "--versions", action="store_true", help="compare what every producer computes with what its version promises"
-    )
-    parser.add_argument(
-        "--keep", action="append", default=[], metavar="PRODUCER",
-        help="with --versions: record that the meaning is the same, or the output of a raised version; all for all",
-    )  # fmt: skip
+    verify = "read all results and all that ships, and name what is damaged"
+    versions = "compare what every producer computes with what its version promises"
+    keep = "with --versions: record that the meaning is the same, or the output of a raised version; all for all"
+    parser.add_argument("--verify", action="store_true", help=verify)
+    parser.add_argument("--versions", action="store_true", help=versions)
+    parser.add_argument("--keep", metavar="PRODUCER", help=keep, **cli.REPEATED)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -46,9 +40,7 @@ def run(options: argparse.Namespace) -> int:
     if options.keep and not options.versions:
         raise InputError("--keep was given without --versions; say check --versions --keep PRODUCER")
     if options.versions:
-        from fico_utils.versions import check_versions
-
-        return check_versions(options.keep)
+        return registry.load_entry(registry.VERSIONS_CHECK)(options.keep)
     if options.verify:
         return verify_content(options)
     lines = check_installation() + check_folder(options.profile, options.out)
@@ -80,23 +72,19 @@ def requirements() -> list[str]:
 
 def require_packages() -> None:
     """InputError that says what to install, where a package is missing or too old."""
-    missing, old = [], {}
-    for name, bound in (re.match(r"([\w-]+)(?:>=([\d.]+))?", text).groups() for text in requirements()):
+    problems = {}
+    for name, bound in re.findall(r"^([\w-]+)(?:>=([\d.]+))?", "\n".join(requirements()), re.MULTILINE):
         try:
             installed = version(name)
-            if find_spec(MODULES.get(name, name)) is None:
-                raise PackageNotFoundError(name)
-        except (PackageNotFoundError, ValueError):
-            missing.append(name)
+        except PackageNotFoundError:
+            problems[name] = f"{name} is missing"
             continue
-        is_number, should_be = ([int(part) for part in re.findall(r"\d+", v)[:3]] for v in (installed, bound or ""))
+        is_number, should_be = ([int(part) for part in re.findall(r"\d+", v)[:3]] for v in (installed, bound))
         if is_number < should_be:
-            old[name] = f"{name} {installed} (at least {bound} needed)"
-    parts = [f"{', '.join(missing)} missing"] if missing else []
-    parts += [f"{', '.join(old.values())} too old"] if old else []
-    if parts:
-        command = f"{sys.executable} -m pip install -c constraints.txt {' '.join([*missing, *old])}"
-        raise InputError(f"{' and '.join(parts)}; install with: {command}")
+            problems[name] = f"{name} {installed} is too old (at least {bound} needed)"
+    if problems:
+        command = f"{sys.executable} -m pip install -c constraints.txt {' '.join(problems)}"
+        raise InputError(f"{', '.join(problems.values())}; install with: {command}")
 
 
 def check_installation() -> list[str]:
@@ -107,10 +95,9 @@ def check_installation() -> list[str]:
         try:
             lines.append(f"{name} {import_module(name).__version__} loads")
         except (ImportError, OSError) as error:
-            raise InputError(
-                f"{name} is installed but does not load ({str(error).splitlines()[0]}); reinstall with: "
-                f"{sys.executable} -m pip install --force-reinstall -c constraints.txt {wheel}"
-            ) from error
+            command = f"{sys.executable} -m pip install --force-reinstall -c constraints.txt {wheel}"
+            problem = str(error).splitlines()[0]
+            raise InputError(f"{name} is installed but does not load ({problem}); reinstall with: {command}") from error
     font = Path(find_spec("matplotlib").origin).parent / "mpl-data/fonts/ttf/DejaVuSans.ttf"
     if not font.is_file():
         raise InputError(f"the font {font} is missing, PictoScenes is drawn from it; reinstall matplotlib")
@@ -121,15 +108,10 @@ def check_folder(profile: str, out: str | None) -> list[str]:
     """A line that the results folder can be written, and one on its disk; InputError where one is not so."""
     profile_settings(profile)
     root = results_folder(profile, out)
-    made = [folder for folder in (root, *root.parents) if not folder.exists()]
-    with atomic_path(root / ".writable"):
-        pass
-    (root / ".writable").unlink()
-    free = shutil.disk_usage(root).free
-    for folder in made:
-        folder.rmdir()
+    place = next(folder for folder in (root, *root.parents) if folder.exists())
+    with refuse_unwritable(root), tempfile.TemporaryFile(dir=place):
+        free = shutil.disk_usage(place).free
     if free < DISK:
-        raise InputError(
-            f"{free / 2**30:.1f} GiB free at {root}; {DISK / 2**30:.0f} GiB needed, free some or use --out"
-        )
+        needed = f"{DISK / 2**30:.0f} GiB needed"
+        raise InputError(f"{free / 2**30:.1f} GiB free at {root}; {needed}, free some or use --out")
     return [f"results folder {root} can be written", f"{free / 2**30:.0f} GiB of disk free"]

@@ -22,7 +22,6 @@ ARTEFACTS = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of `clean`."""
     cli.add_common_options(parser)
 
 

@@ -14,7 +14,6 @@ FOLDERS = {"notebooks": "*.ipynb", "configs": "*.yaml"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of `init`."""
     parser.add_argument("folder", metavar="FOLDER", help="where notebooks/ and configs/ are written")
 
 

@@ -12,7 +12,6 @@ HELP = "write the report of what is there, or compare runs"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of `report`."""
     cli.add_common_options(parser, changes=True)
     parser.add_argument("runs", nargs="*", metavar="RUN", help="two or more results folders to show side by side")
     parser.add_argument("--across", action="store_true", help="compare although profiles or test splits differ")
@@ -20,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Exit code, 0."""
-    from fico_utils.batch import runner
+    from fico_utils.batch.pipeline import prepare_batch
 
     if options.runs:
         from fico_utils.extras.comparison import write_comparison
@@ -30,7 +29,7 @@ def run(options: argparse.Namespace) -> int:
             raise InputError(f"the folder {missing[0]} does not exist; expected two or more results folders")
         print(write_comparison(options.runs, across=options.across))
         return 0
-    batch = runner.prepare_batch(options.profile, options.out, options.changes)
+    batch = prepare_batch(options.profile, options.out, options.changes)
     if not (batch.root / "runs").is_dir():
         raise InputError(f"{batch.root} holds no runs to report; start with: python -m fico_utils run")
     print(cli.update_report(batch))

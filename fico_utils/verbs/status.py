@@ -10,20 +10,17 @@ HELP = "which steps are fresh, stale or missing, and why"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of `status`."""
     cli.add_common_options(parser, changes=True)
 
 
 def run(options: argparse.Namespace) -> int:
     """Exit code, 0."""
-    from fico_utils.batch import pipeline, runner
+    from fico_utils.batch.pipeline import prepare_batch, step_states
 
-    batch = runner.prepare_batch(options.profile, options.out, options.changes)
-    states = runner.step_states(batch)
-    steps = [pipeline.find_step(batch.steps, name) for name in states]
-    width = max(len(step.notebook) for step in steps)
-    for step in steps:
-        state = states[step.id]
+    batch = prepare_batch(options.profile, options.out, options.changes)
+    states = step_states(batch)
+    width = max(len(step.notebook) for step in states)
+    for step, state in states.items():
         print(f"{step.notebook:<{width}}  {state.name:<11}  {state.why}".rstrip())
     if not options.quiet:
         fresh = sum(state.name == "fresh" for state in states.values())

@@ -10,16 +10,15 @@ HELP = "run exactly one step, for schedulers"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of `step`."""
     cli.add_common_options(parser, changes=True, force=True)
     parser.add_argument("id", metavar="ID", help="of the step, such as 04")
 
 
 def run(options: argparse.Namespace) -> int:
     """Exit code: 1 where the step failed."""
-    from fico_utils.batch import pipeline, runner, session
+    from fico_utils.batch import pipeline, runner
 
     step = pipeline.find_step(pipeline.STEPS, options.id)
-    batch = runner.prepare_batch(options.profile, options.out, options.changes)
-    outcome = session.run_steps(batch, [step], force=options.force, quiet=options.quiet, beside_others=True)
+    batch = pipeline.prepare_batch(options.profile, options.out, options.changes)
+    outcome = runner.run_steps(batch, [step], force=options.force, quiet=options.quiet, beside_others=True)
     return 1 if outcome[step.id] == "failed" else 0

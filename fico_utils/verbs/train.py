@@ -12,7 +12,6 @@ HELP = "train one system on one corpus, for schedulers"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of `train`."""
     cli.add_common_options(parser, changes=True)
     parser.add_argument("system", metavar="SYSTEM", help="id of a system that the profile trains, such as ucch")
     parser.add_argument("corpus", metavar="CORPUS", help="id of a corpus of the profile, such as picto_people")
@@ -20,17 +19,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Exit code, 0."""
-    from fico_utils.batch import runner
+    from fico_utils.batch.pipeline import prepare_batch
     from fico_utils.profiles import suggest_name
     from fico_utils.workspace import setup
 
-    batch = runner.prepare_batch(options.profile, options.out, options.changes, steps=())
+    batch = prepare_batch(options.profile, options.out, options.changes, steps=())
     settings = batch.settings
     trained = trained_systems(settings)
     for kind, name, known in (("system", options.system, trained), ("corpus", options.corpus, settings["corpora"])):
         if name not in known:
             raise InputError(f"profile {options.profile} trains no {kind} {name!r}; {suggest_name(name, known)}")
-    made = setup(options.profile, out_dir=str(batch.root.parent), **{"seed": settings["seed"], **batch.changed})
+    made = setup(**settings)
     from fico_utils import experiment
 
     experiment.train(made, options.system, options.corpus)

@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from fico_utils.batch import pipeline, runner
+from fico_utils.batch import pipeline
 
 PARAMETERS = 'profile: str = "mini"  # profile\nseed: int = 0  # seed\nout_dir: str = "results"  # folder\n'
 ROOT = "from pathlib import Path\n\nroot = Path(out_dir) / profile"
@@ -59,15 +59,20 @@ def bench(tmp_path: Path):
         "04": pipeline.Step("04", "04_timed", exclusive=True),
     }
 
-    def make(changes: tuple[str, ...] = (), **notebooks: dict) -> runner.Batch:
+    def make(changes: tuple[str, ...] = (), **notebooks: dict) -> pipeline.Batch:
         folder = tmp_path / "notebooks"
         folder.mkdir(exist_ok=True)
         steps = [plan[name.removeprefix("s")] for name in notebooks]
         for step, content in zip(steps, notebooks.values(), strict=True):
             (folder / f"{step.notebook}.ipynb").write_text(json.dumps(content))
-        return runner.prepare_batch("mini", str(tmp_path / "out"), changes, folder, tuple(steps))
+        return pipeline.prepare_batch("mini", str(tmp_path / "out"), changes, folder, tuple(steps))
 
     return make
+
+
+def states_of(batch: pipeline.Batch) -> dict[str, pipeline.State]:
+    """Step id -> state of the step."""
+    return {step.id: state for step, state in pipeline.step_states(batch).items()}
 
 
 def alive(pid: int) -> bool:

@@ -10,9 +10,9 @@ import pytest
 
 from fico_utils import package_code
 from fico_utils.artifacts import Recipe, Store
-from fico_utils.batch import runner
-from fico_utils.batch.pipeline import STEPS
-from fico_utils.files import RECORD, write_text
+from fico_utils.batch.pipeline import STEPS, Batch, part_differences
+from fico_utils.files import RECORD, file_difference, recorded_files, write_text
+from fico_utils.provenance import PACKAGE
 
 from .conftest import notebook
 
@@ -58,17 +58,17 @@ def test_digests_of_last_time_are_taken_by_size_and_stamp(package: Path, tmp_pat
 def test_parts_are_code_of_cells_and_all_settings_but_the_folder() -> None:
     def parts(*cells: str, **settings: object) -> dict:
         known = {"profile": "mini", "depth": 2, **settings}
-        batch = runner.Batch("mini", Path(), known, {}, {"00": notebook(*cells)}, Path())
+        batch = Batch("mini", Path(), known, {"00": notebook(*cells)}, Path())
         batch.package = "p"
         return batch.parts(STEPS[0])
 
     first = parts("# prose", "x = 1")
-    assert first["parameters"] == {"profile": "mini", "seed": 0, "depth": 2}
+    assert first.keys() == {"notebook code", "profile", "seed", "depth", "code of the package"}
     assert parts("# other prose", "x = 1  \n", out_dir="elsewhere") == first
-    assert runner.part_differences(first, parts("# prose", "x = 1", depth=3)) == "depth 2 -> 3"
-    assert runner.part_differences(first, parts("x = 2")) == "notebook code changed"
-    assert runner.part_differences(first, {**first, "package": "q"}) == "code of the package changed"
-    assert runner.part_differences(first, first) == ""
+    assert part_differences(first, parts("# prose", "x = 1", depth=3)) == "depth 2 -> 3"
+    assert part_differences(first, parts("x = 2")) == "notebook code changed"
+    assert part_differences(first, {**first, "code of the package": "q"}) == "code of the package changed"
+    assert part_differences(first, first) == ""
 
 
 def test_recorded_files_are_what_was_read_and_what_was_written(tmp_path: Path, monkeypatch) -> None:
@@ -83,17 +83,17 @@ def test_recorded_files_are_what_was_read_and_what_was_written(tmp_path: Path, m
     write_text(root / "gone.txt", "b")
     (root / "gone.txt").unlink()
     with open(record, "a") as file:
-        shipped = next((runner.PACKAGE / "weights/mini").glob("*.safetensors"))
+        shipped = next((PACKAGE / "weights/mini").glob("*.safetensors"))
         file.write(json.dumps({"read": str(shipped), "digest": None}) + "\n")
-    inputs, outputs = runner.recorded_files(record, root)
+    inputs, outputs = recorded_files(record, root)
     path = store.path("models", "scan", recipe)
     assert [row["path"] for row in inputs] == [f"fico_utils:weights/mini/{shipped.name}", f"models/{path.name}"]
     assert [row["path"].split("/")[0] for row in outputs] == ["models", "x.txt"]
 
-    assert [runner.file_difference(row, root) for row in (*inputs, *outputs)] == [""] * 4
+    assert [file_difference(row, root) for row in (*inputs, *outputs)] == [""] * 4
     path.touch()  # a time stamp is no change
-    assert runner.file_difference(inputs[1], root) == ""
+    assert file_difference(inputs[1], root) == ""
     write_text(root / "x.txt", "c")
-    assert runner.file_difference(outputs[1], root) == "changed"
+    assert file_difference(outputs[1], root) == "changed"
     path.unlink()
-    assert runner.file_difference(inputs[1], root) == "missing"
+    assert file_difference(inputs[1], root) == "missing"

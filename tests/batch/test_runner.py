@@ -13,18 +13,18 @@ from pathlib import Path
 import pytest
 
 from fico_utils import files
-from fico_utils.batch import runner, session
+from fico_utils.batch import pipeline, runner
 from fico_utils.errors import InputError
 from fico_utils.files import sha256_file
 from fico_utils.locks import hold_locks
 from fico_utils.provenance import PROJECT
 
-from .conftest import ROOT, alive, notebook, reads, writes
+from .conftest import ROOT, alive, notebook, reads, states_of, writes
 
 
 def test_second_run_is_fresh_and_manifest_is_complete(bench, capfd: pytest.CaptureFixture) -> None:
     batch = bench(s01=notebook("# 1 First", ROOT, "## 1.1 Work", writes("a/x.txt"), "print('seen')"))
-    assert session.run_steps(batch, batch.steps) == {"01": "ok"}
+    assert runner.run_steps(batch, batch.steps) == {"01": "ok"}
     record = json.loads((batch.root / "runs/01_first/manifest.json").read_text())
     output = batch.root / "a/x.txt"
     (row,) = record["outputs"]
@@ -36,13 +36,13 @@ def test_second_run_is_fresh_and_manifest_is_complete(bench, capfd: pytest.Captu
     assert record["seconds"] == pytest.approx(tracked + record["untracked_seconds"], abs=0.01)
     assert 20 * 2**20 < record["peak_memory_bytes"] < 2 * 2**30
     assert record["environment"]["packages"]["numpy"]
-    assert {"key", "key_parts", "git", "threads", "start", "end", "seed"} <= record.keys()
+    assert {"key", "made_from", "git", "threads", "start", "end", "seed"} <= record.keys()
     log = (batch.root / "runs/01_first/log.txt").read_text()
     assert "seen" in log
     assert "TCP" not in log
     assert (batch.root / "runs/01_first/01_first.ipynb").is_file()
 
-    assert session.run_steps(batch, batch.steps) == {"01": "fresh"}
+    assert runner.run_steps(batch, batch.steps) == {"01": "fresh"}
     printed = capfd.readouterr()
     assert printed.out.splitlines()[-1] == "[1/1] 01_first: fresh, skipped"
     assert [line for line in printed.err.splitlines() if " so far, " not in line] == []
@@ -54,13 +54,13 @@ def test_failure_stops_dependants_only_and_names_the_cell(bench, capsys: pytest.
         s02=notebook("# 2 Second", "1"),
         s03=notebook("# 3 Third", ROOT, writes("c/z.txt")),
     )
-    assert session.run_steps(batch, batch.steps, quiet=True) == {"01": "failed", "02": "blocked", "03": "ok"}
+    assert runner.run_steps(batch, batch.steps, quiet=True) == {"01": "failed", "02": "blocked", "03": "ok"}
     said = capsys.readouterr()
     assert said.err == "step 01 failed in cell c2 (1.1 Break): ValueError: no such thing\n"
     assert said.out == ""
     record = json.loads((batch.root / "runs/01_first/manifest.json").read_text())
     assert record["failure"] == {"cell": "c2", "heading": "1.1 Break", "error": "ValueError: no such thing"}
-    found = runner.step_states(batch)
+    found = states_of(batch)
     assert (found["01"].name, found["02"].name, found["03"].name) == ("failed", "missing", "fresh")
 
 
@@ -84,30 +84,30 @@ def test_only_content_makes_a_step_stale_and_the_reason_is_said(bench) -> None:
     first = notebook("# 1 First", ROOT, writes("a/x.txt"))
     second = notebook("# 2 Second", ROOT, reads("a/x.txt"), writes("b/y.txt", "(root / 'a/x.txt').read_text()"))
     batch = bench(s01=first, s02=second)
-    session.run_steps(batch, batch.steps, quiet=True)
-    assert {s.name for s in runner.step_states(batch).values()} == {"fresh"}
+    runner.run_steps(batch, batch.steps, quiet=True)
+    assert {s.name for s in states_of(batch).values()} == {"fresh"}
 
     (batch.root / "a/x.txt").touch()  # a time stamp is no change
     prose = notebook("# 1 The first", ROOT, writes("a/x.txt"))
     batch = bench(s01=prose, s02=second)
-    assert {s.name for s in runner.step_states(batch).values()} == {"fresh"}
+    assert {s.name for s in states_of(batch).values()} == {"fresh"}
 
-    found = runner.step_states(bench(("seed=1",), s01=first, s02=second))
-    assert found["01"] == runner.State("stale", "seed 0 -> 1")
-    found = runner.step_states(bench(s01=notebook(ROOT, writes("a/x.txt"), "1"), s02=second))
-    assert found["01"] == runner.State("stale", "notebook code changed")
-    assert found["02"] == runner.State("stale", "follows 01")
+    found = states_of(bench(("seed=1",), s01=first, s02=second))
+    assert found["01"] == pipeline.State("stale", "seed 0 -> 1")
+    found = states_of(bench(s01=notebook(ROOT, writes("a/x.txt"), "1"), s02=second))
+    assert found["01"] == pipeline.State("stale", "notebook code changed")
+    assert found["02"] == pipeline.State("stale", "follows 01")
     (batch.root / "a/x.txt").write_text("other")
-    found = runner.step_states(bench(s01=first, s02=second))
-    assert found["01"] == runner.State("stale", "output changed: a/x.txt")
-    assert found["02"] == runner.State("stale", "input changed: a/x.txt")
+    found = states_of(bench(s01=first, s02=second))
+    assert found["01"] == pipeline.State("stale", "output changed: a/x.txt")
+    assert found["02"] == pipeline.State("stale", "input changed: a/x.txt")
     (batch.root / "a/x.txt").unlink()
-    assert runner.step_states(bench(s01=first, s02=second))["01"].why == "output missing: a/x.txt"
+    assert states_of(bench(s01=first, s02=second))["01"].why == "output missing: a/x.txt"
 
     # making the first again restores its bytes, so that the second is fresh without running
     batch = bench(s01=first, s02=second)
-    assert session.run_steps(batch, batch.steps, quiet=True) == {"01": "ok", "02": "fresh"}
-    assert session.run_steps(batch, batch.steps[1:], force=True, quiet=True) == {"02": "ok"}
+    assert runner.run_steps(batch, batch.steps, quiet=True) == {"01": "ok", "02": "fresh"}
+    assert runner.run_steps(batch, batch.steps[1:], force=True, quiet=True) == {"02": "ok"}
 
 
 def test_what_a_notebook_makes_itself_is_no_input(bench) -> None:
@@ -115,21 +115,21 @@ def test_what_a_notebook_makes_itself_is_no_input(bench) -> None:
     batch = bench(s02=alone)
     record = runner.run_step(batch, batch.steps[0])
     assert [[row["path"] for row in record[kind]] for kind in ("inputs", "outputs")] == [[], ["a/x.txt"]]
-    assert runner.step_state(batch, batch.steps[0]).name == "fresh"
+    assert pipeline.step_state(batch, batch.steps[0]).name == "fresh"
 
 
 def test_code_of_the_package_counts_and_its_remarks_do_not(bench, tmp_path: Path, monkeypatch) -> None:
     package = tmp_path / "pkg"
     package.mkdir()
     (package / "a.py").write_text("X = 1\n")
-    digest = runner.package_digest
-    monkeypatch.setattr(runner, "package_digest", lambda cache: digest(cache, package))
+    digest = pipeline.package_digest
+    monkeypatch.setattr(pipeline, "package_digest", lambda cache: digest(cache, package))
     content = notebook("1")
-    session.run_steps(bench(s01=content), bench(s01=content).steps, quiet=True)
+    runner.run_steps(bench(s01=content), bench(s01=content).steps, quiet=True)
     (package / "a.py").write_text("'What it is.'\nX = 1  # one\n")
-    assert runner.step_states(bench(s01=content))["01"].name == "fresh"
+    assert states_of(bench(s01=content))["01"].name == "fresh"
     (package / "a.py").write_text("X = 2\n")
-    assert runner.step_states(bench(s01=content))["01"] == runner.State("stale", "code of the package changed")
+    assert states_of(bench(s01=content))["01"] == pipeline.State("stale", "code of the package changed")
 
 
 MEETS = """
@@ -150,14 +150,14 @@ def test_independent_steps_run_side_by_side_and_what_takes_times_alone(bench) ->
     order = []
     real = runner.run_step
 
-    def noted(batch: runner.Batch, step: object, execution: object) -> dict:
+    def noted(batch: pipeline.Batch, step: object, execution: object) -> dict:
         record = real(batch, step, execution)
         order.append((step.id, record["start"], record["end"]))
         return record
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runner, "run_step", noted)
-        outcome = session.run_steps(batch, batch.steps, quiet=True, jobs=2)
+        outcome = runner.run_steps(batch, batch.steps, quiet=True, jobs=2)
     assert outcome == dict.fromkeys(("01", "02", "03", "04"), "ok")
     assert order[-1][0] == "04"
     assert order[-1][1] >= max(end for _, _, end in order[:-1])
@@ -187,11 +187,11 @@ DRIVER = """
 import signal, sys
 from pathlib import Path
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from fico_utils.batch import pipeline, runner, session
+from fico_utils.batch import pipeline, runner
 steps = (pipeline.Step("03", "03_third"), pipeline.Step("01", "01_first"))
-batch = runner.prepare_batch("mini", sys.argv[1], (), Path(sys.argv[2]), steps)
+batch = pipeline.prepare_batch("mini", sys.argv[1], (), Path(sys.argv[2]), steps)
 try:
-    session.run_steps(batch, steps)
+    runner.run_steps(batch, steps)
 except KeyboardInterrupt:
     sys.exit(130)
 """
@@ -208,21 +208,21 @@ def test_killed_run_goes_on_where_it_stopped(bench, tmp_path: Path, number: sign
         kernel = int(begun.read_text())
 
         with pytest.raises(InputError, match=f"another run .process {process.pid}."):
-            session.run_steps(batch, batch.steps, quiet=True)
-        assert runner.step_states(batch)["01"].name == "running"
+            runner.run_steps(batch, batch.steps, quiet=True)
+        assert states_of(batch)["01"].name == "running"
         process.send_signal(number)
         code = process.wait(30)
     assert code == (-signal.SIGKILL if number == signal.SIGKILL else 130)
     _wait(lambda: not alive(kernel))
     assert not (batch.root / "a/big.txt").exists()
     assert not (batch.root / "runs/01_first/manifest.json").exists()
-    assert runner.step_states(batch)["01"].name == "interrupted"
+    assert states_of(batch)["01"].name == "interrupted"
     if number != signal.SIGKILL:
         assert not [p for p in batch.root.rglob(".*") if files.TEMPORARY.match(p.name)]
 
     batch = bench(s03=batch.notebooks["03"], s01=notebook("# 1 First", ROOT, slow.replace("60", "0")))
     capfd.readouterr()
-    assert session.run_steps(batch, batch.steps, quiet=True) == {"03": "fresh", "01": "ok"}
+    assert runner.run_steps(batch, batch.steps, quiet=True) == {"03": "fresh", "01": "ok"}
     told = f"process {process.pid} ended without unlocking {batch.root}; its lock is taken over\n"
     assert capfd.readouterr().err == (told if number == signal.SIGKILL else "")
     assert (batch.root / "a/big.txt").read_text() == "whole"
@@ -240,12 +240,12 @@ def test_two_runs_at_once_are_refused_and_two_steps_are_not(bench) -> None:
     batch = bench(s01=notebook("1"), s03=notebook("1"))
     runs = batch.root / "runs"
     with hold_locks(runs, ["03_third"]):
-        assert session.run_steps(batch, batch.steps[:1], quiet=True, beside_others=True) == {"01": "ok"}
+        assert runner.run_steps(batch, batch.steps[:1], quiet=True, beside_others=True) == {"01": "ok"}
         with pytest.raises(InputError, match="another run"):
-            session.run_steps(batch, batch.steps[1:], beside_others=True)
+            runner.run_steps(batch, batch.steps[1:], beside_others=True)
         with pytest.raises(InputError, match="another run"):
-            session.run_steps(batch, batch.steps[:1])
-    assert session.run_steps(batch, batch.steps, quiet=True) == {"01": "fresh", "03": "ok"}
+            runner.run_steps(batch, batch.steps[:1])
+    assert runner.run_steps(batch, batch.steps, quiet=True) == {"01": "fresh", "03": "ok"}
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
@@ -254,14 +254,14 @@ def test_folder_that_cannot_be_written_is_refused(bench) -> None:
     batch.root.parent.mkdir(parents=True)
     batch.root.parent.chmod(0o500)
     with pytest.raises(InputError, match="cannot write"):
-        session.run_steps(batch, batch.steps)
+        runner.run_steps(batch, batch.steps)
 
 
 def test_folder_that_is_a_file_is_refused(bench) -> None:
     batch = bench(s01=notebook("1"))
     batch.root.parent.write_text("a file")
     with pytest.raises(InputError, match="cannot write"):
-        session.run_steps(batch, batch.steps)
+        runner.run_steps(batch, batch.steps)
 
 
 def test_broken_manifest_is_stale(bench) -> None:
@@ -269,7 +269,7 @@ def test_broken_manifest_is_stale(bench) -> None:
     path = batch.runs(batch.steps[0], "manifest.json")
     path.parent.mkdir(parents=True)
     path.write_text('{"status": "ok"')
-    assert runner.step_states(batch)["01"] == runner.State("stale", "its manifest is not readable")
+    assert states_of(batch)["01"] == pipeline.State("stale", "its manifest is not readable")
 
 
 def test_sweep_removes_temporary_files_only(tmp_path: Path) -> None:

@@ -20,8 +20,8 @@ from fico_utils.costs.blocks import (
 )
 from fico_utils.costs.clock import PeakMemory, Timing
 from fico_utils.costs.encoding import encoding_rows
-from fico_utils.data.features import CLASSES, Backbone
-from fico_utils.data.pictoscenes import make_corpus, unique_pairs
+from fico_utils.data.features import Backbone
+from fico_utils.data.pictoscenes import make_corpus
 from fico_utils.data.text import Vocabulary
 from fico_utils.errors import InputError
 from fico_utils.models.encoding import encode_side, hash_codes
@@ -89,25 +89,22 @@ def of(rows: list[dict], quantity: str, phase: str = "encode", system: str | Non
 
 def test_a_stream_has_the_scenes_of_the_corpus_with_five_captions_each():
     corpus = make_corpus("picto_diverse", {"test": 260})  # scene 250 has six captions
-    images, captions = unique_pairs("picto_diverse", 248, 252)
-    assert np.array_equal(images[:], corpus.images[248:252])
     expected = [
         [c for c, i in zip(corpus.captions, corpus.caption_image, strict=True) if i == row] for row in range(248, 252)
     ]
     assert len(expected[2]) == 6
-    assert captions == [c for five in expected for c in five[:5]]
     given = Scenes("picto_diverse")(248, 252)
     assert np.array_equal(given["pixels"], corpus.images[248:252])
-    assert given["captions"] == captions
+    assert given["captions"] == [c for five in expected for c in five[:5]]
 
 
 def test_streams_that_cannot_be_are_refused():
     with pytest.raises(InputError, match="no embedded corpus 'mscoco'"):
         Scenes("mscoco")
-    with pytest.raises(InputError, match="expected a start from 0 and a larger end"):
-        unique_pairs("picto_people", 5, 5)
-    with pytest.raises(InputError, match="up to 10000000"):
-        unique_pairs("picto_people", 9_999_999, 10_000_001)
+    with pytest.raises(InputError, match="asks for no scene"):
+        Scenes("picto_people")(5, 5)
+    with pytest.raises(InputError, match="expected a whole number from 0 to 1"):
+        Scenes("picto_people")(9_999_999, 10_000_001)
 
 
 # ---------------------------------------------------------------------------------------------------- one pass
@@ -319,7 +316,7 @@ def test_codes_of_a_block_are_those_of_the_whole_and_take_eight_bytes():
         return {"vectors": np.array([[len(t) + i for i in range(6)] for t in captions], np.float32)}
 
     vectors = Stage("doc2vec", {"text": ("captions", read)}, makes=("vectors",))
-    stages, encoder = [*feature_stages(Backbone(CLASSES).eval(), words), vectors], system_stage("ucch", model, 16)
+    stages, encoder = [*feature_stages(Backbone().eval(), words), vectors], system_stage("ucch", model, 16)
     block = Block(0, 0, 25, Scenes("picto_people")(0, 25), stages)
     kept = block.embed(encoder)
     assert (kept["img"].shape, kept["txt"].shape, kept["img"].dtype) == ((25, 8), (125, 8), np.uint8)

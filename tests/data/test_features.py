@@ -62,7 +62,7 @@ def scenes():
 
 def test_backbone_learns_from_cells_and_gives_36_regions(scenes):
     targets = features.scene_targets(scenes.scenes)
-    model, log = features.train_backbone(scenes.images, targets, features.CLASSES, seed=0, epochs=3)
+    model, log = features.train_backbone(scenes.images, targets, seed=0, epochs=3)
     assert log[-1]["loss"] < log[0]["loss"]
     found = features.visual_features(model, scenes.images, batch_size=20)
     assert found["regions"].shape == (48, features.N_REGIONS, features.WIDTH)
@@ -74,10 +74,7 @@ def test_backbone_learns_from_cells_and_gives_36_regions(scenes):
 
 def test_backbone_training_repeats(scenes):
     targets = features.scene_targets(scenes.scenes)
-    states = [
-        features.train_backbone(scenes.images, targets, features.CLASSES, seed=1, epochs=1)[0].state_dict()
-        for _ in range(2)
-    ]
+    states = [features.train_backbone(scenes.images, targets, seed=1, epochs=1)[0].state_dict() for _ in range(2)]
     assert all(torch.equal(a, b) for a, b in zip(*(s.values() for s in states), strict=True))
 
 

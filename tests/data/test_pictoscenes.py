@@ -11,18 +11,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fico_utils.data.features import scene_targets
 from fico_utils.data.pictoscenes import (
     SPECS,
     SPLIT_START,
     captions_of,
-    cell_targets,
     labels_of,
     make_corpus,
     make_scene,
     perfect_retriever,
     perfect_similarity,
     render,
-    true_of,
+    true_rows,
     truth_matrix,
 )
 from fico_utils.data.pictoscenes import tables as p
@@ -107,10 +107,9 @@ def test_a_drawn_corpus_is_a_valid_corpus():
     for part in (drawn, drawn.subset("val")):
         part.validate()
         copy = part.select(range(part.n_img))
-        assert copy.key == part.content_key
         assert (copy.captions, copy.n_txt) == (part.captions, len(part.captions))
         assert np.array_equal(copy.images[:3], part.images[:3])
-    assert drawn.select(np.arange(300, 304)).content_key == drawn.subset("val").content_key
+    assert drawn.select(np.arange(300, 304)).key == drawn.subset("val").select(np.arange(4)).key
 
 
 def test_seeds_corpora_and_indices_differ(corpus):
@@ -173,12 +172,11 @@ def test_things_stand_in_their_cells_and_can_be_seen(corpus):
     assert np.mean(np.array(seen) > 0.95) > 0.85
 
 
-def test_cell_targets_and_labels_say_what_is_there(corpus):
-    targets, labels = cell_targets(corpus.scenes), labels_of(corpus.scenes)
+def test_targets_of_cells_and_labels_say_what_is_there(corpus):
+    targets, labels = scene_targets(corpus.scenes), labels_of(corpus.scenes)
     assert np.array_equal(labels, corpus.labels)
-    assert {name: target.shape for name, target in targets.items()} == dict.fromkeys(
-        ("category", "colour", "size"), (1000, 36)
-    )
+    shapes = dict.fromkeys(("category", "colour", "size"), (1000, 36)) | {"background": (1000,)}
+    assert {name: target.shape for name, target in targets.items()} == shapes
     for row, scene in enumerate(corpus.scenes):
         assert (targets["category"][row] >= 0).sum() == len(scene.things)
         assert {p.LABEL_NAMES[k] for k in np.flatnonzero(labels[row])} == {
@@ -192,7 +190,7 @@ def test_cell_targets_and_labels_say_what_is_there(corpus):
 # ---- what is said ------------------------------------------------------------------------------------
 
 
-def slowly_true(facts, scene):
+def slowly_true(caption, scene):
     """The definition: some choice of different things fits every mention, bounds and relation."""
 
     def fits(thing, mention, with_place=True):
@@ -203,12 +201,12 @@ def slowly_true(facts, scene):
             and (mention.place == -1 or thing.cell in p.PLACES[mention.place][1])
         )
 
-    if not facts.low <= len(scene.things) <= facts.high:
+    if not caption.low <= len(scene.things) <= caption.high:
         return False
-    if facts.background != -1 and scene.background not in p.BACKGROUND_TERMS[facts.background][1]:
+    if caption.background != -1 and scene.background not in p.BACKGROUND_TERMS[caption.background][1]:
         return False
     taken = set()
-    for mention in facts.mentions:
+    for mention in caption.mentions:
         members = {k for k, thing in enumerate(scene.things) if fits(thing, mention)}
         if not mention.low <= len(members) <= mention.high:
             return False
@@ -216,14 +214,13 @@ def slowly_true(facts, scene):
             if taken & members:
                 return False
             taken |= members
-    single = [k for k, mention in enumerate(facts.mentions) if mention.low == 1]
+    single = [k for k, mention in enumerate(caption.mentions) if mention.low == 1]
     for choice in permutations([k for k in range(len(scene.things)) if k not in taken], len(single)):
         chosen = {m: scene.things[k] for m, k in zip(single, choice, strict=True)}
-        if all(fits(thing, facts.mentions[m]) for m, thing in chosen.items()):
-            if not facts.relation:
+        if all(fits(thing, caption.mentions[m]) for m, thing in chosen.items()):
+            if not caption.relation:
                 return True
-            name, a, b = facts.relation
-            if p.RELATED[name][chosen[a].cell][chosen[b].cell]:
+            if p.RELATED[caption.relation][chosen[0].cell, chosen[1].cell]:
                 return True
     return False
 
@@ -231,8 +228,8 @@ def slowly_true(facts, scene):
 def test_truth_equals_the_definition(corpus):
     scenes = corpus.scenes[:150]
     captions = [caption for scene in scenes for caption in captions_of(scene)]
-    truth = true_of(captions, scenes)
-    slow = np.array([[slowly_true(caption.facts, scene) for scene in scenes] for caption in captions])
+    truth = np.array([np.isin(np.arange(len(scenes)), rows) for rows in true_rows(captions, scenes)])
+    slow = np.array([[slowly_true(caption, scene) for scene in scenes] for caption in captions])
     assert np.array_equal(truth, slow)
     assert truth.sum() > 1.5 * len(captions)
 
@@ -247,25 +244,23 @@ def test_facts_are_what_the_words_say(corpus):
     background_words = [word for words, _ in p.BACKGROUND_TERMS for word in words]
     for scene in corpus.scenes[:400]:
         for caption in captions_of(scene):
-            text, facts = caption.text.lower(), caption.facts
-            for mention in facts.mentions:
+            text = caption.text.lower()
+            for mention in caption.mentions:
                 assert any(noun[mention.low > 1] in text for noun in p.TERMS[mention.term].nouns)
-            assert (facts.relation is None) or any(
-                w in text
-                for name in (facts.relation[0], p.RELATIONS[facts.relation[0]][1])
-                for w in p.RELATIONS[name][0]
+            assert (caption.relation is None) or any(
+                w in text for name in (caption.relation, p.RELATIONS[caption.relation][1]) for w in p.RELATIONS[name][0]
             )
-            said = facts.background != -1
+            said = caption.background != -1
             assert said == any(
                 f"{word} background" in text or f"on {word}." in text or f"background is {word}." in text
                 for word in background_words
             )
             body = re.sub(r"(light|pale|dark) (blue|green)|(on|the background is) \w+\.$|\w+ background", " ", text)
             for words, field in ((tuple(c[2] for c in p.COLOURS.values()), "colour"), (p.SIZE_WORDS, "size")):
-                stated = sorted(getattr(m, field) for m in facts.mentions if getattr(m, field) != -1)
+                stated = sorted(getattr(m, field) for m in caption.mentions if getattr(m, field) != -1)
                 tokens = re.findall(r"[a-z][a-z'-]*", body)
                 assert sorted(k for t in tokens for k, ws in enumerate(words) if t in ws) == stated, text
-            places = sum(mention.place != -1 for mention in facts.mentions)
+            places = sum(mention.place != -1 for mention in caption.mentions)
             assert (
                 len(
                     re.findall(

@@ -45,7 +45,7 @@ def manifest(**changes: object) -> dict:
         },
         "inputs": [{"path": "embeddings/a.safetensors", "sha256": "1" * 64, "bytes": 2048}],
         "outputs": [{"path": "metrics.csv", "sha256": "2" * 64, "bytes": 10}],
-        "key_parts": {},
+        "made_from": {},
     }
     return {**record, **changes}
 

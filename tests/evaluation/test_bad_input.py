@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import struct
 
@@ -10,18 +9,16 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from fico_utils.cli import main
 from fico_utils.errors import InputError
 from fico_utils.evaluation import evaluate
-from fico_utils.extras.verbs import evaluate as verb
 
 RNG = np.random.default_rng(0)
 GOOD = {"images": RNG.standard_normal((4, 8)), "texts": RNG.standard_normal((8, 8))}
 
 
 def call(*flags):
-    parser = argparse.ArgumentParser()
-    verb.add_arguments(parser)
-    return verb.run(parser.parse_args([str(flag) for flag in flags]))
+    return main(["evaluate", *map(str, flags)])
 
 
 @pytest.fixture
@@ -44,7 +41,7 @@ def refused(tmp_path, capsys):
         assert said.err.count("\n") == 1
         assert "Traceback" not in said.err
         assert set(tmp_path.iterdir()) == before
-        return said.err.strip()
+        return said.err.strip().removeprefix("fico_utils evaluate: ")
 
     return run
 

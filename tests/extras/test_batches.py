@@ -15,9 +15,10 @@ import torch
 from fico_utils.artifacts import Recipe, Store
 from fico_utils.errors import InputError
 from fico_utils.extras.pretrained import batches
-from fico_utils.extras.pretrained.batches import AHEAD, MappedUnits, Side, encode_units, gather_units
+from fico_utils.extras.pretrained.batches import AHEAD, Effort, MappedUnits, Side, encode_units, gather_units
 
 N, WIDTH, UNIT = 50, 3, 8
+QUIET = Effort(progress=False)
 ROWS = np.random.default_rng(0).standard_normal((N, WIDTH)).astype(np.float32)
 
 
@@ -47,7 +48,7 @@ class Counter:
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 def test_what_is_gathered_is_what_was_encoded(tmp_path, dtype):
     side, units = Counter(batch=5, order=np.random.default_rng(1).permutation(N)).side, units_of(tmp_path)
-    encode_units(side, units, dtype=dtype, progress=False)
+    encode_units(side, units, dtype=dtype, effort=QUIET)
     got = gather_units(side, units)
     assert got.dtype == dtype
     np.testing.assert_array_equal(got, ROWS.astype(dtype))
@@ -57,7 +58,7 @@ def test_what_is_gathered_is_what_was_encoded(tmp_path, dtype):
 
 def test_rows_may_stay_on_the_disk(tmp_path):
     side, units = Counter().side, units_of(tmp_path)
-    encode_units(side, units, progress=False)
+    encode_units(side, units, effort=QUIET)
     mapped, asked = MappedUnits(side, units), torch.tensor([49, 0, 17, 17])
     assert all(isinstance(part, np.memmap) for part in mapped.parts)
     np.testing.assert_array_equal(mapped[asked], ROWS[asked])
@@ -66,14 +67,14 @@ def test_rows_may_stay_on_the_disk(tmp_path):
 @pytest.mark.parametrize("stop", [1, 2, 4, 6])
 def test_a_stopped_run_goes_on_and_encodes_no_finished_unit_again(tmp_path, stop):
     with pytest.raises(KeyboardInterrupt):
-        encode_units(Counter(stop_after=stop).side, units_of(tmp_path), progress=False)
+        encode_units(Counter(stop_after=stop).side, units_of(tmp_path), effort=QUIET)
     second = Counter(batch=5)  # another batch size, as after a change of machine
-    encode_units(second.side, units_of(tmp_path), progress=False)
+    encode_units(second.side, units_of(tmp_path), effort=QUIET)
     assert second.seen[: UNIT * stop].sum() == 0
     assert (second.seen[UNIT * stop :] == 1).all()
     np.testing.assert_array_equal(gather_units(second.side, units_of(tmp_path)), ROWS)
     third = Counter()
-    encode_units(third.side, units_of(tmp_path), progress=False)
+    encode_units(third.side, units_of(tmp_path), effort=QUIET)
     assert third.batches == 0
 
 
@@ -85,7 +86,7 @@ def _slowly(root: Path, log: Path) -> None:
             time.sleep(60)
         return torch.from_numpy(ROWS)[rows]
 
-    encode_units(side_of(encode), units_of(root), progress=False)
+    encode_units(side_of(encode), units_of(root), effort=QUIET)
 
 
 def test_a_killed_process_goes_on(tmp_path):
@@ -99,19 +100,19 @@ def test_a_killed_process_goes_on(tmp_path):
     os.kill(child.pid, signal.SIGKILL)
     child.join()
     again = Counter()
-    encode_units(again.side, units_of(tmp_path), progress=False)
+    encode_units(again.side, units_of(tmp_path), effort=QUIET)
     assert np.flatnonzero(again.seen).tolist() == list(range(24, N))
     np.testing.assert_array_equal(gather_units(again.side, units_of(tmp_path)), ROWS)
 
 
 def test_a_damaged_unit_is_encoded_again(tmp_path, capsys):
     units = units_of(tmp_path)
-    encode_units(Counter().side, units, progress=False)
+    encode_units(Counter().side, units, effort=QUIET)
     content = units.path(2).read_bytes()
     units.path(2).write_bytes(content.replace(ROWS[17].tobytes(), b"torn" * WIDTH))
     units.path(4).write_bytes(content[:50])
     again = Counter()
-    encode_units(again.side, units, progress=False)
+    encode_units(again.side, units, effort=QUIET)
     assert np.flatnonzero(again.seen).tolist() == [*range(16, 24), *range(32, 40)]
     assert capsys.readouterr().err.count("this unit is made again") == 2
     np.testing.assert_array_equal(gather_units(again.side, units), ROWS)
@@ -127,7 +128,7 @@ def test_what_is_not_finite_is_refused_by_its_row(tmp_path, value):
         return out
 
     with pytest.raises(InputError, match="toy: img, row 13: what was encoded is NaN or infinite") as caught:
-        encode_units(side_of(encode), units_of(tmp_path), dtype="float16", label="toy: img", progress=False)
+        encode_units(side_of(encode), units_of(tmp_path), dtype="float16", label="toy: img", effort=QUIET)
     assert "\n" not in str(caught.value)
     assert units_of(tmp_path).numbers() == [0]  # the unit before it was done
 
@@ -144,11 +145,11 @@ def test_a_batch_that_does_not_fit_on_the_device_is_halved(tmp_path):
     def never(rows: torch.Tensor) -> torch.Tensor:
         raise torch.OutOfMemoryError
 
-    encode_units(side_of(encode), units_of(tmp_path), progress=False)
+    encode_units(side_of(encode), units_of(tmp_path), effort=QUIET)
     np.testing.assert_array_equal(gather_units(side_of(encode), units_of(tmp_path)), ROWS)
     assert max(sizes) == 2
     with pytest.raises(InputError, match="does not fit into the memory"):
-        encode_units(side_of(never), units_of(tmp_path / "other"), progress=False)
+        encode_units(side_of(never), units_of(tmp_path / "other"), effort=QUIET)
 
 
 def test_memory_is_bounded_by_the_batches_ahead(tmp_path):
@@ -165,14 +166,14 @@ def test_memory_is_bounded_by_the_batches_ahead(tmp_path):
         waiting.pop()
         return torch.from_numpy(ROWS)[rows]
 
-    encode_units(side_of(encode, 2, load), units_of(tmp_path), workers=4, progress=False)
+    encode_units(side_of(encode, 2, load), units_of(tmp_path), effort=Effort(workers=4, progress=False))
     assert max(most) <= AHEAD + 1
 
 
 def test_a_full_disk_is_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setattr(batches.shutil, "disk_usage", lambda folder: type("Usage", (), {"free": 100}))
     with pytest.raises(InputError, match="GiB, and there is no room for it"):
-        encode_units(Counter().side, units_of(tmp_path), progress=False)
+        encode_units(Counter().side, units_of(tmp_path), effort=QUIET)
     assert list(tmp_path.rglob("*.safetensors")) == []
 
 

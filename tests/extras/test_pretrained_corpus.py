@@ -16,6 +16,7 @@ from fico_utils.evaluation import evaluate
 from fico_utils.extras.corpora.pictures import FileImages
 from fico_utils.extras.pretrained import embedding as pretrained_corpus
 from fico_utils.extras.pretrained import encoders as pretrained
+from fico_utils.extras.pretrained.batches import Effort
 from fico_utils.models import encoding
 from fico_utils.workspace import Run
 from tests.models import tiny
@@ -41,16 +42,16 @@ def corpus():
 @pytest.fixture(autouse=True)
 def forget_rows():
     yield
-    registry.use_rows(registry.AddedRows())
+    registry.use_rows({}, "no folder")
     pretrained_corpus._loaded.cache_clear()
 
 
 def embed(model, corpus, root, name="x"):
-    return pretrained_corpus.embed_corpus(model, corpus, Store(root), name, progress=False)
+    return pretrained_corpus.embed_corpus(model, corpus, Store(root), name, effort=Effort(progress=False))
 
 
 def make_run(tmp_path, **rows):
-    registry.use_rows(registry.rows_of_run({"pretrained": rows}, tmp_path))
+    registry.use_rows({"pretrained": rows}, tmp_path)
     return Run("mini", 0, tmp_path, {"pretrained": rows, "rerank_depth": 3, "threads": 1})
 
 
@@ -103,7 +104,7 @@ def test_the_key_covers_model_corpus_precision_and_files(checkpoints, corpus, tm
     embed(model, corpus, tmp_path)
     assert len(list((tmp_path / "embeddings").iterdir())) == 3
     with pytest.raises(InputError, match="cannot be stored as 'bfloat16'"):
-        pretrained_corpus.embed_corpus(model, corpus, Store(tmp_path), "x", dtype="bfloat16")
+        pretrained_corpus.embed_corpus(model, corpus, Store(tmp_path), "x", effort=Effort(), dtype="bfloat16")
 
 
 def test_pictures_in_files_are_read_in_their_own_size(checkpoints, tmp_path):
@@ -193,4 +194,6 @@ def test_the_depth_of_a_rerank(checkpoints, corpus, tmp_path):
     model = pretrained.load_encoder(checkpoints["blip"], device="cpu")
     embedded = encoding.encode(model, model.inputs(corpus))
     with pytest.raises(InputError, match="depth of the rerank is 0"):
-        pretrained_corpus.score_corpus(model, corpus, "rerank", embedded, Store(tmp_path), "x", depth=0)
+        pretrained_corpus.score_corpus(
+            model, corpus, "rerank", embedded, Store(tmp_path), "x", effort=Effort(), depth=0
+        )

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from fico_utils.costs.rows import cost_row
-from fico_utils.extras.readme import costs_table, refreshed, seeds_table
+from fico_utils.extras.readme import costs_table, refresh_tables, seeds_table
 from fico_utils.extras.seeds import COLUMNS
 
 LARGE = 100_000
@@ -63,7 +63,7 @@ def test_the_table_comes_between_its_marks(tmp_path):
     rows(1.0, 10.0).assign(profile="standard", run="standard-s0").to_csv(
         tmp_path / "standard" / "costs.csv", index=False
     )
-    new = refreshed(text, tmp_path)
+    new = refresh_tables(text, tmp_path)
     assert "old" not in new
     assert "| SCAN |" in new
     assert new.startswith("a\n<!-- costs standard picto_diverse -->\n|")

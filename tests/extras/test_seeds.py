@@ -53,7 +53,7 @@ def test_numbers_over_seeds():
         ([run(0, {("scan", "i2t"): 0.5}), run(1, {("scan", "i2t"): 0.5}, "mini")], "seed 1 of profile mini was given"),
         (
             [run(0, {("scan", "i2t"): 0.5}), run(1, {("scan", "i2t"): 0.5}, chance=0.002)],
-            "chance level 0.002000 at seed 1 and 0.001000 at another; expected the same test split",
+            "has chance levels from 0.001000 to 0.002000 in these runs; expected the same test split",
         ),
         ([pd.concat([run(s, {("scan", "i2t"): 0.5}) for s in (0, 1)])] * 2, "expected metrics.csv of one run"),
     ],

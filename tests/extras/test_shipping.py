@@ -60,7 +60,7 @@ def trained(tmp_path_factory):
 
 
 def card_of(run, name):
-    return shipping.card(run, name, shipping.trained_weights(run)[name])
+    return shipping.weights_card(run, name, shipping.trained_weights(run)[name])
 
 
 def facts(text: str) -> dict[str, str]:
@@ -90,7 +90,7 @@ def test_a_card_says_what_the_file_holds(trained):
 
 
 def test_a_card_says_how_the_training_went(trained):
-    said, log = facts(card_of(trained, FILE)), experiment.training_log(trained, "ucch", NAME)
+    said, log = facts(card_of(trained, FILE)), experiment.serve(trained, "ucch", NAME).log
     minutes = sum(row["seconds"] for row in log) / 60
     assert said["training"].startswith(f"3 epochs, {minutes:.1f} minutes with validation, 1 CPU thread;")
     best = max(row["score"] for row in log)
@@ -176,8 +176,8 @@ def test_what_ships_is_the_artefact_itself_with_a_card_and_the_vocabulary(traine
 
 
 def test_the_list_of_weights_sums_up_the_trainings(trained):
-    log = experiment.training_log(trained, "ucch", NAME)
-    lines = shipping.contents(trained, shipping.trained_weights(trained)).splitlines()
+    log = experiment.serve(trained, "ucch", NAME).log
+    lines = shipping.weights_contents(trained, shipping.trained_weights(trained)).splitlines()
     rows = {line.split("]")[0][3:]: line.split(" | ")[1:] for line in lines if line.startswith("| [")}
     size = shipping.trained_weights(trained)[FILE].path.stat().st_size / 2**20
     best, minutes = max(row["score"] for row in log), sum(row["seconds"] for row in log) / 60

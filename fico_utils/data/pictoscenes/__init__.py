@@ -10,11 +10,11 @@ what they state), `truth` (what is true of what), `corpus` (all of it as a `Corp
 
 # ruff: noqa: F401
 from fico_utils.data.pictoscenes.captions import Caption, captions_of
-from fico_utils.data.pictoscenes.corpus import DrawnReader, cell_targets, labels_of, make_corpus, unique_pairs
+from fico_utils.data.pictoscenes.corpus import DrawnReader, drawn_corpus, labels_of, make_corpus
 from fico_utils.data.pictoscenes.draw import render
 from fico_utils.data.pictoscenes.scene import SPECS, SPLIT_START, Scene, make_scene, spec_of
 from fico_utils.data.pictoscenes.tables import BACKGROUND_NAMES, CATEGORY_NAMES, COLOUR_NAMES, SIZE_NAMES
-from fico_utils.data.pictoscenes.truth import perfect_retriever, perfect_similarity, true_of, true_rows, truth_matrix
+from fico_utils.data.pictoscenes.truth import perfect_retriever, perfect_similarity, true_rows, truth_matrix
 
 #: Version of what is drawn and written: scenes, pictures, captions, labels, truth; part of every drawn corpus's key.
 VERSIONS = {"pictoscenes": 1}

@@ -32,16 +32,13 @@ def atlas() -> tuple:
     font = FT2Font(f"{get_data_path()}/fonts/ttf/DejaVuSans.ttf")
     font.set_size(64, 72)
     boxes = [int(pixels * 1.25) | 1 for pixels in SIZE_PIXELS]  # odd, so that a mask has a middle pixel; room to rotate
-    canvases = {box: RendererAgg(box, box, 72) for box in boxes}
-    black = (0.0, 0.0, 0.0, 1.0)
 
     def fill(paths, transform, box):
-        canvas = canvases[box]
-        canvas.clear()
+        canvas = RendererAgg(box, box, 72)
         style = canvas.new_gc()
         style.set_linewidth(0)
         for path in paths:
-            canvas.draw_path(style, path, transform, black)
+            canvas.draw_path(style, path, transform, (0.0, 0.0, 0.0, 1.0))
         mask = np.array(canvas.buffer_rgba())[:, :, 3:].astype(np.float32) / 255
         mask.setflags(write=False)
         return mask
@@ -58,9 +55,8 @@ def atlas() -> tuple:
         for pixels, box in zip(SIZE_PIXELS, boxes, strict=True):
             turned = []
             for degrees in ROTATIONS:
-                place = (
-                    centre + Affine2D().scale(scale * pixels).rotate_deg(degrees).translate(box / 2, box / 2)
-                ).frozen()
+                turn = Affine2D().scale(scale * pixels).rotate_deg(degrees).translate(box / 2, box / 2)
+                place = (centre + turn).frozen()
                 lines = fill(glyph, place, box)
                 turned.append((lines, None) if pictograph.solid else (fill(contours, place, box), lines))
             yield tuple(turned)
@@ -104,25 +100,23 @@ def render(scene: Scene) -> np.ndarray:
 
 
 class SceneImages:
-    """Pictures of scenes, rendered on demand: images[i] is (96, 96, 3), images[rows] (b, 96, 96, 3)."""
+    """Pictures of a drawn corpus, rendered on demand: images[i] is (96, 96, 3), images[rows] (b, 96, 96, 3), uint8."""
 
-    dtype = np.dtype(np.uint8)
-
-    def __init__(self, scenes):
-        self.scenes = scenes
+    def __init__(self, corpus):
+        self.corpus = corpus
 
     def __len__(self) -> int:
-        return len(self.scenes)
+        return self.corpus.n_img
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
-        return len(self.scenes), PIXELS, PIXELS, 3
+        return len(self), PIXELS, PIXELS, 3
 
     def __getitem__(self, index):
         if isinstance(index, (int, np.integer)):
-            return render(self.scenes[index])
-        rows = np.arange(len(self.scenes))[index]
+            return render(self.corpus.scenes[index])
+        rows = np.arange(len(self))[index]
         pictures = np.empty((len(rows), PIXELS, PIXELS, 3), np.uint8)
         for picture, row in zip(pictures, rows, strict=True):
-            picture[:] = render(self.scenes[row])
+            picture[:] = render(self.corpus.scenes[row])
         return pictures

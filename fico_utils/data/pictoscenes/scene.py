@@ -5,20 +5,16 @@ Only integer mixing and `random.Random.random` are used, both stable across Pyth
 
 from __future__ import annotations
 
+import math
 import random
 from bisect import bisect
+from collections.abc import Callable
+from functools import cache
 from itertools import accumulate
 from typing import NamedTuple
 
-from fico_utils.data.pictoscenes.tables import (
-    BACKGROUNDS,
-    FACE_COLOURS,
-    GRID,
-    N_FACES,
-    PICTOGRAPHS,
-    SIZE_PIXELS,
-    VISIBLE,
-)
+from fico_utils.data.pictoscenes import tables
+from fico_utils.data.pictoscenes.tables import GRID, N_FACES, SIZE_PIXELS
 from fico_utils.errors import InputError
 
 PIXELS = 96  # side of the picture
@@ -110,26 +106,30 @@ def stream(corpus: str, seed: int, index: int, purpose: int) -> random.Random:
     return random.Random(state)
 
 
-def _cumulative(weights) -> list[float]:
-    totals = list(accumulate(weights))  # not sum(), whose rounding changed with Python 3.12
-    return [total / totals[-1] for total in totals]
+def shuffle(draw: Callable[[], float], items: list) -> list:
+    """The list in random order (Fisher-Yates), in place: the same on every version of Python."""
+    for i in range(len(items) - 1, 0, -1):
+        j = int(draw() * (i + 1))
+        items[i], items[j] = items[j], items[i]
+    return items
 
 
 # Ranks run through the tables with a stride, so that frequent categories come from every part of them.
-_OTHERS = [N_FACES + (rank * 26) % (len(PICTOGRAPHS) - N_FACES) for rank in range(len(PICTOGRAPHS) - N_FACES)]
-_TABLES = {
-    name: (
-        _cumulative(spec.n_faces),
-        _cumulative(spec.n_things),
-        _cumulative(1 / (rank + spec.tail) for rank in range(len(_OTHERS))),
-    )
-    for name, spec in SPECS.items()
-}
+_N_OTHERS = len(tables.PICTOGRAPHS) - N_FACES
+_OTHERS = [N_FACES + (rank * 26) % _N_OTHERS for rank in range(_N_OTHERS)]
 
 
-def _categories(corpus: str, draw) -> list[int]:
+@cache
+def _cumulative_odds(spec: Spec) -> list[list[float]]:
+    """Of the number of things, of faces where there are any, and of the ranks of other categories."""
+    weights = spec.n_things, spec.n_faces, [1 / (rank + spec.tail) for rank in range(_N_OTHERS)]
+    sums = [list(accumulate(numbers)) for numbers in weights]  # not sum(), whose rounding changed with Python 3.12
+    return [[partial / partials[-1] for partial in partials] for partials in sums]
+
+
+def _categories(spec: Spec, draw: Callable[[], float]) -> list[int]:
     """The categories of one scene's things."""
-    spec, (n_faces, n_things, others) = SPECS[corpus], _TABLES[corpus]
+    n_things, n_faces, others = _cumulative_odds(spec)
     n = 1 + bisect(n_things, draw())
     faces = min(1 + bisect(n_faces, draw()), n) if draw() < spec.faces else 0
     categories = [int(draw() * N_FACES) for _ in range(faces)]
@@ -138,24 +138,20 @@ def _categories(corpus: str, draw) -> list[int]:
             categories.append(categories[-1])
         else:
             categories.append(_OTHERS[bisect(others, draw())])
-    for i in range(n - 1, 0, -1):  # Fisher-Yates: any thing may be drawn over any other
-        j = int(draw() * (i + 1))
-        categories[i], categories[j] = categories[j], categories[i]
-    return categories
+    return shuffle(draw, categories)  # any thing may be drawn over any other
 
 
 def make_scene(corpus: str, index: int, seed: int = 0) -> Scene:
     """Scene `index` of an embedded corpus: a function of its three arguments alone."""
-    spec_of(corpus)
-    draw = stream(corpus, seed, index, 0).random
-    background = int(draw() * len(BACKGROUNDS))
+    spec, draw = spec_of(corpus), stream(corpus, seed, index, 0).random
+    background = int(draw() * len(tables.BACKGROUNDS))
     things: list[Thing] = []
     free = list(range(GRID * GRID))
-    for category in _categories(corpus, draw):
-        colours = (FACE_COLOURS if category < N_FACES else VISIBLE)[background]
+    for category in _categories(spec, draw):
+        colours = (tables.FACE_COLOURS if category < N_FACES else tables.VISIBLE)[background]
         size = int(draw() * 3)
         half = SIZE_PIXELS[size] // 2 + 1
-        best = None
+        best = (-math.inf,)
         for _ in range(TRIES):
             cell = free[int(draw() * len(free))]
             x = min(max(cell % GRID * CELL + 4 + int(draw() * 9), half), PIXELS - 1 - half)
@@ -163,7 +159,7 @@ def make_scene(corpus: str, index: int, seed: int = 0) -> Scene:
             room = min(
                 (max(abs(x - o.x), abs(y - o.y)) - 0.8 * (half + SIZE_PIXELS[o.size] // 2) for o in things), default=0.0
             )
-            if best is None or room > best[0]:
+            if room > best[0]:
                 best = (room, cell, x, y)
             if room >= 0:
                 break

@@ -1,6 +1,6 @@
 """What PictoScenes can draw and say: pictographs, colours, sizes, backgrounds, places, relations, words.
 
-Tables only, and pure Python: captions made from them are the same on every machine. A *pictograph* is one
+Tables only: captions made from them are the same on every machine. A *pictograph* is one
 glyph of DejaVu Sans; a *label* is a pictograph, except that all faces share the label "face", as MS-COCO
 pools every human under "person". A *term* is a set of pictographs with the nouns that mean exactly that
 set: a thing's own name, or a hypernym. No noun belongs to two terms, so a caption means one thing only.
@@ -8,7 +8,10 @@ set: a thing's own name, or a hypernym. No noun belongs to two terms, so a capti
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
+
+import numpy as np
 
 # label: glyph, style, nouns. "line" glyphs are outlines: the silhouette is filled in the object's colour
 # and the lines are drawn dark on it; "solid" glyphs are drawn in the colour itself. A noun's plural stands
@@ -158,12 +161,11 @@ def _read_tables():
     return tuple(pictographs), tuple(terms)
 
 
-PICTOGRAPHS, TERMS = _read_tables()
+PICTOGRAPHS, TERMS = _read_tables()  # term i < len(PICTOGRAPHS) is the name of pictograph i
 CATEGORY_NAMES = tuple(pictograph.name for pictograph in PICTOGRAPHS)
 LABEL_NAMES = tuple(dict.fromkeys(pictograph.label for pictograph in PICTOGRAPHS))
 LABEL_OF = tuple(LABEL_NAMES.index(pictograph.label) for pictograph in PICTOGRAPHS)
 N_FACES = LABEL_OF.count(0)  # the faces come first
-OWN_TERM = tuple(range(len(PICTOGRAPHS)))  # term i < len(PICTOGRAPHS) is the name of pictograph i
 HYPERNYMS = tuple(
     tuple(t for t in range(len(PICTOGRAPHS), len(TERMS)) if i in TERMS[t].fits) for i in range(len(PICTOGRAPHS))
 )
@@ -203,25 +205,20 @@ BACKGROUND_TERMS = (
 )
 
 
-def _distinct(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
-    return sum((x - y) ** 2 for x, y in zip(a, b, strict=True)) > 140**2
-
-
 # colours that can be told from each background
 VISIBLE = tuple(
-    tuple(i for i, (rgb, *_) in enumerate(COLOURS.values()) if _distinct(rgb, ground))
+    tuple(i for i, (rgb, *_) in enumerate(COLOURS.values()) if math.dist(rgb, ground) > 140)
     for ground, _ in BACKGROUNDS.values()
 )
 # faces are drawn in the first six colours only: "a black face" would not be read as said of a pictograph
 FACE_COLOURS = tuple(tuple(i for i in visible if i < 6) for visible in VISIBLE)
 
 GRID = 6  # cells a side; cell = row * GRID + column
-_ROWS = {"top": (0, 1), "bottom": (4, 5), "middle": (2, 3), "all": range(GRID)}
-_COLUMNS = {"left": (0, 1), "right": (4, 5), "middle": (2, 3), "all": range(GRID)}
+_BANDS = {"top": (0, 1), "left": (0, 1), "middle": (2, 3), "bottom": (4, 5), "right": (4, 5), "all": range(GRID)}
 
 
 def _cells(row: str, column: str) -> frozenset[int]:
-    return frozenset(r * GRID + c for r in _ROWS[row] for c in _COLUMNS[column])
+    return frozenset(r * GRID + c for r in _BANDS[row] for c in _BANDS[column])
 
 
 # (phrases, the cells meant)
@@ -242,18 +239,6 @@ PLACES = (
 PLACES_OF_CELL = tuple(tuple(p for p, (_, cells) in enumerate(PLACES) if cell in cells) for cell in range(GRID * GRID))
 
 
-def _relation(name: str, a: int, b: int) -> bool:
-    down, right = b // GRID - a // GRID, b % GRID - a % GRID
-    return {
-        "left": right > 0 and right >= abs(down),
-        "right": right < 0 and -right >= abs(down),
-        "above": down > 0 and down >= abs(right),
-        "below": down < 0 and -down >= abs(right),
-        "near": max(abs(down), abs(right)) <= 2,
-        "far": max(abs(down), abs(right)) >= 4,
-    }[name]
-
-
 # name: (phrases, the name with the two objects exchanged)
 RELATIONS = {
     "left": (("to the left of", "left of"), "right"),
@@ -263,9 +248,16 @@ RELATIONS = {
     "near": (("next to", "beside", "near", "close to"), "near"),
     "far": (("far from", "far away from"), "far"),
 }
-# RELATED[name][a][b]: does an object in cell a stand in this relation to one in cell b?
+_row, _column = np.divmod(np.arange(GRID**2), GRID)
+_down, _right = _row - _row[:, None], _column - _column[:, None]
+_apart = np.maximum(abs(_down), abs(_right))
+# RELATED[name][a, b]: does an object in cell a stand in this relation to one in cell b?
 RELATED = {
-    name: tuple(tuple(_relation(name, a, b) for b in range(GRID * GRID)) for a in range(GRID * GRID))
-    for name in RELATIONS
+    "left": (_right > 0) & (_right >= abs(_down)),
+    "right": (_right < 0) & (-_right >= abs(_down)),
+    "above": (_down > 0) & (_down >= abs(_right)),
+    "below": (_down < 0) & (-_down >= abs(_right)),
+    "near": _apart <= 2,
+    "far": _apart >= 4,
 }
 NUMBERS = ("no", "one", "two", "three", "four", "five")

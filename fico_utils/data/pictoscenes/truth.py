@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-from itertools import combinations
+from collections.abc import Sequence
+from functools import cache
+from itertools import permutations
 
 import numpy as np
 
 from fico_utils.data.corpus import Corpus
-from fico_utils.data.pictoscenes.captions import ANY, Facts, Mention, captions_of
+from fico_utils.data.pictoscenes import tables
+from fico_utils.data.pictoscenes.captions import ANY, Caption, captions_of
 from fico_utils.data.pictoscenes.scene import MAX_THINGS, Scene
-from fico_utils.data.pictoscenes.tables import (
-    BACKGROUND_TERMS,
-    BACKGROUNDS,
-    COLOURS,
-    GRID,
-    PICTOGRAPHS,
-    PLACES,
-    RELATED,
-    SIZE_NAMES,
-    TERMS,
-)
 from fico_utils.errors import InputError
-
-_RELATED = {name: np.array(table) for name, table in RELATED.items()}
 
 
 def _memberships(sets, n_values: int) -> np.ndarray:
@@ -30,121 +20,68 @@ def _memberships(sets, n_values: int) -> np.ndarray:
     return np.array([[value in members for value in range(n_values + 1)] for members in sets])
 
 
-_BACKGROUND_FITS = _memberships([fits for _, fits in BACKGROUND_TERMS], len(BACKGROUNDS))
-_IN_TERM = _memberships([term.fits for term in TERMS], len(PICTOGRAPHS))
-_IN_PLACE = _memberships([cells for _, cells in PLACES], GRID * GRID)
-_OVERLAP = np.array([[not a.fits.isdisjoint(b.fits) for b in TERMS] for a in TERMS])
+_BACKGROUND_FITS = _memberships([fits for _, fits in tables.BACKGROUND_TERMS], len(tables.BACKGROUNDS))
+_IN_TERM = _memberships([term.fits for term in tables.TERMS], len(tables.PICTOGRAPHS))
+_IN_PLACE = _memberships([cells for _, cells in tables.PLACES], tables.GRID**2)
+#: n -> every way to give each of n mentions a thing of its own, int (ways, n).
+_CHOICES = [np.array([*permutations(range(MAX_THINGS), n)], int) for n in range(MAX_THINGS + 1)]
 
 
-def _may_coincide(a: Mention, b: Mention) -> bool:
-    """Can one thing fit both?"""
-    return bool(_OVERLAP[a.term, b.term]) and all(
-        x == y or ANY in (x, y) for x, y in ((a.colour, b.colour), (a.size, b.size))
-    )
+def true_rows(captions: Sequence[Caption], scenes: Sequence[Scene]) -> list[np.ndarray]:
+    """For each caption, the indices of the scenes of which it is true, int64, ascending."""
+    category, colour, size, cell = fields = np.full((4, len(scenes), MAX_THINGS), -1, np.int64)
+    for i, scene in enumerate(scenes):
+        for k, thing in enumerate(scene.things):
+            fields[:, i, k] = thing.category, thing.colour, thing.size, thing.cell
+    background = np.array([scene.background for scene in scenes], np.int64)
+    n_things = (category >= 0).sum(1)
 
+    @cache
+    def of_term(term: int) -> tuple[np.ndarray, np.ndarray]:
+        """The things that fit a term, bool (n, 5), and the rows with any."""
+        fit = _IN_TERM[term][category]
+        return fit, np.flatnonzero(fit.any(1))
 
-class _Table:
-    """Scenes as arrays (n, 5), with one cached mask for each term, colour, size and place."""
-
-    def __init__(self, scenes):
-        self.n = len(scenes)
-        fields = np.full((4, self.n, MAX_THINGS), -1, np.int64)
-        for i, scene in enumerate(scenes):
-            for k, thing in enumerate(scene.things):
-                fields[:, i, k] = thing.category, thing.colour, thing.size, thing.cell
-        self.category, self.colour, self.size, self.cell = fields
-        self.background = np.array([scene.background for scene in scenes], np.int64)
-        self.n_things = (self.category >= 0).sum(1)
-        self.with_colour = [self.colour == k for k in range(len(COLOURS))]
-        self.with_size = [self.size == k for k in range(len(SIZE_NAMES))]
-        self.in_place = [_IN_PLACE[k][self.cell] for k in range(len(PLACES))]
-        self._terms: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-
-    def term(self, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """The things that fit term k, bool (n, 5), and the rows with any."""
-        if k not in self._terms:
-            mask = _IN_TERM[k][self.category]
-            self._terms[k] = mask, np.flatnonzero(mask.any(1))
-        return self._terms[k]
-
-    def true_rows(self, facts: Facts) -> np.ndarray:
-        """The rows of the scenes of which the facts are true, int64, ascending."""
-        mentions = sorted(range(len(facts.mentions)), key=lambda k: len(self.term(facts.mentions[k].term)[1]))
-        rows = self.term(facts.mentions[mentions[0]].term)[1] if mentions else np.arange(self.n)
-        fits = {}
-        for k in mentions:
-            mention = facts.mentions[k]
-            fit = self.term(mention.term)[0][rows]
-            limits = (mention.colour, mention.size, mention.place)
-            for value, masks in zip(limits, (self.with_colour, self.with_size, self.in_place), strict=True):
-                if value != ANY:
-                    fit &= masks[value][rows]
+    def rows_of(caption: Caption) -> np.ndarray:
+        rows = min((of_term(mention.term)[1] for mention in caption.mentions), key=len, default=np.arange(len(scenes)))
+        keep = (n_things[rows] >= caption.low) & (n_things[rows] <= caption.high)
+        if caption.background != ANY:
+            keep &= _BACKGROUND_FITS[caption.background][background[rows]]
+        rows, fits = rows[keep], []
+        for mention in caption.mentions:
+            fit = of_term(mention.term)[0][rows]
+            if mention.colour != ANY:
+                fit &= colour[rows] == mention.colour
+            if mention.size != ANY:
+                fit &= size[rows] == mention.size
+            if mention.place != ANY:
+                fit &= _IN_PLACE[mention.place][cell[rows]]
             count = fit.sum(1)
             keep = (count >= mention.low) & (count <= mention.high)
-            rows, fits = rows[keep], {j: other[keep] for j, other in fits.items()}
-            fits[k] = fit[keep]
-        keep = (self.n_things[rows] >= facts.low) & (self.n_things[rows] <= facts.high)
-        if facts.background != ANY:
-            keep &= _BACKGROUND_FITS[facts.background][self.background[rows]]
-        rows, fits = rows[keep], {k: fit[keep] for k, fit in fits.items()}
-        apart = not any(_may_coincide(a, b) for a, b in combinations(facts.mentions, 2))
-        if not len(rows) or (apart and not facts.relation):
-            return rows
-        if apart:
-            return rows[self._pairs(rows, fits, facts.relation).any((1, 2))]
-        return rows[self._different_things(rows, fits, facts)]
+            rows, fits = rows[keep], [earlier[keep] for earlier in (*fits, fit)]
+        return rows[_mean_different_things(caption, fits, cell[rows])]
 
-    def _pairs(self, rows, fits, relation) -> np.ndarray:
-        """Does thing i fit one mention, j the other, and i stand so to j? bool (len(rows), 5, 5)"""
-        name, a, b = relation
-        cells = self.cell[rows]
-        return _RELATED[name][cells[:, :, None], cells[:, None, :]] & fits[a][:, :, None] & fits[b][:, None, :]
-
-    def _different_things(self, rows, fits, facts) -> np.ndarray:
-        """Can every mention mean a thing of its own, those of the relation standing so? bool (len(rows),)"""
-        free = np.ones((len(rows), MAX_THINGS), bool)
-        possible = np.ones(len(rows), bool)
-        for k, mention in enumerate(facts.mentions):
-            if mention.low > 1:  # several things, all that fit
-                possible &= (free | ~fits[k]).all(1)
-                free &= ~fits[k]
-        single = [k for k, mention in enumerate(facts.mentions) if mention.low == 1]
-        fits = {k: fits[k] & free for k in single}
-        # chosen[s]: set s of things (a bit each) can be what the mentions so far mean
-        chosen = np.zeros((len(rows), 1 << MAX_THINGS), bool)
-        if facts.relation:
-            pair = self._pairs(rows, fits, facts.relation)
-            for i in range(MAX_THINGS):
-                for j in range(MAX_THINGS):
-                    if i != j:
-                        chosen[:, 1 << i | 1 << j] |= pair[:, i, j]
-            single = [k for k in single if k not in facts.relation[1:]]
-        else:
-            chosen[:, 0] = True
-        for k in single:
-            following = np.zeros_like(chosen)
-            for i in range(MAX_THINGS):
-                without = [s for s in range(1 << MAX_THINGS) if not s >> i & 1]
-                following[:, [s | 1 << i for s in without]] |= chosen[:, without] & fits[k][:, i, None]
-            chosen = following
-        return possible & chosen.any(1)
+    return [rows_of(caption) for caption in captions]
 
 
-def true_rows(facts, scenes) -> list[np.ndarray]:
-    """For each caption's facts, the indices of the scenes of which it is true, int64, ascending.
+def _mean_different_things(caption: Caption, fits: list[np.ndarray], cells: np.ndarray) -> np.ndarray:
+    """Can every mention mean things of its own, those of the relation standing so? bool (n,) of scenes.
 
-    `facts` is a sequence of Facts or of Caption.
+    `fits` says of each mention which things fit it, bool (n, 5); `cells` (n, 5) where they stand.
     """
-    table = _Table(scenes)
-    return [table.true_rows(getattr(fact, "facts", fact)) for fact in facts]
-
-
-def true_of(facts, scenes: list[Scene]) -> np.ndarray:
-    """Truth of every caption of every scene, bool (n_captions, n_scenes); arguments as of `true_rows`."""
-    truth = np.zeros((len(facts), len(scenes)), bool)
-    for row, columns in zip(truth, true_rows(facts, scenes), strict=True):
-        row[columns] = True
-    return truth
+    free, possible = np.ones(cells.shape, bool), np.ones(len(cells), bool)
+    for mention, fit in zip(caption.mentions, fits, strict=True):
+        if mention.low > 1:  # several things, all that fit
+            possible &= (free | ~fit).all(1)
+            free &= ~fit
+    single = [fit & free for mention, fit in zip(caption.mentions, fits, strict=True) if mention.low == 1]
+    choices = _CHOICES[len(single)].T
+    suits = np.ones((len(cells), choices.shape[1]), bool)
+    for fit, things in zip(single, choices, strict=True):
+        suits &= fit[:, things]
+    if caption.relation:  # of the first two mentions, which are single things
+        suits &= tables.RELATED[caption.relation][cells[:, choices[0]], cells[:, choices[1]]]
+    return possible & suits.any(1)
 
 
 def _true_rows_of(corpus: Corpus) -> list[np.ndarray]:

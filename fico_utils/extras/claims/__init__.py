@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from fico_utils.extras.claims import complexity, quality
 from fico_utils.extras.claims.checks import VERDICTS, Claim, judge
-from fico_utils.extras.claims.numbers import sides
+from fico_utils.extras.claims.numbers import both_sides
 from fico_utils.files import atomic_path
 from fico_utils.results import store
 from fico_utils.workspace import Run
@@ -30,12 +30,12 @@ COLUMNS = ("id", "place", "claim", "verdict_paper", "verdict_ours", "evidence")
 def ledger(metrics: pd.DataFrame, costs: pd.DataFrame, corpora: Sequence[str] | None = None) -> pd.DataFrame:
     """One row a claim, in the order of the paper: id, place, claim, verdict_paper, verdict_ours, evidence.
 
-    The arguments and the errors are those of `numbers.sides`. A verdict is one of `VERDICTS`, see `checks.judge`. The
+    Arguments and errors are those of `numbers.both_sides`. A verdict is one of `VERDICTS`, see `checks.judge`. The
     paper's numbers are taken as printed; ours are compared by their 95 % intervals, so that noise decides nothing.
     """
     import pandas as pd
 
-    paper, ours = sides(metrics, costs, corpora)
+    paper, ours = both_sides(metrics, costs, corpora)
     whose = f"Ours ({ours.profile})" if ours.profile else "Ours"
     rows = []
     for claim in CLAIMS:
@@ -49,7 +49,7 @@ def write_claims(run: Run, frame: pd.DataFrame) -> Path:
     """Path of ``<root>/claims.csv``, written atomically; same claims, same bytes."""
     path = run.path("claims.csv")
     with atomic_path(path) as temporary:
-        frame[list(COLUMNS)].to_csv(temporary, index=False, lineterminator="\n", encoding="utf-8")
+        frame[list(COLUMNS)].to_csv(temporary, index=False, lineterminator="\n")
     return path
 
 

@@ -3,33 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from fico_utils.extras.claims.numbers import Number, Side, exactly, row_name
 
-HOLDS, PART, NOT, CANNOT = "holds", "holds in part", "does not hold", "cannot be tested here"
-VERDICTS = (HOLDS, PART, NOT, CANNOT)
+VERDICTS = HOLDS, PART, NOT, CANNOT = "holds", "holds in part", "does not hold", "cannot be tested here"
 FOR, AGAINST, OPEN = "for", "against", "open"
 
 
 @dataclass(frozen=True)
 class Check:
-    """One comparison: its outcome, its numbers as text, and its lead.
+    """One comparison: its outcome, its numbers as text, and its lead over the limit, which orders the evidence.
 
-    The outcome is ``open`` where the intervals overlap, or where the paper prints equal numbers. The lead is the value
-    over the limit, in the direction of the claim; it orders the examples of the evidence.
+    The outcome is ``open`` where the intervals overlap, or where the paper prints equal numbers.
     """
 
     outcome: str
     text: str
     lead: float = 0.0
 
-    def placed(self, where: str) -> Check:
-        """The same check with the place of its numbers before them."""
-        return replace(self, text=f"{where}: {self.text}")
 
-
+#: None stands for a comparison that cannot be made.
 Checks = Iterable[Check | None]
 
 
@@ -39,22 +34,14 @@ class Missing(Exception):
 
 @dataclass(frozen=True)
 class Claim:
-    """A statement of the paper as data.
-
-    Attributes
-    ----------
-    place : str, where it stands in the paper: topic and table or figure.
-    check, arguments : ``check(side, **arguments)`` yields the comparisons; None stands for one that cannot be made.
-    text : str, our paraphrase, with the limit that decides wherever the paper gives none.
-    needs : str, what the tables lack where no comparison can be made.
-    """
+    """A statement of the paper as data; ``check(side, **arguments)`` yields the comparisons that decide it."""
 
     id: str
-    place: str
+    place: str  # where it stands in the paper: topic and table or figure
     check: Callable[..., Checks]
     arguments: Mapping[str, Any]
-    text: str
-    needs: str = ""
+    text: str  # our paraphrase, with the limit that decides wherever the paper gives none
+    needs: str = ""  # what the tables lack where no comparison can be made
 
 
 def above(a: Number | None, b: Number | None, where: str = "", by: float = 0.0, shown: Any = None) -> Check | None:
@@ -87,7 +74,7 @@ def within(a: Number | None, low: float, high: float, where: str = "") -> Check 
 
 def names(systems: Iterable[str]) -> str:
     """Printed names of systems or indexes, in a row."""
-    return ", ".join(row_name(s) for s in systems)
+    return ", ".join(map(row_name, systems))
 
 
 def judge(side: Side, claim: Claim) -> tuple[str, str]:

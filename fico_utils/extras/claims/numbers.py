@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fico_utils import registry
+from fico_utils.display.rows import one_run, papers_rows
 from fico_utils.errors import InputError
 from fico_utils.results import schema
-from fico_utils.results.paper_reference import GIB, paper_reference
+from fico_utils.results.paper_reference import GIB
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,25 +75,20 @@ def ratio(a: Number | None, b: Number | None, label: str = "") -> Number | None:
 
 
 class Side:
-    """The rows of one source, looked up by what they say.
+    """The rows of one source, ``paper`` or ``ours``, of metrics.csv and costs.csv, looked up by what they say.
 
-    Parameters
-    ----------
-    name : str, ``paper`` or ``ours``.
-    metrics, costs : DataFrame, rows of that source only.
-    corpora : dict, the paper's corpus -> the corpus that stands in its columns; one that stands in none -> itself.
-    chance : DataFrame, the rows of a random ranking.
+    `corpora` gives the corpus that stands in the columns of a corpus of the paper; one that stands in none is its own.
     """
 
-    def __init__(
-        self, name: str, metrics: pd.DataFrame, costs: pd.DataFrame, corpora: dict[str, str], chance: pd.DataFrame
-    ) -> None:
-        self.paper, self.corpora = name == "paper", corpora
+    def __init__(self, source: str, metrics: pd.DataFrame, costs: pd.DataFrame, corpora: dict[str, str]) -> None:
+        self.paper, self.corpora = source == "paper", corpora
         #: How a sentence about what is lacking begins.
         self.has = "the paper prints" if self.paper else "this run has"
+        test, costs = metrics[metrics["split"] == "test"], costs[costs["source"] == source]
+        chance, metrics = test[test["source"] == "chance"], metrics[metrics["source"] == source]
         self.profile = next(iter(metrics["profile"]), next(iter(costs["profile"]), ""))
-        self._metrics = _index(metrics[metrics["split"] == "test"], ("system", "corpus", "direction", "metric", "k"))
-        self._chance = _index(chance[chance["split"] == "test"], ("corpus", "direction", "metric", "k"))
+        self._metrics = _index(test[test["source"] == source], ("system", "corpus", "direction", "metric", "k"))
+        self._chance = _index(chance, ("corpus", "direction", "metric", "k"))
         tables_first = costs.sort_values("run", key=lambda run: run.str.startswith("figure"), kind="stable")
         self._costs = _index(tables_first, ("system", "phase", "quantity", "scale_img"))
 
@@ -189,33 +185,21 @@ def row_name(system: str) -> str:
     return (registry.INDEXES.get(system) or registry.system(system)).name
 
 
-def sides(metrics: pd.DataFrame, costs: pd.DataFrame, corpora: Sequence[str] | None = None) -> tuple[Side, Side]:
+def both_sides(metrics: pd.DataFrame, costs: pd.DataFrame, corpora: Sequence[str] | None = None) -> tuple[Side, Side]:
     """The paper's side and ours of metrics.csv and costs.csv; the paper's rows are added where they are missing.
 
     `corpora` are those of ours that stand beside the paper's; by default all that were measured.
 
-    Raises
-    ------
-    InputError
-        A row that does not belong (value out of range, unknown system), results of several profiles or runs,
-        or two corpora of ours for one place.
+    InputError where a row does not belong (value out of range, unknown system), results are of several profiles or
+    runs, or two corpora of ours would stand in one place.
     """
-    ours, papers = {}, {}
-    for table, frame in (("metrics", metrics), ("costs", costs)):
-        schema.validate(frame, table)
-        ours[table] = frame[frame["profile"] != "paper"]
-        papers[table] = frame[frame["profile"] == "paper"]
-        if papers[table].empty:
-            papers[table] = paper_reference(table)
-    for column in ("profile", "run"):
-        # what stands behind a plus says whose weights were read; the run is what stands before it
-        known = sorted({value.partition("+")[0] for frame in ours.values() for value in frame[column]})
-        if len(known) > 1:
-            raise InputError(
-                f"metrics.csv and costs.csv mix {column}s {', '.join(known)}; expected one, keep the rows of one"
-            )
+    import pandas as pd
+
+    tables = {"metrics": schema.validate(metrics, "metrics"), "costs": schema.validate(costs, "costs")}
+    one_run(pd.concat([frame[["profile", "run"]] for frame in tables.values()]), "the pair metrics.csv and costs.csv")
+    ours = [frame[frame["profile"] != "paper"] for frame in tables.values()]
     if corpora is None:
-        corpora = ours["metrics"].query("source == 'ours'")["corpus"].unique()
+        corpora = ours[0].query("source == 'ours'")["corpus"].unique()
     beside: dict[str, str] = {}
     for corpus_id in corpora:
         slot = registry.corpus(corpus_id).beside or corpus_id
@@ -224,11 +208,8 @@ def sides(metrics: pd.DataFrame, costs: pd.DataFrame, corpora: Sequence[str] | N
                 f"both {beside[slot]} and {corpus_id} would stand beside {slot}; say which with corpora=[...]"
             )
         beside[slot] = corpus_id
-    made = []
-    for name, tables, slots in (("paper", papers, {slot: slot for slot in SLOTS}), ("ours", ours, beside)):
-        metric, cost = (tables[t][tables[t]["source"] == name] for t in ("metrics", "costs"))
-        made.append(Side(name, metric, cost, slots, tables["metrics"].query("source == 'chance'")))
-    return made[0], made[1]
+    papers = [papers_rows(frame, table) for table, frame in tables.items()]
+    return Side("paper", *papers, {slot: slot for slot in SLOTS}), Side("ours", *ours, beside)
 
 
 def _index(frame: pd.DataFrame, columns: Sequence[str]) -> dict[tuple, dict]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import product
 from math import inf
 
@@ -48,7 +49,7 @@ def ahead(
         check = above(side.best(upper, *here, metric, k), side.best(lower, *there, metric, other_k), by=by)
         if check:
             made = True
-            yield check.placed(at(side, metric, (here, k), (there, other_k)))
+            yield replace(check, text=f"{at(side, metric, (here, k), (there, other_k))}: {check.text}")
     wanted = dict.fromkeys(s for part in zip(*groups, strict=True) for group in part for s in group)
     lacking = [s for s in wanted if not any(side.quality(s, *c, metric, k) for c in side.cells() for k, _ in ks)]
     if lacking and not made:

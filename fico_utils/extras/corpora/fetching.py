@@ -1,7 +1,6 @@
 """What ``python -m fico_utils fetch`` does: says what a corpus needs, downloads what may be downloaded, checks it all.
 
-No notebook comes here; whatever is on disk is kept and never asked for again. The SHA-256 of each file is written to
-``checksums.json`` beside it when the file is first used, and compared ever after.
+No notebook comes here; whatever is on disk is kept and never asked for again.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from fico_utils.extras.corpora.folder import write_rows
 from fico_utils.extras.corpora.library import FATAL, find_corpora, folder_corpus
 from fico_utils.extras.corpora.openclipart import fetch_openclipart
 from fico_utils.extras.corpora.pictures import PROBLEMS, check_images, file_images
-from fico_utils.extras.corpora.reading import path_inside
+from fico_utils.extras.corpora.reading import first_line, path_inside
 from fico_utils.extras.corpora.released import RELEASED, list_released
 from fico_utils.files import read_json, sha256_file, write_json
 from fico_utils.progress import show_progress
@@ -33,17 +32,13 @@ RELEASE = "released"
 
 @dataclass(frozen=True)
 class Part:
-    """One file or folder `name` that a published corpus is made of.
-
-    `ask` says in words how to get it; `url` is a zip file of `gib` GiB that may be downloaded, empty where nobody may
-    but you; of it, what begins with `members` is unpacked.
-    """
+    """One file or folder that a published corpus is made of."""
 
     name: str
-    ask: str
-    url: str = ""
-    members: str = ""
-    gib: float = 0.0
+    ask: str  # how to get it, in words
+    url: str = ""  # a zip file that may be downloaded; empty where nobody may but you
+    members: str = ""  # of the zip file, what begins so is unpacked
+    gib: float = 0.0  # size of the zip file
 
 
 _SPLITS = "https://cs.stanford.edu/people/karpathy/deepimagesent/caption_datasets.zip"
@@ -73,12 +68,9 @@ def fetch(
 ) -> None:
     """Have corpora below `data_dir`, whole and checked: by id, folder corpora by name or path, or ``released``.
 
-    What is told goes to `say`, a line at a time; `parts` may give other addresses, such as those of a mirror.
+    `say` takes a line at a time; `parts` may give other addresses, such as those of a mirror.
 
-    Raises
-    ------
-    InputError
-        Something that only you may get is missing, a download fails, or a file is not what it was.
+    InputError where something that only you may get is missing, a download fails, or a file is not what it was.
     """
     data_dir = Path(data_dir)
     for name in names:
@@ -111,18 +103,18 @@ def check_corpus(info: registry.CorpusInfo, data_dir: Path, progress: bool = Fal
     corpus = reader.read_pictures(data_dir, size=1, whole=True)
     key, sums = file_images(corpus)[0].key, read_json(folder / "checksums.json")
     if sums.get("pictures") != key:
-        found = check_images(corpus, progress)
-        bad = [image for kind in FATAL for image in found[kind]]
+        problems = check_images(corpus, progress)
+        bad = [image for kind in FATAL for image in problems[kind]]
         if len(bad) > TOLERATED * corpus.n_img:
             raise InputError(
                 f"{len(bad)} of {corpus.n_img} pictures in {folder / 'images'} are missing or cannot be read (first: "
                 f"{bad[0]}); expected all of them: get or unpack them again"
             )
-        rows = [(image, kind) for kind in PROBLEMS for image in found[kind]]
+        rows = [(image, kind) for kind, images in problems.items() for image in images]
         write_rows(folder / "problems.csv", ("image", "problem"), rows)
         write_json(folder / "checksums.json", sums | {"pictures": key})
-    odd = [problem for _, problem in reader.problems(data_dir)]
-    listed = ", ".join(f"{odd.count(kind)} {kind}" for kind in PROBLEMS if kind in odd)
+    kinds = [problem for _, problem in reader.problems(data_dir)]
+    listed = ", ".join(f"{kinds.count(kind)} {kind}" for kind in PROBLEMS if kind in kinds)
     corpus = reader.read_pictures(data_dir, size=1)
     parts = {split: corpus.subset(split) for split in SPLITS if split in corpus.split}
     counts = ", ".join(f"{split} {part.n_img:,} / {part.n_txt:,}" for split, part in parts.items())
@@ -132,7 +124,7 @@ def check_corpus(info: registry.CorpusInfo, data_dir: Path, progress: bool = Fal
 
 
 def compare_checksums(folder: Path, files: Sequence[Path]) -> None:
-    """Write the SHA-256 of files to ``checksums.json`` where it has none of them; refuse a file that is another now."""
+    """Write the SHA-256 of files to ``checksums.json`` when they are first used; refuse a file that is another now."""
     path = folder / "checksums.json"
     known = read_json(path) if path.is_file() else {}
     sums = {file.relative_to(folder).as_posix(): sha256_file(file) for file in files}
@@ -148,12 +140,12 @@ def compare_checksums(folder: Path, files: Sequence[Path]) -> None:
 
 def _get_parts(folder: Path, parts: Sequence[Part], say: Callable[[str], None], progress: bool) -> None:
     """Have every part in `folder`; say of each whether it is there, and how it comes."""
-    wanted = [part for part in parts if not (folder / part.name).exists() or _begun(folder, part).exists()]
+    # a file that stays beside a part says that its unpacking was interrupted
+    begun = {part: folder / f".{part.name.replace('/', '-')}-begun" for part in parts}
+    wanted = [part for part in parts if not (folder / part.name).exists() or begun[part].exists()]
     for part in parts:
-        state = (
-            "there" if part not in wanted else f"{part.gib} GiB to download from {part.url}" if part.url else "yours"
-        )
-        say(f"  {part.name}: {part.ask} ({state})")
+        how = f"{part.gib} GiB to download from {part.url}" if part.url else "yours"
+        say(f"  {part.name}: {part.ask} ({how if part in wanted else 'there'})")
     for part in wanted:
         if not part.url:
             raise InputError(f"{folder / part.name} does not exist and cannot be downloaded: it is {part.ask}")
@@ -163,15 +155,10 @@ def _get_parts(folder: Path, parts: Sequence[Part], say: Callable[[str], None], 
         raise InputError(f"{need / 2**30:.0f} GiB are needed in {folder}; free some, or choose another data_dir")
     for part in wanted:
         archive = _download(part.url, folder, progress)
-        _begun(folder, part).touch()
+        begun[part].touch()
         _unpack(archive, part, folder, progress)
-        _begun(folder, part).unlink()
+        begun[part].unlink()
         say(f"  {part.name}: unpacked; {archive} is not needed any more")
-
-
-def _begun(folder: Path, part: Part) -> Path:
-    """A file that is there while a part is being unpacked, and stays if that was interrupted."""
-    return folder / f".{part.name.replace('/', '-')}-begun"
 
 
 def _download(url: str, folder: Path, progress: bool) -> Path:
@@ -179,18 +166,17 @@ def _download(url: str, folder: Path, progress: bool) -> Path:
     import pooch
 
     pooch.get_logger().setLevel("ERROR")
-    name = url.rsplit("/", 1)[1]
+    path = folder / url.rsplit("/", 1)[1]
     try:
         # one step at first, as pooch sets the total, and asks before whether there is anything to do
-        with show_progress(description=name, total=1, unit="B", shown=progress) as bar:
-            pooch.retrieve(url, None, name, folder, progressbar=bar if progress else False)
+        with show_progress(description=path.name, total=1, unit="B", shown=progress) as bar:
+            pooch.retrieve(url, None, path.name, folder, progressbar=bar if progress else False)
     except Exception as error:  # whatever the network, the server or the disk does
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
-            f"{url} cannot be downloaded ({reason[:200]}); try again, or put the file at {folder / name} yourself"
+            f"{url} cannot be downloaded ({first_line(error)[:200]}); try again, or put the file at {path} yourself"
         ) from None
-    compare_checksums(folder, [folder / name])
-    return folder / name
+    compare_checksums(folder, [path])
+    return path
 
 
 def _unpack(archive: Path, part: Part, folder: Path, progress: bool) -> None:

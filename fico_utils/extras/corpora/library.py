@@ -1,16 +1,7 @@
 """Readers of corpora from files: which files below the data folder a corpus is made of, and how they are read.
 
-=========== =====================================================================================================
-corpus      below ``<data_dir>/``
-=========== =====================================================================================================
-flickr30k   ``flickr30k/dataset_flickr30k.json``, ``flickr30k/images/``; labels are a file of their own
-mscoco      ``mscoco/dataset_coco.json``, ``mscoco/images/{train2014,val2014}/``, ``mscoco/annotations/``
-any other   ``NAME/images/``, ``NAME/captions.csv`` and so on, see `folder`; openclipart is one of them
-=========== =====================================================================================================
-
-A file ``problems.csv`` (image, problem), which `fetching` writes, names pictures that cannot be read: those images are
-left out. Precomputed regions in SCAN's layout lie in ``NAME/scan_arrays/``. A folder corpus that somebody brought is
-known by its folder's name, and a file ``corpus.yaml`` in it may say more.
+A folder corpus that somebody brought is known by its folder's name; a file ``corpus.yaml`` in it may say more. A file
+``problems.csv`` (image, problem), which `fetching` writes, names pictures that cannot be read, and they are left out.
 """
 
 from __future__ import annotations
@@ -27,7 +18,7 @@ from fico_utils.data.corpus import Corpus
 from fico_utils.errors import InputError
 from fico_utils.extras.corpora.folder import read_folder
 from fico_utils.extras.corpora.published import DATASETS, read_instances, read_labels, read_published
-from fico_utils.extras.corpora.reading import read_table
+from fico_utils.extras.corpora.reading import first_line, read_table
 from fico_utils.extras.corpora.scan_arrays import read_scan_arrays
 from fico_utils.provenance import PROJECT
 from fico_utils.registry import CORPORA, CorpusInfo
@@ -42,11 +33,14 @@ FOLDER_KEYS = {"name": str, "provenance": str, "photographs": bool, "beside": st
 #: Corpora whose names no folder may take: those that are drawn or published.
 TAKEN = [c.id for c in CORPORA.values() if c.reader != CorpusInfo.reader]
 Regions = dict[str, np.ndarray]
+#: Paths below the data folder of a label file and of the ids of its rows; empty where there are none.
+LabelPaths = tuple[str, str]
+LabelFiles = dict[str, Path | None]
 
 
 @dataclass(frozen=True)
 class FolderReader:
-    """Reads a folder corpus; `read` and `regions` are what a run asks of every reader."""
+    """Reads a folder corpus from ``<data_dir>/NAME``; `read` and `regions` are what a run asks of every reader."""
 
     info: CorpusInfo
 
@@ -88,37 +82,34 @@ class FolderReader:
         data_dir: str | Path,
         *,
         size: int,
-        labels: tuple[str, str] = ("", ""),
+        labels: LabelPaths = ("", ""),
         whole: bool = False,
         in_full: bool = True,
     ) -> Corpus:
         """The corpus, with pictures of `size` x `size` pixels that are read when asked for.
 
-        `labels` are paths below `data_dir` of the labels of a corpus that has none of its own and of the ids of their
-        rows, see `read_labels`. `whole` keeps the images whose file is missing or listed as a problem; `in_full`
-        refuses a published corpus with other counts than the published ones.
+        `labels` are for a corpus that has none of its own, see `read_labels`. `whole` keeps the images whose file is
+        missing or listed as a problem; `in_full` refuses a published corpus with other counts than the published ones.
 
-        Raises
-        ------
-        InputError
-            The files are not there (it says how to get them), or something is wrong in them.
+        InputError where the files are not there (it says how to get them), or something is wrong in them.
         """
-        gone = None if whole else [image for image, problem in self.problems(data_dir) if problem in FATAL]
-        first = self._files(self.place(data_dir))[0]
+        folder = self.place(data_dir)
+        first = self._files(folder)[0]
         if not first.is_file():
             raise InputError(
                 f"{self.info.name} is not here: there is no file {first}; get it with `python -m fico_utils fetch "
                 f"{self.info.id}`, or say where it is with data_dir"
             )
-        return self._open(Path(data_dir), labels, size=size, leave_out=gone, complete=in_full)
+        gone = None if whole else [image for image, problem in self.problems(data_dir) if problem in FATAL]
+        return self._open(folder, _label_files(data_dir, labels), in_full, size=size, leave_out=gone)
 
-    def read_regions(self, data_dir: str | Path, labels: tuple[str, str] = ("", "")) -> tuple[Corpus, Regions]:
-        """The corpus from precomputed regions: captions and ids lie beside the arrays, labels as in `read_pictures`."""
-        corpus, regions = read_scan_arrays(self.info.id, self.place(data_dir) / "scan_arrays")
-        label_file, label_ids = _below(Path(data_dir), labels)
-        if label_file:
-            marks, names = read_labels(label_file, corpus.image_ids, label_ids)
-        elif instances := self._instances(self.place(data_dir)):
+    def read_regions(self, data_dir: str | Path, labels: LabelPaths = ("", "")) -> tuple[Corpus, Regions]:
+        """The corpus from precomputed regions in SCAN's layout below ``scan_arrays/``; labels as in `read_pictures`."""
+        folder = self.place(data_dir)
+        corpus, regions = read_scan_arrays(self.info.id, folder / "scan_arrays")
+        if given := _label_files(data_dir, labels):
+            marks, names = read_labels(given["labels"], corpus.image_ids, given["label_ids"])
+        elif instances := self._instances(folder):
             marks, names = read_instances(instances, corpus.image_ids)
         else:
             return corpus, regions
@@ -127,8 +118,8 @@ class FolderReader:
     def _files(self, folder: Path) -> list[Path]:
         return [folder / name for name in ("captions.csv", "labels.csv", "splits.csv", "problems.csv")]
 
-    def _open(self, data_dir: Path, _labels: tuple[str, str], *, complete: bool, **options: Any) -> Corpus:
-        return read_folder(self.place(data_dir), self.info.id, **options)
+    def _open(self, folder: Path, _labels: LabelFiles, _in_full: bool, **options: Any) -> Corpus:
+        return read_folder(folder, self.info.id, **options)
 
     def _instances(self, _folder: Path) -> list[Path]:
         """COCO's files of annotated things, where the corpus has any."""
@@ -142,25 +133,24 @@ class PublishedReader(FolderReader):
         split_json = folder / f"dataset_{DATASETS[self.info.id]}.json"
         return [split_json, folder / "problems.csv", *self._instances(folder)]
 
-    def _open(self, data_dir: Path, labels: tuple[str, str], **options: Any) -> Corpus:
-        folder, (label_file, label_ids) = self.place(data_dir), _below(data_dir, labels)
-        instances = () if label_file else self._instances(folder)
-        options |= {"instances": instances, "labels": label_file, "label_ids": label_ids}
-        return read_published(self.info.id, self._files(folder)[0], folder / "images", **options)
+    def _open(self, folder: Path, labels: LabelFiles, in_full: bool, **options: Any) -> Corpus:
+        options |= labels or {"instances": self._instances(folder)}
+        return read_published(self.info.id, self._files(folder)[0], folder / "images", complete=in_full, **options)
 
     def _instances(self, folder: Path) -> list[Path]:
         paths = [folder / "annotations" / f"instances_{part}2014.json" for part in ("train", "val")]
         return [path for path in paths if self.info.id == "mscoco" and path.is_file()]
 
 
-def _below(data_dir: Path, labels: tuple[str, str]) -> tuple[Path | None, Path | None]:
-    """A label file and the file of the ids of its rows, where they are given."""
-    return tuple(data_dir / path if path and labels[0] else None for path in labels)
+def _label_files(data_dir: str | Path, labels: LabelPaths) -> LabelFiles:
+    """A label file and, where it is given, the file of the ids of its rows; empty without a label file."""
+    paths = (Path(data_dir) / path if path else None for path in labels)
+    return dict(zip(("labels", "label_ids"), paths, strict=True)) if labels[0] else {}
 
 
 @lru_cache(maxsize=8)
 def _read_once(
-    reader: FolderReader, data_dir: Path, size: int | None, labels: tuple[str, str], in_full: bool, _stamps: tuple
+    reader: FolderReader, data_dir: Path, size: int | None, labels: LabelPaths, in_full: bool, _stamps: tuple
 ) -> tuple[Corpus, Regions | None]:
     """The corpus with pictures of a size; without one, with regions instead."""
     if size is None:
@@ -175,10 +165,8 @@ def folder_corpus(folder: str | Path) -> CorpusInfo:
     the folder may say ``name`` (as printed), ``provenance``, ``photographs`` (true or false) and ``beside`` (the
     paper's corpus whose columns of the tables it takes).
 
-    Raises
-    ------
-    InputError
-        A name without letters, the name of a corpus that is no folder, or a ``corpus.yaml`` that says something else.
+    InputError where the folder has no letters in its name or that of another kind of corpus, or ``corpus.yaml`` says
+    anything else.
     """
     folder = Path(folder).resolve()
     corpus_id = re.sub("[^a-z0-9]+", "_", folder.name.lower()).strip("_")
@@ -188,10 +176,11 @@ def folder_corpus(folder: str | Path) -> CorpusInfo:
             f"other than {', '.join(TAKEN)}"
         )
     known, described = CORPORA.get(corpus_id), folder / "corpus.yaml"
-    facts = {"name": folder.name, "photographs": True, **_read_description(described)}
     if known is not None and not described.is_file():
-        facts = {"name": known.name, "provenance": known.provenance, "photographs": known.photographs}
-    return CorpusInfo(corpus_id, **facts, folder=str(folder))
+        return replace(known, folder=str(folder))
+    return CorpusInfo(
+        corpus_id, **{"name": folder.name, "photographs": True, **_read_description(described)}, folder=str(folder)
+    )
 
 
 def find_corpora(data_dir: str | Path) -> dict[str, CorpusInfo]:
@@ -210,9 +199,7 @@ def _read_description(path: Path) -> dict[str, Any]:
     try:
         facts = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"{path} is no YAML ({str(error).splitlines()[0]}); write lines such as `name: Mine`"
-        ) from None
+        raise InputError(f"{path} is no YAML ({first_line(error)}); write lines such as `name: Mine`") from None
     expected = ", ".join(f"{name} ({kind.__name__})" for name, kind in FOLDER_KEYS.items())
     if not isinstance(facts, dict) or any(type(v) is not FOLDER_KEYS.get(k) for k, v in facts.items()):
         raise InputError(f"{path} says {facts!r}; expected any of {expected}")

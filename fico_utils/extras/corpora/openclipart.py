@@ -1,21 +1,7 @@
 """Openclipart 0.18: pictures that people drew and named, public domain, from two Debian packages, as a folder corpus.
 
-The packages openclipart-svg and openclipart-png hold 7 458 drawings as SVG and PNG (663 more names are links) in
-folders that are categories. The Dublin Core block of each SVG carries its author's title, description and keywords.
-What is kept:
-
-1. A link is the same picture seen from another folder: no picture of its own, but a further category of its target. Two
-   files with the same PNG are one picture, too.
-2. Families made by a program, and icon themes, are dropped by folder (`FAMILIES`).
-3. A picture's texts are its title, its description, and its keywords as one line, where there are two. A title or
-   description that more than `SHARED` pictures carry names a collection and is no text; nor is "Clipart by ...", a
-   credit (an address, a link), a lost value ("HASH(0x8677e2c)"), or an essay of more than `LONGEST` words. Underscores
-   become spaces. Nothing else is rewritten: spelling, and languages, are people's own.
-4. A picture without title and description is dropped, and one of more than 100 million pixels.
-
-That leaves 2 687 pictures with one to three texts.
-
-A category is a folder of the top level; ``unsorted`` and ``special`` are none. The splits are stratified by category.
+The packages hold 7 458 drawings as SVG and PNG (663 more names are links). 2 687 pictures with one to three texts are
+kept; the rules stand beside the code. Spelling, and languages, are people's own.
 """
 
 from __future__ import annotations
@@ -39,16 +25,20 @@ from fico_utils.extras.corpora.pictures import PIXEL_LIMIT
 from fico_utils.files import sha256_file, write_json
 
 PACKAGES = ("openclipart-png", "openclipart-svg")
-#: Folders whose pictures were made by a program, one for each number or letter, or are the icons of a desktop theme.
+#: Folders that are dropped: their pictures were made by a program, one for each number or letter, or are the icons of
+#: a desktop theme.
 FAMILIES = (
     "computer/icons/etiquette-theme", "computer/icons/flat-theme", "computer/icons/lemon-theme",
     "recreation/games/cards", "shapes/flowchart", "shapes/jigsaw", "shapes/stars", "signs_and_symbols/flags/semaphore",
     "signs_and_symbols/led", "special/examples", "special/gradients", "special/patterns", "transportation/aiga-symbols",
 )  # fmt: skip
+#: A category is a folder of the top level, and these are none.
 NO_CATEGORY = ("special", "unsorted")
-#: Pictures that may carry the same title or description, and words of the longest text.
+#: Pictures that may carry the same title or description (of more it names a collection), and words of the longest text.
 SHARED, LONGEST = 10, 100
+#: The splits, stratified by category.
 FRACTIONS = {"train": 0.7, "val": 0.1, "test": 0.2}
+#: What is no text: a credit, an address, a link, a lost value; and what is no keyword.
 _BOILERPLATE = re.compile(r"clipart by |part of the |.*(hash\(0x|@|https?:|www\.)", re.IGNORECASE)
 _NO_KEYWORD = re.compile(r"hash(\(|$)|0x[0-9a-f]+$|\d+$|unsorted$|.*theme.icon$", re.IGNORECASE)
 
@@ -70,29 +60,25 @@ class _Done(Exception):
 def read_metadata(path: str | Path) -> Drawing:
     """Title, description and keywords of an SVG, from the first Dublin Core block; empty where it has none.
 
-    Nothing is expanded or fetched: a file that declares an entity is refused, and the parser stops after the block.
+    Underscores become spaces. Nothing is expanded or fetched: a file that declares an entity is refused, and the parser
+    stops after the block.
 
-    Raises
-    ------
-    InputError
-        No well-formed XML up to the end of the block, or an entity declaration.
+    InputError where it is no well-formed XML up to the end of the block, or declares an entity.
     """
-    found, inside = Drawing(), []
+    drawing, inside = Drawing(), []
     words: list[str] = []
 
     def start(tag: str, _attributes: dict) -> None:
         inside.append(tag.rpartition(" ")[2])
         words.clear()
 
-    def end(tag: str) -> None:
+    def end(_tag: str) -> None:
         text = " ".join("".join(words).replace("_", " ").split())
-        at, name = inside[:-1], inside.pop()
-        if at[-1:] == ["Work"] and name == "title":
-            found.title = found.title or text
-        elif at[-1:] == ["Work"] and name == "description":
-            found.description = found.description or text
-        elif name == "li" and "subject" in at and text and text not in found.keywords:
-            found.keywords.append(text)
+        name = inside.pop()
+        if inside[-1:] == ["Work"] and name in ("title", "description"):
+            setattr(drawing, name, getattr(drawing, name) or text)
+        elif name == "li" and "subject" in inside and text and text not in drawing.keywords:
+            drawing.keywords.append(text)
         words.clear()
         if name == "metadata":
             raise _Done
@@ -110,28 +96,31 @@ def read_metadata(path: str | Path) -> Drawing:
         pass
     except expat.ExpatError as error:
         raise InputError(f"{path} is no well-formed SVG ({error}): leave the file out") from None
-    return found
+    return drawing
 
 
 def texts_of(drawing: Drawing, times: Counter[str]) -> list[str]:
-    """The texts of a drawing by rule 3: none unless it has a title or a description of its own.
+    """The texts of a drawing: its title, its description, and its keywords as one line, where there are two.
 
-    `times` says how many pictures carry each title or description, in lower case.
+    There are none where it has no title or description of its own. `times` says how many pictures carry each title or
+    description, in lower case.
     """
-    own = []
+    texts = []
     for text in (drawing.title, drawing.description):
         fits = 0 < len(text.split()) <= LONGEST and times[text.lower()] <= SHARED and not _BOILERPLATE.match(text)
         if fits and any(letter.isalpha() for letter in text):
-            own.append(text)
+            texts.append(text)
     keywords = [word for word in drawing.keywords if not _NO_KEYWORD.match(word) and not _BOILERPLATE.match(word)]
-    if own and len(keywords) > 1:
-        own.append(", ".join(keywords))
-    return list({text.lower().rstrip("."): text for text in reversed(own)}.values())[::-1]
+    if texts and len(keywords) > 1:
+        texts.append(", ".join(keywords))
+    return list({text.lower().rstrip("."): text for text in reversed(texts)}.values())[::-1]
 
 
 def read_tree(tree: str | Path) -> tuple[dict[str, Drawing], Counter[str]]:
     """All drawings of an unpacked tree (``svg`` and ``png``) by their path below ``svg``, without ending, and how many
     were left out and why.
+
+    A link is the same picture seen from another folder: a further category of its target.
     """
     tree = Path(tree)
     if not (tree / "svg").is_dir() or not (tree / "png").is_dir():
@@ -139,12 +128,11 @@ def read_tree(tree: str | Path) -> tuple[dict[str, Drawing], Counter[str]]:
     drawings: dict[str, Drawing] = {}
     left_out: Counter[str] = Counter()
     root = (tree / "svg").resolve()
-    links = []
-    for path in sorted(root.rglob("*.svg")):
-        name = path.relative_to(root).with_suffix("").as_posix()
+    names = {path: path.relative_to(root).with_suffix("").as_posix() for path in sorted(root.rglob("*.svg"))}
+    links = [path for path in names if path.is_symlink()]
+    for path, name in names.items():
         if path.is_symlink():
             left_out["links"] += 1
-            links.append((path, name))
         elif name.startswith(tuple(f"{family}/" for family in FAMILIES)):
             left_out["families"] += 1
         elif not (tree / "png" / f"{name}.png").is_file():
@@ -155,11 +143,10 @@ def read_tree(tree: str | Path) -> tuple[dict[str, Drawing], Counter[str]]:
                 drawings[name].categories.add(name.split("/")[0])
             except InputError:
                 left_out["unreadable SVG"] += 1
-    for path, name in links:
-        target = path.resolve()
-        if target.is_relative_to(root):
-            linked = drawings.get(target.relative_to(root).with_suffix("").as_posix(), Drawing())
-            linked.categories.add(name.split("/")[0])
+    for path in links:
+        target = drawings.get(names.get(path.resolve()))
+        if target is not None:
+            target.categories.add(names[path].split("/")[0])
     return drawings, left_out
 
 
@@ -170,21 +157,19 @@ def _kept_pictures(tree: Path) -> tuple[dict[str, tuple[list[str], Drawing]], Co
     by_content: dict[str, Drawing] = {}
     kept = {}
     for name, drawing in drawings.items():
-        texts = texts_of(drawing, times)
+        texts, png = texts_of(drawing, times), (tree / "png" / f"{name}.png").read_bytes()
+        content = hashlib.sha256(png).hexdigest()
+        n_pixels = math.prod(struct.unpack(">II", png[16:24].ljust(8, b"\0")))  # width and height, from its header
         if not texts:
             left_out["without a text of its own"] += 1
-            continue
-        png = (tree / "png" / f"{name}.png").read_bytes()
-        if math.prod(struct.unpack(">II", png[16:24].ljust(8, b"\0"))) not in range(1, PIXEL_LIMIT + 1):  # its header
+        elif not 0 < n_pixels <= PIXEL_LIMIT:
             left_out["too large or no PNG"] += 1
-            continue
-        content = hashlib.sha256(png).hexdigest()
-        if content in by_content:
+        elif content in by_content:
             left_out["same picture twice"] += 1
             by_content[content].categories |= drawing.categories
-            continue
-        by_content[content] = drawing
-        kept[name] = texts, drawing
+        else:
+            by_content[content] = drawing
+            kept[name] = texts, drawing
     return kept, left_out
 
 
@@ -211,19 +196,16 @@ def build_corpus(tree: str | Path, folder: str | Path, seed: int = 0, **source: 
         captions += [(image, text) for text in texts]
         labels += [(image, category) for category in categories]
         splits.append((image, part))
-    said = {"pictures": len(pictures), "texts": len(captions), "left_out": dict(left_out), "seed": seed, **source}
-    write_json(folder / "source.json", said)
+    facts = {"pictures": len(pictures), "texts": len(captions), "left_out": dict(left_out), "seed": seed, **source}
+    write_json(folder / "source.json", facts)
     write_folder(folder, captions, labels, splits)
-    return said
+    return facts
 
 
 def fetch_openclipart(cache: str | Path) -> Path:
     """The folder corpus below a cache folder: made from the Debian packages if it is not there yet, without root.
 
-    Raises
-    ------
-    InputError
-        No apt-get or dpkg-deb on this machine, or the packages cannot be downloaded.
+    InputError where this machine has no apt-get or dpkg-deb, or the packages cannot be downloaded.
     """
     cache = Path(cache)
     folder = cache / "openclipart"

@@ -6,14 +6,14 @@ import functools
 import hashlib
 import os
 import warnings
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fico_utils.errors import InputError
-from fico_utils.extras.corpora.reading import missing_files
+from fico_utils.extras.corpora.reading import first_line
 from fico_utils.progress import show_progress
 
 if TYPE_CHECKING:
@@ -29,13 +29,18 @@ PROBLEMS = ("missing", "unreadable", "too_large", "greyscale")
 HASHED = 2**28
 
 
+class TooLarge(InputError):
+    """A picture of more than `PIXEL_LIMIT` pixels."""
+
+    def __init__(self, path: str | os.PathLike, size: str) -> None:
+        limit = f"expected at most {PIXEL_LIMIT}: shrink the picture, or leave it out"
+        super().__init__(f"{path} has {size} pixels, {limit}")
+
+
 def read_picture(path: str | os.PathLike) -> Image:
     """A picture as it is, upright, in RGB; what is transparent becomes white.
 
-    Raises
-    ------
-    InputError
-        No file there, no picture, a truncated one, or one of more than `PIXEL_LIMIT` pixels.
+    InputError where there is no file or no picture, a truncated one, or one of more than `PIXEL_LIMIT` pixels.
     """
     from PIL import Image, ImageOps
 
@@ -45,7 +50,7 @@ def read_picture(path: str | os.PathLike) -> Image:
             picture = Image.open(path)
         with picture:
             if picture.width * picture.height > PIXEL_LIMIT:
-                raise _too_large(path, f"{picture.width} x {picture.height}")
+                raise TooLarge(path, f"{picture.width} x {picture.height}")
             if picture.mode.startswith("I"):  # 16 bits a pixel, which Pillow would cut off at 255
                 values = np.asarray(picture).clip(0, 65535) // 256
                 return Image.fromarray(values.astype(np.uint8)).convert("RGB")
@@ -59,14 +64,11 @@ def read_picture(path: str | os.PathLike) -> Image:
     except FileNotFoundError:
         raise InputError(f"there is no picture {path}") from None
     except Image.DecompressionBombError:
-        raise _too_large(path, "far too many") from None
-    except (OSError, ValueError, SyntaxError, MemoryError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{path} cannot be read as a picture ({reason}): get it again, or leave it out") from None
-
-
-def _too_large(path: str | os.PathLike, size: str) -> InputError:
-    return InputError(f"{path} has {size} pixels, expected at most {PIXEL_LIMIT}: shrink the picture, or leave it out")
+        raise TooLarge(path, "far too many") from None
+    except Exception as error:  # whatever Pillow makes of a stranger's file
+        raise InputError(
+            f"{path} cannot be read as a picture ({first_line(error)}): get it again, or leave it out"
+        ) from None
 
 
 class FileImages(Sequence):
@@ -130,6 +132,19 @@ def file_images(corpus: Corpus) -> tuple[FileImages, np.ndarray]:
     return images, index
 
 
+def missing_files(paths: Iterable[str]) -> list[int]:
+    """Positions of the paths at which no file lies; each folder is listed once, so 100 000 take a tenth of a second."""
+    listed: dict[str, set[str]] = {}
+    missing = []
+    for position, path in enumerate(paths):
+        folder, name = os.path.split(path)
+        if folder not in listed:
+            listed[folder] = set(os.listdir(folder)) if os.path.isdir(folder) else set()
+        if name not in listed[folder]:
+            missing.append(position)
+    return missing
+
+
 def check_images(corpus: Corpus, progress: bool = False) -> dict[str, list[str]]:
     """What is wrong with the pictures of a corpus: ids for each of `PROBLEMS`; every file is read once, none is fatal.
 
@@ -138,44 +153,36 @@ def check_images(corpus: Corpus, progress: bool = False) -> dict[str, list[str]]
     from PIL import Image
 
     images, index = file_images(corpus)
-    found: dict[str, list[str]] = {kind: [] for kind in PROBLEMS}
-    gone = set(missing_files(images.paths[row] for row in index))
+    problems: dict[str, list[str]] = {kind: [] for kind in PROBLEMS}
     bar = show_progress(corpus.image_ids, f"{corpus.name}: reading every picture", unit="file", shown=progress)
-    for place, (image_id, row) in enumerate(zip(bar, index, strict=True)):
-        if place in gone:
-            found["missing"].append(image_id)
+    for image_id, row in zip(bar, index, strict=True):
+        if not os.path.isfile(images.paths[row]):
+            problems["missing"].append(image_id)
             continue
         try:
             images.original(row)
             with Image.open(images.paths[row]) as picture:
                 if picture.mode in ("1", "L", "LA") or picture.mode.startswith("I"):
-                    found["greyscale"].append(image_id)
+                    problems["greyscale"].append(image_id)
         except InputError as error:
-            found["too_large" if "pixels, expected at most" in str(error) else "unreadable"].append(image_id)
-    return found
+            problems["too_large" if isinstance(error, TooLarge) else "unreadable"].append(image_id)
+    return problems
 
 
-def keep_images(corpus: Corpus, folder: str | Path | None, leave_out: bool | Collection[str] | None) -> Corpus:
-    """The corpus with those of its images, files below `folder`, that are there and shall not be left out.
+def keep_images(corpus: Corpus, folder: str | Path, leave_out: Collection[str] | None) -> Corpus:
+    """The corpus without the images whose ids `leave_out` names; None keeps all, even those without a file.
 
-    `leave_out` says whether images without a file may be left out with their captions; or gives the ids of the images
-    that shall be, file or no file; None keeps all, even those without a file.
-
-    Raises
-    ------
-    InputError
-        Files are missing; one sentence says how many and names the first.
+    InputError where files of the others, which lie below `folder`, are missing: how many, and which first.
     """
-    if leave_out is None or corpus.images is None:
+    if leave_out is None:
         return corpus
-    paths, listed = corpus.images.paths, set() if isinstance(leave_out, bool) else set(leave_out)
-    missing = [row for row in missing_files(paths) if corpus.image_ids[row] not in listed]
-    if missing and (leave_out is not True or len(missing) == len(paths)):
+    paths, left_out = corpus.images.paths, set(leave_out)
+    missing = [row for row in missing_files(paths) if corpus.image_ids[row] not in left_out]
+    if missing:
         first = ", ".join(os.path.relpath(paths[row], folder) for row in missing[:3])
         raise InputError(
             f"Corpus {corpus.name!r}: {len(missing)} of {len(paths)} pictures are not in {folder} (first: {first}); "
-            "put them there"
-            + ("" if len(missing) == len(paths) else ", or leave them out with leave_out=True, as `fetch` lists them")
+            "put them there, or let `python -m fico_utils fetch` list them in problems.csv, and they are left out"
         )
-    gone = {*missing, *(row for row, image_id in enumerate(corpus.image_ids) if image_id in listed)}
-    return corpus.select([row for row in range(corpus.n_img) if row not in gone]) if gone else corpus
+    kept = [row for row, image_id in enumerate(corpus.image_ids) if image_id not in left_out]
+    return corpus if len(kept) == corpus.n_img else corpus.select(kept)

@@ -1,14 +1,11 @@
 """Flickr30K and MS-COCO as published: Karpathy's split JSON, the image folder, and labels.
 
-``dataset_flickr30k.json`` and ``dataset_coco.json`` (Karpathy and Fei-Fei, CVPR 2015) say which image has which
-captions and stands in which split; ``restval`` joins train, as in every paper since. Labels of MS-COCO are the 80
-categories of ``instances_train2014.json`` and ``instances_val2014.json``; Flickr30K has none of its own, the paper made
-them with Query2Label. Ids (a file name, a COCO id) travel with everything, so systems are compared on the same items.
+Ids (a file name, a COCO id) travel with everything, so that systems are compared on the same items.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -50,37 +47,45 @@ def read_published(
     label_ids: str | Path | None = None,
     size: int = 224,
     complete: bool = True,
-    leave_out: bool | Collection[str] | None = False,
+    leave_out: Collection[str] | None = (),
 ) -> Corpus:
     """``flickr30k`` or ``mscoco`` from Karpathy's JSON; the middle squares of its pictures are read when asked for.
+
+    The JSON (Karpathy and Fei-Fei, CVPR 2015) says which image has which captions and stands in which split;
+    ``restval`` joins train, as in every paper since.
 
     Parameters
     ----------
     images : folder of the pictures; for MS-COCO the one that holds ``train2014`` and ``val2014``. None: no pictures.
-    instances : paths of COCO's ``instances_*.json``, of MS-COCO alone.
+    instances : paths of COCO's ``instances_*.json``, the labels of MS-COCO. Flickr30K has none of its own; the paper
+        made them with Query2Label.
     labels, label_ids : paths, see `read_labels`.
     complete : check the number of images and captions of each split against the published ones.
     leave_out : see `keep_images`.
 
-    Raises
-    ------
-    InputError
-        One sentence: which file, which entry, what was expected.
+    InputError says which file is wrong, which entry in it, and what was expected.
     """
     if name not in DATASETS:
         raise InputError(f"unknown published corpus {name!r}; expected one of {', '.join(DATASETS)}")
     ids, texts, index, split, files = read_karpathy(split_json, name)
-    if complete:
-        _check_counts(name, split_json, split, index)
-    marks, names, pictures = None, (), None
+    for part, expected in COUNTS[name].items() if complete else ():
+        counts = int((split == part).sum()), int((split[index] == part).sum())
+        if counts != expected:
+            raise InputError(
+                f"{split_json} has {counts[0]} images and {counts[1]} captions in {part}, expected the published "
+                f"{expected[0]} and {expected[1]}: get it again, or say that it is a part of {name} "
+                "(published_in_full=false in a run, complete=False in Python)"
+            )
+    marks, names = None, ()
     if instances:
         marks, names = read_instances(instances, ids)
     elif labels is not None:
         marks, names = read_labels(labels, ids, label_ids)
-    if images is not None:
-        paths = [path_inside(images, file, f"{split_json} image {i}") for i, file in zip(ids, files, strict=True)]
-        pictures = FileImages(paths, size, "crop")
-    return keep_images(Corpus(name, ids, texts, index, split, marks, names, pictures), images, leave_out)
+    if images is None:
+        return Corpus(name, ids, texts, index, split, marks, names)
+    paths = [path_inside(images, file, f"{split_json} image {i}") for i, file in zip(ids, files, strict=True)]
+    corpus = Corpus(name, ids, texts, index, split, marks, names, FileImages(paths, size, "crop"))
+    return keep_images(corpus, images, leave_out)
 
 
 def read_karpathy(path: str | Path, name: str) -> tuple[list[str], list[str], np.ndarray, np.ndarray, list[str]]:
@@ -114,17 +119,6 @@ def read_karpathy(path: str | Path, name: str) -> tuple[list[str], list[str], np
     return ids, texts, np.repeat(np.arange(len(ids)), counts), np.array(split), files
 
 
-def _check_counts(name: str, path: str | Path, split: np.ndarray, index: np.ndarray) -> None:
-    for part, expected in COUNTS[name].items():
-        found = int((split == part).sum()), int((split[index] == part).sum())
-        if found != expected:
-            raise InputError(
-                f"{path} has {found[0]} images and {found[1]} captions in {part}, expected the published {expected[0]} "
-                f"and {expected[1]}: get it again, or say that it is a part of {name} (published_in_full=false in a "
-                "run, complete=False in Python)"
-            )
-
-
 def read_instances(paths: Sequence[str | Path], image_ids: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
     """Labels (n_img, 80) uint8 of COCO ids, and category names, in the order of COCO's category ids.
 
@@ -132,33 +126,33 @@ def read_instances(paths: Sequence[str | Path], image_ids: Sequence[str]) -> tup
     ``instances_train2014.json`` and ``instances_val2014.json`` must list the same categories.
     """
     row_of = {image_id: row for row, image_id in enumerate(image_ids)}
-    known, marks, names = np.zeros(len(image_ids), bool), [], None
+    fields = ("id", "name", "image_id", "category_id")
+    known, pairs, names = set(), [], {}
     for path in paths:
+        content = read_json_object(path, ("categories", "images", "annotations", *fields))
         try:
-            content = read_json_object(
-                path, ("categories", "images", "annotations", "id", "name", "image_id", "category_id")
-            )
             categories = {int(item["id"]): str(item["name"]) for item in content["categories"]}
-            known[[row_of[i] for i in (str(item["id"]) for item in content["images"]) if i in row_of]] = True
-            pairs = [(str(item["image_id"]), int(item["category_id"])) for item in content["annotations"]]
-        except (KeyError, TypeError, ValueError) as error:
+            known |= {str(item["id"]) for item in content["images"]}
+            pairs += [(str(item["image_id"]), int(item["category_id"])) for item in content["annotations"]]
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise InputError(f"{path} is no COCO instances file ({type(error).__name__} {error})") from None
-        marks += [(row_of[image_id], category) for image_id, category in pairs if image_id in row_of]
-        if not categories or (names is not None and names != categories):
+        if not categories or (names or categories) != categories:
             raise InputError(f"{path} lists {len(categories)} categories, expected the same in all files, at least one")
         names = categories
-    for row in np.flatnonzero(~known)[:1]:
+    absent = [image_id for image_id in image_ids if image_id not in known]
+    if absent:
         raise InputError(
-            f"image {image_ids[row]} is in none of the instances files ({int((~known).sum())} such images); "
+            f"image {absent[0]} is in none of the instances files ({len(absent)} such images); "
             "give both instances_train2014.json and instances_val2014.json"
         )
-    for row, category in marks:
-        if category not in names:
-            raise InputError(f"image {image_ids[row]} has category {category!r}, which no instances file names")
-    known_ids, (rows, categories) = sorted(names), np.array(marks, np.int64).reshape(-1, 2).T
-    labels = np.zeros((len(image_ids), len(known_ids)), np.uint8)
-    labels[rows, np.searchsorted(known_ids, categories)] = 1
-    return labels, tuple(names[category] for category in known_ids)
+    column_of = {category: column for column, category in enumerate(sorted(names))}
+    labels = np.zeros((len(image_ids), len(names)), np.uint8)
+    for image_id, category in pairs:
+        if image_id in row_of and category not in column_of:
+            raise InputError(f"image {image_id} has category {category!r}, which no instances file names")
+        if image_id in row_of:
+            labels[row_of[image_id], column_of[category]] = 1
+    return labels, tuple(names[category] for category in column_of)
 
 
 def read_labels(
@@ -174,17 +168,17 @@ def read_labels(
     label_ids : text file with the image of each row, one a line, as a Query2Label run writes it beside its .npy.
         Without it a table must have exactly the rows of the corpus, which are then taken in its order.
     """
+    ids = None if label_ids is None else [line.strip() for line in read_lines(label_ids)]
     if str(path).endswith(".csv"):
         table = read_table(path)
         key, *names = table.frame.columns
-        ids, names, values = table.frame[key].tolist(), tuple(names), table.marks(names)
+        ids, values = table.frame[key].tolist(), table.marks(names)
     else:
         values = read_array(f"{path}:LAll" if str(path).endswith(".mat") else path)
         if values.ndim != 2:
             raise InputError(f"{path} has shape {values.shape}, expected a table (n_img, n_labels)")
-        ids = None if label_ids is None else [line.strip() for line in read_lines(label_ids)]
-        n = values.shape[1]
-        names = COCO_NAMES if n == len(COCO_NAMES) else tuple(f"label {i}" for i in range(n))
+        n_labels = values.shape[1]
+        names = COCO_NAMES if n_labels == len(COCO_NAMES) else [f"label {i}" for i in range(n_labels)]
     if ids is not None and len(ids) != len(values):
         raise InputError(f"{label_ids} names {len(ids)} images for {len(values)} rows of {path}, expected one for each")
     if ids is None and len(values) != len(image_ids):
@@ -192,21 +186,20 @@ def read_labels(
             f"{path} has {len(values)} rows for {len(image_ids)} images, expected one for each: "
             "give the file with the image of each row (label_ids)"
         )
-    odd = np.argwhere((values != 0) & (values != 1))
-    if len(odd):
-        row, column = odd[0]
+    for row, column in np.argwhere((values != 0) & (values != 1))[:1]:
         raise InputError(
             f"{path} holds {values[row, column]} in row {row}, expected 0 or 1: threshold soft scores first"
         )
-    return np.asarray(values if ids is None else values[_rows(path, ids, image_ids)], np.uint8), names
+    rows = slice(None) if ids is None else _image_rows(path, ids, image_ids)
+    return np.asarray(values[rows], np.uint8), tuple(names)
 
 
-def _rows(path: str | Path, ids: list[str], image_ids: Iterable[str]) -> list[int]:
+def _image_rows(path: str | Path, ids: list[str], image_ids: Sequence[str]) -> list[int]:
     """The row of each image in a table whose rows have ids."""
-    row_of = {image_id: row for row, image_id in enumerate(ids)}
+    row_of: dict[str, int] = {}
     for row, image_id in enumerate(ids):
-        if row_of[image_id] != row:
-            raise InputError(f"{path} has two rows for image {image_id!r} ({row} and {row_of[image_id]}), expected one")
+        if row_of.setdefault(image_id, row) != row:
+            raise InputError(f"{path} has two rows for image {image_id!r} ({row_of[image_id]} and {row}), expected one")
     absent = [image_id for image_id in image_ids if image_id not in row_of]
     if absent:
         raise InputError(

@@ -1,13 +1,12 @@
 """What the readers of other people's files share: UTF-8 text, captions, paths that stay inside, JSON, CSV.
 
-Every function says which file and where in it something is wrong.
+Every error says which file is wrong, and where in it.
 """
 
 from __future__ import annotations
 
 import io
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,12 @@ if TYPE_CHECKING:
 
 #: Words of the longest caption taken for one; real ones have some tens (COCO's longest fifty).
 MAX_WORDS = 1000
+
+
+def first_line(error: Exception) -> str:
+    """The first line of what another library says is wrong, or the kind of its error where it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".:") if lines else type(error).__name__
 
 
 def read_utf8(path: str | Path) -> str:
@@ -78,32 +83,20 @@ def path_inside(folder: str | Path, name: Any, where: str) -> str:
     return f"{folder}/{name}"
 
 
-def missing_files(paths: Iterable[str]) -> list[int]:
-    """Positions of the paths at which no file lies; each folder is listed once, so 100 000 take a tenth of a second."""
-    listed: dict[str, set[str]] = {}
-    missing = []
-    for position, path in enumerate(paths):
-        folder, name = os.path.split(path)
-        if folder not in listed:
-            listed[folder] = set(os.listdir(folder)) if os.path.isdir(folder) else set()
-        if name not in listed[folder]:
-            missing.append(position)
-    return missing
-
-
-def read_json_object(path: str | Path, keys: Iterable[str]) -> dict[str, Any]:
-    """The JSON object in a file; of it, and of every object in it, only what stands under `keys`.
+def read_json_object(path: str | Path, keys: Iterable[str] | None = None) -> dict[str, Any]:
+    """The JSON object in a file; with `keys`, of it and of every object in it only what stands under them.
 
     What else an object holds is dropped as soon as that object is read: COCO's outlines take ten times the rest.
 
-    Raises
-    ------
-    InputError
-        No such file, not UTF-8, truncated, or no JSON object.
+    InputError where there is no such file, or it is not UTF-8, truncated, or no JSON object.
     """
-    keys, text = frozenset(keys), read_utf8(path)
+    text, wanted = read_utf8(path), None if keys is None else frozenset(keys)
+
+    def keep_wanted(entry: dict[str, Any]) -> dict[str, Any]:
+        return {key: value for key, value in entry.items() if key in wanted}
+
     try:
-        content = json.loads(text, object_hook=lambda entry: {k: v for k, v in entry.items() if k in keys})
+        content = json.loads(text, object_hook=None if keys is None else keep_wanted)
     except (ValueError, RecursionError):
         content = None
     if not isinstance(content, dict):
@@ -113,7 +106,7 @@ def read_json_object(path: str | Path, keys: Iterable[str]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Table:
-    """A CSV file, all of it text, whose rows know the lines (n_rows,) on which they begin; an empty field is ''."""
+    """A CSV file, all of it text (an empty field is ''), and the lines (n_rows,) on which its rows begin."""
 
     path: Path
     frame: pd.DataFrame
@@ -134,10 +127,7 @@ class Table:
 def read_table(path: str | Path, columns: tuple[str, ...] = ()) -> Table:
     """A UTF-8 CSV file with a header that has `columns` at least; quoted fields may run over several lines.
 
-    Raises
-    ------
-    InputError
-        No such file, not UTF-8, no header, a row of another length, or a missing column.
+    InputError where there is no such file, or it is not UTF-8, or lacks its header or a column, or a row is longer.
     """
     import pandas as pd
 

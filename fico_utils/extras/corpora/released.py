@@ -12,7 +12,6 @@ used here; of codes in {0, 1} it is another order, so for those Hamming can diff
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ import numpy as np
 from fico_utils import registry
 from fico_utils.errors import InputError
 from fico_utils.extras.corpora.arrays import each_image_once, read_array
+from fico_utils.extras.corpora.published import read_labels
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,49 +39,37 @@ INDICES = "mscoco_test_indices.npy"
 
 @dataclass(frozen=True)
 class Rule:
-    """What the files of a system hold.
+    """What the files of a system hold."""
 
-    Attributes
-    ----------
-    name : str, the system in the names of its files.
-    kind : str, ``embeddings`` (img, txt), ``matrix`` (sim) or ``two matrices`` (sim_i2t, sim_t2i).
-    measure : str, how embeddings are compared, see `fico_utils.evaluate`.
-    images : int, how many times each image is stored, copies together.
-    all_captions : bool, of MS-COCO: all 25 010 test captions by `INDICES`; otherwise the first five of each image.
-    exchanged : bool, the file called img holds the texts and the one called txt the images.
-    unranked : float or None, the value in a matrix of a pair that was cut before the fusion encoder scored it.
-    """
-
-    name: str
-    kind: str = "embeddings"
-    measure: str = "cosine"
-    images: int = 1
-    all_captions: bool = False
-    exchanged: bool = False
-    unranked: float | None = None
+    name: str  # the system in the names of its files
+    endings: tuple[str, ...] = ("img", "txt")  # of the names: images and texts, one matrix, or i2t and t2i
+    measure: str = "cosine"  # how embeddings are compared, see `fico_utils.evaluate`
+    images: int = 1  # how many times each image is stored, copies together
+    all_captions: bool = False  # of MS-COCO: all 25 010 test captions by `INDICES`, not the first five of each image
+    unranked: float | None = None  # the value in a matrix of a pair that was cut before the fusion encoder scored it
 
     @property
-    def endings(self) -> tuple[str, ...]:
-        """Endings of its files: those of the images or of the first matrix first."""
-        if self.kind == "embeddings":
-            return ("txt", "img") if self.exchanged else ("img", "txt")
-        return ("sim",) if self.kind == "matrix" else ("sim_i2t", "sim_t2i")
+    def embeds(self) -> bool:
+        """Whether the files hold embeddings or codes; others hold matrices."""
+        return "img" in self.endings
 
 
-#: System -> rule. DADH's files give a matrix of captions by images, which the release calls transposed.
+_MATRIX, _RERANKED = ("sim",), {"endings": ("sim_i2t", "sim_t2i"), "all_captions": True, "unranked": -100.0}
+#: System -> rule. DADH's files give a matrix of captions by images, which the release calls transposed: what is called
+#: img holds the texts.
 RULES: Mapping[str, Rule] = {
-    "blip2": Rule("blip2", "two matrices", all_captions=True, unranked=-100.0),
-    "blip2_nf": Rule("blip2(nf)", "matrix"),
+    "blip2": Rule("blip2", **_RERANKED),
+    "blip2_nf": Rule("blip2(nf)", _MATRIX),
     "beit3": Rule("beit3", all_captions=True),
-    "xvlm": Rule("xvlm", "two matrices", all_captions=True, unranked=-100.0),
-    "xvlm_nf": Rule("xvlm(nf)", "matrix", all_captions=True),
-    "imram": Rule("imram", "matrix"),
+    "xvlm": Rule("xvlm", **_RERANKED),
+    "xvlm_nf": Rule("xvlm(nf)", _MATRIX, all_captions=True),
+    "imram": Rule("imram", _MATRIX),
     "vsrn": Rule("vsrn", images=FIVE),
-    "scan": Rule("scan", "matrix"),
+    "scan": Rule("scan", _MATRIX),
     "adv_2048": Rule("adv(2048bit)", measure="hamming"),
     "adv_64": Rule("adv(64bit)", measure="hamming"),
     "ucch": Rule("ucch", measure="hamming", images=FIVE),
-    "dadh": Rule("dadh", measure="hamming", exchanged=True),
+    "dadh": Rule("dadh", ("txt", "img"), measure="hamming"),
 }
 
 
@@ -100,14 +88,11 @@ def evaluate_arguments(
 ) -> dict[str, Any]:
     """Arguments of `fico_utils.evaluate` for a released system; large arrays stay memory-mapped where they can.
 
-    `rules` may differ, such as ``RULES | {"dadh": replace(RULES["dadh"], exchanged=False)}``, and so may `n_images`,
-    the images of the test split. Gives images, texts and measure, or similarity and, if there are two matrices,
-    similarity_t2i; caption_image; labels. Each image stands once; a pair that was not ranked is -inf.
+    `rules` may differ, such as ``RULES | {"dadh": replace(RULES["dadh"], endings=("img", "txt"))}``, and so may
+    `n_images`, the images of the test split. Gives images, texts and measure, or similarity and, if there are two
+    matrices, similarity_t2i; caption_image; labels. Each image stands once; a pair that was not ranked is -inf.
 
-    Raises
-    ------
-    InputError
-        Unknown system or corpus, a missing or unreadable file, or one that does not fit the system's rule.
+    InputError where system or corpus is unknown, or a file is missing, unreadable, or does not fit the system's rule.
     """
     registry.system(system)
     if corpus not in RELEASED or system not in rules:
@@ -122,7 +107,7 @@ def evaluate_arguments(
     given: dict[str, Any] = {"caption_image": caption_image, "labels": _test_labels(folder, corpus, n_img)}
     paths = [folder / f"{rule.name}_{short}_{ending}.npy" for ending in rule.endings]
     sizes = n_img * rule.images, len(caption_image)
-    if rule.kind == "embeddings":
+    if rule.embeds:
         images, texts = (_read(path, (n, None), system) for path, n in zip(paths, sizes, strict=True))
         images = each_image_once(images, rule.images, paths[0])
         return {"images": images, "texts": texts, "measure": rule.measure, **given}
@@ -151,12 +136,7 @@ def _test_labels(folder: Path, corpus: str, n_img: int) -> np.ndarray:
     path = next((folder / name for name in names if (folder / name).is_file()), None)
     if path is None:
         raise InputError(f"{folder} has no labels of {corpus}; expected {' or '.join(names)}")
-    labels = read_array(f"{path}:LAll" if path.suffix == ".mat" else path)
-    if labels.ndim != 2 or len(labels) != n_img:
-        raise InputError(f"{path} has shape {labels.shape}, expected ({n_img}, n_labels): one row an image")
-    if not np.isin(labels, (0, 1)).all():
-        raise InputError(f"{path} holds other values than 0 and 1, expected multi-hot labels")
-    return labels.astype(np.uint8)
+    return read_labels(path, range(n_img))[0]
 
 
 def _read(path: Path, shape: tuple[int, int | None], system: str) -> np.ndarray:
@@ -178,8 +158,6 @@ def equal_digits(ours: pd.DataFrame, paper: pd.DataFrame) -> pd.DataFrame:
     paper, ours (percent, one decimal, text), digits (that the paper prints), digits_equal (from the left, up to the
     first that differs), equal (all of them). Its sums are the counts.
 
-    Examples
-    --------
     >>> import pandas as pd
     >>> row = {"system": "scan", "corpus": "mscoco", "direction": "i2t", "metric": "recall", "k": "1", "value": 0.504}
     >>> paper = pd.DataFrame([row | {"run": "table2", "status": "ok"}])
@@ -192,16 +170,15 @@ def equal_digits(ours: pd.DataFrame, paper: pd.DataFrame) -> pd.DataFrame:
     both = both[both["value_ours"].notna()].rename(columns={"run": "table"}).reset_index(drop=True)
     for name in ("paper", "ours"):
         both[name] = [f"{100 * value:.1f}" for value in both[f"value_{name}"]]
-    counts = [_leading(paper, own) for paper, own in zip(both["paper"], both["ours"], strict=True)]
     both["digits"] = [len(text) - 1 for text in both["paper"]]
-    both["digits_equal"] = counts
+    both["digits_equal"] = [_equal_digits(*pair) for pair in zip(both["paper"], both["ours"], strict=True)]
     both["equal"] = both["paper"] == both["ours"]
     return both[["table", *keys, "paper", "ours", "digits", "digits_equal", "equal"]]
 
 
-def _leading(paper: str, ours: str) -> int:
+def _equal_digits(*numbers: str) -> int:
     """Digits that agree from the left, the numbers aligned at their points."""
-    if len(paper) != len(ours):
+    if len({*map(len, numbers)}) > 1:
         return 0
-    equal = (left == right for left, right in zip(paper.replace(".", ""), ours.replace(".", ""), strict=True))
-    return sum(1 for _ in itertools.takewhile(bool, equal))
+    equal = [left == right for left, right in zip(*(number.replace(".", "") for number in numbers), strict=True)]
+    return [*equal, False].index(False)

@@ -25,10 +25,7 @@ PER_IMAGE = 5
 def read_scan_arrays(name: str, folder: str | Path) -> tuple[Corpus, dict[str, np.ndarray]]:
     """The corpus `name` of a folder, without pictures and labels, and the mapped regions (n_img, 36, 2048) by split.
 
-    Raises
-    ------
-    InputError
-        A missing or truncated file, counts that do not fit together, copies that differ, an empty caption.
+    InputError where a file is missing or truncated, counts do not fit together, copies differ, or a caption is empty.
     """
     folder = Path(folder)
     splits = [split for split in SPLIT_NAMES if (folder / f"{split}_ims.npy").is_file()]

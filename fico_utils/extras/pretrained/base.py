@@ -97,20 +97,14 @@ class Pretrained(FusionModel):
     """A pretrained network with its image processor and tokenizer; a subclass says how `_embed_image` and `_embed_text`
     make embeddings of the states of the vision tower and of tokens.
 
-    Attributes
-    ----------
-    network : PreTrainedModel
-    key : str, of the files it was loaded from and the precision it computes in.
-    fuses : bool, it has a matching head: `image_context`, `text_context` and `match` work.
-    longest : int, tokens that are read of a caption at most, where it is fewer than the network can read.
-    measures : tuple of str, how its embeddings may be compared (`registry.System.measure`).
+    `key` is that of the files it was loaded from and the precision it computes in. With the measure ``rerank`` it has
+    a matching head, and `image_context`, `text_context` and `match` work.
     """
 
     image_input, text_input = "pixels", "tokens"
     architecture: ClassVar[str]
-    fuses: ClassVar[bool] = False
-    longest: ClassVar[int] = 1 << 20
-    measures: ClassVar[tuple[str, ...]] = ("cosine",)
+    longest: ClassVar[int] = 1 << 20  # tokens that are read of a caption at most, if the network can read so many
+    measures: ClassVar[tuple[str, ...]] = ("cosine",)  # how its embeddings may be compared: `registry.System.measure`
 
     def __init__(self, network: nn.Module, processor: Any, tokenizer: Any, key: str) -> None:
         super().__init__(network.config)
@@ -176,32 +170,28 @@ class Pretrained(FusionModel):
         return {n: t.to(self.dtype) if t.is_floating_point() else t for n, t in pixels.items()}
 
     def encode_image(self, features: Tensor) -> Tensor:
-        return unit(self._embed_image(self.vision(features)))
+        return unit_vectors(self._embed_image(self.vision(features)))
 
     def encode_text(self, features: Tensor) -> Tensor:
-        return unit(self._embed_text(features))
+        return unit_vectors(self._embed_text(features))
 
     def vision(self, features: Tensor) -> Tensor:
         """States (B, T, width) of the vision tower, on its device and in its precision."""
         return self.network.vision_model(**self._pixels(features)).last_hidden_state
 
     def image_context(self, features: Tensor) -> Tensor:
-        self._needs_head()
-        return self.vision(features).float().cpu()
-
-    def text_context(self, features: Tensor) -> Tensor:
-        """The tokens (B, L) themselves: the matching head embeds them anew."""
-        self._needs_head()
-        return features
-
-    def _needs_head(self) -> None:
-        if not self.fuses:
+        if "rerank" not in self.measures:
             raise InputError(
                 f"{type(self.network).__name__} has no head that reads picture and caption together; "
                 "compare its embeddings with measure cosine"
             )
+        return self.vision(features).float().cpu()
+
+    def text_context(self, features: Tensor) -> Tensor:
+        """The tokens (B, L) themselves: the matching head embeds them anew."""
+        return features
 
 
-def unit(embeddings: Tensor) -> Tensor:
+def unit_vectors(embeddings: Tensor) -> Tensor:
     """Unit vectors float32 on the CPU, normalised in float32 whatever the network computed in."""
     return F.normalize(embeddings.float(), dim=-1).cpu()

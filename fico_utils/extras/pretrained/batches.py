@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -25,24 +24,14 @@ AHEAD, PIECE = 2, 8
 
 @dataclass(frozen=True)
 class Side:
-    """How the rows of one array are made.
+    """How the rows of one array are made."""
 
-    Attributes
-    ----------
-    n : int, rows.
-    load : callable, row numbers (b,) -> what `encode` takes, prepared on the CPU while the batch before is encoded.
-    encode : callable, that -> Tensor (b, ...) float32 on the CPU.
-    batch : int, rows at once.
-    order : ndarray (n,) or None, the order in which rows are encoded: those of like cost side by side.
-    unit : int, rows of a unit of the store; a killed run loses at most so many.
-    """
-
-    n: int
-    load: Callable[[np.ndarray], Tensor]
-    encode: Callable[[Tensor], Tensor]
-    batch: int
-    order: np.ndarray | None = None
-    unit: int = 512
+    n: int  # rows
+    load: Callable[[np.ndarray], Tensor]  # row numbers (b,) -> what `encode` takes, prepared on the CPU ahead of time
+    encode: Callable[[Tensor], Tensor]  # that -> (b, ...) float32 on the CPU
+    batch: int  # rows at once
+    order: np.ndarray | None = None  # (n,) in which rows are encoded: those of like cost side by side
+    unit: int = 512  # rows of a unit of the store; a killed run loses at most so many
 
     def unit_rows(self) -> list[np.ndarray]:
         """The rows of each unit."""
@@ -50,32 +39,31 @@ class Side:
         return np.split(order, range(self.unit, self.n, self.unit))
 
 
-def encode_units(
-    side: Side,
-    units: Units,
-    *,
-    dtype: str = "float32",
-    label: str = "encoding",
-    workers: int = 2,
-    progress: bool = True,
-) -> None:
-    """Encode what is not in the units of a work; `workers` threads prepare batches, and a bar says how long it takes.
+@dataclass(frozen=True)
+class Effort:
+    """What an encoding may take of the machine."""
 
-    Raises
-    ------
-    InputError
-        No room on the disk, or an encoding that is NaN or infinite: which row.
+    memory_mib: int = 0  # of a batch, see `embedding.batch_size`
+    workers: int = 2  # threads that prepare batches
+    progress: bool = True  # a bar says how long it takes
+
+
+def encode_units(
+    side: Side, units: Units, *, dtype: str = "float32", label: str = "encoding", effort: Effort = Effort()
+) -> None:
+    """Encode what is not in the units of a work, and write it there as `dtype`.
+
+    InputError where there is no room on the disk, or an encoding is NaN or infinite (it names the row).
     """
     rows, done = side.unit_rows(), set(units.numbers())
     waiting = [n for n in range(len(rows)) if n not in done]
     batches = [rows[n][i : i + side.batch] for n in waiting for i in range(0, len(rows[n]), side.batch)]
     left, values = iter(waiting), []
-    bar = show_progress(
-        description=label, total=side.n, initial=side.n - sum(map(len, batches)), unit="item", shown=progress
-    )
-    with bar, ThreadPoolExecutor(max(1, workers)) as pool:
+    done_before, workers = side.n - sum(map(len, batches)), max(1, effort.workers)
+    bar = show_progress(description=label, total=side.n, initial=done_before, unit="item", shown=effort.progress)
+    with bar, ThreadPoolExecutor(workers) as pool:
         number = next(left, None)
-        for chosen, loaded in _prepared(side.load, batches, pool, max(1, workers)):
+        for chosen, loaded in _prepared(side.load, batches, pool, workers):
             values.append(_encode_checked(side, loaded, chosen, np.dtype(dtype), label))
             if chosen is batches[0]:
                 _check_room(units.folder, len(waiting) * side.unit * values[0][0].nbytes)
@@ -109,15 +97,12 @@ def _prepared(
 ) -> Iterator[tuple[np.ndarray, Tensor]]:
     """Batches with what was loaded for them, a few ahead of the one in use, so that memory stays bounded."""
     ahead: deque[tuple[np.ndarray, list[Future]]] = deque()
-    coming = iter(batches)
-    while True:
-        for rows in islice(coming, AHEAD + 1 - len(ahead)):
-            pieces = np.array_split(rows, min(workers, -(-len(rows) // PIECE)))
-            ahead.append((rows, [pool.submit(load, piece) for piece in pieces]))
-        if not ahead:
-            return
-        rows, loading = ahead.popleft()
-        yield rows, torch.cat([piece.result() for piece in loading])
+    for place, rows in enumerate(batches, 1):
+        pieces = np.array_split(rows, min(workers, -(-len(rows) // PIECE)))
+        ahead.append((rows, [pool.submit(load, piece) for piece in pieces]))
+        while len(ahead) > (AHEAD if place < len(batches) else 0):
+            rows, loading = ahead.popleft()
+            yield rows, torch.cat([piece.result() for piece in loading])
 
 
 def _encode_checked(side: Side, loaded: Tensor, rows: np.ndarray, dtype: np.dtype, label: str) -> np.ndarray:

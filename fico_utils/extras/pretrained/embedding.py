@@ -15,7 +15,7 @@ from fico_utils.artifacts import Recipe, Store
 from fico_utils.data.corpus import Corpus
 from fico_utils.errors import InputError
 from fico_utils.extras.pretrained.base import Pretrained
-from fico_utils.extras.pretrained.batches import MappedUnits, Side, encode_units, gather_units
+from fico_utils.extras.pretrained.batches import Effort, MappedUnits, Side, encode_units, gather_units
 from fico_utils.extras.pretrained.encoders import load_encoder
 from fico_utils.extras.pretrained.rows import configured_rows
 from fico_utils.models import encoding
@@ -59,48 +59,39 @@ def _half(model: Pretrained) -> str:
     return "float32" if model.dtype == torch.float32 else "float16"
 
 
-def picture_side(model: Pretrained, inputs: Inputs, *, memory_mib: int = 0) -> Side:
-    """How the embeddings of pictures are made."""
-    pictures = inputs.image[model.image_input]
-    size = batch_size(model, "image", memory_mib)
-    return Side(len(pictures), lambda rows: torch.from_numpy(pictures[rows]), model.encode_image, size)
+def encoding_side(model: Pretrained, inputs: Inputs, tower: str, memory_mib: int = 0) -> Side:
+    """How the embeddings of pictures (`tower` is ``image``) or captions (``text``) are made.
 
-
-def caption_side(model: Pretrained, inputs: Inputs, *, memory_mib: int = 0) -> Side:
-    """How the embeddings of captions are made: the longest first, so that what is too large fails soon."""
-    tokens = inputs.text[model.text_input]
-    size, order = batch_size(model, "text", memory_mib), np.argsort(-(tokens != 0).sum(1), kind="stable")
-    return Side(len(tokens), lambda rows: torch.from_numpy(tokens[rows]), model.encode_text, size, order)
+    The longest captions come first, so that what is too large fails soon.
+    """
+    if tower == "image":
+        features, encode, order = inputs.image[model.image_input], model.encode_image, None
+    else:
+        features, encode = inputs.text[model.text_input], model.encode_text
+        order = np.argsort(-(features != 0).sum(1), kind="stable")
+    size = batch_size(model, tower, memory_mib)
+    return Side(len(features), lambda rows: torch.from_numpy(features[rows]), encode, size, order)
 
 
 def embed_corpus(
-    model: Pretrained,
-    corpus: Corpus,
-    store: Store,
-    name: str,
-    *,
-    dtype: str = "",
-    memory_mib: int = 0,
-    workers: int = 2,
-    progress: bool = True,
+    model: Pretrained, corpus: Corpus, store: Store, name: str, *, dtype: str = "", effort: Effort
 ) -> dict[str, np.ndarray]:
     """``img`` (n_img, d) and ``txt`` (n_txt, d), unit vectors, from the store; a killed run goes on at its last unit.
 
     Of BLIP-2, ``img`` is (n_img, n_queries, d). They are stored as `dtype`, float32 or float16, or as the network
-    computes if it is empty. `memory_mib` is that of `batch_size`; `workers` threads read and cut pictures.
+    computes if it is empty.
     """
     inputs, dtype = model.inputs(corpus), dtype or _half(model)
     if dtype not in ("float16", "float32"):
         raise InputError(f"embeddings cannot be stored as {dtype!r}; expected one of float16, float32")
     recipe = Recipe("encoding", {"dtype": dtype}, 0, (inputs.key,))
-    sides = {"img": picture_side, "txt": caption_side}
-    units = {side: store.units("embeddings", f"{name}__{side}", recipe) for side in sides}
+    units = {kind: store.units("embeddings", f"{name}__{kind}", recipe) for kind in ("img", "txt")}
 
     def encode() -> dict[str, np.ndarray]:
         arrays = {}
-        for kind, make in sides.items():
-            side, label = make(model, inputs, memory_mib=memory_mib), f"{name}: {kind}"
-            encode_units(side, units[kind], dtype=dtype, label=label, workers=workers, progress=progress)
+        for kind, tower in (("img", "image"), ("txt", "text")):
+            side = encoding_side(model, inputs, tower, effort.memory_mib)
+            encode_units(side, units[kind], dtype=dtype, label=f"{name}: {kind}", effort=effort)
             arrays[kind] = gather_units(side, units[kind])
         return arrays
 
@@ -118,10 +109,8 @@ def score_corpus(
     store: Store,
     name: str,
     *,
+    effort: Effort,
     depth: int = 0,
-    memory_mib: int = 0,
-    workers: int = 2,
-    progress: bool = True,
 ) -> dict[str, np.ndarray]:
     """``sim_i2t`` of ``late``; ``sim_i2t`` and ``sim_t2i`` of ``rerank``, as `encoding.rerank` returns them; stored.
 
@@ -138,14 +127,12 @@ def score_corpus(
         sim = encoding.late_scores(model, **{side: np.array(a, np.float32) for side, a in embedded.items()})
         if measure == "late":
             return {"sim_i2t": sim}
-        side = replace(
-            picture_side(model, inputs, memory_mib=memory_mib), encode=model.image_context, unit=CONTEXT_UNIT
-        )
-        label = f"{name}: vision tokens"
-        encode_units(side, context, dtype=dtype, label=label, workers=workers, progress=progress)
+        side = encoding_side(model, inputs, "image", effort.memory_mib)
+        side = replace(side, encode=model.image_context, unit=CONTEXT_UNIT)
+        encode_units(side, context, dtype=dtype, label=f"{name}: vision tokens", effort=effort)
         images, texts = MappedUnits(side, context), torch.from_numpy(inputs.text[model.text_input])
-        pairs = max(1, min(LARGEST, _memory(model, memory_mib) // (16 * images.parts[0][0].size)))
-        return encoding.rerank_contexts(model, images, texts, sim, depth, pairs, progress)
+        pairs = max(1, min(LARGEST, _memory(model, effort.memory_mib) // (16 * images.parts[0][0].size)))
+        return encoding.rerank_contexts(model, images, texts, sim, depth, pairs, effort.progress)
 
     scores = store.arrays("embeddings", name, Recipe("encoding", settings, 0, (model.key, corpus.key)), score)
     context.remove()
@@ -155,10 +142,7 @@ def score_corpus(
 def model_of(pretrained: Mapping[str, Mapping[str, Any]], system: str) -> Pretrained:
     """The encoder of a configured row, loaded once; rows that share weights share it.
 
-    Raises
-    ------
-    InputError
-        A row that is not configured, or whose measure its encoder cannot be compared by.
+    InputError where a row is not configured, or its encoder cannot be compared by its measure.
     """
     row = registry.system(system)
     if row.trained not in pretrained:
@@ -191,24 +175,21 @@ def _loaded(path: str, revision: str, dtype: str, device: str) -> Pretrained:
 
 
 class PretrainedRows:
-    """What serves a row of a configuration: what it reads of a split, and what it stores."""
+    """What serves a row of a configuration: what its encoder reads of a split (``inputs``), and what it stores."""
 
     def __init__(self, run: Run, system: str) -> None:
         self.run, self.row = run, registry.system(system)
         self.model = model_of(run["pretrained"], system)
-
-    def inputs(self, part: Corpus) -> Inputs:
-        """What the encoder reads of a split of a corpus."""
-        return self.model.inputs(part)
+        self.inputs = self.model.inputs
 
     def embeddings(self, part: Corpus, split: str) -> dict[str, np.ndarray]:
         """What the row stores of a split of a corpus, below ``embeddings/``, as arguments of `comparable`."""
         run, row = self.run, self.row
         given = run["pretrained"][row.trained]
-        options = {"memory_mib": given.get("memory_mib", 0), "workers": run["threads"]}
+        effort = Effort(given.get("memory_mib", 0), run["threads"])
         name, dtype = f"{row.trained}__{part.name}__{split}", given.get("store", "")
-        embedded = embed_corpus(self.model, part, run.store, name, dtype=dtype, **options)
+        embedded = embed_corpus(self.model, part, run.store, name, dtype=dtype, effort=effort)
         if row.measure == "cosine":
             return embedded
         name, depth = f"{row.id}__{part.name}__{split}__scores", run["rerank_depth"]
-        return score_corpus(self.model, part, row.measure, embedded, run.store, name, depth=depth, **options)
+        return score_corpus(self.model, part, row.measure, embedded, run.store, name, depth=depth, effort=effort)

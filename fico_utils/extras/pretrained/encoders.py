@@ -21,15 +21,8 @@ import transformers
 from torch import Tensor, nn
 
 from fico_utils.errors import InputError
-from fico_utils.extras.pretrained.base import Pretrained, unit
-from fico_utils.extras.pretrained.files import (
-    files_key,
-    find_folder,
-    load_image_processor,
-    load_network,
-    load_tokenizer,
-    read_config,
-)
+from fico_utils.extras.pretrained.base import Pretrained, unit_vectors
+from fico_utils.extras.pretrained.files import files_key, find_folder, load_parts, read_config
 from fico_utils.files import key_of
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -41,7 +34,7 @@ class Clip(Pretrained):
     architecture = "CLIPModel"
 
     def encode_image(self, features: Tensor) -> Tensor:
-        return unit(self.network.get_image_features(**self._pixels(features)).pooler_output)
+        return unit_vectors(self.network.get_image_features(**self._pixels(features)).pooler_output)
 
     def _embed_text(self, features: Tensor) -> Tensor:
         return self.network.get_text_features(input_ids=self._ids(features)[0]).pooler_output
@@ -67,7 +60,7 @@ class Blip(Pretrained):
     """BLIP (Li et al. 2022), fine-tuned for retrieval: ITC embeddings, and the ITM head over the vision tokens."""
 
     architecture = "BlipForImageTextRetrieval"
-    fuses, adds_cosine, longest = True, True, 35
+    adds_cosine, longest = True, 35
     measures = ("cosine", "rerank")
 
     def _embed_image(self, context: Tensor) -> Tensor:
@@ -93,7 +86,7 @@ class Blip2(Pretrained):
     """BLIP-2 (Li et al. 2023) for retrieval: an embedding a query (n, n_queries, d), the largest cosine counts."""
 
     architecture = "Blip2ForImageTextRetrieval"
-    fuses, adds_cosine, longest = True, True, 35
+    adds_cosine, longest = True, 35
     measures = ("late", "rerank")
 
     @property
@@ -144,10 +137,8 @@ def load_encoder(path: str, *, revision: str = "", dtype: str = "float32", devic
     `revision` is a branch, tag or commit of the hub; `dtype` is what it computes in: float32, float16 or bfloat16;
     `device` is such as ``cpu``, ``cuda:1``, and a GPU where there is one, if it is empty.
 
-    Raises
-    ------
-    InputError
-        Another precision or device, no such files, weights that are pickled, truncated, or of another class of model.
+    InputError where precision or device are unknown, or files are missing, pickled, truncated, or of another class of
+    model.
     """
     if dtype not in DTYPES:
         raise InputError(f"dtype is {dtype!r}; expected one of {', '.join(DTYPES)}")
@@ -158,6 +149,5 @@ def load_encoder(path: str, *, revision: str = "", dtype: str = "float32", devic
     if kind is None or given != kind.architecture:
         known = ", ".join(k.architecture for k in KINDS.values())
         raise InputError(f"{folder} holds a {given}, which is no image-text dual encoder known here; expected {known}")
-    network = load_network(getattr(transformers, kind.architecture), folder, DTYPES[dtype], device)
-    key = key_of(files_key(folder), dtype)
-    return kind(network, load_image_processor(folder), load_tokenizer(folder), key).eval()
+    parts = load_parts(getattr(transformers, kind.architecture), folder, DTYPES[dtype], device)
+    return kind(*parts, key_of(files_key(folder), dtype)).eval()

@@ -5,10 +5,8 @@ Weights are safetensors; nothing is unpickled, and no code that comes with a che
 
 from __future__ import annotations
 
-import json
 import os
 import re
-from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -18,22 +16,20 @@ import transformers
 from torch import nn
 
 from fico_utils.errors import InputError
+from fico_utils.extras.corpora.reading import first_line, read_json_object
 from fico_utils.files import key_of, sha256_file
 
 #: What is fetched of a hub repository, and what a model's key is made of: no pickled weights, no code.
 WANTED = ("*.json", "*.safetensors", "*.txt", "*.model")
 _VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "tokenizer.model")
-_LOCAL = {"local_files_only": True, "trust_remote_code": False}
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def find_folder(path: str, revision: str = "") -> Path:
     """The folder of a pretrained model: `path` itself, or the copy of the hub repository of that name.
 
-    Raises
-    ------
-    InputError
-        No such folder, and no copy of such a repository (at its branch, tag or commit `revision`).
+    InputError where there is neither such a folder nor a copy of the repository (of its branch, tag or commit
+    `revision`).
     """
     folder = Path(path).expanduser()
     if folder.is_dir():
@@ -53,7 +49,7 @@ def find_folder(path: str, revision: str = "") -> Path:
         )
     except (OSError, ValueError, HfHubHTTPError) as error:
         cache = Path(constants.HF_HUB_CACHE) / f"models--{path.replace('/', '--')}"
-        reason = "HF_HUB_OFFLINE=1 keeps the hub off" if offline else f"the hub gave nothing ({_first_line(error)})"
+        reason = "HF_HUB_OFFLINE=1 keeps the hub off" if offline else f"the hub gave nothing ({first_line(error)})"
         raise InputError(
             f"the model {path} is neither a folder here nor in {cache}, and {reason}: run `hf download {path}` where "
             "there is a network, or give as path a folder that holds config.json, model.safetensors and the files "
@@ -61,20 +57,13 @@ def find_folder(path: str, revision: str = "") -> Path:
         ) from None
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0].rstrip(".:") if str(error).strip() else type(error).__name__
-
-
 def read_config(folder: Path) -> dict[str, Any]:
     """The content of a model's ``config.json``; InputError where it is missing or is no configuration."""
     path = folder / "config.json"
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{folder} has no config.json; expected a folder written by save_pretrained") from None
-    except ValueError as error:
-        raise InputError(f"{path} is not readable as JSON ({_first_line(error)}); get it again") from None
-    if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
+    if not path.is_file():
+        raise InputError(f"{folder} has no config.json; expected a folder written by save_pretrained")
+    config = read_json_object(path)
+    if not isinstance(config.get("model_type"), str):
         raise InputError(f"{path} names no model_type; expected the configuration of a transformers model")
     return config
 
@@ -84,23 +73,17 @@ def _check_weights(folder: Path) -> None:
     index = folder / "model.safetensors.index.json"
     if (folder / "model.safetensors").is_file():
         return
-    if index.is_file():
-        _check_index(index)
-        return
-    pickled = sorted(p.name for p in folder.iterdir() if p.suffix in (".bin", ".pt", ".pth", ".ckpt"))
-    instead = f", only {pickled[0]}, which is a pickle and never loaded" if pickled else ""
-    raise InputError(
-        f"{folder} has no model.safetensors{instead}: get the safetensors file of the model, or convert it with "
-        "save_pretrained on a machine that trusts it"
-    )
-
-
-def _check_index(index: Path) -> None:
-    """Refuses an index of weights whose files do not lie beside it."""
+    if not index.is_file():
+        pickled = sorted(p.name for p in folder.iterdir() if p.suffix in (".bin", ".pt", ".pth", ".ckpt"))
+        instead = f", only {pickled[0]}, which is a pickle and never loaded" if pickled else ""
+        raise InputError(
+            f"{folder} has no model.safetensors{instead}: get the safetensors file of the model, or convert it with "
+            "save_pretrained on a machine that trusts it"
+        )
     try:
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        names = sorted(set(read_json_object(index)["weight_map"].values()))
         outside = [name for name in names if Path(name).name != name or not name.endswith(".safetensors")]
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (KeyError, TypeError, AttributeError):
         raise InputError(f"{index} is no index of safetensors files; get it again") from None
     if outside:
         raise InputError(f"{index} names {outside[0]!r}; expected safetensors files of its own folder only")
@@ -118,18 +101,18 @@ def _sha256(path: str, _size: int, _changed: int) -> str:
     return sha256_file(path)
 
 
-def load_network(made_by: type, folder: Path, dtype: torch.dtype, device: str = "") -> nn.Module:
-    """The network of a folder, of a class with ``from_pretrained``, ready to encode; on a GPU where `device` is empty.
+def load_parts(network_class: type, folder: Path, dtype: torch.dtype, device: str = "") -> tuple[nn.Module, Any, Any]:
+    """The network of a folder, ready to encode, its image processor and its tokenizer.
 
-    Raises
-    ------
-    InputError
-        No such device; files that are missing or broken; weights of another model.
+    The network is put on a GPU where there is one, if `device` is empty. The image processor has its Pillow form, which
+    does without torchvision.
+
+    InputError where there is no such device, files are missing or broken, or weights are those of another model.
     """
     _check_weights(folder)
     place = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    options = {"dtype": dtype, "use_safetensors": True, "output_loading_info": True, **_LOCAL}
-    network, loading = _made(folder, "network", lambda: made_by.from_pretrained(folder, **options))
+    options = {"dtype": dtype, "use_safetensors": True, "output_loading_info": True}
+    network, loading = _load(folder, "network", network_class, **options)
     missing = sorted(loading["missing_keys"])
     if missing:
         raise InputError(
@@ -137,31 +120,22 @@ def load_network(made_by: type, folder: Path, dtype: torch.dtype, device: str = 
             "checkpoint that was trained as one"
         )
     try:
-        return network.to(place).eval()
+        network = network.to(place).eval()
     except (RuntimeError, AssertionError) as error:
-        raise InputError(f"the device {place!r} cannot be used ({_first_line(error)}); try cpu") from None
-
-
-def load_tokenizer(folder: Path) -> Any:
-    """The tokenizer of a folder, which must bring its vocabulary: without one, transformers makes up an empty one."""
-    if not any((folder / name).is_file() for name in _VOCABULARIES):
+        raise InputError(f"the device {place!r} cannot be used ({first_line(error)}); try cpu") from None
+    processor = _load(folder, "image processor", transformers.AutoImageProcessor, backend="pil")
+    if not any((folder / name).is_file() for name in _VOCABULARIES):  # transformers would make up an empty one
         raise InputError(f"{folder} has no tokenizer; expected one of {', '.join(_VOCABULARIES)}: get it again")
-    return _made(folder, "tokenizer", lambda: transformers.AutoTokenizer.from_pretrained(folder, **_LOCAL))
+    return network, processor, _load(folder, "tokenizer", transformers.AutoTokenizer)
 
 
-def load_image_processor(folder: Path) -> Any:
-    """The image processor of a folder, in its Pillow form: torchvision is not needed."""
-    made_by = transformers.AutoImageProcessor
-    return _made(folder, "image processor", lambda: made_by.from_pretrained(folder, backend="pil", **_LOCAL))
-
-
-def _made(folder: Path, what: str, make: Callable[[], Any]) -> Any:
-    """What `make` returns; whatever a stranger's files make transformers raise becomes one sentence."""
+def _load(folder: Path, what: str, made_by: type, **options: Any) -> Any:
+    """What a class makes of a folder; whatever a stranger's files make transformers raise becomes one sentence."""
     try:
-        return make()
+        return made_by.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **options)
     except ImportError as error:
-        raise InputError(f"the {what} of {folder} needs a package that is missing ({_first_line(error)})") from None
+        raise InputError(f"the {what} of {folder} needs a package that is missing ({first_line(error)})") from None
     except Exception as error:
         raise InputError(
-            f"the {what} of {folder} cannot be made from its files ({_first_line(error)}); get them again"
+            f"the {what} of {folder} cannot be made from its files ({first_line(error)}); get them again"
         ) from None

@@ -33,20 +33,13 @@ def configured_rows(pretrained: Mapping[str, Mapping[str, Any]]) -> dict[str, Sy
     ``family`` (vlp), ``measure`` (cosine; late or rerank of BLIP-2, rerank of BLIP), ``marker``, ``line``, ``shade``,
     and what `SOURCE` lists.
 
-    Raises
-    ------
-    InputError
-        An id that is taken or would not do in a file name, an unknown key, family or measure, no checkpoint, two rows
-        that look the same, or more rows than there are looks.
+    InputError where an id is taken or would not do in a file name, a key, family or measure is unknown, a checkpoint is
+    missing, two rows look the same, or there are more rows than looks.
 
-    Examples
-    --------
     >>> configured_rows({"clip": {"path": "openai/clip-vit-base-patch32", "name": "CLIP ViT-B/32"}})["clip"].marker
     'p'
     """
-    rows: dict[str, System] = {}
-    for place, (system_id, given) in enumerate(pretrained.items()):
-        rows[system_id] = _row(system_id, given, place, pretrained)
+    rows = {row_id: _row(row_id, given, n, pretrained) for n, (row_id, given) in enumerate(pretrained.items())}
     looks: dict[tuple, str] = {}
     for row in (*SYSTEMS.values(), *rows.values()):
         look = (row.marker, row.line, row.hollow)  # without the colour: a printer has none
@@ -76,7 +69,7 @@ def _row(system_id: str, given: Mapping[str, Any], place: int, pretrained: Mappi
         raise InputError(
             f"{where} names {'both path and' if weights else 'neither path nor'} weights; expected one of them"
         )
-    if weights and (weights not in pretrained or not pretrained[weights].get("path")):
+    if weights and "path" not in (pretrained.get(weights) or ()):
         raise InputError(
             f"{where} takes the weights of {weights!r}; expected the id of a pretrained system with a path"
         )

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from fico_utils.errors import InputError
+from fico_utils.files import atomic_path
 
 HELP = "score your own embeddings, codes or similarity matrix"
 #: Flag -> what the file holds.
@@ -53,16 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Exit code: 0, or 2 after one sentence on stderr if the input is not good."""
-    try:
-        _score_files(options)
-    except InputError as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
-
-
-def _score_files(options: argparse.Namespace) -> None:
+    """Exit code, 0."""
     out = None if options.out is None else Path(options.out)
     if out is not None and (out.suffix != ".csv" or not out.parent.is_dir()):
         raise InputError(f"--out is {out}, expected a name ending in .csv in a folder that exists")
@@ -81,11 +72,10 @@ def _score_files(options: argparse.Namespace) -> None:
     scores = evaluate(**arrays, **others, metrics=metrics, recall_at=recall_at, map_at=map_at)
     if out is None:
         print(scores.to_string(index=False, na_rep="", float_format=lambda x: f"{x:.4f}"))
-        return
-    from fico_utils.files import atomic_path
-
-    with atomic_path(out) as temporary:
-        scores.to_csv(temporary, index=False)
+    else:
+        with atomic_path(out) as temporary:
+            scores.to_csv(temporary, index=False)
+    return 0
 
 
 def _numbers(text: str | None, flag: str) -> tuple[int | str, ...] | None:

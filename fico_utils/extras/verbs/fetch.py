@@ -21,9 +21,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Exit code, 0."""
     from fico_utils.extras.corpora.fetching import fetch
+    from fico_utils.profiles import profile_settings
     from fico_utils.provenance import PROJECT
 
-    settings = cli.changed_settings(options.profile, options.changes)
+    settings = profile_settings(options.profile, options.changes)
     folder = PROJECT / settings["data_dir"]
     say = cli.progress_printer(options.quiet)
     fetch(options.corpora or settings["corpora"], folder, say, progress=not options.quiet)

@@ -22,19 +22,19 @@ def run(options: argparse.Namespace) -> int:
     from fico_utils.batch.pipeline import STEPS
     from fico_utils.display.report import write_report
     from fico_utils.extras.corpora.fetching import RELEASE
-    from fico_utils.extras.recomputed import recompute, write_recomputed
+    from fico_utils.extras.recomputed import recompute_tables
     from fico_utils.locks import hold_locks
-    from fico_utils.profiles import results_folder
+    from fico_utils.profiles import profile_settings, results_folder
     from fico_utils.provenance import PROJECT
     from fico_utils.workspace import Run
 
     if options.profile != PROFILE:
         raise InputError(f"--profile was given {options.profile!r}; this verb works with the profile {PROFILE} alone")
-    settings = cli.changed_settings(PROFILE, options.changes)
+    settings = profile_settings(PROFILE, options.changes)
     folder = getattr(options, "folder", None) or PROJECT / settings["data_dir"] / RELEASE
     run_ = Run(PROFILE, settings["seed"], results_folder(PROFILE, options.out), settings)
     with hold_locks(run_.root / "runs", [step.notebook for step in STEPS]):
-        _, sentence = write_recomputed(run_, recompute(run_, folder, cli.progress_printer(options.quiet)))
+        sentence = recompute_tables(run_, folder, cli.progress_printer(options.quiet))
         if not options.quiet:
             print(sentence, flush=True)
         print(write_report(run_.root, PROFILE, []))
