@@ -58,7 +58,7 @@ def one_pass(data, binarisers: dict, folder: Path, key: str) -> tuple[np.ndarray
 
     from fico_utils.files import read_arrays, read_metadata, write_arrays
 
-    queries, blocks = data.queries(), []
+    queries, blocks = data.queries, []
     begin = time.monotonic()
     for start in range(0, data.n_base, BLOCK):
         stop, path = min(start + BLOCK, data.n_base), folder / f"block_{start:010d}.safetensors"
@@ -91,7 +91,7 @@ def one_pass(data, binarisers: dict, folder: Path, key: str) -> tuple[np.ndarray
 def search(index, queries: np.ndarray, nearest: np.ndarray, ks: list[int], threads: int):
     """The `Measurement` of asking all queries, some at a time, and their recall."""
     from fico_utils.costs.clock import Measurement
-    from fico_utils.costs.vectors import recall_of_nearest
+    from fico_utils.costs.indexes import recall_of_nearest
 
     seconds, recall = 0.0, dict.fromkeys(ks, 0.0)
     index.search(queries[:10], max(ks))  # the first call is slow
@@ -106,9 +106,10 @@ def search(index, queries: np.ndarray, nearest: np.ndarray, ks: list[int], threa
 
 def rows_of(codes: dict, asked: dict, nearest: np.ndarray, dim: int, bits: int, threads: int, columns: dict) -> list:
     """Rows of costs.csv: every index on ITQ's codes, and the recall of the other codes beside."""
-    from fico_utils.costs.clock import Measurement, cost_row
+    from fico_utils.costs.clock import Measurement
     from fico_utils.costs.indexes import Settings, index_bytes, new_index
-    from fico_utils.costs.vectors import RECALL_AT
+    from fico_utils.costs.rows import cost_row
+    from fico_utils.costs.search import RECALL_AT
 
     n, rows = len(codes["itq"]), []
     ks = [k for k in RECALL_AT if k <= n]
@@ -164,8 +165,7 @@ def main() -> None:
 
     from fico_utils.costs.clock import Timing
     from fico_utils.costs.indexes import BINARISERS, faiss_threads, make_binariser
-    from fico_utils.costs.search import search_rows
-    from fico_utils.costs.vectors import Synthetic
+    from fico_utils.costs.search import Synthetic, search_rows
     from fico_utils.files import atomic_path, key_of
     from fico_utils.results.schema import COSTS_COLUMNS
 
@@ -178,7 +178,7 @@ def main() -> None:
         probe = [encode(train[:256]).tobytes().hex() for encode in encoders.values()]
         key = key_of(given.dim, given.candidates, given.queries, given.train, given.seed, probe, faiss.__version__)
         nearest, codes = one_pass(data, encoders, given.work / key, key)
-        queries = data.queries()
+        queries = data.queries
         asked = {method: encode(queries) for method, encode in encoders.items()}
         rows = rows_of(codes, asked, nearest, given.dim, given.bits, given.threads, columns)
     if given.float:

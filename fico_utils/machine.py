@@ -28,8 +28,13 @@ def usable_cores() -> int:
 
 
 def available_memory() -> int:
-    """Memory that can be taken without swapping, B."""
-    return psutil.virtual_memory().available
+    """Memory that can be taken without swapping, B: what the system offers, or a container's limit if lower."""
+    free = psutil.virtual_memory().available
+    try:
+        limit, used = (Path(f"/sys/fs/cgroup/memory.{name}").read_text().strip() for name in ("max", "current"))
+    except OSError:
+        return free
+    return free if limit == "max" else min(free, int(limit) - int(used))
 
 
 def resident_memory() -> int:

@@ -37,7 +37,7 @@ MAY_IMPORT = {
     "data": set(),
     "models": {"data", "evaluation"},  # its measures
     "evaluation": {"data"},
-    "costs": {"data", "models", "evaluation", "experiment"},
+    "costs": {"data", "models", "evaluation", "experiment", "results"},
     "results": {"data", "models", "evaluation"},
     "display": {"evaluation", "results"},  # redrawing needs no model
     "experiment": {"data", "models", "evaluation"},

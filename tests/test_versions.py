@@ -21,10 +21,9 @@ from hypothesis import strategies as st
 from fico_utils import producers, registry
 from fico_utils.artifacts import damage_of
 from fico_utils.data import text
-from fico_utils.data.pictoscenes.corpus import _cached_corpus
+from fico_utils.data.pictoscenes import drawn_corpus
 from fico_utils.errors import InputError
 from fico_utils.evaluation import evaluate
-from fico_utils.experiment import corpora
 from fico_utils.extras import versions
 from fico_utils.extras.versions import CODES, PICTURES, check_shipped, code_digest, largest_difference
 from fico_utils.extras.versions.cases import CASES
@@ -257,8 +256,7 @@ def test_shipped_files_that_are_damaged_or_of_another_version_are_named(
 
 def forget_keys() -> None:
     """Drawn corpora are remembered with their keys, which hold versions."""
-    corpora.first_scenes.cache_clear()
-    _cached_corpus.cache_clear()
+    drawn_corpus.cache_clear()
 
 
 @pytest.fixture

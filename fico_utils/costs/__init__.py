@@ -1,9 +1,7 @@
 """What retrieval costs: time, memory and bytes, measured under one protocol.
 
-`clock` holds the timing protocol and the rows of ``costs.csv``, `growth` carries costs to sizes that were not run.
-`encoding`, `storage`, `attention` and `search` measure the paper's Tables 5, 6, 7 and Figure 4 on plain arrays and
-callables, `sections` does it for the systems of a run. Growing galleries and two-step searches are in
-`fico_utils.extras.galleries`.
+`clock` holds the timing protocol, `rows` the rows of ``costs.csv``. `encoding`, `storage`, `attention` and `search`
+measure the paper's Tables 5, 6, 7 and Figure 4, and `sections` does it for the systems of a run.
 """
 
 from fico_utils.costs.blocks import Scenes, feature_stages, system_stage

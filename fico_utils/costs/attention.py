@@ -7,16 +7,16 @@ paper argues n^2 and n. Beside the time of the whole gallery stands the cost of 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fico_utils import registry
-from fico_utils.costs.clock import Measurement, Timing, kept_rows, measure_time, recipe_of
-from fico_utils.costs.growth import Cell, Sweep, check_sizes
-from fico_utils.errors import InputError
+from fico_utils.costs.blocks import size_settings
+from fico_utils.costs.clock import Measurement, Timing, measure_time
+from fico_utils.costs.rows import Size, Sweep, exponent_row, kept_rows, recipe_of, sweep_sizes
 
 if TYPE_CHECKING:
     from fico_utils.models.contract import RetrievalModel
@@ -48,8 +48,7 @@ class Pairs:
     @property
     def settings(self) -> dict[str, Any]:
         """What its times depend on, JSON-able."""
-        model = {name: value for name, value in self.model.settings.items() if name != "recipe"}
-        return {"model": model, **self.serving.settings(self.depth)}
+        return {"model": size_settings(self.model), **self.serving.settings(self.depth)}
 
     @cached_property
     def items(self) -> tuple[Items, Items]:
@@ -60,7 +59,7 @@ class Pairs:
         """Scores (n, k) of captions (n,) with their candidates, images (n, k), or (k,) the same for all."""
         return self.serving.score_candidates(self.model, *self.items, asked, ids)
 
-    def measure(self, size: tuple[int, int], timing: Timing) -> dict[str, Measurement]:
+    def measure(self, size: Size, timing: Timing) -> dict[str, Measurement]:
         """The `QUANTITIES` of the first n_img images and n_txt captions: all ask all, then one of either side asks.
 
         The first ranking of a reranker is search, not attention: outside the first clock, inside the second.
@@ -81,63 +80,36 @@ class Pairs:
 
 def attention_rows(
     pairs: Pairs,
-    sizes: Sequence[tuple[int, int]],
+    sizes: Sequence[Size],
     *,
     timing: Timing | None = None,
-    extrapolate_to: Sequence[tuple[int, int]] = (),
+    extrapolate_to: Sequence[Size] = (),
     **columns: Any,
 ) -> list[dict[str, Any]]:
     """Rows ``seconds`` and ``seconds_per_query`` at each size (n_img, n_txt), and the ``exponent`` of n_img.
 
-    A size that runs out of memory has status ``dnf``, and the others are measured.
-
-    Parameters
-    ----------
-    timing : Timing; a size that the fit of at least two smaller ones puts above its limit is extrapolated, not run.
-    extrapolate_to : sizes that are only extrapolated.
-    **columns : of `cost_row`: system, corpus, and run, in whose store each size is kept once it was measured.
-
-    Raises
-    ------
-    InputError
-        A size below 1, or too few sizes to extrapolate from.
+    A size that runs out of memory has status ``dnf``, and the others are measured. A size that the fit of at least two
+    smaller ones puts above the limit of `timing` is extrapolated and not run, as those of `extrapolate_to` are.
+    `columns` are of `cost_row`: system, corpus, and run, in whose store each size is kept once it was measured.
+    InputError for a size below 1, or too few sizes to extrapolate from.
     """
-    timing, sweep = timing or Timing(), Sweep()
-    check_sizes(sizes, extrapolate_to)
+    timing, system = timing or Timing(), columns.get("system", "")
     columns |= {"device": timing.device}
-    for size in sorted(sizes):
-        if sweep.exceeds(size[0], timing.limit_s):
-            sweep.extrapolate(size)
-            continue
+    sweep = Sweep("attention", QUANTITIES, columns, timing.limit_s)
+
+    def measure(size: Size, names: Sequence[str]) -> dict[str, dict[str, Measurement]]:
+        settings = {"system": system, "size": list(size), "timing": timing.described, **pairs.settings}
+        recipe = recipe_of("attention_time", columns, settings)
+        name = f"{system}__{columns.get('corpus', '')}__{size[0]}x{size[1]}"
+
+        def build() -> list[dict[str, Any]]:
+            return [{quantity: asdict(measured) for quantity, measured in pairs.measure(size, timing).items()}]
+
         try:
-            sweep.cells.append(Cell(size, _kept_times(pairs, size, timing, columns), "ok"))
+            (times,) = kept_rows(columns, "attention", name, recipe, build)
         except MemoryError:
-            sweep.cells.append(Cell(size, {}, "dnf"))
-    for size in sorted(extrapolate_to):
-        sweep.extrapolate(size)
-    rows = [row for cell in sweep.cells for row in cell.rows("attention", QUANTITIES, **columns)]
-    return [*rows, sweep.exponent_row("attention", **columns)]
+            times = {}
+        return {system: {quantity: Measurement(**measured) for quantity, measured in times.items()}}
 
-
-def _kept_times(pairs: Pairs, size: tuple[int, int], timing: Timing, columns: dict[str, Any]) -> dict[str, Measurement]:
-    """The measurements at a size, from the run's store or made."""
-    system = columns.get("system", "")
-    name = f"{system}__{columns.get('corpus', '')}__{size[0]}x{size[1]}"
-    settings = {"system": system, "size": list(size), "timing": timing.described, **pairs.settings}
-    recipe = recipe_of("attention_time", columns, settings)
-
-    def build() -> list[dict[str, Any]]:
-        return [{name: m.described for name, m in pairs.measure(size, timing).items()}]
-
-    (times,) = kept_rows(columns, "attention", name, recipe, build)
-    return {name: Measurement.restored(described) for name, described in times.items()}
-
-
-def check_depth(system: str, depth: int, sizes: Sequence[tuple[int, int]]) -> None:
-    """InputError where a reranker is to read more candidates than the smallest gallery has."""
-    smallest = min(min(size) for size in sizes)
-    if registry.system(system).serving.reranks and not 1 <= depth <= smallest:
-        raise InputError(
-            f"reranking the first {depth} of a gallery of {smallest} was asked for; expected 1 up to the smallest "
-            "gallery: choose a smaller rerank_depth or larger attention_scales"
-        )
+    sweep_sizes({system: sweep}, sizes, measure, extrapolate_to)
+    return [*sweep.rows, exponent_row(*sweep.measured(), "attention", **columns)]

@@ -1,7 +1,6 @@
 """One way through the data: scenes flow in blocks past the same feature stages, to whoever observes them.
 
-A block of scenes is drawn once, its features are made once, when somebody first reads them, and every observer sees it:
-clocks (`encoding`), growing galleries, and what two-step searches keep of their items. Memory is that of one block.
+Observers are clocks (`encoding`), growing galleries, and what two-step searches keep. Memory is that of one block.
 """
 
 from __future__ import annotations
@@ -9,7 +8,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -36,19 +36,15 @@ Source = Callable[[int, int], dict[str, Any]]
 class Scenes:
     """PictoScenes pairs drawn as they are needed, no two alike: ``scenes(start, stop)`` gives a block of them.
 
-    Only a drawn corpus (picto_diverse, picto_people) has no end; another one is an InputError.
+    Only a drawn corpus (picto_diverse, picto_people) has scenes without end; another one is an InputError.
     """
 
     corpus: str
     seed: int = 0
+    largest: ClassVar[int] = SPLIT_START["val"]  # scenes that there are
 
     def __post_init__(self) -> None:
         spec_of(self.corpus)
-
-    @property
-    def largest(self) -> int:
-        """Scenes there are."""
-        return SPLIT_START["val"]
 
     def __call__(self, start: int, stop: int) -> dict[str, Any]:
         """``pixels`` uint8 (n, 96, 96, 3) and ``captions``, a list of 5 n, of scenes `start` to `stop` - 1."""
@@ -61,21 +57,15 @@ class Scenes:
 class Stage:
     """A step on the way from a scene to what is kept of it: a feature extractor, or the encoder of a system.
 
-    Attributes
-    ----------
-    name : str, what stands in the column `system`.
-    sides : ``image`` or ``text`` or both -> (what it reads, its work). The work takes a block of that; an extractor's
-        returns features by name, an encoder's yields what is kept batch by batch.
-    settings : JSON-able, what its time depends on.
-    content : key of what its results depend on, weights included.
-    makes : names of the features it makes; none for an encoder.
+    `sides` are ``image`` or ``text`` or both, each with (what it reads, its work). The work takes a block of that; an
+    extractor's returns features by name, an encoder's yields what is kept batch by batch.
     """
 
-    name: str
+    name: str  # what stands in the column `system`
     sides: Mapping[str, tuple[str, Callable[[Any], Any]]]
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    content: str = ""
-    makes: tuple[str, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)  # JSON-able, what its time depends on
+    content: str = ""  # key of what its results depend on, weights included
+    makes: tuple[str, ...] = ()  # names of the features it makes; none for an encoder
 
     @property
     def reads(self) -> set[str]:
@@ -101,19 +91,19 @@ def feature_stages(
         return {"tokens": vocabulary.encode(captions)}
 
     made, digest = ("regions", "global", "patches"), weights_digest(backbone.state_dict())
-    stages = [
+    stages = (
         Stage("backbone", {"image": ("pixels", see)}, {"width": backbone.width}, digest, made),
         Stage("tokens", {"text": ("captions", read)}, {}, key_of(vocabulary.words), ("tokens",)),
-    ]
-    if doc2vec is not None:
-        weights, seed, epochs = doc2vec
+    )
+    if doc2vec is None:
+        return stages
+    weights, seed, epochs = doc2vec
 
-        def infer(captions: list[str]) -> dict[str, np.ndarray]:
-            return {"doc2vec": text.doc2vec(weights, captions, seed=seed, epochs=epochs)}
+    def infer(captions: list[str]) -> dict[str, np.ndarray]:
+        return {"doc2vec": text.doc2vec(weights, captions, seed=seed, epochs=epochs)}
 
-        content = key_of(weights_digest(weights), seed, epochs)
-        stages.append(Stage("doc2vec", {"text": ("captions", infer)}, {"epochs": epochs}, content, ("doc2vec",)))
-    return tuple(stages)
+    content = key_of(weights_digest(weights), seed, epochs)
+    return *stages, Stage("doc2vec", {"text": ("captions", infer)}, {"epochs": epochs}, content, ("doc2vec",))
 
 
 def system_stage(system: str, model: RetrievalModel, batch: int = 256) -> Stage:
@@ -136,12 +126,14 @@ def system_stage(system: str, model: RetrievalModel, batch: int = 256) -> Stage:
 
         return by_batch
 
-    sides = {
-        "image": (model.image_input, work(model.encode_image)),
-        "text": (model.text_input, work(model.encode_text)),
-    }
-    settings = {"model": {k: v for k, v in model.settings.items() if k != "recipe"}, "batch": batch}
-    return Stage(system, sides, settings, weights_digest(model.weights()))
+    image, text = (model.image_input, work(model.encode_image)), (model.text_input, work(model.encode_text))
+    settings = {"model": size_settings(model), "batch": batch}
+    return Stage(system, {"image": image, "text": text}, settings, weights_digest(model.weights()))
+
+
+def size_settings(model: RetrievalModel) -> dict[str, Any]:
+    """What of a model's settings its costs depend on: all but how it is trained."""
+    return {name: value for name, value in model.settings.items() if name != "recipe"}
 
 
 def weights_digest(weights: Mapping[str, Any]) -> str:
@@ -169,42 +161,39 @@ class Block:
         return self._features[name]
 
     def hold(self, features: Mapping[str, Any]) -> None:
-        """Take features that were made elsewhere."""
+        """Take features that were made of the block."""
         self._features |= features
 
     def embed(self, encoder: Stage) -> dict[str, np.ndarray]:
         """What a system keeps of the block: ``img`` (n, ...) and ``txt`` (5 n, ...)."""
         if encoder.name not in self._kept:
-            sides = {short: encoder.sides[side] for short, side in (("img", "image"), ("txt", "text"))}
-            kept = {short: np.concatenate(list(work(self[reads]))) for short, (reads, work) in sides.items()}
+            sides = ((short, *encoder.sides[side]) for short, side in (("img", "image"), ("txt", "text")))
+            kept = {short: np.concatenate(list(work(self[reads]))) for short, reads, work in sides}
             self._kept[encoder.name] = kept
         return self._kept[encoder.name]
 
 
-class Progress:
-    """What an observer knows after `done` blocks, kept as the last unit of its recipe; without units, in memory.
+class Observer:
+    """Sees every block once, in order, and keeps what it knows as the last of its `units`; without units, in memory.
 
-    `content` is the JSON-able part of it and `arrays` the rest.
+    A subclass has ``see(block)``, which counts the blocks in `done`, and ``known()``, which gives a JSON-able content
+    and arrays to be written; `content` and `arrays` are those that were written before.
     """
 
-    def __init__(self, units: Units | None) -> None:
+    def __init__(self, units: Units | None = None) -> None:
         self.done, self.content, self.arrays, self._units = 0, {}, {}, units
-        numbers = units.numbers() if units else []
-        if numbers:
+        if units is not None and (numbers := units.numbers()):
             self.done = numbers[-1]
             self.arrays, self.content = units.read(self.done)
         self._written = self.done
 
-    @property
-    def grew(self) -> bool:
-        """Whether blocks were seen since it was last written."""
-        return self.done > self._written
-
-    def save(self, content: Any, arrays: Mapping[str, np.ndarray] | None = None) -> None:
-        """Write what is known now; nothing where no block was seen since."""
-        if self.grew and self._units is not None:
-            self._units.write(self.done, arrays or {}, content, keep=1)
-        self._written = self.done
+    def save(self) -> None:
+        """Write what is known; nothing where no block was seen since."""
+        if self.done > self._written:
+            content, arrays = self.known()
+            if self._units is not None:
+                self._units.write(self.done, arrays, content, keep=1)
+            self._written = self.done
 
 
 def block_spans(sizes: Sequence[int], block: int = 1000) -> list[tuple[int, int]]:
@@ -215,24 +204,17 @@ def block_spans(sizes: Sequence[int], block: int = 1000) -> list[tuple[int, int]
     """
     if not sizes or min(sizes) < 1 or block < 1:
         raise InputError(f"sizes {list(sizes)} in blocks of {block} were asked for; expected sizes from 1")
-    spans, start = [], 0
-    for size in sorted(set(sizes)):
-        while start < size:
-            spans.append((start, min(start + block, size)))
-            start = spans[-1][1]
-    return spans
+    ends = pairwise([0, *sorted(set(sizes))])
+    return [(i, min(i + block, stop)) for start, stop in ends for i in range(start, stop, block)]
 
 
 def walk_blocks(
-    source: Source, spans: Sequence[tuple[int, int]], groups: Sequence[tuple[Sequence[Stage], Sequence[Any]]]
+    source: Source, spans: Sequence[tuple[int, int]], groups: Sequence[tuple[Sequence[Stage], Sequence[Observer]]]
 ) -> None:
     """Let every observer see the blocks that it has not seen yet, in order; each block is drawn once.
 
-    Parameters
-    ----------
-    spans : scenes of each block, see `block_spans`.
-    groups : (extractors, observers) that read the same features. An observer has ``done``, the number of blocks that it
-        has seen, ``see(block)``, and ``save()``, called every few seconds and in the end, whatever happens.
+    `spans` are the scenes of each block, see `block_spans`, and `groups` are (extractors, observers) that read the same
+    features. The observers are saved every few seconds, and in the end, whatever happens.
     """
     saved, everybody = time.monotonic(), [o for _, observers in groups for o in observers]
     try:

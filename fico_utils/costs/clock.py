@@ -1,32 +1,19 @@
-"""The timing protocol (warm-up, repeats, median, pinned threads), and the row of ``costs.csv`` of a measurement."""
+"""The timing protocol: warm-up, repeats, median, pinned threads, and the peak of the memory."""
 
 from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from fico_utils.artifacts import Recipe
-from fico_utils.costs.memory import PeakMemory
 from fico_utils.errors import InputError
-
-if TYPE_CHECKING:
-    from fico_utils.artifacts import Units
-
-#: Columns of costs.csv, in order.
-COLUMNS = (
-    "profile", "source", "system", "corpus", "phase", "scale_img", "scale_txt", "quantity", "unit",
-    "value", "spread", "repeats", "threads", "device", "status", "run",
-)  # fmt: skip
-#: What a cost can be the cost of.
-PHASES = ("features", "encode", "store", "attention", "index", "search", "gallery", "deploy")
-#: Why a value is there or not: measured; has no meaning here; no input; from a fit; did not finish.
-STATUSES = ("ok", "undefined", "unavailable", "extrapolated", "dnf")
+from fico_utils.machine import peak_memory, resident_memory
 
 
 @dataclass(frozen=True)
@@ -41,16 +28,14 @@ class Timing:
     device: str = "cpu"  # on cuda the clock is read when the device has finished
 
     def __post_init__(self) -> None:
-        if self.repeats < 1 or self.warmup < 0:
-            raise InputError(
-                f"repeats={self.repeats} and warmup={self.warmup} were given; expected at least 1 repeat and a "
-                "warm-up of 0 or more"
-            )
-        if self.threads is not None and self.threads < 1:
-            raise InputError(f"{self.threads} threads were asked for; expected at least 1")
-        for what, value in (("budget", self.budget_s), ("limit", self.limit_s)):
+        for name, least in (("repeats", 1), ("warmup", 0), ("threads", 1)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise InputError(f"{name}={value} was given; expected at least {least}")
+        for name in ("budget_s", "limit_s"):
+            value = getattr(self, name)
             if value is not None and not value > 0:
-                raise InputError(f"a {what} of {value} s was given; expected more than 0, or None for no limit")
+                raise InputError(f"{name}={value} was given; expected more than 0 seconds, or None for no limit")
 
     @property
     def described(self) -> dict[str, Any]:
@@ -62,7 +47,7 @@ class Timing:
 class Measurement:
     """How long a function took."""
 
-    samples: tuple[float, ...]  # s, one a repeat
+    samples: Sequence[float]  # s, one a repeat
     warm: bool = True  # False where the budget afforded one run only and that run was the first
     threads: int = 1
     device: str = "cpu"
@@ -90,23 +75,43 @@ class Measurement:
         """The time that each of `n` queries takes."""
         return replace(self, samples=tuple(s / n for s in self.samples))
 
-    @property
-    def described(self) -> dict[str, Any]:
-        """The measurement as JSON, without what the function returned."""
-        return {**asdict(self), "result": None}
 
-    @classmethod
-    def restored(cls, described: dict[str, Any]) -> Measurement:
-        """A measurement from its `described` form."""
-        return cls(**{**described, "samples": tuple(described["samples"])})
+class PeakMemory:
+    """A block's peak memory: ``with PeakMemory() as memory: ...``, then `peak_bytes` and `extra_bytes`.
+
+    Resident memory is sampled by a thread every 5 ms; where the block raises the process's own high-water
+    mark, that exact mark is taken instead, so only a short spike under an older mark can be missed.
+    """
+
+    peak_bytes: int = 0  # most resident memory that the process held during the block
+    extra_bytes: int = 0  # how much that is above what it held when the block began
+
+    def __enter__(self) -> PeakMemory:
+        self._before, self._mark = resident_memory(), peak_memory()
+        self.peak_bytes = self._before
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._sample, daemon=True)
+        self._thread.start()
+        return self
+
+    def _sample(self) -> None:
+        while not self._done.wait(0.005):
+            self.peak_bytes = max(self.peak_bytes, resident_memory())
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+        self.look()
+
+    def look(self) -> None:
+        """Bring both numbers up to this moment."""
+        mark = peak_memory()
+        self.peak_bytes = max(self.peak_bytes, resident_memory(), mark if mark > self._mark else 0)
+        self.extra_bytes = max(0, self.peak_bytes - self._before)
 
 
 class Loading:
-    """Seconds spent fetching data, to be taken off the clock.
-
-    ``loading.over(batches)`` yields the batches and counts the time each took to arrive; pass the same object
-    to `measure_time` as `loading`.
-    """
+    """Seconds that batches from ``loading.over(batches)`` took to arrive; `measure_time` takes them off its clock."""
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
         self.seconds, self._clock = 0.0, clock
@@ -201,60 +206,3 @@ def native_threads() -> int:
     ask = {"faiss": "omp_get_max_threads", "torch": "get_num_threads"}
     counts = [getattr(sys.modules[name], threads)() for name, threads in ask.items() if name in sys.modules]
     return max(counts) if counts else int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
-
-
-def cost_row(
-    phase: str,
-    quantity: str,
-    value: float | Measurement | None,
-    *,
-    unit: str = "s",
-    status: str = "ok",
-    spread: float | None = None,
-    repeats: int | None = None,
-    **columns: Any,
-) -> dict[str, Any]:
-    """One row of costs.csv: a dict with exactly the columns of `COLUMNS`.
-
-    Parameters
-    ----------
-    value : a number, None where `status` says why there is none, or a `Measurement`, which brings its own spread,
-        repeats, threads and device.
-    **columns : `system`, `corpus`, `source`, `threads`, `device`; `scale_img` and `scale_txt`, images and texts
-        (search: queries and candidates); `run`, the `Run` the number belongs to, which gives `profile` and `run`.
-    """
-    run = columns.pop("run", None)
-    if isinstance(value, Measurement):
-        spread, repeats = value.spread, value.repeats
-        columns |= {"threads": value.threads, "device": value.device}
-        value = value.seconds
-    assert phase in PHASES, f"unknown phase {phase!r}"
-    assert status in STATUSES, f"unknown status {status!r}"
-    assert value is not None or status not in ("ok", "extrapolated"), f"{quantity} has status {status!r} and no value"
-    row = dict.fromkeys(COLUMNS) | {"source": "ours", "system": "", "corpus": "", "device": "cpu"} | columns
-    row |= {"phase": phase, "quantity": quantity, "unit": unit, "value": value, "spread": spread, "repeats": repeats}
-    row |= {"status": status, "profile": run.profile if run else "", "run": run.run_id if run else ""}
-    assert len(row) == len(COLUMNS), f"costs.csv has no column {[name for name in row if name not in COLUMNS]}"
-    return row
-
-
-def kept_rows(
-    columns: Mapping[str, Any], folder: str, name: str, recipe: Recipe, build: Callable[[], list[dict]]
-) -> list[dict[str, Any]]:
-    """Rows from the store of the run that `columns` name, or made by `build`, without a run each time."""
-    run = columns.get("run")
-    return build() if run is None else run.store.records(f"costs/{folder}", name, recipe, build)
-
-
-def kept_units(columns: Mapping[str, Any], folder: str, name: str, recipe: Recipe) -> Units | None:
-    """The units of long work in the store of the run that `columns` name; None without a run."""
-    run = columns.get("run")
-    return run and run.store.units(f"costs/{folder}", name, recipe)
-
-
-def recipe_of(
-    producer: str, columns: Mapping[str, Any], settings: Mapping[str, Any], inputs: Sequence[str] = ()
-) -> Recipe:
-    """The recipe of a measurement: its settings, and corpus and seed of the run that `columns` name."""
-    run, corpus = columns.get("run"), columns.get("corpus", "")
-    return Recipe(producer, {"corpus": corpus, **settings}, run.seed if run else 0, tuple(inputs))

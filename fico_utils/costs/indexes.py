@@ -1,19 +1,18 @@
-"""The paper's FAISS indexes, what they are built with, and the codes that the binary ones hold."""
+"""The paper's FAISS indexes, what they are built with, the codes that the binary ones hold, and what they find."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from fico_utils.costs.vectors import CHUNK_ELEMENTS, KEEP_BYTES, Synthetic
 from fico_utils.errors import InputError
+from fico_utils.machine import available_memory
+from fico_utils.registry import INDEXES
 
-#: Index ids, in the order of Table 7.
-INDEXES = ("flat_ip", "hnsw_flat", "binary_flat", "binary_flat_counting", "binary_ivf")
 #: How real vectors become codes; ``itq`` is what the paper's recalls fit, it does not say.
 BINARISERS = ("itq", "sign", "rotation")
 
@@ -43,11 +42,7 @@ def make_binariser(method: str, train: np.ndarray, bits: int) -> Callable[[np.nd
 
     The `method` is ``itq`` (learned rotation of the PCA; Gong and Lazebnik, CVPR 2011), ``rotation`` (random rotation)
     or ``sign`` (of evenly spaced dimensions as they are); `train` (n_train, dim) float32 is what ITQ learns from.
-
-    Raises
-    ------
-    InputError
-        A code length that is no multiple of 8 or above dim.
+    InputError for a code length that is no multiple of 8 or above dim.
     """
     import faiss
 
@@ -81,17 +76,14 @@ def new_index(name: str, dim: int, n_base: int, settings: Settings) -> Any:
         index = faiss.IndexHNSWFlat(dim, settings.neighbours, faiss.METRIC_INNER_PRODUCT)
         index.hnsw.efConstruction, index.hnsw.efSearch = settings.build_width, settings.search_width
         return index
-    if name != "binary_ivf":
-        index = faiss.IndexBinaryFlat(settings.bits)
-        index.use_heap = name == "binary_flat"
+    if name == "binary_ivf":
+        n_list, n_probe = settings.ivf_lists(n_base)
+        index = faiss.index_binary_factory(settings.bits, f"BIVF{n_list}")
+        index.nprobe = n_probe
+        index.cp.min_points_per_centroid = 1  # a small trial is no reason for a warning
         return index
-    n_list, n_probe = settings.ivf_lists(n_base)
-    quantiser = faiss.IndexBinaryFlat(settings.bits)
-    index = faiss.IndexBinaryIVF(quantiser, settings.bits, n_list)
-    quantiser.this.disown()  # the index frees it
-    index.own_fields = True
-    index.nprobe = n_probe
-    index.cp.min_points_per_centroid = 1  # a small trial is no reason for a warning
+    index = faiss.IndexBinaryFlat(settings.bits)
+    index.use_heap = name == "binary_flat"
     return index
 
 
@@ -118,14 +110,32 @@ def index_bytes(index: Any) -> int:
     return index.code_size * index.ntotal
 
 
-def needed_bytes(name: str, data: Synthetic, depth: int, settings: Settings) -> int:
-    """Memory to build and search an index, B: it twice (it grows by copying), queries, answers, chunks."""
-    binary = name.startswith("binary")
-    item = settings.bits // 8 * 2 + 8 if binary else 4 * data.dim
-    links = 8 * settings.neighbours + 16 if name == "hnsw_flat" else 0
-    answers = 12 * depth * data.n_query
-    drawn = min(KEEP_BYTES, 4 * data.dim * data.n_base) + 4 * data.dim * (data.n_query + data.n_train)
-    return 2 * item * data.n_base + links * data.n_base + answers + drawn + 4 * 8 * CHUNK_ELEMENTS
+def recall_of_nearest(ids: np.ndarray, nearest: np.ndarray, ks: Sequence[int]) -> dict[int, float]:
+    """1-recall@k: the share of queries whose true nearest neighbour is among the first k ids.
+
+    `ids` (n_query, depth) int64 stand best first, -1 where an index returned no more, which never counts; `nearest`
+    (n_query,) int64 are the ids of the exact nearest neighbours.
+
+    >>> recall_of_nearest(np.array([[3, 7], [-1, -1]]), np.array([7, 2]), [1, 2])
+    {1: 0.0, 2: 0.5}
+    """
+    assert ids.ndim == 2, f"ids of shape {ids.shape}; expected (n_query, depth)"
+    assert nearest.shape == (len(ids),), f"nearest neighbours of shape {nearest.shape}; expected ({len(ids)},)"
+    assert nearest.min() >= 0, "ids of candidates count from 0"
+    assert not ks or 1 <= min(ks) <= max(ks) <= ids.shape[1], f"k = {ks} of {ids.shape[1]} ids"
+    hit = ids == nearest[:, None]
+    first = np.where(hit.any(axis=1), hit.argmax(axis=1), ids.shape[1])
+    return {int(k): float((first < k).mean()) for k in ks}
+
+
+def require_memory(needed: int, what: str, instead: str) -> None:
+    """Return if `needed` bytes are to be had; otherwise InputError: what would be needed, what to try."""
+    available = available_memory()
+    if needed > available:
+        raise InputError(
+            f"{what} needs about {needed / 2**30:.1f} GiB of memory, and {available / 2**30:.1f} GiB are "
+            f"free; {instead}"
+        )
 
 
 @contextmanager

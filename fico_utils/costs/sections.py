@@ -1,17 +1,16 @@
-"""The sections of notebook 05: systems that are ready to be measured, and one call a table."""
+"""The sections of notebook 05: the systems of a run that are ready to be measured, and one call a table."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fico_utils import experiment, registry
 from fico_utils.artifacts import Recipe
-from fico_utils.costs.attention import Pairs, attention_rows, check_depth
+from fico_utils.costs.attention import Pairs, attention_rows
 from fico_utils.costs.blocks import CAPTIONS, Scenes, Stage, feature_stages, first_features, system_stage
 from fico_utils.costs.clock import Timing
 from fico_utils.costs.encoding import encoding_rows
@@ -39,7 +38,7 @@ class Subject:
     trained: bool  # False where the profile has no weights of it: times and bytes do not depend on them
     extractors: tuple[Stage, ...]  # those of the run whose weights and features serve
     encoder: Stage
-    longest: Callable[[], int]  # the longest caption of the test split in tokens: to that all captions are padded
+    provider: Run  # the run, or the profile that ships, by whose settings they were made
 
     @property
     def serving(self) -> Any:
@@ -47,9 +46,14 @@ class Subject:
         return registry.system(self.system).serving
 
     def encode_first(self, scenes: Scenes, n_img: int, n_txt: int) -> tuple[Items, Items]:
-        """What the system keeps of the first images, and of the first captions, five an image."""
-        n = max(n_img, -(-n_txt // CAPTIONS))
-        width = self.longest() if "tokens" in self.encoder.reads else 0
+        """What the system keeps of the first images, and of the first captions, five an image.
+
+        Captions are padded to the longest of the test split.
+        """
+        n, width = max(n_img, -(-n_txt // CAPTIONS)), 0
+        if "tokens" in self.encoder.reads:
+            captions = experiment.part(self.provider, scenes.corpus, "test").captions
+            width = experiment.vocabulary(self.provider, scenes.corpus).encode(captions).shape[1]
         features = first_features(scenes, self.extractors, self.encoder.reads, n, width)
         images, texts = (features[self.encoder.sides[side][0]] for side in ("image", "text"))
         return self.serving.encode(self.model, images[:n_img], texts[:n_txt])
@@ -63,7 +67,7 @@ class Subjects:
     corpus: str
     members: tuple[Subject, ...]
 
-    @cached_property
+    @property
     def scenes(self) -> Scenes:
         """The scenes that flow past the systems."""
         return Scenes(self.corpus)
@@ -92,8 +96,12 @@ def load_subjects(run: Run, systems: Sequence[str]) -> Subjects:
     Where the run has none, that is the corpus that taught the extractors. A system without weights in this profile is
     measured untrained, and that is printed.
     """
+    from fico_utils.models import model_class
+
     corpus = next((c for c in run["corpora"] if registry.corpus(c).drawn), experiment.PRETRAINING)
-    made, members = {}, []
+    reads_doc2vec = any(model_class(system).text_input == "doc2vec" for system in systems)
+    extractors: dict[tuple[str, str], tuple[Stage, ...]] = {}
+    members = []
     for system in systems:
         try:
             served = experiment.serve(run, system, corpus)
@@ -103,25 +111,17 @@ def load_subjects(run: Run, systems: Sequence[str]) -> Subjects:
         provider = served.run if served else run
         model = served.model() if served else experiment.new_model(run, system, corpus).eval()
         place = provider.shipped, "patches" if model.image_input == "patches" else "regions"
-        if place not in made:
-            made[place] = _extractors(provider, corpus, place[1], systems)
-
-        def longest(provider: Run = provider) -> int:
-            captions = experiment.part(provider, corpus, "test").captions
-            return experiment.vocabulary(provider, corpus).encode(captions).shape[1]
-
-        members.append(Subject(system, model, served is not None, made[place], system_stage(system, model), longest))
+        if place not in extractors:
+            extractors[place] = _extractors(provider, corpus, place[1], reads_doc2vec)
+        stage = system_stage(system, model)
+        members.append(Subject(system, model, served is not None, extractors[place], stage, provider))
     return Subjects(run, corpus, tuple(members))
 
 
-def _extractors(provider: Run, corpus: str, kind: str, systems: Sequence[str]) -> tuple[Stage, ...]:
-    """The extractors of a run, with Doc2Vec where a system reads it."""
-    from fico_utils.models import model_class
-
+def _extractors(provider: Run, corpus: str, kind: str, reads_doc2vec: bool) -> tuple[Stage, ...]:
     doc2vec = None
-    if any(model_class(system).text_input == "doc2vec" for system in systems):
-        weights = experiment.doc2vec_weights(provider).arrays()
-        doc2vec = weights, provider.seed, provider["doc2vec_epochs"]
+    if reads_doc2vec:
+        doc2vec = experiment.doc2vec_weights(provider).arrays(), provider.seed, provider["doc2vec_epochs"]
     backbone, vocabulary = experiment.backbone(provider, kind=kind), experiment.vocabulary(provider, corpus)
     return feature_stages(backbone, vocabulary, doc2vec)
 
@@ -143,14 +143,13 @@ def encoding_table(subjects: Subjects, sizes: Sequence[int]) -> list[dict[str, A
 
 
 def storage_samples(subjects: Subjects) -> dict[str, dict[str, Any]]:
-    """System -> what it stores of 64 images with five captions each, by the run's store: see `stored_sample`."""
+    """System -> `stored_sample` of 64 images with five captions each, from the run's store, and ``bits`` of codes."""
     samples = {}
     for s in subjects.members:
         settings = {"system": s.system, "corpus": subjects.corpus, "images": SAMPLE, **s.encoder.settings}
 
         def build(s: Subject = s) -> dict[str, np.ndarray]:
-            sample = stored_sample(s.system, *s.encode_first(subjects.scenes, SAMPLE, CAPTIONS * SAMPLE))
-            return {name: array for name, array in sample.items() if name != "bits"}
+            return stored_sample(s.system, *s.encode_first(subjects.scenes, SAMPLE, CAPTIONS * SAMPLE))
 
         recipe = Recipe("storage", settings, subjects.run.seed)
         arrays = subjects.run.store.arrays("costs/storage", f"{s.system}__{subjects.corpus}", recipe, build)
@@ -168,13 +167,20 @@ def storage_table(subjects: Subjects, samples: Mapping[str, Mapping[str, Any]]) 
 
 
 def attention_table(subjects: Subjects, sizes: Sequence[int]) -> list[dict[str, Any]]:
-    """Rows of Table 6: `attention_rows` of the systems that read pairs at query time, extrapolated to the paper's."""
+    """Rows of Table 6: `attention_rows` of the systems that read pairs at query time, extrapolated to the paper's.
+
+    InputError where a reranker is to read more candidates than the smallest gallery has.
+    """
     scales, depth = [(n, CAPTIONS * n) for n in sizes], subjects.run["rerank_depth"]
     beyond = [(n, CAPTIONS * n) for n in PAPER_IMAGES[:3] if n not in sizes]
     rows = []
     for s in subjects.members:
         if s.serving.reads_pairs:
-            check_depth(s.system, depth, scales)
+            if s.serving.reranks and not 1 <= depth <= min(sizes):
+                raise InputError(
+                    f"reranking the first {depth} of a gallery of {min(sizes)} was asked for; expected 1 up to the "
+                    "smallest gallery: choose a smaller rerank_depth or larger attention_scales"
+                )
             pairs = Pairs(s.system, s.model, lambda s=s: s.encode_first(subjects.scenes, *max(scales)), depth)
             columns = {"timing": subjects.timing, "system": s.system, **subjects.columns}
             rows += attention_rows(pairs, scales, extrapolate_to=beyond, **columns)

@@ -1,8 +1,7 @@
 """What a collection takes on disk or in memory, from the arrays themselves (Table 5, right half).
 
-Three accounts of the same embeddings: as written (``nbytes``), as the paper counts (one byte a bit of a hash
-code), and bit-packed. 6 M codes of 64 bits are 0.36 GiB to the paper and 0.045 GiB packed; the paper's
-embedding column is dimensions x bytes x 6 M but for ADV 2048-bit (`results/paper/README.md`).
+Three accounts of the same embeddings: as written (``nbytes``), as the paper counts (one byte a bit of a hash code), and
+bit-packed. The paper's embedding column is dimensions x bytes x 6 M but for ADV 2048-bit (`results/paper/README.md`).
 """
 
 from __future__ import annotations
@@ -13,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fico_utils import registry
-from fico_utils.costs.clock import cost_row
 from fico_utils.costs.indexes import Settings, filled_index, index_bytes
+from fico_utils.costs.rows import Size, cost_row
 
 if TYPE_CHECKING:
     from fico_utils.models.serving import Items
@@ -50,26 +49,21 @@ def storage_rows(
     features_img: np.ndarray | None = None,
     features_txt: np.ndarray | None = None,
     index: tuple[float, float] | None = None,
-    scales: Sequence[tuple[int, int]] = (PAPER_SCALE,),
+    scales: Sequence[Size] = (PAPER_SCALE,),
     **columns: Any,
 ) -> list[dict[str, Any]]:
     """Rows of phase ``store``: bytes at the arrays' own size, and at each scale (images, texts) by bytes an item.
 
-    Parameters
-    ----------
-    img_emb, txt_emb, bits : embeddings or codes as written, see `bytes_per_item`; real embeddings have no
-        ``packed_bytes``.
-    features_img, features_txt : what a system needs of an item at query time, first axis the item; None where it needs
-        nothing, and ``feature_bytes`` is unavailable.
-    index : (bytes an image, bytes a text) that an index adds, from `index_on_top`; None gives no row for it.
-    **columns : of `cost_row`: system, corpus, run.
+    Embeddings, or codes of `bits` bits, are as written, see `bytes_per_item`; real embeddings have no ``packed_bytes``.
+    Features are what a system needs of an item at query time, first axis the item; where they are None,
+    ``feature_bytes`` is unavailable. `index` is (bytes an image, bytes a text) that an index adds, from `index_on_top`.
     """
-    sides = ((img_emb, features_img), (txt_emb, features_txt))
-    each = [bytes_per_item(embeddings, bits) for embeddings, _ in sides]
-    for account, (embeddings, features) in zip(each, sides, strict=True):
+    each = []
+    for embeddings, features in ((img_emb, features_img), (txt_emb, features_txt)):
+        each.append(bytes_per_item(embeddings, bits))
         if features is not None:
             assert len(features) == len(embeddings), "features of other items than the embeddings"
-            account["feature_bytes"] = features.nbytes / len(features)
+            each[-1]["feature_bytes"] = features.nbytes / len(features)
     if index is not None:
         each = [account | {"index_bytes": added} for account, added in zip(each, index, strict=True)]
     rows, own_size = [], (len(img_emb), len(txt_emb))
@@ -85,16 +79,16 @@ def storage_rows(
     return rows
 
 
-def stored_sample(system: str, images: Items, texts: Items) -> dict[str, Any]:
-    """What a system stores of some items: the arguments of `storage_rows`, arrays where there are any.
+def stored_sample(system: str, images: Items, texts: Items) -> dict[str, np.ndarray]:
+    """What a system stores of some items, arguments of `storage_rows`: embeddings or packed codes, and features.
 
-    Embeddings or packed codes; beside them what a query needs: the fragments of cross attention (its only
-    embedding), or the contexts that a fusion head reads.
+    The features are what a query needs beside: the fragments of cross attention (its only embedding), or the contexts
+    that a fusion head reads.
     """
     serving = registry.system(system).serving
     (img, img_beside), (txt, txt_beside) = serving.storage(images), serving.storage(texts)
     arrays = {"img_emb": img, "txt_emb": txt, "features_img": img_beside, "features_txt": txt_beside}
-    return {name: array for name, array in arrays.items() if array is not None} | {"bits": code_bits(system, img)}
+    return {name: array for name, array in arrays.items() if array is not None}
 
 
 def code_bits(system: str, embeddings: np.ndarray) -> int | None:

@@ -162,7 +162,7 @@ def _k_text(k) -> str:
 def stored_row(system: str, sample: Mapping[str, Any]) -> dict[str, str]:
     """The line of a system in stored.csv.
 
-    `sample` is what `fico_utils.costs.stored_sample` returns: ``img_emb`` (n, d), (n, q, d) or packed codes,
+    `sample` is that of `fico_utils.costs.storage_samples`: ``img_emb`` (n, d), (n, q, d) or packed codes,
     ``features_img`` and ``features_txt`` (n, tokens, d) where a query needs them, ``bits`` of the codes.
 
     >>> import numpy as np

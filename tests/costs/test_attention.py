@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,8 +11,9 @@ import torch
 
 from fico_utils import registry
 from fico_utils.costs import attention
-from fico_utils.costs.attention import Pairs, attention_rows, check_depth
+from fico_utils.costs.attention import Pairs, attention_rows
 from fico_utils.costs.clock import Timing, measure_time
+from fico_utils.costs.sections import attention_table
 from fico_utils.errors import InputError
 from fico_utils.models import encoding
 from fico_utils.models.blip2 import Blip2, Blip2Config
@@ -196,7 +198,8 @@ def test_pairs_score_as_the_whole_matrix_does(systems, system):
 
 
 def test_a_rerank_is_no_deeper_than_the_smallest_gallery():
-    check_depth("scan", 50, [(8, 40), (4, 20)])
-    check_depth("xvlm", 4, [(8, 40), (4, 20)])
-    with pytest.raises(InputError, match="reranking the first 5 of a gallery of 4"):
-        check_depth("xvlm", 5, [(8, 40), (4, 20)])
+    member = SimpleNamespace(system="xvlm", serving=registry.system("xvlm").serving)
+    for depth in (0, 5):
+        subjects = SimpleNamespace(run={"rerank_depth": depth}, members=[member])
+        with pytest.raises(InputError, match=f"reranking the first {depth} of a gallery of 4"):
+            attention_table(subjects, [8, 4])

@@ -18,9 +18,8 @@ from fico_utils.costs.blocks import (
     first_features,
     system_stage,
 )
-from fico_utils.costs.clock import Timing
+from fico_utils.costs.clock import PeakMemory, Timing
 from fico_utils.costs.encoding import encoding_rows
-from fico_utils.costs.memory import PeakMemory
 from fico_utils.data.features import Backbone
 from fico_utils.data.pictoscenes import make_corpus
 from fico_utils.data.text import Vocabulary

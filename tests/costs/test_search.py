@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fico_utils.costs import memory, vectors
+from fico_utils.costs import indexes, search
 from fico_utils.costs.clock import Timing
 from fico_utils.costs.indexes import (
     INDEXES,
@@ -14,11 +14,10 @@ from fico_utils.costs.indexes import (
     filled_index,
     index_bytes,
     make_binariser,
-    needed_bytes,
     new_index,
+    recall_of_nearest,
 )
-from fico_utils.costs.search import doubling_sizes, search_rows, search_sweep
-from fico_utils.costs.vectors import Synthetic, exact_nearest, recall_of_nearest
+from fico_utils.costs.search import Synthetic, doubling_sizes, needed_bytes, search_rows, search_sweep
 from fico_utils.errors import InputError
 from fico_utils.workspace import Run
 
@@ -33,7 +32,7 @@ def small() -> Synthetic:
 @pytest.fixture(scope="module")
 def codes(small) -> tuple[np.ndarray, np.ndarray]:
     encode = make_binariser("itq", small.train(), 16)
-    return np.concatenate([encode(c) for c in small.base_chunks()]), encode(small.queries())
+    return np.concatenate([encode(c) for c in small.base_chunks()]), encode(small.queries)
 
 
 def hamming(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -47,16 +46,16 @@ def hamming(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def test_chunks_are_the_draws_of_faiss(monkeypatch, elements):
     from faiss.contrib.datasets import SyntheticDataset
 
-    monkeypatch.setattr(vectors, "CHUNK_ELEMENTS", elements)
+    monkeypatch.setattr(search, "CHUNK_ELEMENTS", elements)
     ours, theirs = Synthetic(32, 500, 33, 70), SyntheticDataset(32, 70, 500, 33)
     np.testing.assert_allclose(ours.train(), theirs.get_train(), rtol=1e-6)
     np.testing.assert_allclose(np.concatenate(list(ours.base_chunks())), theirs.get_database(), rtol=1e-6)
-    np.testing.assert_allclose(ours.queries(), theirs.get_queries(), rtol=1e-6)
+    np.testing.assert_allclose(ours.queries, theirs.get_queries(), rtol=1e-6)
 
 
 def test_candidates_too_many_to_keep_are_drawn_again(monkeypatch):
-    monkeypatch.setattr(vectors, "KEEP_BYTES", 0)
-    monkeypatch.setattr(vectors, "CHUNK_ELEMENTS", 640)
+    monkeypatch.setattr(search, "KEEP_BYTES", 0)
+    monkeypatch.setattr(search, "CHUNK_ELEMENTS", 640)
     data = Synthetic(32, 100, 5, 10)
     first, second = list(data.base_chunks()), list(data.base_chunks())
     assert [len(c) for c in first] == [20] * 5
@@ -64,7 +63,7 @@ def test_candidates_too_many_to_keep_are_drawn_again(monkeypatch):
 
 
 def test_a_part_of_the_candidates_is_the_part_of_all(monkeypatch):
-    monkeypatch.setattr(vectors, "CHUNK_ELEMENTS", 640)
+    monkeypatch.setattr(search, "CHUNK_ELEMENTS", 640)
     data = Synthetic(32, 100, 5, 10)
     every = np.concatenate(list(data.base_chunks()))
     for start, stop in ((0, 30), (30, 100), (37, 38)):
@@ -73,7 +72,7 @@ def test_a_part_of_the_candidates_is_the_part_of_all(monkeypatch):
 
 def test_nearest_neighbours_are_exact_and_an_empty_set_is_refused(small):
     base = np.concatenate(list(small.base_chunks()))
-    np.testing.assert_array_equal(exact_nearest(small), (small.queries() @ base.T).argmax(axis=1))
+    np.testing.assert_array_equal(small.nearest, (small.queries @ base.T).argmax(axis=1))
     with pytest.raises(InputError, match="at least one of each"):
         Synthetic(32, 0, 5)
 
@@ -180,7 +179,7 @@ def test_rows_of_every_index(small):
 def test_binary_recall_equals_brute_force(small, codes):
     rows = search_rows(small, indexes=["binary_flat"], **QUICK)  # on the same codes: 16 bits of ITQ
     distance = hamming(codes[1], codes[0])
-    nearest = exact_nearest(small)
+    nearest = small.nearest
     own = distance[np.arange(40), nearest]
     for k in QUICK["ks"]:
         value = next(r["value"] for r in rows if r["quantity"] == f"recall@{k}")
@@ -196,14 +195,14 @@ def test_other_binarisers_stand_beside(small):
     assert set(beside) == {f"recall_{m}@{k}" for m in ("sign", "rotation") for k in QUICK["ks"]}
     base = np.concatenate(list(small.base_chunks()))
     encode = make_binariser("sign", small.train(), 16)
-    distance, nearest = hamming(encode(small.queries()), encode(base)), exact_nearest(small)
+    distance, nearest = hamming(encode(small.queries), encode(base)), small.nearest
     own = distance[np.arange(40), nearest]
     best = ((distance < own[:, None]).sum(axis=1) < 10).mean()
     worst = ((distance <= own[:, None]).sum(axis=1) <= 10).mean()
     assert worst <= beside["recall_sign@10"] <= best
     sweep = search_sweep([(5, 100), (10, 200)], dim=32, n_train=200, indexes=["flat_ip"], beside=("sign",), **QUICK)
     assert {r["scale_txt"] for r in sweep if r["quantity"].startswith("recall_sign")} == {200}
-    with pytest.raises(AssertionError, match="unknown binarisers"):
+    with pytest.raises(AssertionError, match="unknown binariser 'pca'"):
         search_rows(small, beside=("pca",), **QUICK)
 
 
@@ -229,9 +228,7 @@ def test_a_sweep_gives_each_size_and_an_exponent_an_index():
 
 
 def test_a_stopped_sweep_goes_on_and_what_was_measured_is_kept(tmp_path, monkeypatch):
-    from fico_utils.costs import search
-
-    built, build, indexes = [], search._Search.index_rows, ["flat_ip", "binary_flat"]
+    built, build, names = [], search._Search.index_rows, ["flat_ip", "binary_flat"]
     run, stop_at = Run("mini", 0, tmp_path, {}), 4
 
     def stopping(self, name):
@@ -241,7 +238,7 @@ def test_a_stopped_sweep_goes_on_and_what_was_measured_is_kept(tmp_path, monkeyp
         return build(self, name)
 
     def sweep(**changes):
-        options = {"dim": 32, "n_train": 200, "indexes": indexes, "beside": ("sign",), "run": run, **QUICK}
+        options = {"dim": 32, "n_train": 200, "indexes": names, "beside": ("sign",), "run": run, **QUICK}
         return search_sweep([(5, 100), (10, 200)], **{**options, **changes})
 
     monkeypatch.setattr(search._Search, "index_rows", stopping)
@@ -291,7 +288,7 @@ def test_what_cannot_be_searched_is_refused_before_anything_is_timed(small):
 
 
 def test_a_size_that_cannot_fit_says_what_it_needs(small, monkeypatch):
-    monkeypatch.setattr(memory, "available_bytes", lambda: 2**20)
+    monkeypatch.setattr(indexes, "available_memory", lambda: 2**20)
     with pytest.raises(InputError, match=r"hnsw_flat over 900 candidates .* needs about .* GiB .* fewer candidates"):
         search_rows(small, **QUICK)
     paper = Synthetic(16, 5_000, 1_000)

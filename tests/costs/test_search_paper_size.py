@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from fico_utils.costs.clock import Timing
-from fico_utils.costs.search import search_rows
-from fico_utils.costs.vectors import Synthetic, exact_nearest
+from fico_utils.costs.search import Synthetic, search_rows
 from fico_utils.provenance import PROJECT
 from fico_utils.results.store import load
 
@@ -66,5 +65,5 @@ def test_nearest_neighbours_are_exact(script, tmp_path):
     data = Synthetic(32, 2000, 40, 300)
     encoders = {"sign": make_binariser("sign", data.train(), 16)}
     nearest, codes = script.one_pass(data, encoders, tmp_path, "key")
-    np.testing.assert_array_equal(nearest, exact_nearest(data))
+    np.testing.assert_array_equal(nearest, data.nearest)
     np.testing.assert_array_equal(codes["sign"], np.concatenate([encoders["sign"](c) for c in data.base_chunks()]))

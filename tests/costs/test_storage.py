@@ -14,6 +14,7 @@ from fico_utils import registry
 from fico_utils.costs.storage import (
     PAPER_SCALE,
     bytes_per_item,
+    code_bits,
     index_on_top,
     storage_rows,
     stored_sample,
@@ -129,7 +130,7 @@ def test_what_a_system_writes_is_what_is_counted(read, system, image, text, feat
     images = read["global"] if system == "ucch" else read["image"]
     kept = registry.system(system).serving.encode(model.eval(), images[:6], read[model.text_input][:30])
     sample = stored_sample(system, *kept)
-    rows = values(storage_rows(**sample, scales=[(1000, 5000)]), 1000)
+    rows = values(storage_rows(**sample, bits=code_bits(system, sample["img_emb"]), scales=[(1000, 5000)]), 1000)
     assert rows["embedding_bytes"][0] == 1000 * image + 5000 * text
     assert rows["feature_bytes"][0] == (None if feature is None else 1000 * feature[0] + 5000 * feature[1])
     assert rows["paper_bytes"][0] == (6000 * 64 if system == "ucch" else 1000 * image + 5000 * text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from fico_utils.costs.clock import cost_row
+from fico_utils.costs.rows import cost_row
 from fico_utils.extras.readme import costs_table, refresh_tables, seeds_table
 from fico_utils.extras.seeds import COLUMNS
 

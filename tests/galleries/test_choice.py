@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from fico_utils.costs.clock import cost_row
+from fico_utils.costs.rows import cost_row
 from fico_utils.errors import InputError
 from fico_utils.extras.galleries.choice import choose_setup
 from fico_utils.results.setups import Screened, measured_screens, pareto_front

@@ -10,7 +10,7 @@ from fico_utils.costs.blocks import CAPTIONS, Scenes, Stage, system_stage
 from fico_utils.data.pictoscenes import make_corpus, truth_matrix
 from fico_utils.errors import InputError
 from fico_utils.evaluation import evaluate
-from fico_utils.extras.galleries.growing import Growing, ItemKeeper, Reranker, encoder_recipe, gallery_rows
+from fico_utils.extras.galleries.growing import Growing, ItemKeeper, encoder_recipe, gallery_rows
 from fico_utils.extras.galleries.ranking import Ranking
 from fico_utils.extras.galleries.truth import Ceiling, Truth
 from fico_utils.models.encoding import equal_bits
@@ -199,19 +199,28 @@ def stages() -> tuple[list[Stage], list[Stage]]:
     return extractors, [Stage("ucch", {"image": ("seen", work), "text": ("read", work)}, content="d")]
 
 
+class InMemory(dict):
+    """Units that are written nowhere."""
+
+    numbers, write = dict.keys, dict.__setitem__
+
+    def read(self, number: int) -> tuple:
+        return self[number], None
+
+
 def test_rows_of_a_walk_over_scenes(stages):
     import pandas as pd
 
     from fico_utils.results.schema import COSTS_COLUMNS, sort_rows, validate
 
-    truth, keeper = Truth("picto_diverse"), ItemKeeper(stages[1][0], 8, None)
+    truth, keeper = Truth("picto_diverse"), ItemKeeper(stages[1][0], 8, InMemory())
     rows = gallery_rows(
         Scenes("picto_diverse"), [stages], {"ucch": Growing(8, scorer("ucch"), truth)}, truth, [10, 24],
         ceiling=Ceiling(8, truth), block=10, keepers={"ucch": keeper}, corpus="picto_diverse",
     )  # fmt: skip
     assert all(tuple(r) == COSTS_COLUMNS for r in rows)
     assert {(r["scale_img"], r["scale_txt"]) for r in rows} == {(10, 50), (24, 120)}
-    assert [len(a) for a in keeper.arrays()] == [24, 40]
+    assert [len(a) for a in keeper.kept_items()] == [24, 40]
     at = {(r["system"], r["scale_img"], r["quantity"]): r["value"] for r in rows}
     assert at["perfect", 24, "recall_t2i@1"] > at["ucch", 24, "recall_t2i@1"]
     assert 0 <= at["ucch", 24, "true_t2i@1"] <= 1
@@ -246,13 +255,13 @@ def walk(stages, at: int = -1, root=None, sizes=(10, 24), key="d", names=("ucch"
     keepers = {}
     for e in encoders:
         recipe = encoder_recipe(e, extractors, {"sizes": sizes, "n": n_query, "seed": seed}, columns)
-        keepers[e.name] = ItemKeeper(e, n_query, run and run.store.units("items", e.name, recipe))
+        keepers[e.name] = ItemKeeper(e, n_query, run.store.units("items", e.name, recipe) if run else InMemory())
     arguments = {"ceiling": Ceiling(n_query, truth), "block": 7, "keepers": keepers, **columns}
     try:
         rows = gallery_rows(source, [(extractors, encoders)], growing, truth, list(sizes), **arguments)
     except KeyboardInterrupt:
         return None, source.drawn, None
-    return [{**r, "profile": "", "run": ""} for r in rows], source.drawn, keepers["ucch"].arrays()[0]
+    return [{**r, "profile": "", "run": ""} for r in rows], source.drawn, keepers["ucch"].kept_items()[0]
 
 
 def test_a_stopped_walk_goes_on_and_comes_where_it_would_have_come(stages, tmp_path):
@@ -373,7 +382,7 @@ def reread(data: dict, system: str, n_query: int, depth: int, sizes: list[int], 
         Stage("tokens", {"text": ("captions", lambda rows: {"tokens": data["tokens"][rows]})}, makes=("tokens",)),
     ]
     model, run = data[system], root and Run("mini", 0, root, {})
-    growing = {system: Growing(n_query, scorer(system, model), reranker=Reranker(model, depth))}
+    growing = {system: Growing(n_query, scorer(system, model), reranker=model, depth=depth)}
     arguments = {"block": block, "corpus": "toy", "run": run}
     try:
         rows = gallery_rows(
@@ -435,7 +444,7 @@ def test_only_what_comes_among_the_first_is_read_again(fusion, monkeypatch):
 
 
 def test_reading_again_orders_the_first_alone(fusion):
-    growing = Growing(2, scorer("xvlm", fusion["xvlm"]), reranker=Reranker(fusion["xvlm"], 4))
+    growing = Growing(2, scorer("xvlm", fusion["xvlm"]), reranker=fusion["xvlm"], depth=4)
     with pytest.raises(AssertionError, match="a reranker reads features"):
         growing.add(np.zeros((3, 8)), np.zeros((15, 8)), np.zeros((3, 2)))
     reader = Ranking(np.array([[0]]), depth=2)

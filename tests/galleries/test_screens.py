@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fico_utils import registry
-from fico_utils.costs import memory
+from fico_utils.costs import indexes
 from fico_utils.costs.attention import Pairs
 from fico_utils.costs.clock import Timing
 from fico_utils.costs.indexes import Settings
@@ -41,7 +41,7 @@ def hamming(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("k", [1, 17, N])
 def test_a_screen_is_codes_first_then_embeddings(data, k):
-    ids, scores = Screen(data["codes"], data["items"]).search((data["asked"], data["queries"]), k)
+    ids, scores = Screen(data["codes"], data["items"]).search(data["asked"], data["queries"], k)
     distance, exact = hamming(data["asked"], data["codes"]), data["queries"] @ data["items"].T
     for q in range(ASK):
         assert len(set(ids[q].tolist())) == k
@@ -65,8 +65,8 @@ def test_a_function_reranks_as_the_embeddings_do(data, monkeypatch):
 
     monkeypatch.setattr(module, "PAIRS", 60)
     queries = data["asked"], data["queries"]
-    by_function = Screen(data["codes"], score=score).search(queries, 15)
-    by_vectors = Screen(data["codes"], data["items"]).search(queries, 15)
+    by_function = Screen(data["codes"], score=score).search(*queries, 15)
+    by_vectors = Screen(data["codes"], data["items"]).search(*queries, 15)
     np.testing.assert_array_equal(by_function[0], by_vectors[0])
     np.testing.assert_allclose(by_function[1], by_vectors[1], atol=1e-6)
     assert calls == [4] * 5  # 15 candidates each: four queries make 60 pairs
@@ -86,15 +86,15 @@ def test_what_cannot_be_screened_is_refused(data, monkeypatch):
         lambda: Screen(codes),
         lambda: Screen(codes, items, lambda asked, ids: ids),
         lambda: Screen(codes, np.full_like(items, np.inf)),
-        lambda: screen.search(queries, 0),
-        lambda: screen.search(queries, N + 1),
-        lambda: screen.search((queries[0], queries[1][:-1]), 5),
-        lambda: screen.search((queries[0][:, :4], queries[1]), 5),
-        lambda: screen.search((queries[0], queries[1][:, :7]), 5),
+        lambda: screen.search(*queries, 0),
+        lambda: screen.search(*queries, N + 1),
+        lambda: screen.search(queries[0], queries[1][:-1], 5),
+        lambda: screen.search(queries[0][:, :4], queries[1], 5),
+        lambda: screen.search(queries[0], queries[1][:, :7], 5),
     ):
         with pytest.raises(AssertionError):
             bad()
-    monkeypatch.setattr(memory, "available_bytes", lambda: 2**10)
+    monkeypatch.setattr(indexes, "available_memory", lambda: 2**10)
     with pytest.raises(InputError, match=r"a screen of 300 codes .* needs about .* screen a part of the collection"):
         Screen(codes, items)
 
@@ -143,13 +143,17 @@ def test_every_setup_is_measured_at_every_size(rows):
 def test_setups_that_were_measured_are_kept(data, tmp_path, monkeypatch):
     from fico_utils.extras.galleries import setups
 
-    calls, measured, stop = [], setups._Gallery.measured_rows, 6
+    calls, kept, stop = [], setups.kept_rows, 6
 
-    def count(self, setup, *how):
-        if len(calls) == stop:
-            raise KeyboardInterrupt
-        calls.append((setup, len(self.order)))
-        return measured(self, setup, *how)
+    def count(columns, folder, name, recipe, build):
+        def counted():
+            if len(calls) == stop:
+                raise KeyboardInterrupt
+            setup, _, items = name.split("__")
+            calls.append((setup, int(items)))
+            return build()
+
+        return kept(columns, folder, name, recipe, counted)
 
     def run(key="weights", items=data["items"], **changes):
         def score(asked, ids):
@@ -163,7 +167,7 @@ def test_setups_that_were_measured_are_kept(data, tmp_path, monkeypatch):
             run=Run("mini", 0, tmp_path, {}), **options,
         )  # fmt: skip
 
-    monkeypatch.setattr(setups._Gallery, "measured_rows", count)
+    monkeypatch.setattr(setups, "kept_rows", count)
     with pytest.raises(KeyboardInterrupt):
         run()
     before, stop = calls.copy(), -1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from fico_utils.costs.clock import cost_row
+from fico_utils.costs.rows import cost_row
 from fico_utils.errors import InputError
 from fico_utils.results.schema import is_setup, unit_of, validate
 

@@ -8,9 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from fico_utils.costs.growth import fit_growth
+from fico_utils.costs.rows import fit_growth
 from fico_utils.errors import InputError
 from fico_utils.results.setups import measured_setups, setup_name
+
+TIMES = (("s", 1), ("ms", 1e-3), ("µs", 1e-6))
+BYTES = (("TiB", 2**40), ("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10), ("B", 1))
 
 
 @dataclass(frozen=True)
@@ -53,20 +56,11 @@ def choose_setup(
 ) -> Answer:
     """The setup to deploy: of those within the budget, the one that finds most; ties go to the faster.
 
-    Parameters
-    ----------
-    rows : rows of costs.csv of one corpus, as dicts; those of phase ``deploy`` with status ok are used.
-    n_items : int, size of the collection.
-    memory_bytes, seconds : budget for all items, B, and for a query on the machine that measured, s; None is no limit.
-    recall : str, the quality that counts.
+    `rows` are those of costs.csv of one corpus, as dicts; phase ``deploy`` with status ok is read. The budget for all
+    `n_items` is `memory_bytes`, and for a query on the machine that measured `seconds`; None is no limit. `recall` is
+    the quality that counts. InputError for no items, a budget that is not positive, or rows in which no setup was
+    measured (at two sizes, to extrapolate).
 
-    Raises
-    ------
-    InputError
-        No items, a budget that is not positive, or rows in which no setup was measured (at two sizes, to extrapolate).
-
-    Notes
-    -----
     Measured sizes are used as they are. Beyond them memory is bytes an item times items; an exhaustive search takes
     ``a + b n`` seconds, since it reads every item, and a graph or an inverted file a power of n; recall falls as a
     power of n and never rises. The further from the measured sizes, the less it is worth; `measured_to` says how far.
@@ -118,17 +112,18 @@ def _carried(setup: str, at: dict[int, tuple[float, float, float]], n: int) -> t
 def _answer_text(
     choices: list[Choice], n_items: int, memory_bytes: float | None, seconds: float | None, recall: str
 ) -> str:
-    limits = [_bytes(memory_bytes)] if memory_bytes is not None else []
-    limits += [_time(seconds)] if seconds is not None else []
-    asked, best = f"{n_items:,} items within {' and '.join(limits) or 'no limit'}", choices[0]
+    limits = [(memory_bytes, BYTES, 3), (seconds, TIMES, 2)]
+    within = " and ".join(_in_unit(*limit) for limit in limits if limit[0] is not None) or "no limit"
+    asked, best = f"{n_items:,} items within {within}", choices[0]
     if best.fits:
         name = recall.split("_")[0] + "@" + recall.split("@")[1] if "@" in recall else recall
-        costs = f"{_time(best.seconds)} a query, {_bytes(best.memory)}"
+        costs = f"{_in_unit(best.seconds, TIMES, 2)} a query, {_in_unit(best.memory, BYTES, 3)}"
         return f"{asked}: {best.name}: {name} {best.recall:.2g}, {costs}{_source(best, n_items)}."
     smallest, fastest = min(choices, key=lambda c: c.memory), min(choices, key=lambda c: c.seconds)
     return (
-        f"{asked}: nothing that was measured fits. The smallest is {smallest.name} with {_bytes(smallest.memory)}, "
-        f"the fastest {fastest.name} with {_time(fastest.seconds)} a query{_source(smallest, n_items)}. "
+        f"{asked}: nothing that was measured fits. The smallest is {smallest.name} with "
+        f"{_in_unit(smallest.memory, BYTES, 3)}, the fastest {fastest.name} with "
+        f"{_in_unit(fastest.seconds, TIMES, 2)} a query{_source(smallest, n_items)}. "
         "Allow more, or split the collection over several machines."
     )
 
@@ -141,20 +136,12 @@ def _source(c: Choice, n_items: int) -> str:
     return f" (extrapolated: measured up to {c.measured_to:,} items{how_far})"
 
 
-def _time(seconds: float) -> str:
-    """Seconds with a fitting unit.
+def _in_unit(value: float, units: tuple[tuple[str, float], ...], digits: int) -> str:
+    """A value in the largest unit that it reaches, with so many digits.
 
-    >>> _time(2.5), _time(0.00213)
-    ('2.5 s', '2.1 ms')
+    >>> _in_unit(2.5, TIMES, 2), _in_unit(0.00213, TIMES, 2), _in_unit(2**20, BYTES, 3)
+    ('2.5 s', '2.1 ms', '1 MiB')
     """
-    for unit, size in (("s", 1), ("ms", 1e-3)):
-        if seconds >= size:
-            return f"{seconds / size:.2g} {unit}" if seconds / size < 100 else f"{seconds / size:,.0f} {unit}"
-    return f"{seconds / 1e-6:.2g} µs" if seconds >= 1e-7 else f"{seconds:.1g} s"
-
-
-def _bytes(n: float) -> str:
-    for unit, size in (("TiB", 2**40), ("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
-        if n >= size:
-            return f"{n / size:.3g} {unit}" if n / size < 1000 else f"{n / size:,.0f} {unit}"
-    return f"{n:.0f} B"
+    unit, size = next((each for each in units if value >= each[1]), units[-1])
+    number = f"{value / size:.{digits}g}" if value / size < 10**digits else f"{value / size:,.0f}"
+    return f"{number} {unit}"

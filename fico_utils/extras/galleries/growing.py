@@ -1,23 +1,23 @@
 """Recall as the gallery grows by scenes that were never seen.
 
-The paper scaled its test set by duplicating it, so its larger collections were harder for the clock alone. Here every
-scene is a new one. The queries stay those of the first scenes; the gallery comes block by block, is scored against
-them, and is dropped: memory is that of a block, whatever the size.
+The paper scaled its test set by duplicating it, so its larger collections were harder for the clock alone. Here the
+queries stay those of the first scenes; the gallery comes block by block, is scored against them, and is dropped.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fico_utils.costs.blocks import CAPTIONS, Block, Progress, Source, Stage, block_spans, walk_blocks
-from fico_utils.costs.clock import cost_row, kept_units, recipe_of
+from fico_utils.costs.blocks import CAPTIONS, Block, Observer, Source, Stage, block_spans, walk_blocks
+from fico_utils.costs.rows import cost_row, kept_units, recipe_of
 from fico_utils.errors import InputError
 from fico_utils.extras.galleries.ranking import DEPTH, Ranking
 from fico_utils.extras.galleries.truth import RECALL_AT, Ceiling, Truth
+from fico_utils.models.serving import Reranks
 
 if TYPE_CHECKING:
     from fico_utils.artifacts import Recipe, Units
@@ -28,14 +28,6 @@ VERSIONS = {"gallery": 1}
 MAP_AT = (10, 100)
 
 
-@dataclass(frozen=True)
-class Reranker:
-    """A fusion model over features as they come: it reads the first `depth` of a ranking again."""
-
-    model: Any
-    depth: int
-
-
 class Growing:
     """One system's gallery as it grows, searched in both directions by the queries of its first scenes.
 
@@ -44,7 +36,7 @@ class Growing:
     n_query : scenes that ask, each with its five captions; they are the first of the gallery.
     compare : callable, scores (n_img, n_txt) of what the system keeps of images and texts; larger is closer.
     truth : Truth or None; with it comes the share of wrong first answers that are true all the same.
-    reranker : Reranker or None, of a system that reranks what `compare` ranked first.
+    reranker : fusion model or None, which reads the first `depth` of what `compare` ranks again, from their features.
     """
 
     def __init__(
@@ -52,12 +44,12 @@ class Growing:
         n_query: int,
         compare: Callable[[np.ndarray, np.ndarray], np.ndarray],
         truth: Truth | None = None,
-        reranker: Reranker | None = None,
+        reranker: Any = None,
+        depth: int = DEPTH,
     ) -> None:
         assert n_query > 0, "a gallery needs at least one scene that asks"
         self.n_query, self.compare, self.truth, self.reranker = n_query, compare, truth, reranker
         captions = np.arange(CAPTIONS * n_query, dtype=np.int64)
-        depth = DEPTH if reranker is None else reranker.depth
         own = {"i2t": captions.reshape(n_query, CAPTIONS), "t2i": captions[:, None] // CAPTIONS}
         self.ranking = {direction: Ranking(items, depth) for direction, items in own.items()}
         self.queries: dict[str, np.ndarray] = {}  # what the first block brings of the scenes that ask
@@ -65,7 +57,7 @@ class Growing:
     @property
     def settings(self) -> dict[str, Any]:
         """Settings of a recipe: the queries, how deep is read, and the seed of the order in which ties stand."""
-        depth = self.reranker and self.reranker.depth
+        depth = None if self.reranker is None else self.ranking["t2i"].depth
         return {"n_query": self.n_query, "rerank_depth": depth, "ties": 0, "truth": self.truth is not None}
 
     def add(
@@ -73,11 +65,8 @@ class Growing:
     ) -> None:
         """Let the gallery grow by a block; InputError where the first one is smaller than the queries.
 
-        Parameters
-        ----------
-        img, txt : (n, ...) and (5 n, ...), what the system keeps of the block.
-        labels : (n, n_labels) multi-hot; scenes that share one are relevant to each other.
-        read : ``img`` (n, ...) and ``txt`` (5 n, ...), features of the block, for a reranker.
+        `img` (n, ...) and `txt` (5 n, ...) are what the system keeps of the block, and those of `read` its features,
+        for a reranker. Scenes that share one of the multi-hot `labels` (n, n_labels) are relevant to each other.
         """
         n = len(img)
         assert len(txt) == CAPTIONS * n, f"{len(txt)} captions of {n} images"
@@ -103,16 +92,13 @@ class Growing:
     def _pair_reader(self, by_image: bool, read: Mapping[str, np.ndarray], scores: np.ndarray) -> Callable:
         """How the fusion model scores queries and items of this block, which alone has the items' features."""
 
-        from fico_utils.models.serving import Reranks
-
-        model, asked = self.reranker.model, self.queries
-
         def score(queries: np.ndarray, items: np.ndarray) -> np.ndarray:
             if by_image:
-                matched = Reranks().match_features(model, asked["read_img"], read["txt"], queries, items)
+                pairs = self.queries["read_img"], read["txt"], queries, items
             else:
-                matched = Reranks().match_features(model, read["img"], asked["read_txt"], items, queries)
-            return matched + scores[queries, items] if model.adds_cosine else matched
+                pairs = read["img"], self.queries["read_txt"], items, queries
+            matched = Reranks().match_features(self.reranker, *pairs)
+            return matched + scores[queries, items] if self.reranker.adds_cosine else matched
 
         return score
 
@@ -144,70 +130,63 @@ class Growing:
             ranking.restore(content[direction], held)
 
 
-class _GrowthObserver:
+class _GrowthObserver(Observer):
     """Lets a `Growing` or a `Ceiling` grow by ``arguments(block)``, and notes its values at the sizes that count."""
 
     def __init__(
         self, growing: Growing | Ceiling, arguments: Callable, sizes: Sequence[int], units: Units | None
     ) -> None:
+        super().__init__(units)
         self.growing, self.arguments, self.sizes, self._whole = growing, arguments, sizes, True
-        self.progress = Progress(units)
-        self.values = dict(self.progress.content.get("values", []))
-        if self.progress.content.get("state"):
-            growing.restore(self.progress.content["state"], self.progress.arrays)
-
-    @property
-    def done(self) -> int:
-        """Blocks that it has seen."""
-        return self.progress.done
+        self.values = dict(self.content.get("values", []))
+        if self.content.get("state"):
+            growing.restore(self.content["state"], self.arrays)
 
     def see(self, block: Block) -> None:
-        """Let the gallery grow by a block."""
         self._whole = False  # an interruption in here leaves half a block behind
         self.growing.add(*self.arguments(block))
         if block.stop in self.sizes:
             self.values[block.stop] = self.growing.values()
-        self.progress.done += 1
+        self.done += 1
         self._whole = True
+
+    def known(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """The values so far, and until the last size what the gallery needs to go on."""
+        state, arrays = ({}, {}) if max(self.sizes) in self.values else self.growing.state()
+        return {"values": list(self.values.items()), "state": state}, arrays
 
     def save(self) -> None:
         """Write how far it has come; after half a block, what was written before stands."""
-        if self._whole and self.progress.grew:
-            ended = max(self.sizes) in self.values
-            state, arrays = ({}, {}) if ended else self.growing.state()
-            self.progress.save({"values": list(self.values.items()), "state": state}, arrays)
+        if self._whole:
+            super().save()
 
 
-class ItemKeeper:
+class ItemKeeper(Observer):
     """Keeps what a system stores of each block's images, and of the captions that ask, one unit a block.
 
-    Without units they stay in memory. `half` keeps half precision: fragments of cross attention, of which are many.
+    `half` keeps half precision: fragments of cross attention, of which are many.
     """
 
-    def __init__(self, encoder: Stage, n_query: int, units: Units | None, half: bool = False) -> None:
-        self.encoder, self.n_query, self.half, self._units = encoder, n_query, half, units
-        self._held: list[dict[str, np.ndarray]] = []
-        numbers = set(units.numbers()) if units else set()
+    def __init__(self, encoder: Stage, n_query: int, units: Units, half: bool = False) -> None:
+        super().__init__()
+        self.encoder, self.n_query, self.half, self.units = encoder, n_query, half, units
+        numbers = set(units.numbers())
         self.done = next(i for i in range(len(numbers) + 1) if i not in numbers)
 
     def see(self, block: Block) -> None:
-        """Keep a block."""
         kept = block.embed(self.encoder)
         arrays = {"img": kept["img"].astype(np.float16) if self.half else kept["img"]}
         if block.number == 0:
             arrays["txt"] = kept["txt"][: CAPTIONS * self.n_query]
-        if self._units is None:
-            self._held.append(arrays)
-        else:
-            self._units.write(block.number, arrays)
+        self.units.write(block.number, arrays)
         self.done += 1
 
     def save(self) -> None:
         """Nothing is left to write."""
 
-    def arrays(self) -> tuple[np.ndarray, np.ndarray]:
+    def kept_items(self) -> tuple[np.ndarray, np.ndarray]:
         """What was kept: of all images (n, ...), and of the captions that ask (5 n_query, ...)."""
-        parts = self._held if self._units is None else [self._units.read(number)[0] for number in range(self.done)]
+        parts = [self.units.read(number)[0] for number in range(self.done)]
         return np.concatenate([part["img"] for part in parts]), parts[0]["txt"]
 
 
@@ -227,41 +206,38 @@ def gallery_rows(
 
     Parameters
     ----------
-    source : see `blocks.Source`, such as `Scenes`.
     groups : (extractors, encoders) of systems that read the same features.
     growing, keepers : system -> its `Growing`, and the keeper of its items where they are searched in two steps.
-    truth : Truth of the same corpus and seed as `source`; gives the labels.
-    sizes : galleries at which values are noted.
-    ceiling : Ceiling or None, the perfect retriever beside them.
-    block : scenes held at once.
+    truth : of the same corpus and seed as `source`; gives the labels.
+    sizes, block : galleries at which values are noted, and scenes held at once.
+    ceiling : the perfect retriever beside them.
     **columns : of `cost_row`: corpus, and run, in whose store is kept how far a walk has come: one that was stopped
         goes on at the block where it was, and a system that joins later does not make the others walk again.
     """
-    sizes = sorted(set(sizes))
+    sizes, keepers = sorted(set(sizes)), keepers or {}
     setting = {"sizes": sizes, "block": block, "truth": truth.key}
     observers: dict[str, _GrowthObserver] = {}
-    walked: list[tuple[Sequence[Stage], list]] = []
+    walked: list[tuple[Sequence[Stage], list[Observer]]] = []
 
-    def observe(name: str, one: Growing | Ceiling, arguments: Callable, recipe: Recipe) -> _GrowthObserver:
+    def observe(name: str, one: Growing | Ceiling, arguments: Callable, recipe: Recipe) -> list[Observer]:
         units = kept_units(columns, "gallery", f"{name}__{columns.get('corpus', '')}", recipe)
-        return observers.setdefault(name, _GrowthObserver(one, arguments, sizes, units))
+        observers[name] = _GrowthObserver(one, arguments, sizes, units)
+        return [each[name] for each in (observers, keepers) if name in each]
 
     for extractors, encoders in groups:
-        group = []
+        walked.append((extractors, []))
         for encoder in encoders:
-            name, one = encoder.name, growing[encoder.name]
+            one = growing[encoder.name]
             recipe = encoder_recipe(encoder, extractors, setting | one.settings, columns)
-            group.append(observe(name, one, _block_reader(encoder), recipe))
-            group += [keepers[name]] if name in (keepers or {}) else []
-        walked.append((extractors, group))
+            walked[-1][1].extend(observe(encoder.name, one, partial(_block_arguments, encoder), recipe))
     if ceiling is not None:
         recipe = recipe_of("gallery", columns, setting | {"perfect": ceiling.n_query})
-        walked.append(((), [observe("perfect", ceiling, lambda b: (b.start, b.stop), recipe)]))
-    walk_blocks(
-        lambda start, stop: source(start, stop) | {"labels": truth.labels(start, stop)},
-        block_spans(sizes, block),
-        walked,
-    )
+        walked.append(((), observe("perfect", ceiling, lambda block: (block.start, block.stop), recipe)))
+
+    def labelled(start: int, stop: int) -> dict[str, Any]:
+        return source(start, stop) | {"labels": truth.labels(start, stop)}
+
+    walk_blocks(labelled, block_spans(sizes, block), walked)
     rows = []
     for n in sizes:
         place = {"scale_img": n, "scale_txt": CAPTIONS * n, "unit": "", **columns}
@@ -272,20 +248,21 @@ def gallery_rows(
     return rows
 
 
-def _block_reader(encoder: Stage) -> Callable[[Block], tuple]:
+def _block_arguments(encoder: Stage, block: Block) -> tuple:
     """What a block is to the gallery of a system."""
-    image, text = encoder.sides["image"][0], encoder.sides["text"][0]
+    kept = block.embed(encoder)
+    read = {"img": block[encoder.sides["image"][0]], "txt": block[encoder.sides["text"][0]]}
+    return kept["img"], kept["txt"], block["labels"], read
 
-    def arguments(block: Block) -> tuple:
-        kept = block.embed(encoder)
-        return kept["img"], kept["txt"], block["labels"], {"img": block[image], "txt": block[text]}
 
-    return arguments
+def encoder_contents(encoder: Stage, extractors: Sequence[Stage]) -> list[str]:
+    """Keys of a system's encoder and of the extractors that it reads."""
+    return [encoder.content, *(x.content for x in extractors if encoder.reads & set(x.makes))]
 
 
 def encoder_recipe(
     encoder: Stage, extractors: Sequence[Stage], settings: Mapping[str, Any], columns: Mapping[str, Any]
 ) -> Recipe:
     """The recipe of what comes of a system's encoder and of the extractors that it reads."""
-    read = [x.content for x in extractors if encoder.reads & set(x.makes)]
-    return recipe_of("gallery", columns, {"system": encoder.name, **settings}, (encoder.content, *read))
+    inputs = encoder_contents(encoder, extractors)
+    return recipe_of("gallery", columns, {"system": encoder.name, **settings}, inputs)

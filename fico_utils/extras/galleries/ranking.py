@@ -1,7 +1,4 @@
-"""The ranks of a gallery that comes in parts: recall and mAP at any moment, in the memory of one part.
-
-A rank is a count, and counts add up over parts: how many items score above a query's best own item, how many as high.
-"""
+"""The ranks of a gallery that comes in parts: counts of items above a query's best own item add up over parts."""
 
 from __future__ import annotations
 
@@ -19,8 +16,6 @@ LEVELS = 2048
 DEPTH = 100
 #: Queries whose histograms are turned into average precision at once; bounds the memory.
 ROWS = 128
-#: What a ranking is made of, beside a few numbers: see `Ranking.state`.
-STATE = ("above", "tied", "best", "own_tied", "levels", "top", "top_relevant")
 
 #: ``read(queries, items)`` -> scores (p,): pairs of a query and an item of the part that is being seen.
 Read = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -29,15 +24,10 @@ Read = Callable[[np.ndarray, np.ndarray], np.ndarray]
 class Ranking:
     """Queries of one direction and the `n_items` of the gallery so far.
 
-    Parameters
-    ----------
-    own : (n_query, m) int64, ids of each query's own items, from 0 in the order of the gallery; all of them come with
-        the first part.
-    depth : int, items kept a query: `ids` (n_query, up to depth) int64, best first; equal code distances stand in a
-        random order.
+    `own` (n_query, m) int64 are the ids of each query's own items, from 0 in the order of the gallery; all of them come
+    with the first part. The first `depth` items of a query are kept: `ids` (n_query, up to depth) int64, best first;
+    equal code distances stand in a random order.
 
-    Notes
-    -----
     A system that reranks gives `add` a function that scores pairs. It scores each item that comes among the first
     `depth` of a query, once, in the part that brings it; those that are still among them at the end are ordered by that
     score. More is read than in one ranking of everything, and no part has to come back.
@@ -46,20 +36,16 @@ class Ranking:
     def __init__(self, own: np.ndarray, depth: int = DEPTH) -> None:
         self.own, self.depth, self.n_items, n = own, depth, 0, len(own)
         self._random = np.random.default_rng(0)
-        self._above, self._tied = np.zeros(n, np.int64), np.zeros(n, np.int64)
-        self.ids, self._top = np.zeros((n, 0), np.int64), np.zeros((n, 0), np.float32)
-        self._top_relevant = np.zeros((n, 0), bool)
-        self._levels: np.ndarray | None = None
-        self._reread: np.ndarray | None = None
+        self._arrays = {"above": np.zeros(n, np.int64), "tied": np.zeros(n, np.int64)}
+        self._arrays |= {"levels": np.zeros((2, n, 0), np.int32), "ids": np.zeros((n, 0), np.int64)}
+        self._arrays |= {"top": np.zeros((n, 0), np.float32), "top_relevant": np.zeros((n, 0), bool)}
 
     def add(self, scores: np.ndarray, relevant: np.ndarray, read: Read | None = None) -> None:
         """See the next items of the gallery.
 
-        Parameters
-        ----------
-        scores : (n_query, width) float32, or whole numbers (equal bits of codes); larger is closer.
-        relevant : (n_query, width) bool, items that share a label with the query.
-        read : `Read` or None, of a system that reads again; the same for all parts.
+        `scores` (n_query, width) are float32, or whole numbers (equal bits of codes), larger is closer; `relevant`
+        (n_query, width) bool are the items that share a label with the query; `read` is that of a system that reads
+        again, the same for all parts.
         """
         assert scores.shape == relevant.shape, f"scores {scores.shape}, relevance {relevant.shape}"
         assert scores.shape[:-1] == (len(self.own),), f"scores {scores.shape} of {len(self.own)} queries"
@@ -67,9 +53,11 @@ class Ranking:
         assert whole or np.isfinite(scores).all(), "scores of a part of the gallery hold NaN or infinite values"
         if self.n_items == 0:
             self._begin(scores, whole)
-            self._reread = None if read is None else np.zeros((len(self.own), 0), np.float32)
-        self._above += (scores > self._best[:, None]).sum(1)
-        self._tied += (scores == self._best[:, None]).sum(1)
+            if read is not None:
+                self._arrays["reread"] = np.zeros((len(self.own), 0), np.float32)
+        best = self._arrays["best"][:, None]
+        self._arrays["above"] += (scores > best).sum(1)
+        self._arrays["tied"] += (scores == best).sum(1)
         self._count(scores, relevant, whole)
         self._keep(scores, relevant, whole, read)
         self.n_items += scores.shape[1]
@@ -77,8 +65,7 @@ class Ranking:
     def _begin(self, scores: np.ndarray, whole: bool) -> None:
         assert self.own.max() < scores.shape[1], "the first part of the gallery holds the queries' own items"
         own = np.take_along_axis(scores, self.own, 1)
-        self._best = own.max(1)
-        self._own_tied = (own == self._best[:, None]).sum(1)
+        self._arrays |= {"best": own.max(1), "own_tied": (own == own.max(1, keepdims=True)).sum(1)}
         low, high = float(scores.min()), float(scores.max())
         # whole numbers are levels themselves; real ones get room for what later parts may bring
         self._high = high + (0 if whole else 0.1 * (high - low))
@@ -86,85 +73,80 @@ class Ranking:
 
     def _count(self, scores: np.ndarray, relevant: np.ndarray, whole: bool) -> None:
         """Count items and relevant items at each level, best level first."""
+        levels, rise = self._arrays["levels"], 0
         if whole and float(scores.max()) > self._high:
             rise = int(scores.max() - self._high)  # a closer code than any before: new levels in front
-            self._levels = np.pad(self._levels, ((0, 0), (0, 0), (rise, 0)))
             self._high += rise
         last = int(self._high - float(scores.min())) if whole else LEVELS - 1
-        held = 0 if self._levels is None else self._levels.shape[2]
-        if last >= held:
-            levels = np.zeros((2, len(scores), last + 1), np.int32)
-            if held:
-                levels[:, :, :held] = self._levels
-            self._levels = levels
-        width = self._levels.shape[2]
+        more = max(0, last + 1 - levels.shape[2] - rise)
+        if rise or more:
+            levels = self._arrays["levels"] = np.pad(levels, ((0, 0), (0, 0), (rise, more)))
+        width = levels.shape[2]
         for q, (row, wanted) in enumerate(zip(scores, relevant, strict=True)):
             level = np.clip((self._high - row) / self._step, 0, width - 1).astype(np.int64)
-            self._levels[0, q] += np.bincount(level, minlength=width).astype(np.int32)
-            self._levels[1, q] += np.bincount(level[wanted], minlength=width).astype(np.int32)
+            levels[0, q] += np.bincount(level, minlength=width).astype(np.int32)
+            levels[1, q] += np.bincount(level[wanted], minlength=width).astype(np.int32)
 
     def _keep(self, scores: np.ndarray, relevant: np.ndarray, whole: bool, read: Read | None) -> None:
         """Merge the part's first items into those kept."""
         values = scores.astype(np.float32)
         if whole:
             values += self._random.random(values.shape, np.float32) * 0.5  # below one bit: orders only what ties
-        ids = np.arange(self.n_items, self.n_items + scores.shape[1])
-        if len(ids) > self.depth:
+        if values.shape[1] > self.depth:
             chosen = np.argpartition(-values, self.depth - 1, axis=1)[:, : self.depth]
         else:
-            chosen = np.broadcast_to(np.arange(len(ids)), values.shape)
-        top = np.concatenate([self._top, np.take_along_axis(values, chosen, 1)], 1)
-        order = np.argsort(-top, axis=1, kind="stable")[:, : self.depth]
-        self._top = np.take_along_axis(top, order, 1)
-        self.ids = np.take_along_axis(np.concatenate([self.ids, ids[chosen]], 1), order, 1)
-        flags = np.concatenate([self._top_relevant, np.take_along_axis(relevant, chosen, 1)], 1)
-        self._top_relevant = np.take_along_axis(flags, order, 1)
+            chosen = np.broadcast_to(np.arange(values.shape[1]), values.shape)
+        part = {"top": np.take_along_axis(values, chosen, 1), "ids": self.n_items + chosen}
+        part["top_relevant"] = np.take_along_axis(relevant, chosen, 1)
         if read is not None:
-            scored = np.concatenate([self._reread, np.zeros(chosen.shape, np.float32)], 1)
-            self._reread = np.take_along_axis(scored, order, 1)
+            part["reread"] = np.zeros(chosen.shape, np.float32)
+        kept = {name: np.concatenate([self._arrays[name], array], 1) for name, array in part.items()}
+        order = np.argsort(-kept["top"], axis=1, kind="stable")[:, : self.depth]
+        self._arrays |= {name: np.take_along_axis(array, order, 1) for name, array in kept.items()}
+        if read is not None:
             queries, places = np.nonzero(self.ids >= self.n_items)
             if len(queries):
-                self._reread[queries, places] = read(queries, self.ids[queries, places] - self.n_items)
+                self._arrays["reread"][queries, places] = read(queries, self.ids[queries, places] - self.n_items)
 
     def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """All that the parts so far have left: (JSON-able content, arrays), from which `restore` goes on."""
         content = {"n_items": self.n_items, "high": self._high, "step": self._step}
-        arrays = {name: getattr(self, f"_{name}") for name in STATE} | {"ids": self.ids}
-        if self._reread is not None:
-            arrays["reread"] = self._reread
-        return content | {"random": self._random.bit_generator.state}, arrays
+        return content | {"random": self._random.bit_generator.state}, dict(self._arrays)
 
     def restore(self, content: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         """Take up the `state` of a ranking of the same queries."""
         self.n_items, self._high, self._step = content["n_items"], content["high"], content["step"]
         self._random.bit_generator.state = content["random"]
-        for name in STATE:
-            setattr(self, f"_{name}", arrays[name].copy())  # what was read from a file may not be written to
-        self.ids = arrays["ids"].copy()
-        self._reread = arrays["reread"].copy() if "reread" in arrays else None
+        self._arrays = {name: array.copy() for name, array in arrays.items()}  # a file's own may not be written to
+
+    @property
+    def ids(self) -> np.ndarray:
+        """Ids of the items kept of each query, (n_query, up to depth) int64, by the first reading."""
+        return self._arrays["ids"]
 
     @property
     def reranked(self) -> bool:
         """Whether the first items stand in the order of a second reading: there is no ranking beyond them."""
-        return self._reread is not None
+        return "reread" in self._arrays
 
     def first(self) -> tuple[np.ndarray, np.ndarray]:
         """The first items of each query and whether they are relevant, (n_query, up to depth), best first."""
-        if self._reread is None:
-            return self.ids, self._top_relevant
-        order = np.argsort(-self._reread, axis=1, kind="stable")
-        return np.take_along_axis(self.ids, order, 1), np.take_along_axis(self._top_relevant, order, 1)
+        kept = self.ids, self._arrays["top_relevant"]
+        if not self.reranked:
+            return kept
+        order = np.argsort(-self._arrays["reread"], axis=1, kind="stable")
+        return tuple(np.take_along_axis(array, order, 1) for array in kept)
 
     def recall(self, ks: Sequence[int]) -> dict[int, float]:
         """R@k: an own item among the first k; items that tie in a random order, its exact expectation."""
-        counts = {"above": self._above, "tied": self._tied, "tied_correct": self._own_tied}
-        if self._reread is not None:
+        above, tied, tied_correct = (self._arrays[name] for name in ("above", "tied", "own_tied"))
+        if self.reranked:
             assert max(ks, default=1) <= self.depth, f"R@{max(ks)} of rankings kept to {self.depth}"
-            correct = (self.ids[:, :, None] == self.own[:, None, :]).any(2)
-            best = np.where(correct, self._reread, -np.inf).max(1, keepdims=True)
-            same = self._reread == best  # nowhere where no own item was read
-            counts = {"above": (self._reread > best).sum(1), "tied": same.sum(1)}
-            counts["tied_correct"] = (same & correct).sum(1)
+            reread, correct = self._arrays["reread"], (self.ids[:, :, None] == self.own[:, None, :]).any(2)
+            best = np.where(correct, reread, -np.inf).max(1, keepdims=True)
+            same = reread == best  # nowhere where no own item was read
+            above, tied, tied_correct = (reread > best).sum(1), same.sum(1), (same & correct).sum(1)
+        counts = {"above": above, "tied": tied, "tied_correct": tied_correct}
         return {int(k): float(hit_probability(counts, int(k), "expected").mean()) for k in ks}
 
     def mean_average_precision(self, ks: Sequence[int]) -> dict[int, float]:
@@ -182,7 +164,7 @@ class Ranking:
         harmonic = harmonic_numbers(self.n_items)
         values = []
         for start in range(0, len(self.own), ROWS):
-            size, hits = self._levels[:, start : start + ROWS].astype(np.int64)
+            size, hits = self._arrays["levels"][:, start : start + ROWS].astype(np.int64)
             above, hits_above = np.cumsum(size, 1) - size, np.cumsum(hits, 1) - hits
             spread = harmonic[above + size] - harmonic[above]
             q = (hits - 1) / np.maximum(size - 1, 1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -10,12 +9,15 @@ import numpy as np
 
 from fico_utils.costs.attention import Pairs
 from fico_utils.costs.blocks import CAPTIONS, block_spans, walk_blocks
-from fico_utils.costs.clock import Timing, kept_units
+from fico_utils.costs.clock import Timing
+from fico_utils.costs.rows import kept_units
 from fico_utils.costs.sections import Subject, Subjects
-from fico_utils.extras.galleries.growing import Growing, ItemKeeper, Reranker, encoder_recipe, gallery_rows
+from fico_utils.extras.galleries.growing import Growing, ItemKeeper, encoder_contents, encoder_recipe, gallery_rows
+from fico_utils.extras.galleries.ranking import DEPTH
 from fico_utils.extras.galleries.setups import PairScorer, Searchable, setup_rows
 from fico_utils.extras.galleries.truth import Ceiling, Truth
 from fico_utils.files import key_of
+from fico_utils.models.serving import Items
 
 #: Captions that ask a fusion row, which reads each pair again.
 FUSION_QUERIES = 50
@@ -34,8 +36,9 @@ def gallery_table(subjects: Subjects) -> list[dict[str, Any]]:
     run, trained, truth = subjects.run, _trained(subjects), Truth(subjects.corpus)
     growing = {}
     for s in trained:
-        reranker = Reranker(s.model, run["rerank_depth"]) if s.serving.reranks else None
-        growing[s.system] = Growing(asking_scenes(subjects, s), partial(s.serving.compare, s.model), truth, reranker)
+        reranker, depth = (s.model, run["rerank_depth"]) if s.serving.reranks else (None, DEPTH)
+        compare = partial(s.serving.compare, s.model)
+        growing[s.system] = Growing(asking_scenes(subjects, s), compare, truth, reranker, depth)
     return gallery_rows(
         subjects.scenes,
         subjects.groups(trained),
@@ -54,19 +57,16 @@ def setup_table(subjects: Subjects) -> list[dict[str, Any]]:
     members = {s.system: s for s in _trained(subjects)}
     groups = [(members[name].extractors, [keeper]) for name, (keeper, _) in keepers.items()]
     walk_blocks(subjects.scenes, block_spans(sizes), groups)  # what the walk of the galleries kept is not made again
-    searched = {name: _searchable(members[name], *kept) for name, kept in keepers.items()}
-    simple = {name: searched[name] for name in searched if members[name].serving.searchable}
+    kinds: dict[str, dict[str, Any]] = {"dense": {}, "codes": {}, "pairs": {}}
+    for name, s in members.items():
+        searched = _searchable(s, *keepers[name]) if name in keepers else None
+        if s.serving.reads_pairs:
+            kinds["pairs"][name] = _pair_scorer(subjects, s, searched)
+        elif s.serving.searchable:
+            kinds["codes" if s.serving.hashed else "dense"][name] = searched
     own = np.arange(CAPTIONS * run["gallery_queries"]["embeddings"]) // CAPTIONS
-    return setup_rows(
-        sizes,
-        own,
-        dense={name: held for name, held in simple.items() if not members[name].serving.hashed},
-        codes={name: held for name, held in simple.items() if members[name].serving.hashed},
-        pairs=_pair_scorers(subjects, searched),
-        depths=run["screen_depths"],
-        timing=Timing(repeats=3, budget_s=run["cost_budget_s"], threads=run["threads"]),
-        **subjects.columns,
-    )
+    timing = Timing(repeats=3, budget_s=run["cost_budget_s"], threads=run["threads"])
+    return setup_rows(sizes, own, **kinds, depths=run["screen_depths"], timing=timing, **subjects.columns)
 
 
 def _trained(subjects: Subjects) -> list[Subject]:
@@ -90,30 +90,21 @@ def _searchable(subject: Subject, keeper: ItemKeeper, key: str) -> Searchable:
     """What was kept of a system as what is searched: codes, fragments, or embeddings of length 1."""
 
     def load() -> tuple[np.ndarray, np.ndarray]:
-        images, texts = keeper.arrays()
+        kept = keeper.kept_items()
         if subject.serving.hashed or subject.serving.reads_pairs:
-            return images, texts
-        return tuple(x / np.linalg.norm(x, axis=1, keepdims=True) for x in (images, texts))
+            return kept
+        return tuple(x / np.linalg.norm(x, axis=1, keepdims=True) for x in kept)
 
     return Searchable(load, key)
 
 
-def _pair_scorers(subjects: Subjects, searched: Mapping[str, Searchable]) -> dict[str, PairScorer]:
-    """Systems that read pairs: over fragments that were kept, or over contexts, of at most n_test scenes."""
-    from fico_utils.models.serving import Items
-
-    run, largest, scorers = subjects.run, subjects.run["gallery_sizes"][-1], {}
-    for s in _trained(subjects):
-        if s.serving.reranks:
-            n_items, n_query = min(largest, run["n_test"][subjects.corpus]), FUSION_QUERIES
-            pairs = Pairs(s.system, s.model, lambda s=s, n=n_items: s.encode_first(subjects.scenes, n, FUSION_QUERIES))
-            contents = [s.encoder.content, *(x.content for x in s.extractors if s.encoder.reads & set(x.makes))]
-            key = key_of(s.system, contents, n_items, n_query)
-        elif s.serving.reads_pairs:
-            n_items, n_query, key = largest, CAPTIONS * asking_scenes(subjects, s), searched[s.system].key
-            pairs = Pairs(s.system, s.model, lambda name=s.system: tuple(map(Items, searched[name].arrays)))
-        else:
-            continue
-        size = lambda pairs=pairs: float(pairs.items[0].bytes_per_item)  # noqa: E731
-        scorers[s.system] = PairScorer(pairs.score, np.arange(n_query), n_items, size, key)
-    return scorers
+def _pair_scorer(subjects: Subjects, s: Subject, kept: Searchable | None) -> PairScorer:
+    """A system that reads pairs: over fragments that were kept, or over contexts, of at most n_test scenes."""
+    n_items, n_query = subjects.run["gallery_sizes"][-1], CAPTIONS * asking_scenes(subjects, s)
+    if kept is None:
+        n_items, n_query = min(n_items, subjects.run["n_test"][subjects.corpus]), FUSION_QUERIES
+        key = key_of(s.system, encoder_contents(s.encoder, s.extractors), n_items, n_query)
+        pairs = Pairs(s.system, s.model, lambda: s.encode_first(subjects.scenes, n_items, n_query))
+    else:
+        key, pairs = kept.key, Pairs(s.system, s.model, lambda: tuple(map(Items, kept.arrays)))
+    return PairScorer(pairs.score, np.arange(n_query), n_items, lambda: float(pairs.items[0].bytes_per_item), key)

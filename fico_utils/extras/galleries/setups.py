@@ -1,32 +1,31 @@
-"""Ways to search one collection, measured as what they are to a user: seconds a query, bytes an item, right answers.
+"""Ways to search one collection (setups), measured by seconds a query, bytes an item and right answers.
 
-A setup is a system searched exhaustively, a system on an index, or a screen with what reranks its candidates. All are
-asked the same captions in the same gallery, whose order is shuffled: an index lists codes of equal distance in the
-order it holds them, and the scenes asked about were the first.
+All are asked the same captions in the same gallery, whose order is shuffled: an index lists codes of equal distance in
+the order it holds them, and the scenes asked about were the first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from typing import Any
 
 import numpy as np
 
-from fico_utils.costs.clock import Timing, cost_row, kept_rows, measure_time, recipe_of
-from fico_utils.costs.indexes import Settings, faiss_threads, filled_index, index_bytes, make_binariser
-from fico_utils.costs.vectors import recall_of_nearest
+from fico_utils.costs import indexes
+from fico_utils.costs.clock import Timing, measure_time
+from fico_utils.costs.indexes import Settings
+from fico_utils.costs.rows import cost_row, kept_rows, recipe_of
 from fico_utils.errors import InputError
 from fico_utils.extras.galleries.screens import Score, Screen
+from fico_utils.extras.galleries.truth import RECALL_AT
 from fico_utils.files import content_digest
 
 #: Raised when the meaning of what is measured here changes.
 VERSIONS = {"deployment": 1}
 #: Items that a system which scores pairs reads at once when it reads all; bounds the memory.
 BLOCK = 1 << 12
-#: k of the recalls.
-RECALL_AT = (1, 5, 10)
 #: What answers the queries of a setup with ids (n_query, depth), best first, and the bytes an item takes in it.
 Search = tuple[Callable[[], np.ndarray], float]
 
@@ -83,17 +82,11 @@ def setup_rows(
     Parameters
     ----------
     sizes : numbers of items; the first so many are the gallery.
-    own : (n_query,) int64, each query's own item, below the smallest size.
+    own : (n_query,) int64, each query's own item; InputError where one is outside the smallest gallery.
     dense, codes, pairs : the systems: embeddings, packed codes, and those that score pairs.
-    depths : candidates that are reranked; those above a gallery are left out there.
-    settings : Settings of the indexes.
-    timing : Timing; its threads are those of FAISS.
+    depths : candidates that are reranked, from 1 (else InputError); those above a gallery are left out there.
+    settings, timing : of the indexes, and of the clock, whose threads are those of FAISS.
     **columns : of `cost_row`: corpus, and run, in whose store each setup is kept once it was measured.
-
-    Raises
-    ------
-    InputError
-        A depth below 1 or above the largest gallery, or own items outside the smallest gallery.
     """
     codes, pairs = codes or {}, pairs or {}
     if not sizes or own.max() >= min(sizes):
@@ -141,52 +134,39 @@ class _Gallery:
         n_query: int | None = None,
         nearest: Callable[[], np.ndarray] | None = None,
     ) -> list[dict[str, Any]]:
-        """Rows of a setup, from the run's store or measured; it is only made where it was not measured before."""
+        """Rows of a setup, from the run's store or measured; it is only made where it was not measured before.
+
+        They are ``seconds_per_query``, ``item_bytes``, and ``recall``: the own item among the first k. `nearest` gives
+        the exact search's first items (n_query,) int64; with it comes ``nearest``, 1-recall@k.
+        """
+        own, n_items = self.own[:n_query], len(self.order)
 
         def measure() -> list[dict[str, Any]]:
-            return self.measured_rows(setup, *make(), nearest and nearest(), n_query)
+            search, item_bytes = make()
+            right = {"recall": own} | ({"nearest": nearest()} if nearest else {})
+            with indexes.faiss_threads(self.timing.threads) as threads:
+                measured = replace(measure_time(search, self.timing), threads=threads)
+            ids = measured.result
+            assert len(ids) == len(own), f"{len(ids)} queries were answered and {len(own)} asked"
+            place = {"system": setup, "scale_img": n_items, "scale_txt": len(own), "threads": threads, **self.columns}
+            rows = [
+                cost_row("deploy", "seconds_per_query", measured.shared_by(len(own)), **place),
+                cost_row("deploy", "item_bytes", item_bytes, unit="B", **place),
+            ]
+            for quantity, items in right.items():
+                recalls = indexes.recall_of_nearest(ids, items, [k for k in RECALL_AT if k <= ids.shape[1]])
+                rows += [cost_row("deploy", f"{quantity}_t2i@{k}", v, unit="", **place) for k, v in recalls.items()]
+            return rows
 
         asked = {"own": content_digest({"own": self.own}), "n_query": n_query, "order": 0}
         how = {"index": asdict(self.settings), "timing": self.timing.described, "recall_at": list(RECALL_AT)}
-        what = {"setup": setup, "items": len(self.order)}
-        recipe = recipe_of("deployment", self.columns, what | asked | how, keys)
-        name = f"{setup}__{self.columns.get('corpus', '')}__{len(self.order)}"
+        recipe = recipe_of("deployment", self.columns, {"setup": setup, "items": n_items} | asked | how, keys)
+        name = f"{setup}__{self.columns.get('corpus', '')}__{n_items}"
         return kept_rows(self.columns, "deploy", name, recipe, measure)
 
-    def measured_rows(
-        self,
-        setup: str,
-        search: Callable[[], np.ndarray],
-        item_bytes: float,
-        nearest: np.ndarray | None = None,
-        n_query: int | None = None,
-    ) -> list[dict[str, Any]]:
-        """Rows ``seconds_per_query``, ``item_bytes`` and ``recall``: the own item among the first k.
-
-        `nearest` (n_query,) int64 is the exact search's first item; with it comes ``nearest``, 1-recall@k.
-        """
-        own = self.own[:n_query]
-        with faiss_threads(self.timing.threads) as threads:
-            measured = measure_time(search, self.timing)
-        ids = measured.result
-        assert len(ids) == len(own), f"{len(ids)} queries were answered and {len(own)} asked"
-        ks = [k for k in RECALL_AT if k <= ids.shape[1]]
-        values = {f"recall_t2i@{k}": v for k, v in recall_of_nearest(ids, own, ks).items()}
-        if nearest is not None:
-            values |= {f"nearest_t2i@{k}": v for k, v in recall_of_nearest(ids, nearest, ks).items()}
-        columns = {"system": setup, "scale_img": len(self.order), "scale_txt": len(own), **self.columns}
-        each = replace(measured.shared_by(len(own)), threads=threads)
-        columns |= {"threads": threads}
-        return [
-            cost_row("deploy", "seconds_per_query", each, **columns),
-            cost_row("deploy", "item_bytes", item_bytes, unit="B", **columns),
-            *(cost_row("deploy", quantity, value, unit="", **columns) for quantity, value in values.items()),
-        ]
-
     def _indexed(self, name: str, held: np.ndarray, asked: np.ndarray, settings: Settings) -> Search:
-        """A search of what an index holds."""
-        index, depth = filled_index(name, held, settings), min(max(RECALL_AT), len(held))
-        return lambda: index.search(asked, depth)[1], index_bytes(index) / len(held)
+        index, depth = indexes.filled_index(name, held, settings), min(max(RECALL_AT), len(held))
+        return lambda: index.search(asked, depth)[1], indexes.index_bytes(index) / len(held)
 
     def vector_rows(self, system: str, searched: Searchable) -> Iterator[dict[str, Any]]:
         """A dense system exhaustively, in a graph, and as ITQ codes."""
@@ -206,15 +186,17 @@ class _Gallery:
         @cache
         def packed() -> tuple[np.ndarray, np.ndarray]:
             held, asked = vectors()
-            binarise = make_binariser("itq", held, self.settings.bits)
+            binarise = indexes.make_binariser("itq", held, self.settings.bits)
             return binarise(held), binarise(asked)
 
-        ways = {"flat_ip": vectors, "hnsw_flat": vectors}
+        def make(name: str) -> Search:
+            return self._indexed(name, *(packed if name.startswith("binary") else vectors)(), self.settings)
+
+        names = ["flat_ip", "hnsw_flat"]
         if self.settings.bits <= min(len(self.order), searched.arrays[0].shape[1]):
-            ways |= {"binary_flat_counting": packed, "binary_ivf": packed}
-        for name, arrays in ways.items():
-            make = lambda name=name, arrays=arrays: self._indexed(name, *arrays(), self.settings)  # noqa: E731
-            yield from self.setup_rows(f"{system}+{name}", [searched.key], make, nearest=nearest)
+            names += ["binary_flat_counting", "binary_ivf"]
+        for name in names:
+            yield from self.setup_rows(f"{system}+{name}", [searched.key], partial(make, name), nearest=nearest)
 
     def code_rows(self, system: str, searched: Searchable) -> list[dict[str, Any]]:
         """Hash codes exhaustively."""
@@ -249,11 +231,11 @@ class _Gallery:
                 return Screen(held, score=lambda asked, ids: finer.score(asked, self.order[ids]))
             return Screen(held, finer.arrays[0][self.order])
 
+        def make(depth: int) -> Search:
+            held, asked = screen(), finer.asked if by_pairs else finer.arrays[1]
+            item_bytes = held.item_bytes + (finer.item_bytes() if by_pairs else 0)
+            return lambda: held.search(codes.arrays[1][:n_query], asked, depth)[0], item_bytes
+
         for depth in self.depths:
-
-            def make(depth: int = depth) -> Search:
-                queries = codes.arrays[1][:n_query], finer.asked if by_pairs else finer.arrays[1]
-                beside = finer.item_bytes() if by_pairs else 0
-                return lambda: screen().search(queries, depth)[0], screen().item_bytes + beside
-
-            yield from self.setup_rows(f"{first}+{second}@{depth}", [codes.key, finer.key], make, n_query)
+            setup = f"{first}+{second}@{depth}"
+            yield from self.setup_rows(setup, [codes.key, finer.key], partial(make, depth), n_query)

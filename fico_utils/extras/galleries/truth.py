@@ -1,7 +1,6 @@
-"""What is true of the drawn scenes of a gallery, made again from their numbers: labels, and which caption fits which.
+"""What is true of the drawn scenes of a gallery, whatever its size: labels, and which caption fits which scene.
 
-A caption written for one scene may be true of another. A scene and its graph are a function of its number, so the truth
-of a gallery of any size takes no memory.
+A scene and its graph are made again from its number; a caption written for one scene may be true of another.
 """
 
 from __future__ import annotations
@@ -34,12 +33,7 @@ class Truth:
 
     def __init__(self, corpus: str, seed: int = 0) -> None:
         spec_of(corpus)
-        self.corpus, self.seed = corpus, seed
-
-    @property
-    def key(self) -> str:
-        """Key of the scenes it knows."""
-        return key_of(self.corpus, self.seed)
+        self.corpus, self.seed, self.key = corpus, seed, key_of(corpus, seed)  # the key is of the scenes it knows
 
     def labels(self, start: int, stop: int) -> np.ndarray:
         """Multi-hot labels uint8 (stop - start, n_labels) of scenes `start` to `stop` - 1."""

@@ -17,9 +17,9 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from fico_utils.artifacts import damage_of, header_of
+from fico_utils.data.pictoscenes import drawn_corpus
 from fico_utils.errors import InputError
 from fico_utils.experiment import PRETRAINING, part
-from fico_utils.experiment.corpora import first_scenes
 from fico_utils.extras.versions.cases import CASES
 from fico_utils.extras.versions.code_digest import digest_of_call
 from fico_utils.files import read_arrays, write_arrays, write_text
@@ -158,7 +158,7 @@ def _keys_of_scenes(profile: str) -> set[str]:
     run = Run(profile, 0, Path(), profile_settings(profile))
     parts = [part(run, name, split) for name in run["n_train"] for split in ("train", "val")]
     parts += [part(run, name, "train_vlp") for name in run["n_train_vlp"]]
-    parts += [first_scenes(PRETRAINING, backbone["scenes"]) for backbone in run["backbones"].values()]
+    parts += [drawn_corpus(PRETRAINING, train=backbone["scenes"]) for backbone in run["backbones"].values()]
     return {scenes.key for scenes in parts}
 
 

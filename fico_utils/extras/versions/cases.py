@@ -22,7 +22,7 @@ from fico_utils.costs.clock import Timing
 from fico_utils.costs.encoding import encoding_rows
 from fico_utils.costs.indexes import Settings
 from fico_utils.costs.search import search_sweep
-from fico_utils.costs.storage import index_on_top, storage_rows, stored_sample
+from fico_utils.costs.storage import code_bits, index_on_top, storage_rows, stored_sample
 from fico_utils.data import features, text
 from fico_utils.data import pictoscenes as scenes
 from fico_utils.data import rewriting as words
@@ -203,8 +203,9 @@ def storage() -> Arrays:
     for system in ("ucch", "scan", "beit3", "xvlm"):  # one of each way to be served
         model, images, texts = _with_five_captions(system)
         sample = stored_sample(system, *registry.system(system).serving.encode(model, images[:4], texts[:20]))
-        on_top = tuple(index_on_top(sample[side], sample["bits"]) for side in ("img_emb", "txt_emb"))
-        rows += storage_rows(**sample, index=on_top, system=system)
+        bits = code_bits(system, sample["img_emb"])
+        on_top = tuple(index_on_top(sample[side], bits) for side in ("img_emb", "txt_emb"))
+        rows += storage_rows(**sample, bits=bits, index=on_top, system=system)
     return row_arrays(rows)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fico_utils.costs.clock import Measurement
-from fico_utils.costs.growth import Cell, Sweep, check_sizes, exponent_row, fit_growth
+from fico_utils.costs.rows import Sweep, exponent_row, fit_growth, sweep_sizes
 from fico_utils.errors import InputError
 
 
@@ -31,7 +31,7 @@ def test_the_interval_equals_scipy_and_covers_as_often_as_it_says():
         noise = rng.normal(0, 0.1, 6)
         truth = 1e-3 * np.array([*sizes, 6400.0]) ** 2 * np.exp(noise)
         growth = fit_growth(sizes, truth[:5])
-        covered += growth.low <= 2 <= growth.high
+        covered += abs(growth.exponent - 2) <= growth.half_width
         _, low, high = growth.predict(6400)
         ahead += low <= truth[5] <= high
     assert 0.91 <= covered / 400 <= 0.98
@@ -57,7 +57,7 @@ def test_a_known_exponent_leaves_the_coefficient_with_an_interval_that_covers():
     value, low, high = growth.predict(1e6)
     assert value == pytest.approx(1e6 * np.exp(rates.mean()))
     assert high / value == pytest.approx(np.exp(t.ppf(0.975, 2) * rates.std(ddof=1) * np.sqrt(1 + 1 / 3)))
-    assert (growth.exponent, growth.low, growth.high) == (1, 1, 1)
+    assert (growth.exponent, growth.half_width) == (1, 0)
 
 
 def test_two_sizes_give_an_exponent_without_an_interval():
@@ -80,47 +80,49 @@ def test_one_size_has_no_exponent_and_says_so():
     assert exponent_row([10], [1.0], "attention")["status"] == "undefined"
 
 
-def swept(sizes, limit_s: float | None = None, exponent: float | None = None) -> Sweep:
-    """A sweep of a cost that grows with the square of the size."""
-    sweep = Sweep(exponent)
-    for n in sizes:
-        if sweep.exceeds(n, limit_s):
-            sweep.extrapolate((n, 5 * n))
-        else:
-            sweep.cells.append(Cell((n, 5 * n), {"seconds": Measurement((n**2 * 1e-2,))}, "ok"))
+def swept(sizes, limit_s: float | None = None, exponent: float | None = None, beyond=()) -> Sweep:
+    """A sweep of a cost that grows with the square of the size; 30 images are too many for the memory."""
+    sweep = Sweep("attention", ["seconds"], {"system": "scan"}, limit_s, exponent)
+
+    def measure(size, names):
+        assert names == ["scan"]
+        return {"scan": {} if size[0] == 30 else {"seconds": Measurement((size[0] ** 2 * 1e-2,))}}
+
+    sizes, beyond = ([(n, 5 * n) for n in numbers] for numbers in (sizes, beyond))
+    sweep_sizes({"scan": sweep}, sizes, measure, beyond)
     return sweep
 
 
 def test_a_sweep_extrapolates_what_would_take_too_long():
-    sweep = swept([10, 20, 40], limit_s=10.0)
-    sweep.extrapolate((1000, 5000))
-    assert [c.status for c in sweep.cells] == ["ok", "ok", "extrapolated", "extrapolated"]
-    assert sweep.cells[2].costs["seconds"].seconds == pytest.approx(16.0)
-    assert sweep.cells[3].costs["seconds"].seconds == pytest.approx(10_000.0)
+    sweep = swept([10, 20, 40], limit_s=10.0, beyond=[1000])
+    assert [r["status"] for r in sweep.rows] == ["ok", "ok", "extrapolated", "extrapolated"]
+    assert [(r["scale_img"], r["scale_txt"]) for r in sweep.rows] == [(n, 5 * n) for n in (10, 20, 40, 1000)]
+    assert sweep.rows[2]["value"] == pytest.approx(16.0)
+    assert sweep.rows[3]["value"] == pytest.approx(10_000.0)
     assert sweep.measured() == ([10, 20], [1.0, 4.0])
-    assert sweep.exponent_row("encode")["value"] == pytest.approx(2)
+    assert exponent_row(*sweep.measured(), "encode")["value"] == pytest.approx(2)
 
 
 def test_a_known_exponent_carries_the_sweep():
-    sweep = swept([10, 20], exponent=1.0)
-    sweep.extrapolate((1000, 5000))
-    assert sweep.cells[-1].costs["seconds"].seconds == pytest.approx(1000 * np.sqrt(0.1 * 0.2))
+    sweep = swept([10, 20], exponent=1.0, beyond=[1000])
+    assert sweep.rows[-1]["value"] == pytest.approx(1000 * np.sqrt(0.1 * 0.2))
 
 
 def test_too_few_sizes_give_no_value_and_say_why():
-    sweep = swept([10])
-    sweep.extrapolate((20, 100))
-    sweep.cells.append(Cell((30, 150), {}, "dnf"))
-    sweep.extrapolate((40, 200))
-    assert [c.status for c in sweep.cells] == ["ok", "unavailable", "dnf", "dnf"]
+    sweep = swept([30, 40], beyond=[50])
+    assert [r["status"] for r in sweep.rows] == ["dnf", "ok", "dnf"]
+    assert [r["value"] for r in sweep.rows] == [None, 16.0, None]
+    idle = Sweep("features", ["seconds"], {})
+    idle.extrapolate((20, 100))
+    assert idle.rows == []
 
 
 @pytest.mark.parametrize("sizes", [[], [(0, 5)], [(5, 0)]])
 def test_sizes_that_are_none_are_refused(sizes):
     with pytest.raises(InputError, match="at least 1 each"):
-        check_sizes(sizes)
+        sweep_sizes({}, sizes, None)
 
 
 def test_one_size_is_too_few_to_extrapolate_from():
     with pytest.raises(InputError, match="two different sizes"):
-        check_sizes([(1, 5)], [(9, 45)])
+        sweep_sizes({}, [(1, 5)], None, [(9, 45)])
