@@ -183,10 +183,10 @@ class Blip2(FusionModel):
 
     def _tell(self, image: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """The captioning pass: states (B, n_queries, width) of the queries, as if read alone, and the scalar loss."""
-        parts, back = split_by_length(word_mask(tokens).sum(1))
+        parts, back = split_by_length(word_mask(tokens))
         queries, states, targets = [], [], []
-        for part in parts:
-            words = trim_padding(tokens[part]).clone()
+        for part, longest in parts:
+            words = tokens[part, :longest]
             words[:, 0] = self.config.n_words
             n = self.config.n_queries + words.shape[1]
             mask = torch.ones(n, n, dtype=torch.bool, device=words.device).tril()

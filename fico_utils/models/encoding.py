@@ -1,7 +1,4 @@
-"""From a trained system to what it stores and how it scores, whatever system it is.
-
-Every item is encoded once, in batches of bounded memory, and scores are built in blocks.
-"""
+"""From a trained system to what it stores and how it scores: items batch by batch, scores block by block."""
 
 from __future__ import annotations
 
@@ -15,6 +12,7 @@ from torch import Tensor
 
 from fico_utils.errors import InputError
 from fico_utils.models.contract import FusionModel, RetrievalModel
+from fico_utils.models.layers import word_mask
 from fico_utils.models.training import Inputs, as_tensor
 from fico_utils.progress import show_progress
 
@@ -137,6 +135,19 @@ def match_contexts(model: FusionModel, image: np.ndarray, text: np.ndarray) -> n
     return model.match(*(torch.from_numpy(side).expand(pairs, *side.shape[1:]) for side in (image, text))).numpy()
 
 
+def match_features(
+    model: FusionModel, images: np.ndarray, texts: np.ndarray, image: np.ndarray, text: np.ndarray, pairs: int = 512
+) -> np.ndarray:
+    """Matches (p,) float32 of the rows `image` (p,) and `text` (p,) of features; only these rows are encoded."""
+    contexts = []
+    for context, features, rows in ((model.image_context, images, image), (model.text_context, texts, text)):
+        used, place = np.unique(rows, return_inverse=True)
+        contexts.append((encode_side(context, features[used]), place))
+    (seen, image), (read, text) = contexts
+    parts = [slice(i, i + pairs) for i in range(0, len(image), pairs)]
+    return np.concatenate([match_contexts(model, seen[image[p]], read[text[p]]) for p in parts])
+
+
 def rerank(model: FusionModel, inputs: Inputs, sim: np.ndarray, k: int, **options: Any) -> dict[str, np.ndarray]:
     """As `rerank_contexts`, from the features of a split, whose contexts are computed first."""
     if k < 1:
@@ -170,7 +181,7 @@ def rerank_contexts(
     dict with ``sim_i2t`` (n_img, n_txt) and ``sim_t2i`` (n_txt, n_img), float32; -inf where a pair was not ranked. Two
     matrices, since a pair may be among the first k of one side only.
     """
-    lengths = ((texts != 0).flatten(2).any(-1).sum(1) if texts.ndim > 2 else (texts != 0).sum(1)).numpy()
+    lengths = word_mask(texts).sum(1).numpy()
 
     def read_side(sim: np.ndarray, by_image: bool) -> np.ndarray:
         (n, m), depth = sim.shape, min(k, sim.shape[1])

@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fico_utils.models.layers import split_by_length
+from fico_utils.models.layers import split_by_length, word_mask
 from fico_utils.models.scan import Scan, attention_weights, context_cosine, gram_matrix
 from fico_utils.models.serving import Attends
 from fico_utils.registry import System
@@ -146,10 +146,8 @@ class Imram(Scan):
 
     def similarity(self, regions: Tensor, words: Tensor) -> Tensor:
         """Scores (n, m) of every picture with every caption, as `Scan.similarity`; in -K..K a branch."""
-        present = words.any(-1).to(words.dtype)
-        lengths = present.sum(1)
-        parts, back = split_by_length(lengths)
-        parts = [(part, int(lengths[part].max())) for part in parts]
+        mask = word_mask(words)
+        present, (parts, back) = mask.to(words.dtype), split_by_length(mask)
         scores: Tensor | float = 0.0
         for branch, memory in self.memories.items():
             asking = branch == "text"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import pairwise
 
 import torch
@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from fico_utils.errors import InputError
 
 
-def word_mask(tokens: Tensor) -> Tensor:
-    """Which positions hold a word: (B, L) bool; padding is id 0."""
-    return tokens != 0
+def word_mask(words: Tensor) -> Tensor:
+    """Which positions hold a word: (B, L) bool. Padding is id 0 of tokens (B, L), and zero among vectors (B, L, d)."""
+    return words != 0 if words.ndim == 2 else words.any(-1)
 
 
 def trim_padding(tokens: Tensor) -> Tensor:
@@ -22,16 +22,23 @@ def trim_padding(tokens: Tensor) -> Tensor:
     return tokens[:, : int(word_mask(tokens).sum(1).max())]
 
 
-def split_by_length(lengths: Tensor, parts: int = 4) -> tuple[Sequence[Tensor], Tensor]:
-    """Rows (B,) in parts of like length, so that little of a part is padding; and where each row stands in them."""
+def split_by_length(mask: Tensor) -> tuple[list[tuple[Tensor, int]], Tensor]:
+    """Four parts of the rows of a `word_mask`, each of like length, so that little of a part is padding.
+
+    Returns
+    -------
+    parts : list of (rows, length of the longest).
+    back : Tensor (B,) int64, where each row stands in the parts, one after the other.
+    """
+    lengths = mask.sum(1)
     order = lengths.argsort(stable=True)
-    return order.chunk(parts), order.argsort()
+    return [(rows, int(lengths[rows].max())) for rows in order.chunk(4)], order.argsort()
 
 
-def encode_by_length(encoder: Callable[..., Tensor], tokens: Tensor, *beside: Tensor) -> Tensor:
-    """What `encoder` gives for tokens (B, L) and the rows `beside` them, computed in parts of like length."""
-    parts, back = split_by_length(word_mask(tokens).sum(1))
-    return torch.cat([encoder(trim_padding(tokens[p]), *(rows[p] for rows in beside)) for p in parts])[back]
+def encode_by_length(encoder: Callable[..., Tensor], words: Tensor, *beside: Tensor) -> Tensor:
+    """What `encoder` gives for words (B, L, ...) and the rows `beside` them, computed in parts of like length."""
+    parts, back = split_by_length(word_mask(words))
+    return torch.cat([encoder(words[rows, :n], *(tensor[rows] for tensor in beside)) for rows, n in parts])[back]
 
 
 def each_image(image: Tensor) -> tuple[Tensor, Tensor]:
@@ -108,13 +115,7 @@ def widen_attention(stack: nn.Module, gain: float = 2.5) -> None:
 
 
 class PatchViT(nn.Module):
-    """Patches (B, R, d_patch), the cells of a square grid -> tokens (B, R + 1, width), the CLS first: a ViT.
-
-    Raises
-    ------
-    InputError
-        The patches do not fill a square.
-    """
+    """Patches (B, R, d_patch) -> tokens (B, R + 1, width), the CLS first: a ViT; InputError where R is no square."""
 
     def __init__(self, d_patch: int, n_patches: int, width: int, depth: int, heads: int, dropout: float) -> None:
         from transformers import ViTConfig, ViTModel

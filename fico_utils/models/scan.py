@@ -131,10 +131,9 @@ class Scan(RetrievalModel):
 
     def similarity(self, regions: Tensor, words: Tensor) -> Tensor:
         """Scores (n, m), larger is closer, of all pictures (n, R, d) with all captions (m, L, d), as encoded."""
-        mask = words.any(-1)  # (m, L): a unit vector is never all zero
-        lengths = mask.sum(1)
-        parts, back = split_by_length(lengths)
-        scores = [self._scores(regions, *(t[p, : int(lengths[p].max())] for t in (words, mask))) for p in parts]
+        mask = word_mask(words)
+        parts, back = split_by_length(mask)
+        scores = [self._scores(regions, words[rows, :longest], mask[rows, :longest]) for rows, longest in parts]
         return torch.cat(scores, 1)[:, back]
 
     def _scores(self, regions: Tensor, words: Tensor, mask: Tensor) -> Tensor:

@@ -30,7 +30,6 @@ from fico_utils.models.layers import (
     each_image,
     encode_by_length,
     initial_spread,
-    split_by_length,
     trim_padding,
     widen_attention,
     word_mask,
@@ -146,24 +145,18 @@ class Xvlm(FusionModel):
 
     def _fuse(self, image: Tensor, text: Tensor) -> Tensor:
         """Logits (P, 2), of "does not belong" and "belongs", of pairs of contexts (P, T, width) and (P, L, width)."""
-        mask = text.any(-1)  # a word's state is never all zero
-        lengths = mask.sum(1)
-        parts, back = split_by_length(lengths)
-        first = []
-        for part in parts:
-            longest = int(lengths[part].max())
+
+        def read(words: Tensor, seen: Tensor) -> Tensor:
             # the mask is always given: without one, layers with cross-attention attend causally
-            keys = mask[part, None, None, :longest]
-            states = self.fusion(text[part, :longest], attention_mask=keys, encoder_hidden_states=image[part])
-            first.append(states.last_hidden_state[:, 0])
-        return self.itm(torch.cat(first)[back])
+            keys = word_mask(words)[:, None, None]
+            return self.fusion(words, attention_mask=keys, encoder_hidden_states=seen).last_hidden_state[:, 0]
+
+        return self.itm(encode_by_length(read, text, image))
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         first, place = each_image(batch["image"])
-        image, text = (
-            self.image_context(batch["patches"][first])[place],
-            self.text_context(trim_padding(batch["tokens"])),
-        )
+        image = self.image_context(batch["patches"][first])[place]
+        text = self.text_context(trim_padding(batch["tokens"]))
         logits = self.similarity(self.embed_image(image), self.embed_text(text)) / self.temperature()
         itc = (soft_contrastive if self.config.original else contrastive)(logits, batch["image"])
         if not self.fusing:
