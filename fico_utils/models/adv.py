@@ -42,8 +42,6 @@ ROWS = (
         family="cg", approach="Dual", attention="None", shade=1, marker="X", line="--",
     ),
 )  # fmt: skip
-#: Taken off the median, so that the median bit itself is negative.
-EPSILON = 1e-8
 
 
 @dataclass(frozen=True)
@@ -121,14 +119,11 @@ class RegionEncoder(nn.Module):
         x = self.norm(self.layer(x).flatten(0, 1)).unflatten(0, x.shape[:2])
         return self.bits(x).softmax(-1).mean(1)
 
-    def norms(self) -> Tensor:
-        """Sum of the norms, not squared, of all weights but biases and gains."""
-        return torch.stack([p.norm() for p in self.parameters() if p.ndim > 1]).sum()
-
 
 def near_binary(shares: Tensor, slope: float) -> Tensor:
     """Codes (..., bits) of shares that the bits have of 1: tanh of how far each lies above their lower median."""
-    return torch.tanh(slope * (shares - (shares.median(-1, keepdim=True).values + EPSILON)))
+    above = shares - (shares.median(-1, keepdim=True).values + 1e-8)  # the median bit itself is negative
+    return torch.tanh(slope * above)
 
 
 def balance_codes(codes: Tensor, order: Tensor) -> Tensor:
@@ -185,7 +180,8 @@ class Adv(RetrievalModel):
         if self.angular_weight:
             terms["angular"] = self.angular_weight * angular_loss(image, text, index)
         if c.norm:
-            terms["norm"] = c.norm * self.image_net.norms()
+            norms = [weight.norm() for weight in self.image_net.parameters() if weight.ndim > 1]
+            terms["norm"] = c.norm * torch.stack(norms).sum()
         if c.rephrase and self.rewritten:
             same = self._text(self._drawn(batch["rephrased"], c.n_rephrased))
             terms["rephrase"] = c.rephrase * (1 - (image[:, None] * same).sum(-1)).sum()

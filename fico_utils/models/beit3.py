@@ -21,9 +21,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fico_utils.models.contract import Batch, MuonRecipe, RetrievalModel
-from fico_utils.models.layers import Temperature, each_image, encode_by_length, word_mask
+from fico_utils.models.layers import each_image, encode_by_length, word_mask
 from fico_utils.models.losses import contrastive
 from fico_utils.models.serving import Embeds
+from fico_utils.models.vlp import Temperature
 from fico_utils.registry import System
 
 VERSION = 1  # raised when the meaning of what is trained changes

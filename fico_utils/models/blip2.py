@@ -18,7 +18,7 @@ alone, with moments of its own: beside the other two losses, whose gradients are
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 
 import torch
@@ -27,20 +27,11 @@ from torch import Tensor, nn
 from transformers import Blip2QFormerConfig, Blip2QFormerModel
 from transformers.models.blip_2.modeling_blip_2 import Blip2TextEmbeddings
 
-from fico_utils.models.contract import Batch, FusionModel, MuonRecipe
-from fico_utils.models.layers import (
-    PatchViT,
-    Temperature,
-    each_image,
-    encode_by_length,
-    initial_spread,
-    split_by_length,
-    trim_padding,
-    widen_attention,
-    word_mask,
-)
+from fico_utils.models.contract import Batch, FusionModel
+from fico_utils.models.layers import each_image, encode_by_length, split_by_length, trim_padding, word_mask
 from fico_utils.models.losses import matching_pairs, smooth_contrastive, soft_contrastive
 from fico_utils.models.serving import Embeds, Reranks
+from fico_utils.models.vlp import FUSION_RECIPE, FusionConfig, PatchViT, Temperature, initial_spread, widen_attention
 from fico_utils.registry import System
 
 VERSION = 1  # raised when the meaning of what is trained changes
@@ -58,22 +49,11 @@ SMOOTHING = 0.1  # of the contrastive and of the captioning targets
 
 
 @dataclass(frozen=True)
-class Blip2Config:
-    """Sizes of the vision tower and of the Q-Former."""
+class Blip2Config(FusionConfig):
+    """Sizes of both parts; the matching head learns alone in the epoch `fusion_epoch`, unless it is the first."""
 
-    d_patch: int
-    n_words: int  # of the vocabulary
-    n_patches: int = 36  # the cells of a square grid, row by row
-    max_words: int = 40  # of the longest caption, specials included
-    width: int = 128  # of every layer; 1408 for vision and 768 for the Q-Former originally
-    heads: int = 4  # 12 originally
-    n_vision_layers: int = 1  # 39 originally
     n_layers: int = 2  # of the Q-Former; 12 originally
     n_queries: int = 32  # embeddings of a picture
-    d_embed: int = 128  # 256 originally
-    dropout: float = 0.1
-    fusion_epoch: int = 0  # first epoch in which the matching head learns; alone, unless it is the first of all
-    original: bool = False  # the temperature is free, and contrastive targets are shared by the captions of an image
 
 
 class Blip2(FusionModel):
@@ -81,34 +61,16 @@ class Blip2(FusionModel):
 
     image_input, text_input = "patches", "tokens"
     adds_cosine = True
-    recipe = MuonRecipe(
-        batch_size=64,
-        lr=1e-3,
-        weight_decay=0.05,
-        betas=(0.9, 0.98),
-        warmup=0.1,
-        schedule="cosine",
-        clip=1.0,
-        captions=3,
-    )
+    recipe = replace(FUSION_RECIPE, weight_decay=0.05)
     Config = Blip2Config
 
     def __init__(self, config: Blip2Config) -> None:
         super().__init__(config)
         c = config
-        self.vision = PatchViT(c.d_patch, c.n_patches, c.width, c.n_vision_layers, c.heads, c.dropout)
+        self.vision = PatchViT(c)
+        layers = {**c.text_layers, "vocab_size": c.n_words + 1}  # the last id starts a caption that is to be told
         qformer = Blip2QFormerConfig(
-            vocab_size=c.n_words + 1,  # the last id starts a caption that is to be told, not read
-            max_position_embeddings=c.max_words,
-            hidden_size=c.width,
-            intermediate_size=4 * c.width,
-            num_hidden_layers=c.n_layers,
-            num_attention_heads=c.heads,
-            hidden_dropout_prob=c.dropout,
-            attention_probs_dropout_prob=0.0,
-            encoder_hidden_size=c.width,
-            initializer_range=initial_spread(c.width),
-            use_qformer_text_input=True,
+            **layers, num_hidden_layers=c.n_layers, encoder_hidden_size=c.width, use_qformer_text_input=True
         )
         self.embeddings = Blip2TextEmbeddings(qformer)
         self.qformer = Blip2QFormerModel(qformer)

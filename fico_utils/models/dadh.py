@@ -75,7 +75,7 @@ class Dadh(RetrievalModel):
         self.image_hash, self.text_hash = (nn.Sequential(nn.Linear(features, c.bits), nn.Tanh()) for _ in range(2))
         # one logit each, larger for an image's
         self.feature_critic, self.code_critic = (
-            nn.Sequential(*linear_layers(*sizes, 1, kaiming=True)[:-1])
+            nn.Sequential(*linear_layers(*sizes, 1, initialise=nn.init.kaiming_normal_)[:-1])
             for sizes in ((features, features // 2, features // 4), (c.bits, features // 4))
         )
         self.register_buffer("targets", binarise(torch.randn(c.n_images, c.bits)).float())
@@ -143,11 +143,8 @@ class Dadh(RetrievalModel):
         quantised = (targets - image).square().sum() + (targets - text).square().sum()
         fooled = _mean(F.softplus(-_frozen(self.feature_critic, o["text_features"])))
         fooled = fooled + _mean(F.softplus(-_frozen(self.code_critic, o["text_codes_alone"])))
-        terms = {
-            "triplet": c.triplet * ordered,
-            "quantisation": c.quantisation * quantised,
-            "adversary": c.adversary * fooled,
-        }
+        terms = {"triplet": c.triplet * ordered, "quantisation": c.quantisation * quantised}
+        terms["adversary"] = c.adversary * fooled
         return {"loss": sum(terms.values()), **terms}
 
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from fico_utils.models.contract import Batch, RetrievalModel, TrainingRecipe
-from fico_utils.models.layers import split_by_length, trim_padding, word_mask
+from fico_utils.models.layers import linear_layer, split_by_length, trim_padding, word_mask
 from fico_utils.models.losses import hinge_loss
 from fico_utils.models.serving import Attends
 from fico_utils.registry import System
@@ -115,9 +115,7 @@ class Scan(RetrievalModel):
 
     def __init__(self, config: ScanConfig) -> None:
         super().__init__(config)
-        self.region = nn.Linear(config.d_region, config.d)
-        nn.init.xavier_uniform_(self.region.weight)
-        nn.init.zeros_(self.region.bias)
+        self.region = linear_layer(config.d_region, config.d, nn.init.xavier_uniform_)
         self.words = WordEncoder(config.n_words, config.d_word, config.d)
 
     def encode_image(self, regions: Tensor) -> Tensor:

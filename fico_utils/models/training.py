@@ -1,15 +1,15 @@
 """One `fit` for every system; it knows none of them by name.
 
-An epoch shows every image once, with one or a few of its captions drawn at random; the originals' go over all pairs. A
-picture is dearer to encode than a caption, so the recipes of some systems pair it with several. Of a training split
-that is larger than a system has time for, an epoch shows a part, and each image again when all were shown. Each epoch
-is a function of the weights, the optimiser and (seed, epoch), so a run that was killed ends with the same weights.
+An epoch shows every image once, or the next part of a large split, with one or a few of its captions drawn at random;
+the originals' go over all pairs. Each epoch is a function of the weights, the optimisers and (seed, epoch), so a run
+that was killed ends with the same weights.
 """
 
 from __future__ import annotations
 
 import math
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -24,19 +24,13 @@ from fico_utils.models.muon import Muon, linear_maps
 from fico_utils.progress import show_progress
 
 VERSIONS = {"training": 1}
-#: Those of a system, and that of its adversary where it has one.
+#: The optimisers of a system, and that of its adversary where it has one.
 Optimisers = tuple[list[torch.optim.Optimizer], list[torch.optim.Optimizer]]
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """A split as a model sees it: features by name, and which image each caption belongs to.
-
-    Raises
-    ------
-    InputError
-        Fewer rows than items, or features that are not finite: which row.
-    """
+    """A split as a model sees it; InputError where features have fewer rows than items, or a row that is not finite."""
 
     image: dict[str, np.ndarray]  # (n_img, ...) each
     text: dict[str, np.ndarray]  # (n_txt, ...) each
@@ -44,9 +38,8 @@ class Inputs:
     key: str  # of the corpus, split and features
 
     def __post_init__(self) -> None:
-        images = [("image", name, array, int(self.caption_image.max()) + 1) for name, array in self.image.items()]
-        texts = [("text", name, array, len(self.caption_image)) for name, array in self.text.items()]
-        for kind, name, array, n in images + texts:
+        sides = (("image", self.image, int(self.caption_image.max()) + 1), ("text", self.text, len(self.caption_image)))
+        for kind, name, array, n in ((kind, *item, n) for kind, arrays, n in sides for item in arrays.items()):
             if len(array) < n:
                 raise InputError(f"{kind} features {name!r} have {len(array)} rows; expected one for each of {n} items")
             row = _row_not_finite(array)
@@ -269,16 +262,15 @@ def _resume(units: Units, model: RetrievalModel, optimisers: list) -> tuple[list
     if not numbers:
         return [], None
     arrays, content = units.read(numbers[-1])
-    saved = {name: torch.from_numpy(array) for name, array in arrays.items()}
-
-    def part(prefix: str) -> dict[str, Tensor]:
-        return {name.removeprefix(prefix): t for name, t in saved.items() if name.startswith(prefix)}
-
-    model.load_state_dict(part("model."))
+    parts = defaultdict(dict)
+    for name, array in arrays.items():
+        part, _, rest = name.partition(".")
+        parts[part][rest] = torch.from_numpy(array)
+    model.load_state_dict(parts["model"])
     for number, optimiser in enumerate(optimisers):
-        state: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in part(f"optimiser{number}.").items():
-            index, moment = name.split(".")
-            state.setdefault(int(index), {})[moment] = tensor
+        state = defaultdict(dict)
+        for name, moment in parts[f"optimiser{number}"].items():
+            index, kind = name.split(".")
+            state[int(index)][kind] = moment
         optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
-    return content["log"], part("best.")
+    return content["log"], parts["best"]

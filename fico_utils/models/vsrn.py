@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from fico_utils.models.contract import Batch, MuonRecipe, RetrievalModel
-from fico_utils.models.layers import each_image, trim_padding, word_mask
+from fico_utils.models.layers import each_image, linear_layer, trim_padding, word_mask
 from fico_utils.models.losses import hinge_loss
 from fico_utils.models.serving import Embeds
 from fico_utils.registry import System
@@ -131,9 +131,7 @@ class Vsrn(RetrievalModel):
     def __init__(self, config: VsrnConfig) -> None:
         super().__init__(config)
         c = config
-        self.region = nn.Linear(c.d_region, c.d)
-        nn.init.xavier_uniform_(self.region.weight)
-        nn.init.zeros_(self.region.bias)
+        self.region = linear_layer(c.d_region, c.d, nn.init.xavier_uniform_)
         self.graph = nn.Sequential(*(GraphBlock(c.d) for _ in range(c.blocks)))
         self.reader = nn.GRU(c.d, c.d, batch_first=True)
         self.norm = nn.BatchNorm1d(c.d) if c.batch_norm else nn.Identity()

@@ -16,26 +16,18 @@ learns nothing from its negatives, and then it reads one of an image's captions.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import BertConfig, BertModel
 
-from fico_utils.models.contract import Batch, FusionModel, MuonRecipe
-from fico_utils.models.layers import (
-    PatchViT,
-    Temperature,
-    each_image,
-    encode_by_length,
-    initial_spread,
-    trim_padding,
-    widen_attention,
-    word_mask,
-)
+from fico_utils.models.contract import Batch, FusionModel
+from fico_utils.models.layers import each_image, encode_by_length, trim_padding, word_mask
 from fico_utils.models.losses import contrastive, matching_pairs, soft_contrastive
 from fico_utils.models.serving import Embeds, Reranks
+from fico_utils.models.vlp import FUSION_RECIPE, FusionConfig, PatchViT, Temperature, widen_attention
 from fico_utils.registry import System
 
 VERSION = 1  # raised when the meaning of what is trained changes
@@ -52,55 +44,25 @@ ROWS = (
 
 
 @dataclass(frozen=True)
-class XvlmConfig:
-    """Sizes of the three stacks; Swin-B, 6 and 6 layers originally."""
+class XvlmConfig(FusionConfig):
+    """Sizes of the three stacks; the two encoders learn alone before `fusion_epoch`."""
 
-    d_patch: int
-    n_words: int  # of the vocabulary
-    n_patches: int = 36  # the cells of a square grid, row by row
-    max_words: int = 40  # of the longest caption, specials included
-    width: int = 128  # of every layer; 1024 for vision and 768 for text originally
-    heads: int = 4  # 12 originally
-    n_vision_layers: int = 1
-    n_text_layers: int = 2
+    n_text_layers: int = 2  # 6 originally, as the fusion layers
     n_fusion_layers: int = 2
-    d_embed: int = 128  # 256 originally
-    dropout: float = 0.1
-    fusion_epoch: int = 0  # first epoch in which the fusion layers learn; the two encoders learn alone before it
-    original: bool = False  # the temperature is free, and contrastive targets are shared by the captions of an image
 
 
 class Xvlm(FusionModel):
     """Patches (B, R, d_patch) and tokens (B, L) -> unit vectors (B, d_embed); cosine, then the match of the best."""
 
     image_input, text_input = "patches", "tokens"
-    recipe = MuonRecipe(
-        batch_size=64,
-        lr=1e-3,
-        weight_decay=0.01,
-        betas=(0.9, 0.98),
-        warmup=0.1,
-        schedule="cosine",
-        clip=1.0,
-        captions=3,
-    )
+    recipe = replace(FUSION_RECIPE, weight_decay=0.01)
     Config = XvlmConfig
 
     def __init__(self, config: XvlmConfig) -> None:
         super().__init__(config)
         c = config
-        self.vision = PatchViT(c.d_patch, c.n_patches, c.width, c.n_vision_layers, c.heads, c.dropout)
-        bert = {
-            "vocab_size": c.n_words,
-            "max_position_embeddings": c.max_words,
-            "type_vocab_size": 1,
-            "hidden_size": c.width,
-            "intermediate_size": 4 * c.width,
-            "num_attention_heads": c.heads,
-            "hidden_dropout_prob": c.dropout,
-            "attention_probs_dropout_prob": 0.0,  # dropping whole words of a short caption costs more than it brings
-            "initializer_range": initial_spread(c.width),
-        }
+        self.vision = PatchViT(c)
+        bert = {"type_vocab_size": 1, **c.text_layers}
         self.text = BertModel(BertConfig(num_hidden_layers=c.n_text_layers, **bert), add_pooling_layer=False)
         crossed = BertConfig(num_hidden_layers=c.n_fusion_layers, is_decoder=True, add_cross_attention=True, **bert)
         self.fusion = BertModel(crossed, add_pooling_layer=False).encoder  # it goes on from the states of `text`
