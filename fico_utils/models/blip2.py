@@ -1,19 +1,15 @@
 """BLIP-2 and BLIP-2 NF (Li et al., ICML 2023): a few learned queries read the picture, in the network that reads text.
 
-The Q-Former is one transformer with two kinds of positions. Queries attend to the vision tokens in every second layer;
-text shares their self-attention and has feed-forward layers of its own. It is used in four ways: queries alone (the
-picture's embeddings), text alone (the caption's), both together (does the caption belong?), and text that sees the
-queries and is read from left to right (captioning, in training only). A picture's similarity to a caption is the
-largest of its embeddings' cosines. At query time the first k candidates are scored again by the match *plus* that
-cosine; NF, no fusion, is the cosine alone. The Q-Former, its text embeddings and the ViT are those of transformers,
-which has no losses for it; one pass over [queries; text] replaces the original's cached keys: the same numbers.
+The Q-Former, one transformer, reads queries alone (the picture's embeddings), text alone (the caption's), both together
+(does the caption belong?), and text from left to right that sees the queries (captioning, in training only). A picture
+is as similar to a caption as the nearest of its embeddings; at query time the first k candidates are scored again by
+the match *plus* that cosine, and NF, no fusion, is the cosine alone. One pass over [queries; text] replaces the
+original's cached keys: the same numbers.
 
-Scaled down: widths, depths, epochs, batch; the vision tower is that of our X-VLM, trained with the rest (a pre-trained
-ViT-g originally). Different on purpose: gradients are clipped and linear maps learn by Muon; the temperature learns
-faster than the rest and is clamped to [0.001, 0.5] (`original=True`: free); a step pairs an image, encoded once, with
-three of its captions, which are no negatives of each other (`original=True`: all are right), and tells and matches the
-first; the matching head learns when the embeddings have learned to find each other (`fusion_epoch`), and for one pass
-alone, with moments of its own: beside the other two losses, whose gradients are larger, it stays at chance.
+Scaled down: widths, depths, epochs, batch; X-VLM's vision tower, trained with the rest, for a pre-trained ViT-g.
+Different on purpose: as in X-VLM, clipping, Muon, the temperature and three captions an image, of which the first is
+told and matched; the head learns when the embeddings find each other (`fusion_epoch`), and for one pass alone, with
+moments of its own: beside the other losses, whose gradients are larger, it stays at chance.
 """
 
 from __future__ import annotations

@@ -52,6 +52,7 @@ class RetrievalModel(nn.Module):
     text_input: ClassVar[str]
     image_extra: ClassVar[tuple[str, ...]] = ()  # what only its training reads, an array by image: ``labels``
     text_extra: ClassVar[tuple[str, ...]] = ()  # or by caption: ``rephrased``, ``adversarial``
+    training_only: ClassVar[tuple[str, ...]] = ()  # beginnings of the names of weights that encoding does not need
     recipe: ClassVar[TrainingRecipe]
 
     def __init__(self, config: Any) -> None:
@@ -65,7 +66,7 @@ class RetrievalModel(nn.Module):
 
     def weights(self) -> dict[str, Tensor]:
         """What encoding needs: the parameters and buffers, without the state that only training reads."""
-        return self.state_dict()
+        return {name: tensor for name, tensor in self.state_dict().items() if not name.startswith(self.training_only)}
 
     def start_epoch(self, epoch: int) -> bool | None:
         """Called before each epoch, for schedules inside a loss; true where the optimisers' moments start anew."""

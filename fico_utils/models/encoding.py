@@ -135,19 +135,6 @@ def match_contexts(model: FusionModel, image: np.ndarray, text: np.ndarray) -> n
     return model.match(*(torch.from_numpy(side).expand(pairs, *side.shape[1:]) for side in (image, text))).numpy()
 
 
-def match_features(
-    model: FusionModel, images: np.ndarray, texts: np.ndarray, image: np.ndarray, text: np.ndarray, pairs: int = 512
-) -> np.ndarray:
-    """Matches (p,) float32 of the rows `image` (p,) and `text` (p,) of features; only these rows are encoded."""
-    contexts = []
-    for context, features, rows in ((model.image_context, images, image), (model.text_context, texts, text)):
-        used, place = np.unique(rows, return_inverse=True)
-        contexts.append((encode_side(context, features[used]), place))
-    (seen, image), (read, text) = contexts
-    parts = [slice(i, i + pairs) for i in range(0, len(image), pairs)]
-    return np.concatenate([match_contexts(model, seen[image[p]], read[text[p]]) for p in parts])
-
-
 def rerank(model: FusionModel, inputs: Inputs, sim: np.ndarray, k: int, **options: Any) -> dict[str, np.ndarray]:
     """As `rerank_contexts`, from the features of a split, whose contexts are computed first."""
     if k < 1:

@@ -250,3 +250,15 @@ class Reranks(Serving):
         contexts = (side.context[first] if len(side) > 1 else side.context for side in (images, texts))
         scores = _encoding().match_contexts(model, *contexts)
         return first, scores + ranking.numpy()[first] if model.adds_cosine else scores
+
+    def match_features(
+        self, model: Any, images: np.ndarray, texts: np.ndarray, image: np.ndarray, text: np.ndarray, pairs: int = 512
+    ) -> np.ndarray:
+        """Matches (p,) float32 of the rows `image` (p,) and `text` (p,) of features; only these rows are encoded."""
+        contexts = []
+        for context, features, rows in ((model.image_context, images, image), (model.text_context, texts, text)):
+            used, place = np.unique(rows, return_inverse=True)
+            contexts.append((_encoding().encode_side(context, features[used]), place))
+        (seen, image), (read, text) = contexts
+        parts = [slice(i, i + pairs) for i in range(0, len(image), pairs)]
+        return np.concatenate([_encoding().match_contexts(model, seen[image[p]], read[text[p]]) for p in parts])

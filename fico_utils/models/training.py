@@ -122,8 +122,7 @@ def fit(
     seed : int, orders the pairs and seeds dropout.
     validate : callable, model -> score on the validation split, larger is better.
     images : int or None, how many images an epoch shows, where not all of them.
-    units : Units or None, where each epoch is kept as the unit of its number, so that a training that was stopped goes
-        on. They are of this training's recipe: other data or settings have other units.
+    units : Units or None, of this training's recipe: each epoch is kept there, so that a stopped training goes on.
     label : str, what the progress bar says.
 
     Returns
@@ -172,7 +171,7 @@ def _train_epoch(
     model: RetrievalModel, train: Inputs, steps: list[np.ndarray], optimisers: Optimisers, epoch: int, total: int, bar
 ) -> dict[str, float]:
     """Mean loss terms of one pass over the steps of `draw_steps`."""
-    recipe, (own, beside), sums = model.recipe, optimisers, {}
+    recipe, (own, beside), sums = model.recipe, optimisers, defaultdict(float)
     if model.train().start_epoch(epoch):
         for optimiser in (*own, *beside):
             optimiser.state.clear()
@@ -204,7 +203,7 @@ def _train_epoch(
         for optimiser in own:
             optimiser.step()
         for name, value in terms.items():
-            sums[name] = sums.get(name, 0.0) + value.item()
+            sums[name] += value.item()
     model.end_epoch()
     return {name: value / len(steps) for name, value in sums.items()}
 
@@ -228,10 +227,8 @@ def _optimisers(model: RetrievalModel) -> Optimisers:
     recipe, adversary = model.recipe, {id(p) for p in model.adversary()}
 
     def adam(parameters: list[nn.Parameter], lr: float, betas: tuple[float, float], decay: float) -> torch.optim.AdamW:
-        groups = [
-            {"params": [p for p in parameters if p.ndim > 1], "weight_decay": decay, "base_lr": lr},
-            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0, "base_lr": lr},
-        ]
+        matrices, others = [p for p in parameters if p.ndim > 1], [p for p in parameters if p.ndim <= 1]
+        groups = [{"params": p, "weight_decay": d, "base_lr": lr} for p, d in ((matrices, decay), (others, 0.0))]
         return torch.optim.AdamW(groups, lr=lr, betas=betas, fused=True)
 
     own, taken = [], set(adversary)

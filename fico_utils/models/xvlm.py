@@ -1,17 +1,14 @@
 """X-VLM and X-VLM NF (Zeng et al., ICML 2022): two encoders, and fusion layers that read the best candidates again.
 
-A vision transformer and the lower layers of a BERT are trained contrastively (ITC). The upper layers of the BERT also
-attend to the vision tokens and say whether picture and caption belong together (ITM, with negatives drawn by
-similarity); at query time they re-score the first k candidates by the logit of "belongs". NF, no fusion, stops after
-the cosine. All layers are those of transformers; self-attention of the fusion layers is kept bidirectional.
+A vision transformer and the lower layers of a BERT are trained contrastively (ITC). The upper layers also attend to
+the vision tokens and say whether picture and caption belong together (ITM); at query time they re-score the first k
+candidates by the logit of "belongs". NF, no fusion, is the cosine alone. Fusion self-attention is bidirectional.
 
-Scaled down: widths, depths, epochs, batch; the vision tower is a shallow ViT on the cells of a trained convolutional
-backbone (Swin-B at 384 pixels originally), the mean of its tokens first, as there. Different on purpose: gradients are
-clipped, the rate falls as a cosine, attention has no dropout, linear maps learn by Muon; the temperature learns faster
-than the rest and is clamped to [0.001, 0.5] (`original=True`: free); a step pairs an image, encoded once, with three of
-its captions, which are no negatives of each other (`original=True`: all are right; captions that say little then come
-first in every ranking); the encoders learn alone first (`fusion_epoch`), for a head that reads states without meaning
-learns nothing from its negatives, and then it reads one of an image's captions.
+Scaled down: widths, depths, epochs, batch; a shallow ViT on the cells of a trained backbone for Swin-B. Different on
+purpose: gradients are clipped, the rate falls as a cosine, attention has no dropout, linear maps learn by Muon; the
+temperature learns faster and is clamped to [0.001, 0.5] (`original=True`: free); a step pairs an image with three
+captions, which are no negatives of each other (`original=True`: all are right; captions that say little then rank
+first); the encoders learn alone first (`fusion_epoch`), or the head learns nothing from its negatives.
 """
 
 from __future__ import annotations

@@ -425,10 +425,10 @@ def test_reading_again_block_by_block_is_reading_the_whole_again(fusion, system,
 
 
 def test_only_what_comes_among_the_first_is_read_again(fusion, monkeypatch):
-    from fico_utils.models import encoding
+    from fico_utils.models.serving import Reranks
 
-    pairs, match = [], encoding.match_features
-    monkeypatch.setattr(encoding, "match_features", lambda *how: (pairs.append(len(how[3])), match(*how))[1])
+    pairs, match = [], Reranks.match_features
+    monkeypatch.setattr(Reranks, "match_features", lambda self, *how: (pairs.append(len(how[3])), match(self, *how))[1])
     reread(fusion, "xvlm", 2, 3, [10, 40], block=10)
     assert pairs[:2] == [2 * 3, 10 * 3]  # the first block: the depth of each image and of each caption
     assert sum(pairs) < 4 * (2 + 10) * 3

@@ -102,13 +102,16 @@ class Growing:
 
     def _pair_reader(self, by_image: bool, read: Mapping[str, np.ndarray], scores: np.ndarray) -> Callable:
         """How the fusion model scores queries and items of this block, which alone has the items' features."""
-        from fico_utils.models.encoding import match_features
+
+        from fico_utils.models.serving import Reranks
 
         model, asked = self.reranker.model, self.queries
-        images, texts = (asked["read_img"], read["txt"]) if by_image else (read["img"], asked["read_txt"])
 
         def score(queries: np.ndarray, items: np.ndarray) -> np.ndarray:
-            matched = match_features(model, images, texts, *((queries, items) if by_image else (items, queries)))
+            if by_image:
+                matched = Reranks().match_features(model, asked["read_img"], read["txt"], queries, items)
+            else:
+                matched = Reranks().match_features(model, read["img"], asked["read_txt"], items, queries)
             return matched + scores[queries, items] if model.adds_cosine else matched
 
         return score
