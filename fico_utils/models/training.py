@@ -39,12 +39,13 @@ class Inputs:
 
     def __post_init__(self) -> None:
         sides = (("image", self.image, int(self.caption_image.max()) + 1), ("text", self.text, len(self.caption_image)))
-        for kind, name, array, n in ((kind, *item, n) for kind, arrays, n in sides for item in arrays.items()):
-            if len(array) < n:
-                raise InputError(f"{kind} features {name!r} have {len(array)} rows; expected one for each of {n} items")
-            row = _row_not_finite(array)
-            if row is not None:
-                raise InputError(f"{kind} features {name!r} hold NaN or infinity in row {row}; extract them again")
+        for kind, arrays, n in sides:
+            for name, array in arrays.items():
+                features, row = f"{kind} features {name!r}", _row_not_finite(array)
+                if len(array) < n:
+                    raise InputError(f"{features} have {len(array)} rows; expected one for each of {n} items")
+                if row is not None:
+                    raise InputError(f"{features} hold NaN or infinity in row {row}; extract them again")
 
     def batch(self, model: RetrievalModel, captions: np.ndarray) -> Batch:
         """The pairs of some captions, as the tensors that `model` reads."""

@@ -8,15 +8,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import ViTConfig, ViTModel
 
 from fico_utils.errors import InputError
 from fico_utils.models.contract import MuonRecipe
 
-#: How X-VLM and BLIP-2 learn.
+#: How X-VLM and BLIP-2 learn, each with a weight decay of its own.
 FUSION_RECIPE = MuonRecipe(
     batch_size=64, lr=1e-3, betas=(0.9, 0.98), warmup=0.1, schedule="cosine", clip=1.0, captions=3
-)  # each has a weight decay of its own
+)
 
 
 @dataclass(frozen=True)
@@ -94,6 +93,8 @@ class PatchViT(nn.Module):
     """Patches (B, R, d_patch) -> tokens (B, R + 1, width), the CLS first: a ViT; InputError where R is no square."""
 
     def __init__(self, config: FusionConfig) -> None:
+        from transformers import ViTConfig, ViTModel  # BEiT-3 needs none of it
+
         super().__init__()
         c, self.side = config, math.isqrt(config.n_patches)
         if self.side**2 != c.n_patches:
