@@ -1,18 +1,13 @@
 """ADV, hashing made robust by adversarial captions: near-binary codes of 64 or 2048 bits (Li et al., ICME 2021).
 
-"Adversarial" means captions, there is no discriminator. A softmax over the bits, less its own lower median, then tanh:
-half of the bits are positive, so every code is balanced. A hinge and an angular loss on the cosine of the codes tell
-pairs apart; captions said in other words are pulled to the picture, captions with one thing wrong pushed below it.
+"Adversarial" means captions, there is no discriminator: those said in other words are pulled to the picture, those with
+one thing wrong pushed below it. A softmax over the bits, less its lower median, then tanh, makes every code balanced.
 
-Scaled down: widths; a small trained embedding stands for the frozen BERT; both code lengths read regions; some of a
-caption's rewritings are drawn in each step, and they are made by rules (data/rewriting.py), not translation. Different
-on purpose: tanh has a slope in units of 1 / bits on both sides, for with the original's constants codes are near-linear
-and signs cut much of them away; the hinge counts every negative that violates the margin and what enters the layer of
-bits is standardised over the batch, for with the hardest negative alone all codes become one; cells of a grid get
-learned positions; the rate falls as a cosine; the terms of rewritten captions are on, as published; convolutions start
-at words only; gradient clipping works (a slip disables it there); captions of one image are no negatives. There is no
-concept head: its weight is a thousandth of the rest, and category labels are what codes are judged with.
-`original=True` restores slopes, hinge and negatives, and takes positions and standardisation away.
+Scaled down: widths; a trained embedding for the frozen BERT; rewritings by rules (data/rewriting.py), some a step.
+Different on purpose: tanh has a slope in units of 1 / bits, or codes are near-linear; the hinge counts every negative
+that violates the margin and the input of the layer of bits is standardised, or all codes become one; grid cells have
+positions (`original=True` undoes these); the rate falls as a cosine; gradient clipping works (a slip disables it
+there); captions of one image are no negatives; no concept head, as codes are judged with its labels.
 """
 
 from __future__ import annotations
@@ -42,8 +37,6 @@ ROWS = (
         family="cg", approach="Dual", attention="None", shade=1, marker="X", line="--",
     ),
 )  # fmt: skip
-#: Taken off the median, so that the median bit itself is negative.
-EPSILON = 1e-8
 
 
 @dataclass(frozen=True)
@@ -121,14 +114,11 @@ class RegionEncoder(nn.Module):
         x = self.norm(self.layer(x).flatten(0, 1)).unflatten(0, x.shape[:2])
         return self.bits(x).softmax(-1).mean(1)
 
-    def norms(self) -> Tensor:
-        """Sum of the norms, not squared, of all weights but biases and gains."""
-        return torch.stack([p.norm() for p in self.parameters() if p.ndim > 1]).sum()
-
 
 def near_binary(shares: Tensor, slope: float) -> Tensor:
     """Codes (..., bits) of shares that the bits have of 1: tanh of how far each lies above their lower median."""
-    return torch.tanh(slope * (shares - (shares.median(-1, keepdim=True).values + EPSILON)))
+    above = shares - (shares.median(-1, keepdim=True).values + 1e-8)  # the median bit itself is negative
+    return torch.tanh(slope * above)
 
 
 def balance_codes(codes: Tensor, order: Tensor) -> Tensor:
@@ -185,7 +175,8 @@ class Adv(RetrievalModel):
         if self.angular_weight:
             terms["angular"] = self.angular_weight * angular_loss(image, text, index)
         if c.norm:
-            terms["norm"] = c.norm * self.image_net.norms()
+            norms = [weight.norm() for weight in self.image_net.parameters() if weight.ndim > 1]
+            terms["norm"] = c.norm * torch.stack(norms).sum()
         if c.rephrase and self.rewritten:
             same = self._text(self._drawn(batch["rephrased"], c.n_rephrased))
             terms["rephrase"] = c.rephrase * (1 - (image[:, None] * same).sum(-1)).sum()

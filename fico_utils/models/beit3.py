@@ -1,14 +1,12 @@
 """BEiT-3 as a dual encoder (Wang et al., CVPR 2023): two transformer towers and one contrastive loss.
 
-The paper describes one multiway transformer with shared self-attention. In the released code its wrapper duplicates
-every layer per modality; we build what was released, two towers that share no weight. Blocks are pre-norm with
-sub-LayerNorm (an extra norm before each output projection), which no class of transformers has.
+The paper's multiway transformer is two towers that share no weight in the released code, which we build: pre-norm
+blocks with sub-LayerNorm (an extra norm before each output projection), which no class of transformers has.
 
-Scaled down: width, depth, epochs, learning rate; image tokens are the patch features of a pre-trained backbone.
-Different on purpose: captions of the same image are no negatives of each other, and the temperature is clamped at
-1 / 100 as in CLIP (`original=True` restores both); it is learnt faster than the rest, word vectors are scaled by the
-root of the width, and linear maps learn by Muon, as all learn from nothing in a hundredth of the steps. Each step pairs
-an image, encoded once, with three of its captions. Sub-norm gains start at 1: the original's wrapper overwrites them.
+Scaled down: width, depth, epochs; image tokens are the patch features of a pre-trained backbone. Different on purpose:
+captions of one image are no negatives, and the temperature is clamped at 1 / 100 as in CLIP (`original=True` restores
+both) and learnt faster; word vectors are scaled by the root of the width, linear maps learn by Muon, and each step
+pairs an image with three captions, as all learn from nothing. Sub-norm gains start at 1, as the original's do in fact.
 """
 
 from __future__ import annotations
@@ -21,9 +19,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fico_utils.models.contract import Batch, MuonRecipe, RetrievalModel
-from fico_utils.models.layers import Temperature, each_image, encode_by_length, word_mask
+from fico_utils.models.layers import each_image, encode_by_length, word_mask
 from fico_utils.models.losses import contrastive
 from fico_utils.models.serving import Embeds
+from fico_utils.models.vlp import Temperature
 from fico_utils.registry import System
 
 VERSION = 1  # raised when the meaning of what is trained changes

@@ -1,24 +1,20 @@
 """BLIP-2 and BLIP-2 NF (Li et al., ICML 2023): a few learned queries read the picture, in the network that reads text.
 
-The Q-Former is one transformer with two kinds of positions. Queries attend to the vision tokens in every second layer;
-text shares their self-attention and has feed-forward layers of its own. It is used in four ways: queries alone (the
-picture's embeddings), text alone (the caption's), both together (does the caption belong?), and text that sees the
-queries and is read from left to right (captioning, in training only). A picture's similarity to a caption is the
-largest of its embeddings' cosines. At query time the first k candidates are scored again by the match *plus* that
-cosine; NF, no fusion, is the cosine alone. The Q-Former, its text embeddings and the ViT are those of transformers,
-which has no losses for it; one pass over [queries; text] replaces the original's cached keys: the same numbers.
+The Q-Former, one transformer, reads queries alone (the picture's embeddings), text alone (the caption's), both together
+(does the caption belong?), and text from left to right that sees the queries (captioning, in training only). A picture
+is as similar to a caption as the nearest of its embeddings; at query time the first k candidates are scored again by
+the match *plus* that cosine, and NF, no fusion, is the cosine alone. One pass over [queries; text] replaces the
+original's cached keys: the same numbers.
 
-Scaled down: widths, depths, epochs, batch; the vision tower is that of our X-VLM, trained with the rest (a pre-trained
-ViT-g originally). Different on purpose: gradients are clipped and linear maps learn by Muon; the temperature learns
-faster than the rest and is clamped to [0.001, 0.5] (`original=True`: free); a step pairs an image, encoded once, with
-three of its captions, which are no negatives of each other (`original=True`: all are right), and tells and matches the
-first; the matching head learns when the embeddings have learned to find each other (`fusion_epoch`), and for one pass
-alone, with moments of its own: beside the other two losses, whose gradients are larger, it stays at chance.
+Scaled down: widths, depths, epochs, batch; X-VLM's vision tower, trained with the rest, for a pre-trained ViT-g.
+Different on purpose: as in X-VLM, clipping, Muon, the temperature and three captions an image, of which the first is
+told and matched; the head learns when the embeddings find each other (`fusion_epoch`), and for one pass alone, with
+moments of its own: beside the other losses, whose gradients are larger, it stays at chance.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 
 import torch
@@ -27,20 +23,11 @@ from torch import Tensor, nn
 from transformers import Blip2QFormerConfig, Blip2QFormerModel
 from transformers.models.blip_2.modeling_blip_2 import Blip2TextEmbeddings
 
-from fico_utils.models.contract import Batch, FusionModel, MuonRecipe
-from fico_utils.models.layers import (
-    PatchViT,
-    Temperature,
-    each_image,
-    encode_by_length,
-    initial_spread,
-    split_by_length,
-    trim_padding,
-    widen_attention,
-    word_mask,
-)
+from fico_utils.models.contract import Batch, FusionModel
+from fico_utils.models.layers import each_image, encode_by_length, split_by_length, trim_padding, word_mask
 from fico_utils.models.losses import matching_pairs, smooth_contrastive, soft_contrastive
 from fico_utils.models.serving import Embeds, Reranks
+from fico_utils.models.vlp import FUSION_RECIPE, FusionConfig, PatchViT, Temperature, initial_spread, widen_attention
 from fico_utils.registry import System
 
 VERSION = 1  # raised when the meaning of what is trained changes
@@ -58,22 +45,11 @@ SMOOTHING = 0.1  # of the contrastive and of the captioning targets
 
 
 @dataclass(frozen=True)
-class Blip2Config:
-    """Sizes of the vision tower and of the Q-Former."""
+class Blip2Config(FusionConfig):
+    """Sizes of both parts; the matching head learns alone in the epoch `fusion_epoch`, unless it is the first."""
 
-    d_patch: int
-    n_words: int  # of the vocabulary
-    n_patches: int = 36  # the cells of a square grid, row by row
-    max_words: int = 40  # of the longest caption, specials included
-    width: int = 128  # of every layer; 1408 for vision and 768 for the Q-Former originally
-    heads: int = 4  # 12 originally
-    n_vision_layers: int = 1  # 39 originally
     n_layers: int = 2  # of the Q-Former; 12 originally
     n_queries: int = 32  # embeddings of a picture
-    d_embed: int = 128  # 256 originally
-    dropout: float = 0.1
-    fusion_epoch: int = 0  # first epoch in which the matching head learns; alone, unless it is the first of all
-    original: bool = False  # the temperature is free, and contrastive targets are shared by the captions of an image
 
 
 class Blip2(FusionModel):
@@ -81,34 +57,16 @@ class Blip2(FusionModel):
 
     image_input, text_input = "patches", "tokens"
     adds_cosine = True
-    recipe = MuonRecipe(
-        batch_size=64,
-        lr=1e-3,
-        weight_decay=0.05,
-        betas=(0.9, 0.98),
-        warmup=0.1,
-        schedule="cosine",
-        clip=1.0,
-        captions=3,
-    )
+    recipe = replace(FUSION_RECIPE, weight_decay=0.05)
     Config = Blip2Config
 
     def __init__(self, config: Blip2Config) -> None:
         super().__init__(config)
         c = config
-        self.vision = PatchViT(c.d_patch, c.n_patches, c.width, c.n_vision_layers, c.heads, c.dropout)
+        self.vision = PatchViT(c)
+        layers = {**c.text_layers, "vocab_size": c.n_words + 1}  # the last id starts a caption that is to be told
         qformer = Blip2QFormerConfig(
-            vocab_size=c.n_words + 1,  # the last id starts a caption that is to be told, not read
-            max_position_embeddings=c.max_words,
-            hidden_size=c.width,
-            intermediate_size=4 * c.width,
-            num_hidden_layers=c.n_layers,
-            num_attention_heads=c.heads,
-            hidden_dropout_prob=c.dropout,
-            attention_probs_dropout_prob=0.0,
-            encoder_hidden_size=c.width,
-            initializer_range=initial_spread(c.width),
-            use_qformer_text_input=True,
+            **layers, num_hidden_layers=c.n_layers, encoder_hidden_size=c.width, use_qformer_text_input=True
         )
         self.embeddings = Blip2TextEmbeddings(qformer)
         self.qformer = Blip2QFormerModel(qformer)
@@ -183,10 +141,10 @@ class Blip2(FusionModel):
 
     def _tell(self, image: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """The captioning pass: states (B, n_queries, width) of the queries, as if read alone, and the scalar loss."""
-        parts, back = split_by_length(word_mask(tokens).sum(1))
+        parts, back = split_by_length(word_mask(tokens))
         queries, states, targets = [], [], []
-        for part in parts:
-            words = trim_padding(tokens[part]).clone()
+        for part, longest in parts:
+            words = tokens[part, :longest]
             words[:, 0] = self.config.n_words
             n = self.config.n_queries + words.shape[1]
             mask = torch.ones(n, n, dtype=torch.bool, device=words.device).tril()

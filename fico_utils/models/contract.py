@@ -1,7 +1,7 @@
 """The contract of a model: what training, encoding and serving ask of a system.
 
-Shapes: B pairs in a batch, R regions, L words, d joint width. A batch is a dict of tensors: the system's image input
-and text input by name, and ``image`` (B,), the index of each pair's image.
+A batch is a dict of tensors, one row a pair: the system's inputs by name, and ``image`` (B,), the index of each pair's
+image.
 """
 
 from __future__ import annotations
@@ -46,20 +46,13 @@ class MuonRecipe(TrainingRecipe):
 
 
 class RetrievalModel(nn.Module):
-    """What `training.fit` and `encoding.encode` ask of a system; a subclass defines `loss` and both encoders.
+    """What `training.fit` and `encoding.encode` ask of a system; a subclass defines `loss` and both encoders."""
 
-    Class attributes
-    ----------------
-    image_input, text_input : str, names of the features it encodes.
-    image_extra, text_extra : tuple of str, what only its training reads: an array by image (``labels``) or by caption
-        (``rephrased``, ``adversarial``).
-    recipe : TrainingRecipe
-    """
-
-    image_input: ClassVar[str]
+    image_input: ClassVar[str]  # names of the features that it encodes
     text_input: ClassVar[str]
-    image_extra: ClassVar[tuple[str, ...]] = ()
-    text_extra: ClassVar[tuple[str, ...]] = ()
+    image_extra: ClassVar[tuple[str, ...]] = ()  # what only its training reads, an array by image: ``labels``
+    text_extra: ClassVar[tuple[str, ...]] = ()  # or by caption: ``rephrased``, ``adversarial``
+    training_only: ClassVar[tuple[str, ...]] = ()  # beginnings of the names of weights that encoding does not need
     recipe: ClassVar[TrainingRecipe]
 
     def __init__(self, config: Any) -> None:
@@ -73,14 +66,13 @@ class RetrievalModel(nn.Module):
 
     def weights(self) -> dict[str, Tensor]:
         """What encoding needs: the parameters and buffers, without the state that only training reads."""
-        return self.state_dict()
+        return {name: tensor for name, tensor in self.state_dict().items() if not name.startswith(self.training_only)}
 
     def start_epoch(self, epoch: int) -> bool | None:
-        """Called before each epoch, for schedules inside a loss; true where it is so different that the moments of
-        the optimisers, which still hold the gradients of what was learnt before, start anew."""
+        """Called before each epoch, for schedules inside a loss; true where the optimisers' moments start anew."""
 
     def end_epoch(self) -> None:
-        """Called after each epoch, before validation, for what is solved over the whole training split."""
+        """Called after each epoch, before validation, for what is solved over the whole split."""
 
     def adversary(self) -> Sequence[nn.Parameter]:
         """Parameters of an adversary; they take their own step on `adversary_loss` before each step of the rest."""
@@ -111,8 +103,8 @@ class FusionModel(RetrievalModel):
     """A dual encoder with a head that reads a picture and a caption together and scores again what was ranked first.
 
     A subclass defines `match` and what both sides give it to read: ``image_context``, (B, T, width) of image features,
-    and ``text_context``, (B, L, width) of text features, zero where padded, or the tokens (B, L) themselves. What
-    embeds these contexts, ``embed_image`` and ``embed_text``, makes it an encoder.
+    and ``text_context``, (B, L, width) of text features, zero where padded, or the tokens (B, L) themselves; and
+    ``embed_image`` and ``embed_text``, the embeddings of these contexts.
     """
 
     adds_cosine: ClassVar[bool] = False  # whether the final score is the match plus the cosine of the dual encoder

@@ -1,16 +1,14 @@
 """DADH, deep adversarial discrete hashing: codes made from category labels (Bai et al., ICMR 2020).
 
-Two networks map global features to codes. Triplets weighted by shared labels order the batch across modalities; two
-small critics push text features and text codes towards those of images; a discrete target code for every image, solved
-in closed form from the labels after each epoch, pulls both codes. The targets are (nearly) a function of the label set
-alone, so pictures with equal labels get equal codes: instance recall near chance is the method, not a fault.
+Triplets weighted by shared labels order the batch across modalities; two critics push text features and codes towards
+those of images; target codes, solved in closed form from the labels after each epoch, pull both codes. Pictures with
+equal labels get equal codes: instance recall near chance is the method, not a fault.
 
-Scaled down: widths (8192, 4096, 2048 originally), epochs; the rate is larger and falls to 0. Effective weights as
-released: the triplets count 121-fold, the quantisation 1.1-fold, so the order of the batch decides. Chosen where the
-original leaves it open or has a slip: images are standardised by the batch, by running statistics at test time (there:
-over the whole file, test included); text features are detached, not computed again, for the critic of codes; the
-critics get no gradient from the loss they are to be fooled by; pictures without a label take no part in the losses
-(there: division by 0); decay apart from the gradient (AdamW).
+Scaled down: widths (8192, 4096, 2048 originally), epochs; the rate is larger and falls to 0. Weights as released in
+effect: triplets count 121-fold, quantisation 1.1-fold. Chosen where the original leaves it open or has a slip: images
+are standardised by the batch (there: over the file, test included); text features are detached for the critic of
+codes; critics get no gradient from the loss they are to be fooled by; pictures without a label take no part (there:
+division by 0); decay apart from the gradient.
 """
 
 from __future__ import annotations
@@ -61,6 +59,7 @@ class Dadh(RetrievalModel):
 
     image_input, text_input = "global", "doc2vec"
     image_extra = ("labels",)
+    training_only = ("feature_critic.", "code_critic.", "targets", "codes", "labels")
     recipe = AdversarialRecipe(batch_size=128, lr=2e-3, weight_decay=5e-4, schedule="cosine", adversary_lr=5e-4)
     Config = DadhConfig
 
@@ -75,16 +74,12 @@ class Dadh(RetrievalModel):
         self.image_hash, self.text_hash = (nn.Sequential(nn.Linear(features, c.bits), nn.Tanh()) for _ in range(2))
         # one logit each, larger for an image's
         self.feature_critic, self.code_critic = (
-            nn.Sequential(*linear_layers(*sizes, 1, kaiming=True)[:-1])
+            nn.Sequential(*linear_layers(*sizes, 1, initialise=nn.init.kaiming_normal_)[:-1])
             for sizes in ((features, features // 2, features // 4), (c.bits, features // 4))
         )
         self.register_buffer("targets", binarise(torch.randn(c.n_images, c.bits)).float())
         self.register_buffer("codes", torch.zeros(c.n_images, c.bits))
         self.register_buffer("labels", torch.zeros(c.n_images, c.n_labels))
-
-    def weights(self) -> dict[str, Tensor]:
-        of_training = ("feature_critic.", "code_critic.", "targets", "codes", "labels")
-        return {name: tensor for name, tensor in self.state_dict().items() if not name.startswith(of_training)}
 
     def adversary(self) -> list[nn.Parameter]:
         return [*self.feature_critic.parameters(), *self.code_critic.parameters()]
@@ -143,11 +138,8 @@ class Dadh(RetrievalModel):
         quantised = (targets - image).square().sum() + (targets - text).square().sum()
         fooled = _mean(F.softplus(-_frozen(self.feature_critic, o["text_features"])))
         fooled = fooled + _mean(F.softplus(-_frozen(self.code_critic, o["text_codes_alone"])))
-        terms = {
-            "triplet": c.triplet * ordered,
-            "quantisation": c.quantisation * quantised,
-            "adversary": c.adversary * fooled,
-        }
+        terms = {"triplet": c.triplet * ordered, "quantisation": c.quantisation * quantised}
+        terms["adversary"] = c.adversary * fooled
         return {"loss": sum(terms.values()), **terms}
 
 

@@ -1,7 +1,4 @@
-"""From a trained system to what it stores and how it scores, whatever system it is.
-
-Every item is encoded once, in batches of bounded memory, and scores are built in blocks.
-"""
+"""From a trained system to what it stores and how it scores: items batch by batch, scores block by block."""
 
 from __future__ import annotations
 
@@ -15,6 +12,7 @@ from torch import Tensor
 
 from fico_utils.errors import InputError
 from fico_utils.models.contract import FusionModel, RetrievalModel
+from fico_utils.models.layers import word_mask
 from fico_utils.models.training import Inputs, as_tensor
 from fico_utils.progress import show_progress
 
@@ -170,7 +168,7 @@ def rerank_contexts(
     dict with ``sim_i2t`` (n_img, n_txt) and ``sim_t2i`` (n_txt, n_img), float32; -inf where a pair was not ranked. Two
     matrices, since a pair may be among the first k of one side only.
     """
-    lengths = ((texts != 0).flatten(2).any(-1).sum(1) if texts.ndim > 2 else (texts != 0).sum(1)).numpy()
+    lengths = word_mask(texts).sum(1).numpy()
 
     def read_side(sim: np.ndarray, by_image: bool) -> np.ndarray:
         (n, m), depth = sim.shape, min(k, sim.shape[1])

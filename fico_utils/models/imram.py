@@ -2,14 +2,12 @@
 
 Fragments attend over the other side K times. After each step a gated memory writes what was found into the query: with
 q the query and c its context, g = sigmoid(W_g [q; c]) and o = tanh(W_o [q; c]) give the next query g q + (1 - g) o.
-Each step is scored by the mean cosine of its contexts with the *first* queries, and the scores of all steps add up.
-Queries are the words (``text``), the regions (``image``), or both, with gates of their own (``full``). The context
-vectors are never built: cosines come from SCAN's Gram form, and the gate's W c is sum_x a_x (W x). All of it is exact.
+The score adds up the steps' mean cosines of contexts with the *first* queries. The context vectors are never built:
+cosines come from SCAN's Gram form, and the gate's W c is sum_x a_x (W x). All of it is exact.
 
-Scaled down: widths, batches (32 for 128; `scan` says why), epochs; two steps by words, of which the first is SCAN and
-the second the first that the memory acts on (originally three steps by words, or one by regions, which is SCAN).
-Different on purpose: captions of the same image are no negatives, and the gate starts open (`original=True` undoes
-both); float32 scores; no global vectors, which the original computes and does not read.
+Scaled down: widths, batches, epochs; two steps by words (originally three, or one by regions, which is SCAN). Different
+on purpose: captions of one image are no negatives, and the gate starts open (`original=True` undoes both); no global
+vectors, which the original computes and does not read.
 """
 
 from __future__ import annotations
@@ -21,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fico_utils.models.layers import split_by_length
+from fico_utils.models.layers import split_by_length, word_mask
 from fico_utils.models.scan import Scan, attention_weights, context_cosine, gram_matrix
 from fico_utils.models.serving import Attends
 from fico_utils.registry import System
@@ -146,10 +144,8 @@ class Imram(Scan):
 
     def similarity(self, regions: Tensor, words: Tensor) -> Tensor:
         """Scores (n, m) of every picture with every caption, as `Scan.similarity`; in -K..K a branch."""
-        present = words.any(-1).to(words.dtype)
-        lengths = present.sum(1)
-        parts, back = split_by_length(lengths)
-        parts = [(part, int(lengths[part].max())) for part in parts]
+        mask = word_mask(words)
+        present, (parts, back) = mask.to(words.dtype), split_by_length(mask)
         scores: Tensor | float = 0.0
         for branch, memory in self.memories.items():
             asking = branch == "text"

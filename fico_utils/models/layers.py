@@ -1,20 +1,17 @@
-"""Layers and small parts that several systems share. Shapes: B items in a batch, R patches, L words."""
+"""Small parts that several systems share: words and their padding, pairs of one image, codes, plain layers."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
-from fico_utils.errors import InputError
 
-
-def word_mask(tokens: Tensor) -> Tensor:
-    """Which positions hold a word: (B, L) bool; padding is id 0."""
-    return tokens != 0
+def word_mask(words: Tensor) -> Tensor:
+    """Which positions hold a word: (B, L) bool. Padding is id 0 of tokens (B, L), and zero among vectors (B, L, d)."""
+    return words != 0 if words.ndim == 2 else words.any(-1)
 
 
 def trim_padding(tokens: Tensor) -> Tensor:
@@ -22,16 +19,23 @@ def trim_padding(tokens: Tensor) -> Tensor:
     return tokens[:, : int(word_mask(tokens).sum(1).max())]
 
 
-def split_by_length(lengths: Tensor, parts: int = 4) -> tuple[Sequence[Tensor], Tensor]:
-    """Rows (B,) in parts of like length, so that little of a part is padding; and where each row stands in them."""
+def split_by_length(mask: Tensor) -> tuple[list[tuple[Tensor, int]], Tensor]:
+    """Four parts of the rows of a `word_mask`, each of like length, so that little of a part is padding.
+
+    Returns
+    -------
+    parts : list of (rows, length of the longest).
+    back : Tensor (B,) int64, where each row stands in the parts, one after the other.
+    """
+    lengths = mask.sum(1)
     order = lengths.argsort(stable=True)
-    return order.chunk(parts), order.argsort()
+    return [(rows, int(lengths[rows].max())) for rows in order.chunk(4)], order.argsort()
 
 
-def encode_by_length(encoder: Callable[..., Tensor], tokens: Tensor, *beside: Tensor) -> Tensor:
-    """What `encoder` gives for tokens (B, L) and the rows `beside` them, computed in parts of like length."""
-    parts, back = split_by_length(word_mask(tokens).sum(1))
-    return torch.cat([encoder(trim_padding(tokens[p]), *(rows[p] for rows in beside)) for p in parts])[back]
+def encode_by_length(encoder: Callable[..., Tensor], words: Tensor, *beside: Tensor) -> Tensor:
+    """What `encoder` gives for words (B, L, ...) and the rows `beside` them, computed in parts of like length."""
+    parts, back = split_by_length(word_mask(words))
+    return torch.cat([encoder(words[rows, :n], *(tensor[rows] for tensor in beside)) for rows, n in parts])[back]
 
 
 def each_image(image: Tensor) -> tuple[Tensor, Tensor]:
@@ -52,84 +56,20 @@ def binarise(h: Tensor, zero: int = 1) -> Tensor:
     return torch.where(positive, 1, -1).to(torch.int8)
 
 
-def linear_layers(*sizes: int, norm: bool = False, kaiming: bool = False) -> list[nn.Module]:
-    """Linear layers, each with ReLU after it, and batch norm before that where `norm` says so.
+def linear_layer(wide: int, narrow: int, initialise: Callable[[Tensor], Tensor] | None = None) -> nn.Linear:
+    """A linear layer; with `initialise`, its weights are drawn by it and its biases are 0."""
+    layer = nn.Linear(wide, narrow)
+    if initialise:
+        initialise(layer.weight)
+        nn.init.zeros_(layer.bias)
+    return layer
 
-    `kaiming` draws Kaiming-normal weights and sets the biases to 0.
-    """
+
+def linear_layers(
+    *sizes: int, norm: bool = False, initialise: Callable[[Tensor], Tensor] | None = None
+) -> list[nn.Module]:
+    """Layers of `linear_layer`, each with ReLU after it, and batch norm before that where `norm` says so."""
     parts: list[nn.Module] = []
     for wide, narrow in pairwise(sizes):
-        linear = nn.Linear(wide, narrow)
-        if kaiming:
-            nn.init.kaiming_normal_(linear.weight)
-            nn.init.zeros_(linear.bias)
-        parts += [linear, *([nn.BatchNorm1d(narrow)] if norm else []), nn.ReLU()]
+        parts += [linear_layer(wide, narrow, initialise), *([nn.BatchNorm1d(narrow)] if norm else []), nn.ReLU()]
     return parts
-
-
-class Temperature(nn.Module):
-    """What cosines are divided by: a clamped scalar whose logarithm is learnt ten times as fast as everything else.
-
-    The originals come to retrieval with a temperature that long pre-training has brought down. From 0.07, where all of
-    them began, a training as short as ours takes it to 0.05 at the common rate: the softmax stays too flat to tell near
-    misses apart, and the hard negatives that are drawn from it are easy ones.
-    """
-
-    SPEED = 10.0
-
-    def __init__(self, low: float = 0.0, high: float = math.inf, initial: float = 0.07) -> None:
-        super().__init__()
-        self.low, self.high = low, high
-        self.log = nn.Parameter(torch.tensor(math.log(initial) / self.SPEED))
-
-    def forward(self) -> Tensor:
-        return (self.SPEED * self.log).exp().clamp(self.low, self.high)
-
-
-def initial_spread(width: int) -> float:
-    """Standard deviation of the initial weights of a layer so wide: what 0.02 is to the 768 of BERT and ViT.
-
-    With 0.02 a narrow layer adds next to nothing to what it is given, and the matching loss stays at chance for long.
-    """
-    return 0.02 * math.sqrt(768 / width)
-
-
-@torch.no_grad()
-def widen_attention(stack: nn.Module, gain: float = 2.5) -> None:
-    """Let what attention gathers count from the start: values and outputs of a stack's attention begin `gain` as wide.
-
-    A layer whose norm comes last keeps what stands in a position and adds what it gathered, at these widths a tenth of
-    it. The first position, which speaks for a caption, then begins as nearly one vector for all captions. Two passes of
-    contrastive training reached a mean validation recall of 0.53 with this, near variants without it 0.39 (one seed).
-    """
-    for name, weight in stack.named_parameters():
-        if name.endswith(("value.weight", "attention.output.dense.weight")):
-            weight.mul_(gain)
-
-
-class PatchViT(nn.Module):
-    """Patches (B, R, d_patch), the cells of a square grid -> tokens (B, R + 1, width), the CLS first: a ViT.
-
-    Raises
-    ------
-    InputError
-        The patches do not fill a square.
-    """
-
-    def __init__(self, d_patch: int, n_patches: int, width: int, depth: int, heads: int, dropout: float) -> None:
-        from transformers import ViTConfig, ViTModel
-
-        super().__init__()
-        self.side = math.isqrt(n_patches)
-        if self.side**2 != n_patches:
-            raise InputError(f"the vision tower was given {n_patches} patches; expected a square grid, such as 36")
-        config = ViTConfig(
-            num_channels=d_patch, image_size=self.side, patch_size=1, hidden_size=width, intermediate_size=4 * width,
-            num_hidden_layers=depth, num_attention_heads=heads, hidden_dropout_prob=dropout,
-            initializer_range=initial_spread(width),
-        )  # fmt: skip
-        self.vit = ViTModel(config, add_pooling_layer=False)
-
-    def forward(self, patches: Tensor) -> Tensor:
-        grid = patches.transpose(1, 2).unflatten(2, (self.side, self.side))
-        return self.vit(pixel_values=grid).last_hidden_state

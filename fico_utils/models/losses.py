@@ -1,7 +1,7 @@
-"""The losses of all systems, and how their negatives are chosen.
+"""The losses of all systems, over B pairs in a batch: row i of both sides is a pair.
 
-Shapes: B pairs in a batch, row i of both sides a pair. ``image`` (B,) is the index of each pair's image: captions of
-one image are no negatives of each other; where it may be None, None restores originals that take them as negatives.
+``image`` (B,) is the index of each pair's image, and captions of one image are no negatives of each other. Where it
+may be None, they are, as in some originals.
 """
 
 from __future__ import annotations
@@ -11,8 +11,6 @@ import math
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-
-from fico_utils.errors import InputError
 
 
 def same_image(image: Tensor) -> Tensor:
@@ -111,17 +109,9 @@ def hard_negatives(logits: Tensor, image: Tensor, floor: float = 0.0) -> tuple[T
     Returns
     -------
     texts, images : Tensor (B,) int64, positions in the batch.
-
-    Raises
-    ------
-    InputError
-        All pairs of the batch show one image.
     """
     same = image[:, None] == image[None, :]
-    if same.all():
-        raise InputError(
-            f"a batch of {len(image)} pairs shows one image only; hard negatives need two; use a larger batch or corpus"
-        )
+    assert not same.all(), f"a batch of {len(image)} pairs shows one image only; hard negatives need two"
 
     def draw(scores: Tensor) -> Tensor:
         # the softmax runs over the allowed pairs alone, so a row always has weight left

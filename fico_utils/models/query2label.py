@@ -1,13 +1,10 @@
 """Query2Label, the label generator (Liu et al., 2021): every category is a learned query that looks at the picture.
 
-A transformer encoder layer reads the patches; in two decoder layers each category's query attends to them, and a linear
-layer of its own turns what it gathered into one logit. The decoder has no self-attention, as in the released code: the
-categories do not see each other. FiCo-ITR labels Flickr30K with it. The asymmetric loss biases the scores, so 0.5 is no
-neutral threshold: `best_threshold` chooses it on validation.
+The decoder has no self-attention, as in the released code: the categories do not see each other. The asymmetric loss
+biases the scores, so `best_threshold` chooses a threshold on validation. FiCo-ITR labels Flickr30K with it.
 
-Scaled down: width (2048), input (patches of a small backbone for a feature map at 448 pixels), epochs. Positions are
-learned ones, which also enter the values (sine positions on the keys originally). Moving averages of the weights and
-dropout are left out; the loss is summed over the categories, not divided by their number.
+Scaled down: width (2048), input (patches of a small backbone), epochs. Positions are learned and enter the values too;
+no moving averages of the weights and no dropout; the loss is summed over the categories.
 """
 
 from __future__ import annotations

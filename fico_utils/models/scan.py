@@ -2,13 +2,11 @@
 
 Every word attends over the regions of a picture (t2i), or every region over the words (i2t); fragment and attended
 context are compared by cosine and pooled. The context vectors are never built: with raw dots S and the Gram matrix G of
-the context fragments, <q, ctx> = sum_x a_x S_xq and |ctx|^2 = a^T G a, so memory falls from B*B*L*d to B*B*L*R. Cosine
-does not see the length of ctx either, so the softmax needs no denominator.
+the context fragments, <q, ctx> = sum_x a_x S_xq and |ctx|^2 = a^T G a, so memory falls from B*B*L*d to B*B*L*R.
 
-Scaled down: widths, epochs; one t2i model with mean pooling, as FiCo-ITR's numbers are those of one model. Different on
-purpose: captions of the same image are no negatives (`original=True` restores them); padding never enters a norm, a
-softmax or the pooling; float32 scores; batches of 32 with a warm-up (128 and none originally), since the hardest of 127
-negatives is so hard from scratch that all scores collapse to one value for epochs.
+Scaled down: widths, epochs; one t2i model with mean pooling, as in FiCo-ITR. Different on purpose: captions of one
+image are no negatives (`original=True` restores them); padding never enters a norm, a softmax or the pooling; batches
+of 32 with a warm-up (128, none), since the hardest of 127 negatives makes all scores collapse to one value.
 """
 
 from __future__ import annotations
@@ -21,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from fico_utils.models.contract import Batch, RetrievalModel, TrainingRecipe
-from fico_utils.models.layers import split_by_length, trim_padding, word_mask
+from fico_utils.models.layers import linear_layer, split_by_length, trim_padding, word_mask
 from fico_utils.models.losses import hinge_loss
 from fico_utils.models.serving import Attends
 from fico_utils.registry import System
@@ -115,9 +113,7 @@ class Scan(RetrievalModel):
 
     def __init__(self, config: ScanConfig) -> None:
         super().__init__(config)
-        self.region = nn.Linear(config.d_region, config.d)
-        nn.init.xavier_uniform_(self.region.weight)
-        nn.init.zeros_(self.region.bias)
+        self.region = linear_layer(config.d_region, config.d, nn.init.xavier_uniform_)
         self.words = WordEncoder(config.n_words, config.d_word, config.d)
 
     def encode_image(self, regions: Tensor) -> Tensor:
@@ -131,10 +127,9 @@ class Scan(RetrievalModel):
 
     def similarity(self, regions: Tensor, words: Tensor) -> Tensor:
         """Scores (n, m), larger is closer, of all pictures (n, R, d) with all captions (m, L, d), as encoded."""
-        mask = words.any(-1)  # (m, L): a unit vector is never all zero
-        lengths = mask.sum(1)
-        parts, back = split_by_length(lengths)
-        scores = [self._scores(regions, *(t[p, : int(lengths[p].max())] for t in (words, mask))) for p in parts]
+        mask = word_mask(words)
+        parts, back = split_by_length(mask)
+        scores = [self._scores(regions, words[rows, :longest], mask[rows, :longest]) for rows, longest in parts]
         return torch.cat(scores, 1)[:, back]
 
     def _scores(self, regions: Tensor, words: Tensor, mask: Tensor) -> Tensor:

@@ -1,14 +1,7 @@
 """How a system is served: what is kept of an item, how images and captions are compared, what is read at query time.
 
-Every row of the tables has one serving object, stated in the file of its model: `Embeds`, `Attends` or `Reranks`.
-Who wants to know what a system does asks that object and never looks at a name::
-
-    serving = registry.system("scan").serving
-    images, texts = serving.encode(model, features_of_images, features_of_captions)     # two `Items`
-    serving.compare(model, images.vectors, texts.vectors)                               # (n_img, n_txt)
-    serving.score_candidates(model, images, texts, asked, candidates)                   # (n_asked, k)
-
-The module loads without torch and numpy, since the registry builds these objects.
+Every row of the tables has one serving object, stated in the file of its model; who wants to know what a system does
+asks that object and never looks at a name. The module loads without torch, since the registry builds these objects.
 """
 
 from __future__ import annotations
@@ -17,10 +10,15 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar
 
-if TYPE_CHECKING:
-    import numpy as np
+import numpy as np
 
+if TYPE_CHECKING:
     from fico_utils.models.training import Inputs
+
+#: What is scored of all pairs: one matrix (n_img, n_txt), or ``sim_i2t`` and ``sim_t2i`` where the directions differ.
+Scores = np.ndarray | dict[str, np.ndarray]
+#: The candidates (k,) of one query, and their scores (k,).
+Answer = tuple[np.ndarray, np.ndarray]
 
 
 def _encoding() -> ModuleType:
@@ -85,7 +83,7 @@ class Serving:
 
     def settings(self, depth: int) -> dict[str, Any]:
         """What `stored_scores` depends on besides the weights and the split."""
-        return {}
+        return {"rerank_depth": depth} if self.reranks else {}
 
     def while_training(self, model: Any) -> Serving:
         """How the model is scored on the validation split in the state it is in."""
@@ -110,6 +108,18 @@ class Serving:
         """Scores (n_img, n_txt) of all images with all captions, larger is closer; of `Reranks`, its first ranking."""
         raise NotImplementedError
 
+    def rank_first(self, model: Any, images: Items, texts: Items) -> np.ndarray | None:
+        """The ranking that decides which pairs are read, (n_img, n_txt); None where all of them are."""
+        return self.compare(model, images.vectors, texts.vectors) if self.reranks else None
+
+    def read_pairs(self, model: Any, images: Items, texts: Items, ranking: np.ndarray | None, depth: int) -> Scores:
+        """Scores of the pairs that are read in both directions, after `rank_first` gave `ranking`."""
+        raise NotImplementedError
+
+    def answer_query(self, model: Any, images: Items, texts: Items, depth: int | None = None) -> Answer:
+        """The answer to one query, where one side is a single item; with a depth of None all of the other are read."""
+        raise NotImplementedError
+
     def score_candidates(
         self, model: Any, images: Items, texts: Items, asked: np.ndarray, candidates: np.ndarray
     ) -> np.ndarray:
@@ -117,21 +127,8 @@ class Serving:
 
         Candidates (k,) are the same for all.
         """
-        raise NotImplementedError
-
-    def rank_first(self, model: Any, images: Items, texts: Items) -> np.ndarray | None:
-        """The ranking that decides which pairs are read, (n_img, n_txt); None where all of them are."""
-        return None
-
-    def read_pairs(
-        self, model: Any, images: Items, texts: Items, ranking: np.ndarray | None, depth: int
-    ) -> np.ndarray | dict[str, np.ndarray]:
-        """Scores of all pairs that are read in both directions, after `rank_first` gave `ranking`."""
-        raise NotImplementedError
-
-    def answer_query(self, model: Any, images: Items, texts: Items, depth: int) -> tuple[np.ndarray, np.ndarray]:
-        """One query, where one side has a single item: the candidates (k,) that are read and their scores (k,)."""
-        raise NotImplementedError
+        each = np.broadcast_to(candidates, (len(asked), candidates.shape[-1]))
+        return np.stack([self.answer_query(model, images[c], texts[[q]])[1] for q, c in zip(asked, each, strict=True)])
 
 
 @dataclass(frozen=True)
@@ -170,13 +167,13 @@ class Embeds(Serving):
         return _encoding().hash_codes(encoded) if self.hashed else encoded
 
     def stored_scores(self, model: Any, inputs: Inputs, depth: int) -> dict[str, np.ndarray]:
-        encoded = {side: self.kept_form(array) for side, array in _encoding().encode(model, inputs).items()}
-        return {"sim_i2t": self.compare(model, encoded["img"], encoded["txt"])} if self.late else encoded
+        kept = {side: self.kept_form(array) for side, array in _encoding().encode(model, inputs).items()}
+        return {"sim_i2t": self.compare(model, kept["img"], kept["txt"])} if self.late else kept
 
     def evaluation_arguments(self, stored: dict[str, np.ndarray]) -> dict[str, Any]:
-        return (
-            super().evaluation_arguments(stored) if self.late else self._measure.arguments(stored["img"], stored["txt"])
-        )
+        if self.late:
+            return super().evaluation_arguments(stored)
+        return self._measure.arguments(stored["img"], stored["txt"])
 
     def compare(self, model: Any, images: np.ndarray, texts: np.ndarray) -> np.ndarray:
         if self.late:
@@ -192,8 +189,6 @@ class Attends(Serving):
     name: ClassVar[str] = "attention"
 
     def storage(self, items: Items) -> tuple[np.ndarray, np.ndarray | None]:
-        import numpy as np
-
         return np.empty((len(items), 0), np.float32), items.vectors
 
     def stored_scores(self, model: Any, inputs: Inputs, depth: int) -> dict[str, np.ndarray]:
@@ -202,26 +197,19 @@ class Attends(Serving):
     def compare(self, model: Any, images: np.ndarray, texts: np.ndarray) -> np.ndarray:
         return _encoding().attention_scores(model, images.astype("float32", copy=False), texts, progress=False)
 
+    def read_pairs(self, model: Any, images: Items, texts: Items, ranking: np.ndarray | None, depth: int) -> Scores:
+        return self.compare(model, images.vectors, texts.vectors)
+
+    def answer_query(self, model: Any, images: Items, texts: Items, depth: int | None = None) -> Answer:
+        scores = self.compare(model, images.vectors, texts.vectors).ravel()
+        return np.arange(len(scores)), scores
+
     def score_candidates(
         self, model: Any, images: Items, texts: Items, asked: np.ndarray, candidates: np.ndarray
     ) -> np.ndarray:
-        if candidates.ndim == 1:
+        if candidates.ndim == 1:  # one block of captions and images
             return self.compare(model, images.vectors[candidates], texts.vectors[asked]).T
-        import numpy as np
-
-        each = [self.score_candidates(model, images, texts, asked[i : i + 1], c) for i, c in enumerate(candidates)]
-        return np.concatenate(each)
-
-    def read_pairs(
-        self, model: Any, images: Items, texts: Items, ranking: np.ndarray | None, depth: int
-    ) -> np.ndarray | dict[str, np.ndarray]:
-        return self.compare(model, images.vectors, texts.vectors)
-
-    def answer_query(self, model: Any, images: Items, texts: Items, depth: int) -> tuple[np.ndarray, np.ndarray]:
-        import numpy as np
-
-        scores = self.compare(model, images.vectors, texts.vectors).ravel()
-        return np.arange(len(scores)), scores
+        return super().score_candidates(model, images, texts, asked, candidates)
 
 
 @dataclass(frozen=True)
@@ -237,9 +225,6 @@ class Reranks(Serving):
         encode = _encoding().encode_side
         return tuple(Items(encode(e, features), encode(c, features)) for e, c, features in sides)
 
-    def settings(self, depth: int) -> dict[str, Any]:
-        return {"rerank_depth": depth}
-
     def while_training(self, model: Any) -> Serving:
         """Its dual encoder alone until its fusion head learns."""
         return self if model.fusing else Embeds(late=True)
@@ -251,17 +236,13 @@ class Reranks(Serving):
     def compare(self, model: Any, images: np.ndarray, texts: np.ndarray) -> np.ndarray:
         return _encoding().late_scores(model, images, texts)
 
-    def score_candidates(
-        self, model: Any, images: Items, texts: Items, asked: np.ndarray, candidates: np.ndarray
-    ) -> np.ndarray:
-        import numpy as np
+    def read_pairs(self, model: Any, images: Items, texts: Items, ranking: np.ndarray | None, depth: int) -> Scores:
+        import torch
 
-        each = np.broadcast_to(candidates, (len(asked), candidates.shape[-1]))
-        return np.stack([self._read(model, images[c], texts[[q]])[1] for q, c in zip(asked, each, strict=True)])
+        contexts = (torch.from_numpy(side.context) for side in (images, texts))
+        return _encoding().rerank_contexts(model, *contexts, ranking, depth, progress=False)
 
-    def _read(self, model: Any, images: Items, texts: Items, depth: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """The first candidates of a query, or all, and their scores, where one side is a single item."""
-        import numpy as np
+    def answer_query(self, model: Any, images: Items, texts: Items, depth: int | None = None) -> Answer:
         import torch
 
         ranking = torch.from_numpy(self.compare(model, images.vectors, texts.vectors)).ravel()
@@ -270,26 +251,10 @@ class Reranks(Serving):
         scores = _encoding().match_contexts(model, *contexts)
         return first, scores + ranking.numpy()[first] if model.adds_cosine else scores
 
-    def rank_first(self, model: Any, images: Items, texts: Items) -> np.ndarray | None:
-        return self.compare(model, images.vectors, texts.vectors)
-
-    def read_pairs(
-        self, model: Any, images: Items, texts: Items, ranking: np.ndarray | None, depth: int
-    ) -> np.ndarray | dict[str, np.ndarray]:
-        import torch
-
-        contexts = (torch.from_numpy(side.context) for side in (images, texts))
-        return _encoding().rerank_contexts(model, *contexts, ranking, depth, progress=False)
-
-    def answer_query(self, model: Any, images: Items, texts: Items, depth: int) -> tuple[np.ndarray, np.ndarray]:
-        return self._read(model, images, texts, depth)
-
     def match_features(
         self, model: Any, images: np.ndarray, texts: np.ndarray, image: np.ndarray, text: np.ndarray, pairs: int = 512
     ) -> np.ndarray:
-        """Scores (p,) float32 of the fusion head for the rows `image` (p,) and `text` (p,) of features, alone read."""
-        import numpy as np
-
+        """Matches (p,) float32 of the rows `image` (p,) and `text` (p,) of features; only these rows are encoded."""
         contexts = []
         for context, features, rows in ((model.image_context, images, image), (model.text_context, texts, text)):
             used, place = np.unique(rows, return_inverse=True)

@@ -1,15 +1,15 @@
 """One `fit` for every system; it knows none of them by name.
 
-An epoch shows every image once, with one or a few of its captions drawn at random; the originals' go over all pairs. A
-picture is dearer to encode than a caption, so the recipes of some systems pair it with several. Of a training split
-that is larger than a system has time for, an epoch shows a part, and each image again when all were shown. Each epoch
-is a function of the weights, the optimiser and (seed, epoch), so a run that was killed ends with the same weights.
+An epoch shows every image once, or the next part of a large split, with one or a few of its captions drawn at random;
+the originals' go over all pairs. Each epoch is a function of the weights, the optimisers and (seed, epoch), so a run
+that was killed ends with the same weights.
 """
 
 from __future__ import annotations
 
 import math
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -24,19 +24,13 @@ from fico_utils.models.muon import Muon, linear_maps
 from fico_utils.progress import show_progress
 
 VERSIONS = {"training": 1}
-#: Those of a system, and that of its adversary where it has one.
+#: The optimisers of a system, and that of its adversary where it has one.
 Optimisers = tuple[list[torch.optim.Optimizer], list[torch.optim.Optimizer]]
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """A split as a model sees it: features by name, and which image each caption belongs to.
-
-    Raises
-    ------
-    InputError
-        Fewer rows than items, or features that are not finite: which row.
-    """
+    """A split as a model sees it; InputError where features have fewer rows than items, or a row that is not finite."""
 
     image: dict[str, np.ndarray]  # (n_img, ...) each
     text: dict[str, np.ndarray]  # (n_txt, ...) each
@@ -44,14 +38,14 @@ class Inputs:
     key: str  # of the corpus, split and features
 
     def __post_init__(self) -> None:
-        images = [("image", name, array, int(self.caption_image.max()) + 1) for name, array in self.image.items()]
-        texts = [("text", name, array, len(self.caption_image)) for name, array in self.text.items()]
-        for kind, name, array, n in images + texts:
-            if len(array) < n:
-                raise InputError(f"{kind} features {name!r} have {len(array)} rows; expected one for each of {n} items")
-            row = _row_not_finite(array)
-            if row is not None:
-                raise InputError(f"{kind} features {name!r} hold NaN or infinity in row {row}; extract them again")
+        sides = (("image", self.image, int(self.caption_image.max()) + 1), ("text", self.text, len(self.caption_image)))
+        for kind, arrays, n in sides:
+            for name, array in arrays.items():
+                features, row = f"{kind} features {name!r}", _row_not_finite(array)
+                if len(array) < n:
+                    raise InputError(f"{features} have {len(array)} rows; expected one for each of {n} items")
+                if row is not None:
+                    raise InputError(f"{features} hold NaN or infinity in row {row}; extract them again")
 
     def batch(self, model: RetrievalModel, captions: np.ndarray) -> Batch:
         """The pairs of some captions, as the tensors that `model` reads."""
@@ -129,8 +123,7 @@ def fit(
     seed : int, orders the pairs and seeds dropout.
     validate : callable, model -> score on the validation split, larger is better.
     images : int or None, how many images an epoch shows, where not all of them.
-    units : Units or None, where each epoch is kept as the unit of its number, so that a training that was stopped goes
-        on. They are of this training's recipe: other data or settings have other units.
+    units : Units or None, of this training's recipe: each epoch is kept there, so that a stopped training goes on.
     label : str, what the progress bar says.
 
     Returns
@@ -179,7 +172,7 @@ def _train_epoch(
     model: RetrievalModel, train: Inputs, steps: list[np.ndarray], optimisers: Optimisers, epoch: int, total: int, bar
 ) -> dict[str, float]:
     """Mean loss terms of one pass over the steps of `draw_steps`."""
-    recipe, (own, beside), sums = model.recipe, optimisers, {}
+    recipe, (own, beside), sums = model.recipe, optimisers, defaultdict(float)
     if model.train().start_epoch(epoch):
         for optimiser in (*own, *beside):
             optimiser.state.clear()
@@ -211,7 +204,7 @@ def _train_epoch(
         for optimiser in own:
             optimiser.step()
         for name, value in terms.items():
-            sums[name] = sums.get(name, 0.0) + value.item()
+            sums[name] += value.item()
     model.end_epoch()
     return {name: value / len(steps) for name, value in sums.items()}
 
@@ -235,10 +228,8 @@ def _optimisers(model: RetrievalModel) -> Optimisers:
     recipe, adversary = model.recipe, {id(p) for p in model.adversary()}
 
     def adam(parameters: list[nn.Parameter], lr: float, betas: tuple[float, float], decay: float) -> torch.optim.AdamW:
-        groups = [
-            {"params": [p for p in parameters if p.ndim > 1], "weight_decay": decay, "base_lr": lr},
-            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0, "base_lr": lr},
-        ]
+        matrices, others = [p for p in parameters if p.ndim > 1], [p for p in parameters if p.ndim <= 1]
+        groups = [{"params": p, "weight_decay": d, "base_lr": lr} for p, d in ((matrices, decay), (others, 0.0))]
         return torch.optim.AdamW(groups, lr=lr, betas=betas, fused=True)
 
     own, taken = [], set(adversary)
@@ -269,16 +260,15 @@ def _resume(units: Units, model: RetrievalModel, optimisers: list) -> tuple[list
     if not numbers:
         return [], None
     arrays, content = units.read(numbers[-1])
-    saved = {name: torch.from_numpy(array) for name, array in arrays.items()}
-
-    def part(prefix: str) -> dict[str, Tensor]:
-        return {name.removeprefix(prefix): t for name, t in saved.items() if name.startswith(prefix)}
-
-    model.load_state_dict(part("model."))
+    parts = defaultdict(dict)
+    for name, array in arrays.items():
+        part, _, rest = name.partition(".")
+        parts[part][rest] = torch.from_numpy(array)
+    model.load_state_dict(parts["model"])
     for number, optimiser in enumerate(optimisers):
-        state: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in part(f"optimiser{number}.").items():
-            index, moment = name.split(".")
-            state.setdefault(int(index), {})[moment] = tensor
+        state = defaultdict(dict)
+        for name, moment in parts[f"optimiser{number}"].items():
+            index, kind = name.split(".")
+            state[int(index)][kind] = moment
         optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
-    return content["log"], part("best.")
+    return content["log"], parts["best"]

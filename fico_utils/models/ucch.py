@@ -1,14 +1,11 @@
 """UCCH, unsupervised contrastive cross-modal hashing (Hu et al., TPAMI 2023).
 
-Two small networks map global features to bits. Every image is its own class: both outputs are told from the binary keys
-of a memory bank (momentum-updated), and a ranking loss over the batch turns easy negatives down by a shift instead of
-leaving them out.
+Two small networks map global features to bits. Every image is its own class, told from the binary keys of a memory
+bank; a ranking loss over the batch turns easy negatives down by a shift instead of leaving them out.
 
-Scaled down: hidden width (8192 originally), keys; the learning rate is ten times theirs. Chosen where the original
-leaves it open or has a slip: one memory row an image, updated with the caption drawn (its data file holds one text an
-image); one set of negatives shared by the batch, as likely and B times smaller; sign(0) = +1, as the publication
-defines it (its code gives 0). `original=True` treats captions of the same image as negatives in the ranking loss, as
-the code does.
+Scaled down: hidden width, keys; the learning rate is ten times theirs. Chosen where the original leaves it open or has
+a slip: one memory row an image, updated with the caption drawn; one set of negatives shared by the batch; sign(0) = +1,
+as published (its code gives 0). `original=True` takes captions of one image as negatives in the ranking loss.
 """
 
 from __future__ import annotations
@@ -57,6 +54,7 @@ class Ucch(RetrievalModel):
     """Global features (B, d_global) and Doc2Vec (B, d_text) -> real codes (B, bits), binarised by sign."""
 
     image_input, text_input = "global", "doc2vec"
+    training_only = ("memory",)
     recipe = TrainingRecipe(batch_size=256, lr=1e-3, weight_decay=1e-6, clip=1.0)
     Config = UcchConfig
 
@@ -70,9 +68,6 @@ class Ucch(RetrievalModel):
         s = 1 / math.sqrt(c.bits / 3)
         self.register_buffer("memory", F.normalize(torch.sign(2 * s * torch.randn(c.n_images, c.bits) - s)))
         self.warm_up = True
-
-    def weights(self) -> dict[str, Tensor]:
-        return {name: tensor for name, tensor in self.state_dict().items() if name != "memory"}
 
     def start_epoch(self, epoch: int) -> None:
         self.warm_up = epoch < 1

@@ -1,17 +1,14 @@
 """VSRN, visual semantic reasoning (Li et al., ICCV 2019): one vector a picture, made by reasoning over its regions.
 
-Four residual graph blocks let every region gather from all others, by affinities theta(v) phi(v)^T / R without a
-softmax; a GRU then reads the regions in their order and its last state is the picture. Captions are the last state of a
-GRU. In training a captioner with additive attention must also be able to say the caption from the regions.
+In residual graph blocks every region gathers from all others, by affinities theta(v) phi(v)^T / R; a GRU then reads
+the regions, and another the caption. In training a captioner must also be able to say the caption from the regions.
 
-Kept from the original: regions are normalised across the *regions* (its helper takes the wrong axis; `axis=-1` is the
-usual norm); the hinge is a sum over the batch and the captions' likelihood a mean over it; the captioner is trained on
-one position past the last word, where it must say padding. Scaled down: widths, epochs, batch, and a learning rate for
-training from scratch, by Muon for the linear and the recurrent maps. Different on purpose: the hinge takes the mean
-over the negatives that violate the margin, since the hardest alone collapses here; a step pairs an image, encoded once,
-with five of its captions, which are no negatives of each other, and the captioner says the first (`original=True`
-restores the hardest negative, and one caption an image); captions weigh a quarter; both GRUs begin with a memory as
-long as what they read; no norm after the GRU or before the graph; one model, where the published best averages two.
+As in the original, regions are normalised across the *regions* (its helper takes the wrong axis), the hinge is a sum
+and the captions' likelihood a mean over the batch, and the captioner must say padding after the last word. Scaled down:
+widths, epochs, batch; linear and recurrent maps learn by Muon. Different on purpose: the hinge takes the mean over the
+negatives that violate the margin, since the hardest alone collapses; a step pairs an image with five captions, which
+are no negatives of each other, and says the first (`original=True` restores both); captions weigh a quarter; GRUs begin
+with a memory as long as what they read; no norm after the GRU or before the graph; one model for an average of two.
 """
 
 from __future__ import annotations
@@ -25,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from fico_utils.models.contract import Batch, MuonRecipe, RetrievalModel
-from fico_utils.models.layers import each_image, trim_padding, word_mask
+from fico_utils.models.layers import each_image, linear_layer, trim_padding, word_mask
 from fico_utils.models.losses import hinge_loss
 from fico_utils.models.serving import Embeds
 from fico_utils.registry import System
@@ -125,15 +122,14 @@ class Vsrn(RetrievalModel):
     """Regions (B, R, d_region) and tokens (B, L) -> unit vectors (B, d); the order of the regions counts."""
 
     image_input, text_input = "regions", "tokens"
+    training_only = ("captioner.",)
     recipe = MuonRecipe(batch_size=64, lr=1e-3, warmup=0.1, schedule="cosine", clip=2.0, captions=5)
     Config = VsrnConfig
 
     def __init__(self, config: VsrnConfig) -> None:
         super().__init__(config)
         c = config
-        self.region = nn.Linear(c.d_region, c.d)
-        nn.init.xavier_uniform_(self.region.weight)
-        nn.init.zeros_(self.region.bias)
+        self.region = linear_layer(c.d_region, c.d, nn.init.xavier_uniform_)
         self.graph = nn.Sequential(*(GraphBlock(c.d) for _ in range(c.blocks)))
         self.reader = nn.GRU(c.d, c.d, batch_first=True)
         self.norm = nn.BatchNorm1d(c.d) if c.batch_norm else nn.Identity()
@@ -143,9 +139,6 @@ class Vsrn(RetrievalModel):
         lengthen_memory(self.reader, N_REGIONS)
         lengthen_memory(self.text, WORDS)
         self.captioner = Captioner(c)
-
-    def weights(self) -> dict[str, Tensor]:
-        return {name: tensor for name, tensor in self.state_dict().items() if not name.startswith("captioner.")}
 
     def reason(self, regions: Tensor) -> Tensor:
         """Regions (B, R, d) after the graph blocks, normalised along the configured axis."""

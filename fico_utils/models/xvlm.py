@@ -1,42 +1,30 @@
 """X-VLM and X-VLM NF (Zeng et al., ICML 2022): two encoders, and fusion layers that read the best candidates again.
 
-A vision transformer and the lower layers of a BERT are trained contrastively (ITC). The upper layers of the BERT also
-attend to the vision tokens and say whether picture and caption belong together (ITM, with negatives drawn by
-similarity); at query time they re-score the first k candidates by the logit of "belongs". NF, no fusion, stops after
-the cosine. All layers are those of transformers; self-attention of the fusion layers is kept bidirectional.
+A vision transformer and the lower layers of a BERT are trained contrastively (ITC). The upper layers also attend to
+the vision tokens and say whether picture and caption belong together (ITM); at query time they re-score the first k
+candidates by the logit of "belongs". NF, no fusion, is the cosine alone. Fusion self-attention is bidirectional.
 
-Scaled down: widths, depths, epochs, batch; the vision tower is a shallow ViT on the cells of a trained convolutional
-backbone (Swin-B at 384 pixels originally), the mean of its tokens first, as there. Different on purpose: gradients are
-clipped, the rate falls as a cosine, attention has no dropout, linear maps learn by Muon; the temperature learns faster
-than the rest and is clamped to [0.001, 0.5] (`original=True`: free); a step pairs an image, encoded once, with three of
-its captions, which are no negatives of each other (`original=True`: all are right; captions that say little then come
-first in every ranking); the encoders learn alone first (`fusion_epoch`), for a head that reads states without meaning
-learns nothing from its negatives, and then it reads one of an image's captions.
+Scaled down: widths, depths, epochs, batch; a shallow ViT on the cells of a trained backbone for Swin-B. Different on
+purpose: gradients are clipped, the rate falls as a cosine, attention has no dropout, linear maps learn by Muon; the
+temperature learns faster and is clamped to [0.001, 0.5] (`original=True`: free); a step pairs an image with three
+captions, which are no negatives of each other (`original=True`: all are right; captions that say little then rank
+first); the encoders learn alone first (`fusion_epoch`), or the head learns nothing from its negatives.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import BertConfig, BertModel
 
-from fico_utils.models.contract import Batch, FusionModel, MuonRecipe
-from fico_utils.models.layers import (
-    PatchViT,
-    Temperature,
-    each_image,
-    encode_by_length,
-    initial_spread,
-    split_by_length,
-    trim_padding,
-    widen_attention,
-    word_mask,
-)
+from fico_utils.models.contract import Batch, FusionModel
+from fico_utils.models.layers import each_image, encode_by_length, trim_padding, word_mask
 from fico_utils.models.losses import contrastive, matching_pairs, soft_contrastive
 from fico_utils.models.serving import Embeds, Reranks
+from fico_utils.models.vlp import FUSION_RECIPE, FusionConfig, PatchViT, Temperature, widen_attention
 from fico_utils.registry import System
 
 VERSION = 1  # raised when the meaning of what is trained changes
@@ -53,55 +41,25 @@ ROWS = (
 
 
 @dataclass(frozen=True)
-class XvlmConfig:
-    """Sizes of the three stacks; Swin-B, 6 and 6 layers originally."""
+class XvlmConfig(FusionConfig):
+    """Sizes of the three stacks; the two encoders learn alone before `fusion_epoch`."""
 
-    d_patch: int
-    n_words: int  # of the vocabulary
-    n_patches: int = 36  # the cells of a square grid, row by row
-    max_words: int = 40  # of the longest caption, specials included
-    width: int = 128  # of every layer; 1024 for vision and 768 for text originally
-    heads: int = 4  # 12 originally
-    n_vision_layers: int = 1
-    n_text_layers: int = 2
+    n_text_layers: int = 2  # 6 originally, as the fusion layers
     n_fusion_layers: int = 2
-    d_embed: int = 128  # 256 originally
-    dropout: float = 0.1
-    fusion_epoch: int = 0  # first epoch in which the fusion layers learn; the two encoders learn alone before it
-    original: bool = False  # the temperature is free, and contrastive targets are shared by the captions of an image
 
 
 class Xvlm(FusionModel):
     """Patches (B, R, d_patch) and tokens (B, L) -> unit vectors (B, d_embed); cosine, then the match of the best."""
 
     image_input, text_input = "patches", "tokens"
-    recipe = MuonRecipe(
-        batch_size=64,
-        lr=1e-3,
-        weight_decay=0.01,
-        betas=(0.9, 0.98),
-        warmup=0.1,
-        schedule="cosine",
-        clip=1.0,
-        captions=3,
-    )
+    recipe = replace(FUSION_RECIPE, weight_decay=0.01)
     Config = XvlmConfig
 
     def __init__(self, config: XvlmConfig) -> None:
         super().__init__(config)
         c = config
-        self.vision = PatchViT(c.d_patch, c.n_patches, c.width, c.n_vision_layers, c.heads, c.dropout)
-        bert = {
-            "vocab_size": c.n_words,
-            "max_position_embeddings": c.max_words,
-            "type_vocab_size": 1,
-            "hidden_size": c.width,
-            "intermediate_size": 4 * c.width,
-            "num_attention_heads": c.heads,
-            "hidden_dropout_prob": c.dropout,
-            "attention_probs_dropout_prob": 0.0,  # dropping whole words of a short caption costs more than it brings
-            "initializer_range": initial_spread(c.width),
-        }
+        self.vision = PatchViT(c)
+        bert = {"type_vocab_size": 1, **c.text_layers}
         self.text = BertModel(BertConfig(num_hidden_layers=c.n_text_layers, **bert), add_pooling_layer=False)
         crossed = BertConfig(num_hidden_layers=c.n_fusion_layers, is_decoder=True, add_cross_attention=True, **bert)
         self.fusion = BertModel(crossed, add_pooling_layer=False).encoder  # it goes on from the states of `text`
@@ -146,24 +104,18 @@ class Xvlm(FusionModel):
 
     def _fuse(self, image: Tensor, text: Tensor) -> Tensor:
         """Logits (P, 2), of "does not belong" and "belongs", of pairs of contexts (P, T, width) and (P, L, width)."""
-        mask = text.any(-1)  # a word's state is never all zero
-        lengths = mask.sum(1)
-        parts, back = split_by_length(lengths)
-        first = []
-        for part in parts:
-            longest = int(lengths[part].max())
+
+        def read(words: Tensor, seen: Tensor) -> Tensor:
             # the mask is always given: without one, layers with cross-attention attend causally
-            keys = mask[part, None, None, :longest]
-            states = self.fusion(text[part, :longest], attention_mask=keys, encoder_hidden_states=image[part])
-            first.append(states.last_hidden_state[:, 0])
-        return self.itm(torch.cat(first)[back])
+            keys = word_mask(words)[:, None, None]
+            return self.fusion(words, attention_mask=keys, encoder_hidden_states=seen).last_hidden_state[:, 0]
+
+        return self.itm(encode_by_length(read, text, image))
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         first, place = each_image(batch["image"])
-        image, text = (
-            self.image_context(batch["patches"][first])[place],
-            self.text_context(trim_padding(batch["tokens"])),
-        )
+        image = self.image_context(batch["patches"][first])[place]
+        text = self.text_context(trim_padding(batch["tokens"]))
         logits = self.similarity(self.embed_image(image), self.embed_text(text)) / self.temperature()
         itc = (soft_contrastive if self.config.original else contrastive)(logits, batch["image"])
         if not self.fusing:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from fico_utils.models.blip2 import Blip2, Blip2Config
-from fico_utils.models.layers import initial_spread
+from fico_utils.models.vlp import initial_spread
 
 B, R, D, L, WORDS, QUERIES = 6, 9, 12, 8, 30, 3
 LENGTHS = (7, 5, 3, 7, 4, 6)

@@ -241,7 +241,7 @@ def test_fusion_with_one_image_only_is_refused(system):
         training.fit(made(system), cells(1), seed=0, epochs=1, validate=lambda _: 0.0)
     model, data = made(system), cells(3)
     batch = data.batch(model, np.array([0, 1, 0, 1]))  # four pairs, all of image 0
-    with pytest.raises(InputError, match="a batch of 4 pairs shows one image only"):
+    with pytest.raises(AssertionError, match="a batch of 4 pairs shows one image only"):
         model.loss(batch)
 
 
