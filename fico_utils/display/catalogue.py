@@ -12,30 +12,15 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Entry:
-    """A figure or a table.
+    """A figure or a table; called with what it reads, it gives the `Picture` or the `Table`."""
 
-    Attributes
-    ----------
-    name : str, the stem of its files.
-    title : str, what it shows, for headings and lists.
-    function : callable, makes a `Picture` or a `Table` of what it reads.
-    reads : tuple of str, what the function takes, in order: ``metrics``, ``costs``, ``stored``, ``seeds``, ``example``.
-    corpora : bool, whether it takes ``corpora=[...]``, those of ours to show, and draws each of them.
-    when : callable of what is read, false where there is nothing to draw; or None.
-    options : dict, keywords that this entry passes on.
-    """
-
-    name: str
-    title: str
+    title: str  # what it shows, for headings and lists
     function: Callable[..., Any]
-    reads: tuple[str, ...]
-    corpora: bool
-    when: Callable[..., bool] | None
-    options: Mapping[str, Any]
+    reads: tuple[str, ...]  # what the function takes, in order: metrics, costs, stored, seeds, example
+    when: Callable[..., bool] | None  # of what is read: false where there is nothing to draw
 
     def __call__(self, *tables: Any, **options: Any) -> Any:
-        """The `Picture` or `Table`, made of what it reads."""
-        return self.function(*tables, **{**self.options, **options})
+        return self.function(*tables, **options)
 
     def make(self, tables: Mapping[str, Any]) -> Any:
         """The same from a mapping of everything there is; None where a table is missing or there is nothing to draw."""
@@ -45,18 +30,17 @@ class Entry:
         return self(*given) if self.when is None or self.when(*given) else None
 
 
+#: Name, which is the stem of its files -> entry.
 FIGURES: dict[str, Entry] = {}
 TABLES: dict[str, Entry] = {}
 
 
-def _register(
-    entries: dict[str, Entry], name: str, title: str, *reads: str, corpora: bool = False, when=None, **options: Any
-) -> Callable:
-    """Decorator that enters a function; the parameters are the fields of `Entry`."""
+def _register(entries: dict[str, Entry], name: str, title: str, *reads: str, when=None, **options: Any) -> Callable:
+    """Decorator that enters a function under a name; it is called with `options`, the others are fields of `Entry`."""
 
     def enter(function: Callable) -> Callable:
         assert name not in entries, f"two entries are called {name}"
-        entries[name] = Entry(name, title, function, reads, corpora, when, options)
+        entries[name] = Entry(title, partial(function, **options), reads, when)
         return function
 
     return enter

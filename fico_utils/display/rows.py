@@ -48,6 +48,12 @@ def with_value(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[frame["status"] == "ok"]
 
 
+def our_scores(metrics: pd.DataFrame) -> pd.DataFrame:
+    """Our systems' measured rows of the test split."""
+    mine = with_value(one_run(metrics, "metrics.csv"))
+    return mine[(mine["split"] == "test") & (mine["source"] == "ours")]
+
+
 def is_measured(phase: str) -> Callable[[pd.DataFrame], bool]:
     """A function that says whether costs.csv holds something of ours in a phase."""
     return lambda costs: bool(((costs["source"] == "ours") & (costs["phase"] == phase)).any())

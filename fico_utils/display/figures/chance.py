@@ -6,43 +6,23 @@ from collections.abc import Sequence
 
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from fico_utils import registry
 from fico_utils.display.catalogue import register_figure
-from fico_utils.display.picture import (
-    CHANCE,
-    COLUMN,
-    INK,
-    MM,
-    OFFSETS,
-    QUIET,
-    Picture,
-    drawing_style,
-    name_rows,
-    note_unavailable,
-    number_word,
-    paper_look,
-    system_look,
-)  # fmt: skip
+from fico_utils.display.looks import CHANCE, INK, OFFSETS, QUIET, number_word, paper_look, system_look
+from fico_utils.display.picture import Picture, drawing_style, name_rows, note_unavailable, panel_grid
 from fico_utils.display.rows import METRIC_COLUMNS, of_test_split, papers_rows, with_value
 
 SHARES = {"share": "value", "share_low": "ci_low", "share_high": "ci_high"}
 
 
-@register_figure("chance_corrected", "mAP above chance", "metrics", corpora=True)
+@register_figure("chance_corrected", "mAP above chance", "metrics")
+@drawing_style()
 def chance_corrected(metrics: pd.DataFrame, corpora: Sequence[str] | None = None) -> Picture:
     """mAP@10 and mAP@N as the share of the way from a random ranking (0) to a perfect one (1), by system and corpus.
 
-    Parameters
-    ----------
-    metrics : DataFrame, metrics.csv.
-    corpora : sequence of str, ours to show; default: those that `metrics` holds.
-
-    Notes
-    -----
-    (value - chance) / (1 - chance), for the ends of the interval, too. The chance of the paper's mAP@N is where its
-    curves end; for its mAP@10 nobody states one, so only its mAP@N is drawn. n/a: a reranker has no mAP@N.
+    The share is (value - chance) / (1 - chance), for the ends of the interval, too. The chance of the paper's mAP@N is
+    where its curves end; for its mAP@10 nobody states one, so only its mAP@N is drawn. n/a: a reranker has no mAP@N.
     A corpus of ours that stands beside none of the paper's has a further row, mAP@10 on the left, mAP@N on the right.
     """
     mine, places = of_test_split(metrics, corpora)
@@ -52,27 +32,26 @@ def chance_corrected(metrics: pd.DataFrame, corpora: Sequence[str] | None = None
     shown = [s for s in registry.systems() if s in known]
     beside, apart = ([p for p in places if bool(p.paper) == wanted] for wanted in (True, False))
     panels = [(place, k) for k in ("10", "N") for place in beside] + [(p, k) for p in apart for k in ("10", "N")]
+    height = len(places) * (3.8 * len(shown) + 9) + 16
+    figure, axes = panel_grid(height, len(places), 2, sharex=True, sharey=True)
     drawn = []
-    with drawing_style():
-        figure = Figure(figsize=(COLUMN, (len(places) * (3.8 * len(shown) + 9) + 16) * MM))
-        axes = figure.subplots(len(places), 2, sharex=True, sharey=True, squeeze=False)
-        for ax, (place, k) in zip(axes.flat, panels, strict=True):
-            parts = (papers, place.paper), (ours, place.ours)
-            panel = pd.concat([frame[(frame["corpus"] == c) & (frame["k"] == k)] for frame, c in parts])
-            panel = panel[panel["system"].isin(shown)]
-            _draw_shares(ax, panel, shown)
-            drawn.append(with_value(panel))
-            if k == "10" or not place.paper:
-                ax.set_title(f"{place.name}{'' if place.ours else ' (paper)'}\nmAP@{k}")
-            else:
-                both = place.ours and "paper" in {*panel["source"]}
-                ax.set_title(f"mAP@{k}, grey: {registry.corpus(place.paper).name}" if both else f"mAP@{k}")
-        figure.supxlabel(
-            "share of the way from chance (0) to a perfect ranking (1)\n"
-            "upper mark: image-to-text, lower: text-to-image\n"
-            "bars: 95 % intervals; grey: the paper's mAP@N",
-            fontsize=6,
-        )
+    for ax, (place, k) in zip(axes.flat, panels, strict=True):
+        parts = (papers, place.paper), (ours, place.ours)
+        panel = pd.concat([frame[(frame["corpus"] == c) & (frame["k"] == k)] for frame, c in parts])
+        panel = panel[panel["system"].isin(shown)]
+        _draw_shares(ax, panel, shown)
+        drawn.append(with_value(panel))
+        if k == "10" or not place.paper:
+            ax.set_title(f"{place.name}{'' if place.ours else ' (paper)'}\nmAP@{k}")
+        else:
+            both = place.ours and "paper" in {*panel["source"]}
+            ax.set_title(f"mAP@{k}, grey: {registry.corpus(place.paper).name}" if both else f"mAP@{k}")
+    figure.supxlabel(
+        "share of the way from chance (0) to a perfect ranking (1)\n"
+        "upper mark: image-to-text, lower: text-to-image\n"
+        "bars: 95 % intervals; grey: the paper's mAP@N",
+        fontsize=6,
+    )
     data = pd.concat(drawn, ignore_index=True)[[*METRIC_COLUMNS, *SHARES]]
     best = data[data["source"] == "ours"].groupby(["corpus", "k"], sort=False)["share"].max()
     said = "; ".join(f"{registry.corpus(c).name} mAP@{k} {share:.2f}" for (c, k), share in best.items())
@@ -89,9 +68,8 @@ def _above_chance(frame: pd.DataFrame, chance: pd.DataFrame | None = None) -> pd
     rows = frame[frame["source"].isin(("ours", "paper"))]
     if chance is not None:
         place = ["corpus", "direction", "k"]
-        level = chance.drop_duplicates(place).set_index(place)["value"]
-        rows = rows.assign(chance=[level.get(key) for key in rows[place].itertuples(index=False, name=None)])
-        rows = rows.astype({"chance": float})
+        level = chance.drop_duplicates(place).set_index(place)["value"].rename("chance")
+        rows = rows.drop(columns="chance").join(level, on=place)
     rows = rows[rows["chance"].notna() & (rows["chance"] < 1)]
     return rows.assign(**{s: (rows[column] - rows["chance"]) / (1 - rows["chance"]) for s, column in SHARES.items()})
 
@@ -111,7 +89,7 @@ def _draw_shares(ax: Axes, panel: pd.DataFrame, shown: Sequence[str]) -> None:
             ax.plot(row.share, at, **paper_look("", system.marker))
         else:
             ax.plot([row.share_low, row.share_high], [at, at], color=system.colour, linewidth=0.9)
-            ax.plot(row.share, at, **{**system_look(system), "linestyle": ""})
+            ax.plot(row.share, at, **system_look(system, linestyle=""))
     name_rows(ax, shown)
     ax.set_xticks([0, 0.5, 1])
     lowest = panel[["share", "share_low"]].min(axis=None)

@@ -6,23 +6,12 @@ from collections.abc import Sequence
 
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from fico_utils import registry
 from fico_utils.display.catalogue import register_figure
-from fico_utils.display.picture import (
-    CHANCE,
-    COLUMN,
-    DIRECTION_WORDS,
-    INK,
-    MM,
-    Picture,
-    drawing_style,
-    name_rows,
-    note_unavailable,
-    system_look,
-)  # fmt: skip
+from fico_utils.display.looks import CHANCE, DIRECTION_WORDS, INK, system_look
+from fico_utils.display.picture import Picture, drawing_style, name_rows, note_unavailable, panel_grid
 from fico_utils.display.rows import METRIC_COLUMNS, of_test_split, with_value
 from fico_utils.results.schema import DIRECTIONS
 
@@ -33,21 +22,15 @@ TASKS = {
 }
 
 
-@register_figure("ranking_instance", "Mean place by rank of the first correct item", "metrics", corpora=True)
-@register_figure("ranking_category", "Mean place by average precision at 10", "metrics", corpora=True, task="category")
+@register_figure("ranking_instance", "Mean place by rank of the first correct item", "metrics")
+@register_figure("ranking_category", "Mean place by average precision at 10", "metrics", task="category")
+@drawing_style()
 def mean_places(metrics: pd.DataFrame, task: str = "instance", corpora: Sequence[str] | None = None) -> Picture:
     """Mean place of each system among those of the run, by corpus and direction; what noise cannot tell apart joined.
 
-    Parameters
-    ----------
-    metrics : DataFrame, metrics.csv, with rows of `place` and `map_place`.
-    task : str, ``instance`` (by rank of the first correct item) or ``category`` (by AP@10).
-    corpora : sequence of str, ours to show, one beside each of the paper's; default: those that `metrics` holds.
-
-    Notes
-    -----
-    Intervals are half a critical difference to either side (`fico_utils.results.observed`), so two systems differ
-    where theirs do not overlap; a thick line at the right joins those that may be equal.
+    `metrics` is metrics.csv with rows of `place` and `map_place`; `task` is one of `TASKS`. Intervals are half a
+    critical difference to either side (`fico_utils.results.observed`), so two systems differ where theirs do not
+    overlap; a thick line at the right joins those that may be equal.
     """
     metric, k, words = TASKS[task]
     mine, places = of_test_split(metrics, corpora)
@@ -55,24 +38,22 @@ def mean_places(metrics: pd.DataFrame, task: str = "instance", corpora: Sequence
     mine = with_value(mine[(mine["metric"] == metric) & (mine["k"] == k) & mine["corpus"].isin(names)])
     drawn = [mine.head(0)]
     most = int(mine.groupby(["corpus", "direction"]).size().max()) if len(mine) else 1
-    with drawing_style():
-        height = max(len(names), 1) * (3.3 * max(most, 2) + 12) + 11
-        figure = Figure(figsize=(COLUMN, height * MM))
-        axes = figure.subplots(max(len(names), 1), 2, squeeze=False, sharex=True)
-        for axes_row, corpus_id in zip(axes, names or [None], strict=True):
-            for ax, direction in zip(axes_row, DIRECTIONS, strict=True):
-                panel = mine[(mine["corpus"] == corpus_id) & (mine["direction"] == direction)]
-                panel = panel.sort_values("value", kind="stable")
-                title = f"{registry.corpus(corpus_id).name}\n" if corpus_id else ""
-                ax.set_title(title + DIRECTION_WORDS[direction])
-                _draw_places(ax, panel)
-                drawn.append(panel)
-        figure.supxlabel(
-            f"mean place, 1 is best, {words}\n"
-            "bars that overlap: may be equal, joined by a line at the right\n"
-            "dotted: no better or worse than the others",
-            fontsize=6,
-        )
+    height = max(len(names), 1) * (3.3 * max(most, 2) + 12) + 11
+    figure, axes = panel_grid(height, max(len(names), 1), 2, sharex=True)
+    for axes_row, corpus_id in zip(axes, names or [None], strict=True):
+        for ax, direction in zip(axes_row, DIRECTIONS, strict=True):
+            panel = mine[(mine["corpus"] == corpus_id) & (mine["direction"] == direction)]
+            panel = panel.sort_values("value", kind="stable")
+            title = f"{registry.corpus(corpus_id).name}\n" if corpus_id else ""
+            ax.set_title(title + DIRECTION_WORDS[direction])
+            _draw_places(ax, panel)
+            drawn.append(panel)
+    figure.supxlabel(
+        f"mean place, 1 is best, {words}\n"
+        "bars that overlap: may be equal, joined by a line at the right\n"
+        "dotted: no better or worse than the others",
+        fontsize=6,
+    )
     data = pd.concat(drawn, ignore_index=True)[METRIC_COLUMNS]
     said = []
     for (corpus_id, direction), rows in data.groupby(["corpus", "direction"], sort=False):
@@ -90,7 +71,7 @@ def _draw_places(ax: Axes, panel: pd.DataFrame) -> None:
     for y, row in enumerate(panel.itertuples()):
         system = registry.system(row.system)
         ax.plot([row.ci_low, row.ci_high], [y, y], color=system.colour, linewidth=0.9, marker="|", markersize=4)
-        ax.plot(row.value, y, **{**system_look(system), "linestyle": "", "markersize": 2.8})
+        ax.plot(row.value, y, **system_look(system, linestyle="", markersize=2.8))
     ax.axvline(panel["chance"].iloc[0], **CHANCE)
     name_rows(ax, list(panel["system"]))
     n, lanes = len(panel), []

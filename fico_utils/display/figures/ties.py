@@ -6,22 +6,13 @@ from collections.abc import Sequence
 
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from fico_utils import registry
 from fico_utils.display.catalogue import register_figure
-from fico_utils.display.picture import (
-    COLUMN,
-    MM,
-    OFFSETS,
-    Picture,
-    drawing_style,
-    name_rows,
-    note_unavailable,
-    system_look,
-)  # fmt: skip
-from fico_utils.display.rows import METRIC_COLUMNS, one_run, with_value
+from fico_utils.display.looks import OFFSETS, system_look
+from fico_utils.display.picture import Picture, drawing_style, name_rows, note_unavailable, panel_grid
+from fico_utils.display.rows import METRIC_COLUMNS, our_scores
 from fico_utils.evaluation import Metric
 
 #: (metric, k) of the panels.
@@ -29,38 +20,33 @@ PANELS = (("recall", "1"), ("recall", "10"), ("map", "10"), ("map", "N"))
 BOUNDS = ("optimistic", "pessimistic")
 
 
-@register_figure("tie_gap", "What the order of tied items is worth", "metrics", corpora=True)
+@register_figure("tie_gap", "What the order of tied items is worth", "metrics")
+@drawing_style()
 def tie_gap(metrics: pd.DataFrame, corpora: Sequence[str] | None = None) -> Picture:
     """What the order of tied items is worth: scores of the hash rows under the worst, expected and best order.
 
-    Parameters
-    ----------
-    metrics : DataFrame, metrics.csv, with rows of `recall_optimistic` and so on.
-    corpora : sequence of str, those to draw; default: all of ours.
+    `metrics` is metrics.csv with rows of `recall_optimistic` and so on; `corpora` are those to draw, by default all.
     """
-    mine = one_run(metrics, "metrics.csv")
-    mine = with_value(mine[(mine["split"] == "test") & (mine["source"] == "ours")])
+    mine = our_scores(metrics)
     bounded = mine[mine["metric"].str.endswith(BOUNDS)]
     names = [c for c in registry.known_corpora() if c in {*bounded["corpus"]} and (corpora is None or c in corpora)]
     narrow = len(names) > 2  # then the words of a corpus' name stand below each other
     shown = [s for s in registry.systems() if s in {*bounded["system"]}]
+    height = len(PANELS) * (4.4 * max(len(shown), 1) + 10) + 11
+    figure, axes = panel_grid(height, len(PANELS), max(len(names), 1), sharey=True)
     drawn = [bounded.head(0)]
-    with drawing_style():
-        figure = Figure(figsize=(COLUMN, (len(PANELS) * (4.4 * max(len(shown), 1) + 10) + 11) * MM))
-        axes = figure.subplots(len(PANELS), max(len(names), 1), sharey=True, squeeze=False)
-        for axes_row, (metric, k) in zip(axes, PANELS, strict=True):
-            for ax, corpus_id in zip(axes_row, names or [None], strict=True):
-                panel = mine[(mine["corpus"] == corpus_id) & (mine["k"] == k) & mine["system"].isin(shown)]
-                panel = panel[panel["metric"].isin((metric, *(f"{metric}_{bound}" for bound in BOUNDS)))]
-                title = f"{registry.corpus(corpus_id).name}\n" if corpus_id and ax in axes[0] else ""
-                ax.set_title((title.replace(" ", "\n") if narrow else title) + f"{Metric(metric, k).label}, %")
-                _draw_bars(ax, panel, metric, shown, ticks=3 if narrow else 4)
-                drawn.append(panel)
-        figure.supxlabel(
-            "bar: worst to best order of tied items; mark: expected value\n"
-            "upper bar: image-to-text, lower: text-to-image",
-            fontsize=6,
-        )
+    for axes_row, (metric, k) in zip(axes, PANELS, strict=True):
+        for ax, corpus_id in zip(axes_row, names or [None], strict=True):
+            panel = mine[(mine["corpus"] == corpus_id) & (mine["k"] == k) & mine["system"].isin(shown)]
+            panel = panel[panel["metric"].isin((metric, *(f"{metric}_{bound}" for bound in BOUNDS)))]
+            title = f"{registry.corpus(corpus_id).name}\n" if corpus_id and ax in axes[0] else ""
+            ax.set_title((title.replace(" ", "\n") if narrow else title) + f"{Metric(metric, k).label}, %")
+            _draw_bars(ax, panel, metric, shown, ticks=3 if narrow else 4)
+            drawn.append(panel)
+    figure.supxlabel(
+        "bar: worst to best order of tied items; mark: expected value\nupper bar: image-to-text, lower: text-to-image",
+        fontsize=6,
+    )
     data = pd.concat(drawn, ignore_index=True)[METRIC_COLUMNS]
     return Picture(figure, data, _alt(data))
 
@@ -76,7 +62,7 @@ def _draw_bars(ax: Axes, panel: pd.DataFrame, metric: str, shown: Sequence[str],
         if None not in ends:
             ax.plot(ends, [at, at], color=system.colour, linewidth=3.2, alpha=0.4, solid_capstyle="butt")
         if metric in value:
-            ax.plot(value[metric], at, **{**system_look(system), "linestyle": ""})
+            ax.plot(value[metric], at, **system_look(system, linestyle=""))
     ax.margins(x=0.12)
     ax.xaxis.set_major_locator(MaxNLocator(ticks, prune="both"))
     name_rows(ax, shown)

@@ -1,8 +1,4 @@
-"""The tables by name: `TABLES`, filled by the modules of this folder; nothing is computed but the difference.
-
-Row groups are those of the paper's table: it prints ADV 2048-bit among the fine-grained systems in Tables 2 and 4 and
-among the coarse-grained ones in Table 5.
-"""
+"""The tables by name: `TABLES`, filled by the modules of this folder. Row groups are those of the paper's table."""
 
 from __future__ import annotations
 

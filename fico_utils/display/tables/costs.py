@@ -10,12 +10,13 @@ import pandas as pd
 from fico_utils import registry
 from fico_utils.display.catalogue import register_table
 from fico_utils.display.rows import one_run, papers_rows, run_name, short_count, table_rows
-from fico_utils.display.table import Cell, Column, Table
+from fico_utils.display.table import Cell, Column, Row, Table
 from fico_utils.results.paper_reference import SYSTEM_IDS, read_paper
 
 MILLION = (1_000_000, 5_000_000)
-#: Phase and quantity of costs.csv, and a number of images (queries) and texts (candidates).
-Where = tuple[str, str, tuple[int, int]]
+#: What is looked up in costs.csv; the scales are a number of images (queries) and texts (candidates).
+KEY = ["system", "phase", "quantity", "scale_img", "scale_txt"]
+TIMES = "table5_encoding_time"
 
 
 @register_table("table5", "Encoding time and storage", "costs")
@@ -28,8 +29,8 @@ def encoding_table(costs: pd.DataFrame) -> Table:
     heads = {"paper": "Embeddings", "packed": "Embeddings, bit-packed", "feature": "Features"}
     for quantity, head in heads.items():
         column = Column((f"Storage at {_scale(MILLION)} (GiB)", head), "gib", "min")
-        columns[column] = ("store", f"{quantity}_bytes", MILLION)
-    rows = table_rows("table5_encoding_time", one_run(costs, "costs.csv"))
+        columns[column] = ("store", f"{quantity}_bytes", *MILLION)
+    rows = table_rows(TIMES, one_run(costs, "costs.csv"))
     return _cost_table("table5", "Encoding time and storage as images/captions grow.", costs, rows, columns)
 
 
@@ -40,68 +41,58 @@ def attention_table(costs: pd.DataFrame) -> Table:
     raw = read_paper("table6_attention_time").drop_duplicates("system")
     mechanisms = {SYSTEM_IDS[name]: words for name, words in zip(raw["system"], raw["mechanism"], strict=True)}
     mine = one_run(costs, "costs.csv")
-    rows = table_rows("table5_encoding_time", mine[mine["phase"] == "attention"], mechanisms)
+    mine = mine[mine["phase"] == "attention"]
+    rows = table_rows(TIMES, mine, mechanisms)
     table = _cost_table("table6", "Query-time attention as images/captions grow.", costs, rows, columns)
-    column = Column(("Mechanism", ""), "text")
-    for row, system_id in rows.items():
-        if table.has("ours", row):
-            ours = Cell(text=registry.system(system_id).attention, where=f"registry: {system_id}")
-            table.cells["ours", row, column.header] = ours
-        if system_id in mechanisms:
-            paper = Cell(text=mechanisms[system_id], where="table6_attention_time.csv")
-            table.cells["paper", row, column.header] = paper
-    return replace(table, columns=(column, *table.columns))
+    words = Column(("Mechanism", ""), "text")
+    texts = {("paper", row): mechanisms[s] for row, s in rows.items() if s in mechanisms}
+    measured = {row for (part, row, _), cell in table.cells.items() if part == "ours" and cell.status != "unavailable"}
+    texts |= {("ours", row): registry.system(rows[row]).attention for row in measured}
+    cells = {(part, row, words.header): Cell(text=text) for (part, row), text in texts.items()}
+    return replace(table, columns=[words, *table.columns], cells={**table.cells, **cells})
 
 
 @register_table("table7", "Search indexes", "costs")
 def index_table(costs: pd.DataFrame) -> Table:
     """Table 7: the search indexes, recall and time; row groups are sizes, queries/candidates."""
     mine, paper = one_run(costs, "costs.csv"), papers_rows(costs, "costs")
-    paper = paper[paper["run"] == "table7"]
+    frames = {"ours": mine, "paper": paper[paper["run"] == "table7"]}
     columns = {Column((f"R@{k} (%)",), "percent", "max"): ("search", f"recall@{k}") for k in (1, 100, 1000)}
     for phase in ("index", "search"):
         columns[Column((f"{phase.capitalize()} (s)",), "seconds", "min")] = (phase, "seconds")
-    rows, cells = [], {}
-    for scale in _scales("search", mine, paper):
-        for index in registry.INDEXES.values():
-            row = (_scale(scale), index.name)
-            here = {
-                (part, row, column.header): _cell(frame, index.id, *where, scale)
-                for column, where in columns.items()
-                for part, frame in (("ours", mine), ("paper", paper))
-            }
-            if index.paper_names or any(cell.where for cell in here.values()):  # ours only where we have it
-                rows.append(row)
-                cells |= here
+    wanted = {
+        ((_scale(scale), index.name), column): (index.id, *what, *scale)
+        for scale in _scales("search", *frames.values())
+        for index in registry.INDEXES.values()
+        for column, what in columns.items()
+    }
+    cells = _find_cells(frames, wanted)
+    found, in_paper = {row for _, row, _ in cells}, {i.name for i in registry.INDEXES.values() if i.paper_names}
+    rows = list(dict.fromkeys(row for row, _ in wanted if row in found or row[1] in in_paper))
     title = "Table 7. Search indexes on synthetic vectors, queries/candidates."
     caption = f"{title} {_cost_stamp(mine, {'index', 'search'})}"
-    return Table("table7", caption, tuple(rows), tuple(columns), cells, "ratio", {}, "Index", best_in_group=True)
+    return Table("table7", caption, rows, list(columns), cells, "ratio", row_name="Index", best_in_group=True)
 
 
 def _cost_table(
-    name: str, title: str, costs: pd.DataFrame, rows: Mapping[tuple[str, str], str], columns: Mapping[Column, Where]
+    name: str, title: str, costs: pd.DataFrame, rows: Mapping[Row, str], columns: Mapping[Column, tuple]
 ) -> Table:
+    """A table of systems by `columns`, each with its phase, quantity and scales."""
     mine, paper = one_run(costs, "costs.csv"), papers_rows(costs, "costs")
-    cells = {
-        (part, row, column.header): _cell(frame, system_id, *where)
-        for part, frame in (("ours", mine), ("paper", paper))
-        for row, system_id in rows.items()
-        for column, where in columns.items()
-    }
+    wanted = {(row, column): (system, *what) for row, system in rows.items() for column, what in columns.items()}
+    cells = _find_cells({"ours": mine, "paper": paper}, wanted)
     caption = f"Table {name[-1]}. {title} {_cost_stamp(mine, {phase for phase, *_ in columns.values()})}"
-    return Table(name, caption, tuple(rows), tuple(columns), cells, "ratio", {})
+    return Table(name, caption, list(rows), list(columns), cells, "ratio")
 
 
-def _cell(frame: pd.DataFrame, system_id: str, phase: str, quantity: str, scale: tuple[int, int]) -> Cell:
-    """The cell of a system at a size; the first of several corpora or thread counts."""
-    rows = frame[(frame["system"] == system_id) & (frame["phase"] == phase) & (frame["quantity"] == quantity)]
-    rows = rows[(rows["scale_img"] == scale[0]) & (rows["scale_txt"] == scale[1])]
-    if rows.empty:
-        return Cell()
-    row = rows.iloc[0]
-    what = (row["source"], system_id, row["corpus"], phase, quantity, _scale(scale))
-    where = f"costs.csv: {' '.join(filter(None, what))} ({row['run']})"
-    return Cell(row["value"], row["status"], row["spread"], where=where)
+def _find_cells(frames: Mapping[str, pd.DataFrame], wanted: Mapping[tuple[Row, Column], tuple]) -> dict[tuple, Cell]:
+    """The cells of each part, by the `KEY` that is wanted in them; the first of several corpora or thread counts."""
+    cells = {}
+    for part, frame in frames.items():
+        known = frame.drop_duplicates(KEY).set_index(KEY)[["value", "status", "spread"]].to_dict("index")
+        here = {(part, row, column.header): known.get(key) for (row, column), key in wanted.items()}
+        cells |= {place: Cell(**line) for place, line in here.items() if line}
+    return cells
 
 
 def _cost_stamp(mine: pd.DataFrame, phases: set[str]) -> str:
@@ -122,10 +113,10 @@ def _cost_stamp(mine: pd.DataFrame, phases: set[str]) -> str:
     return text + ". The paper's times are from another machine: read the pattern, not the ratio."
 
 
-def _time_columns(head: str, costs: pd.DataFrame, phase: str) -> dict[Column, Where]:
+def _time_columns(head: str, costs: pd.DataFrame, phase: str) -> dict[Column, tuple]:
     """A column of seconds for each size of a phase."""
     scales = _scales(phase, one_run(costs, "costs.csv"), papers_rows(costs, "costs"))
-    return {Column((head, _scale(scale)), "seconds", "min"): (phase, "seconds", scale) for scale in scales}
+    return {Column((head, _scale(scale)), "seconds", "min"): (phase, "seconds", *scale) for scale in scales}
 
 
 def _scales(phase: str, *frames: pd.DataFrame) -> list[tuple[int, int]]:
