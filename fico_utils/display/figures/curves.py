@@ -17,7 +17,7 @@ from fico_utils.results.schema import DIRECTIONS
 COLUMNS = ["source", "system", "corpus", "direction", "metric", "k", "value", "status", "run"]
 
 
-@register_figure("fig3", "Precision-recall curves", "metrics")
+@register_figure("fig3", "Figure 3. Precision-recall curves", "metrics")
 @drawing_style()
 def precision_recall(metrics: pd.DataFrame, corpora: Sequence[str] | None = None) -> Picture:
     """Figure 3: 11-point precision-recall curves, a row of panels a corpus, two directions, the paper's behind them.

@@ -47,7 +47,7 @@ WIDTH, BOX_WIDTH, GAP, LINE = 85, 63.0, 5.0, 2.15
 FILES = {"fontsize": 4.8, "va": "bottom", "color": QUIET, "family": "monospace"}
 
 
-@register_figure("fig2", "The framework")
+@register_figure("fig2", "Figure 2. The framework")
 @drawing_style()
 def framework_boxes() -> Picture:
     """Figure 2: the framework's components, what lies in the folder of each, and what flows between them."""

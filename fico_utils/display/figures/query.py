@@ -61,7 +61,7 @@ class Example:
     note: str = ""
 
 
-@register_figure("fig1", "One query retrieved both ways", "example")
+@register_figure("fig1", "Figure 1. One query retrieved both ways", "example")
 @drawing_style()
 def query_example(example: Example, n: int = 5) -> Picture:
     """Figure 1: one query retrieved both ways; a full frame is relevant by id, a dashed one by label only.

@@ -17,7 +17,7 @@ COLUMNS = [
 ]  # fmt: skip
 
 
-@register_figure("fig4", "Recall and time of search indexes", "costs")
+@register_figure("fig4", "Figure 4. Recall and time of search indexes", "costs")
 @drawing_style()
 def search_indexes(costs: pd.DataFrame) -> Picture:
     """Figure 4: (a) recall against k, (b) search time against size, of the search indexes; `costs` is costs.csv.

@@ -19,7 +19,7 @@ KEY = ["system", "phase", "quantity", "scale_img", "scale_txt"]
 TIMES = "table5_encoding_time"
 
 
-@register_table("table5", "Encoding time and storage", "costs")
+@register_table("table5", "Table 5. Encoding time and storage", "costs")
 def encoding_table(costs: pd.DataFrame) -> Table:
     """Table 5: encoding time at growing size, and storage for 1M images and 5M captions.
 
@@ -34,7 +34,7 @@ def encoding_table(costs: pd.DataFrame) -> Table:
     return _cost_table("table5", "Encoding time and storage as images/captions grow.", costs, rows, columns)
 
 
-@register_table("table6", "Query-time attention", "costs")
+@register_table("table6", "Table 6. Query-time attention", "costs")
 def attention_table(costs: pd.DataFrame) -> Table:
     """Table 6: time of the attention at query time, for the systems that have one."""
     columns = _time_columns("Query-time attention (s)", costs, "attention")
@@ -52,7 +52,7 @@ def attention_table(costs: pd.DataFrame) -> Table:
     return replace(table, columns=[words, *table.columns], cells={**table.cells, **cells})
 
 
-@register_table("table7", "Search indexes", "costs")
+@register_table("table7", "Table 7. Search indexes", "costs")
 def index_table(costs: pd.DataFrame) -> Table:
     """Table 7: the search indexes, recall and time; row groups are sizes, queries/candidates."""
     mine, paper = one_run(costs, "costs.csv"), papers_rows(costs, "costs")

@@ -40,9 +40,9 @@ FURTHER = Layout(
 CATEGORY = Layout(4, "Category-level retrieval: mAP at k (%).", "map", ("10", "100", "N"), "table4_category_map")
 
 
-@register_table("table2", "Instance-level retrieval", "metrics", layout=RECALL)
-@register_table("table3", "Coarse-grained systems further down the ranking", "metrics", layout=FURTHER)
-@register_table("table4", "Category-level retrieval", "metrics", layout=CATEGORY)
+@register_table("table2", "Table 2. Instance-level retrieval", "metrics", layout=RECALL)
+@register_table("table3", "Table 3. Coarse-grained systems further down the ranking", "metrics", layout=FURTHER)
+@register_table("table4", "Table 4. Category-level retrieval", "metrics", layout=CATEGORY)
 def quality_table(metrics: pd.DataFrame, layout: Layout, corpora: Sequence[str] | None = None) -> Table:
     """Systems x (corpus, direction, k), with chance and the perfect retriever below.
 

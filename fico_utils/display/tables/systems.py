@@ -20,7 +20,7 @@ COLUMNS = {
 SHARED = {"adv_2048": "ADV", "adv_64": "ADV"}
 
 
-@register_table("table1", "The systems", "stored")
+@register_table("table1", "Table 1. The systems", "stored")
 def system_table(stored: pd.DataFrame) -> Table:
     """Table 1: architecture and data types of the systems, ours beside the paper's.
 
