@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from fico_utils.display.rows import NothingMeasuredError
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -17,43 +19,46 @@ class Entry:
     title: str  # what it shows, for headings and lists
     function: Callable[..., Any]
     reads: tuple[str, ...]  # what the function takes, in order: metrics, costs, stored, seeds, example
-    when: Callable[..., bool] | None  # of what is read: false where there is nothing to draw
 
     def __call__(self, *tables: Any, **options: Any) -> Any:
         return self.function(*tables, **options)
 
     def make(self, tables: Mapping[str, Any]) -> Any:
         """The same from a mapping of everything there is; None where a table is missing or there is nothing to draw."""
-        if any(name not in tables for name in self.reads):
+        if not tables.keys() >= {*self.reads}:
             return None
-        given = [tables[name] for name in self.reads]
-        return self(*given) if self.when is None or self.when(*given) else None
+        try:
+            return self(*(tables[name] for name in self.reads))
+        except NothingMeasuredError:
+            return None
 
 
-#: Name, which is the stem of its files -> entry.
-FIGURES: dict[str, Entry] = {}
-TABLES: dict[str, Entry] = {}
+class Catalogue(dict[str, Entry]):
+    """Entries by name, which is the stem of their files."""
+
+    def register(self, name: str, title: str, *reads: str, **options: Any) -> Callable:
+        """Decorator that enters a function, to be called with `options`; the rest are fields of `Entry`."""
+
+        def enter(function: Callable) -> Callable:
+            assert name not in self, f"two entries are called {name}"
+            self[name] = Entry(title, partial(function, **options), reads)
+            return function
+
+        return enter
+
+    def load_modules(self, first: str, *packages: str) -> None:
+        """Import every module of some packages, then sort what they entered: names that begin with `first` in front."""
+        for package in packages:
+            for module in pkgutil.iter_modules(importlib.util.find_spec(package).submodule_search_locations):
+                importlib.import_module(f"{package}.{module.name}")
+        for name in sorted(self, key=lambda name: (not name.startswith(first), name)):
+            self[name] = self.pop(name)
+
+    def draw_entry(self, name: str, *tables: Any, **options: Any) -> Any:
+        """What a name stands for, made of tables: ``draw_figure("fig3", metrics, corpora=["picto_people"])``."""
+        return self[name](*tables, **options)
 
 
-def _register(entries: dict[str, Entry], name: str, title: str, *reads: str, when=None, **options: Any) -> Callable:
-    """Decorator that enters a function under a name; it is called with `options`, the others are fields of `Entry`."""
-
-    def enter(function: Callable) -> Callable:
-        assert name not in entries, f"two entries are called {name}"
-        entries[name] = Entry(title, partial(function, **options), reads, when)
-        return function
-
-    return enter
-
-
-register_figure = partial(_register, FIGURES)
-register_table = partial(_register, TABLES)
-
-
-def load_entries(entries: dict[str, Entry], first: str, *packages: str) -> None:
-    """Import every module of some packages, then sort what they entered: names that begin with `first` in front."""
-    for package in packages:
-        for module in pkgutil.iter_modules(importlib.util.find_spec(package).submodule_search_locations):
-            importlib.import_module(f"{package}.{module.name}")
-    for name in sorted(entries, key=lambda name: (not name.startswith(first), name)):
-        entries[name] = entries.pop(name)
+FIGURES, TABLES = Catalogue(), Catalogue()
+register_figure, register_table = FIGURES.register, TABLES.register
+draw_figure, make_table = FIGURES.draw_entry, TABLES.draw_entry

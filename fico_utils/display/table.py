@@ -92,29 +92,19 @@ def printed(cell: Cell, kind: str, part: str) -> str:
 class Table:
     """A table of the paper: ours, the paper's, and how they differ.
 
-    Attributes
-    ----------
-    name : str, ``table1`` ... ``table7``: the stem of its files.
-    caption : str, what it shows, then profile, seed and corpora of our numbers.
-    rows : sequence of (group, label), in order.
-    columns : sequence of Column, in order; headers are unique and name the paper's corpora.
-    cells : mapping, (part, row, header) -> Cell; part is ``ours``, ``paper`` or `INTERVAL`; a missing cell is
-        unavailable.
-    comparison : str, ``difference`` (ours - paper) or ``ratio`` (ours / paper); "" where the cells are words.
-    names : mapping, the paper's corpus name -> that of the corpus whose numbers stand beside it.
-    row_name : str, heading of the labels.
-    best_in_group : bool, the best is sought in each row group, where groups are not comparable.
+    `cells` are those of the parts ``ours``, ``paper`` and `INTERVAL` by (part, row, header); one that is missing is
+    unavailable. Headers are unique and name the paper's corpora.
     """
 
-    name: str
-    caption: str
+    name: str  # table1 ... table7: the stem of its files
+    caption: str  # what it shows, then profile, seed and corpora of our numbers
     rows: Sequence[Row]
     columns: Sequence[Column]
     cells: Mapping[tuple[str, Row, tuple[str, ...]], Cell]
-    comparison: str = ""
-    names: Mapping[str, str] = field(default_factory=dict)
-    row_name: str = "System"
-    best_in_group: bool = False
+    comparison: str = ""  # difference (ours - paper) or ratio (ours / paper); "" where the cells are words
+    names: Mapping[str, str] = field(default_factory=dict)  # the paper's corpus -> ours, whose numbers stand beside it
+    row_name: str = "System"  # heading of the labels
+    best_in_group: bool = False  # the best is sought in each row group, where groups are not comparable
 
     def _cell(self, part: str, row: Row, column: Column) -> Cell:
         """The cell of a part, blank where the part has no such column; a comparison is made of the other two."""

@@ -61,12 +61,13 @@ def curves(logs: Mapping[str, Sequence[Mapping[str, float]]], terms: Sequence[st
 
 
 @drawing_style()
-def attention(picture: np.ndarray, words: Sequence[str], weights: np.ndarray, columns: int = 6) -> Picture:
+def attention(picture: np.ndarray, words: Sequence[str], weights: np.ndarray) -> Picture:
     """Where each word of a caption looks: its weights over the grid of regions, laid on the picture (H, W, 3) uint8.
 
     `weights` (n_words, R) has rows that sum to 1; R is a square number, regions in reading order.
     """
-    side, rows = int(np.sqrt(weights.shape[1])), -(-len(words) // columns)
+    side, columns = int(np.sqrt(weights.shape[1])), 6
+    rows = -(-len(words) // columns)
     height, width = picture.shape[:2]
     figure, axes = panel_grid(rows * PAGE / columns * 1.15, rows, columns, width=PAGE)
     for ax in axes.flat:

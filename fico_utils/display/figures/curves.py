@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -11,7 +11,7 @@ from fico_utils import registry
 from fico_utils.display.catalogue import register_figure
 from fico_utils.display.looks import CHANCE, DIRECTION_WORDS, GREY, number_word, paper_look, system_look
 from fico_utils.display.picture import Picture, drawing_style, legend_below, note_unavailable, panel_grid
-from fico_utils.display.rows import Place, of_test_split, papers_rows, with_value
+from fico_utils.display.rows import Place, of_test_split, with_value
 from fico_utils.results.schema import DIRECTIONS
 
 COLUMNS = ["source", "system", "corpus", "direction", "metric", "k", "value", "status", "run"]
@@ -27,9 +27,12 @@ def precision_recall(metrics: pd.DataFrame, corpora: Sequence[str] | None = None
     our corpus, or, where we have none, the end of the paper's curves. A corpus of ours that stands beside none of
     the paper's has a further row, with nothing in grey.
     """
-    (mine, places), paper = of_test_split(metrics, corpora), papers_rows(metrics, "metrics")
-    curves, paper_curves = _curve_rows(mine), _curve_rows(paper)
+    mine, paper, places = of_test_split(metrics, corpora)
+    curves, paper_curves = (
+        with_value(f[f["source"].isin(("ours", "paper")) & f["k"].str.startswith("R=")]) for f in (mine, paper)
+    )
     known = {*curves["system"]} or {*paper_curves["system"]}
+    paper_curves = paper_curves[paper_curves["system"].isin(known)]
     systems, measured = [s for s in registry.systems().values() if s.id in known], len(curves) > 0
     looks = [system_look(s) if measured else paper_look(s.line, s.marker, label=s.name) for s in systems]
     looks += [paper_look("-", label="paper, same markers")] if measured else []
@@ -39,8 +42,10 @@ def precision_recall(metrics: pd.DataFrame, corpora: Sequence[str] | None = None
     plotted = []
     for axes_row, place in zip(axes, places, strict=True):
         for ax, direction in zip(axes_row, DIRECTIONS, strict=True):
-            ours = _panel(curves, place.ours, direction, known)
-            theirs = _panel(paper_curves, place.paper, direction, known)
+            ours, theirs = (
+                rows[(rows["corpus"] == corpus_id) & (rows["direction"] == direction)]
+                for rows, corpus_id in ((curves, place.ours), (paper_curves, place.paper))
+            )
             chance = _chance_row(mine, paper, place, direction)
             _precision_recall(ax, ours, theirs, chance)
             plotted += [ours, theirs, chance]
@@ -59,17 +64,6 @@ def precision_recall(metrics: pd.DataFrame, corpora: Sequence[str] | None = None
         f"({'; '.join(ends) or 'not known'})."
     )
     return Picture(figure, data, alt)
-
-
-def _curve_rows(frame: pd.DataFrame) -> pd.DataFrame:
-    """Curve rows of ours or the paper's that have a value."""
-    rows = with_value(frame[frame["source"].isin(("ours", "paper")) & (frame["metric"] == "precision")])
-    return rows[rows["k"].str.startswith("R=")]
-
-
-def _panel(curves: pd.DataFrame, corpus_id: str, direction: str, systems: Collection[str]) -> pd.DataFrame:
-    rows = curves[(curves["corpus"] == corpus_id) & (curves["direction"] == direction)]
-    return rows[rows["system"].isin(systems)]
 
 
 def _chance_row(mine: pd.DataFrame, paper: pd.DataFrame, place: Place, direction: str) -> pd.DataFrame:

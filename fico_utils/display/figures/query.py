@@ -63,12 +63,12 @@ class Example:
 
 @register_figure("fig1", "Figure 1. One query retrieved both ways", "example")
 @drawing_style()
-def query_example(example: Example, n: int = 5) -> Picture:
+def query_example(example: Example) -> Picture:
     """Figure 1: one query retrieved both ways; a full frame is relevant by id, a dashed one by label only.
 
-    At most `n` items of each list are drawn, and no more than 5. InputError where a list is empty.
+    The first five items of each list are drawn. InputError where a list is empty.
     """
-    lists = {example.fine_system: list(example.fine)[:n], example.coarse_system: list(example.coarse)[:n]}
+    lists = {example.fine_system: list(example.fine)[:5], example.coarse_system: list(example.coarse)[:5]}
     for system_id, hits in lists.items():
         if not hits:
             raise InputError(f"figure 1 was given no items retrieved by {system_id}; expected a ranked list of Hit")
@@ -99,16 +99,14 @@ def query_example(example: Example, n: int = 5) -> Picture:
         for rank, h in enumerate(hits, 1)
     ]
     data = pd.DataFrame(rows, columns=["system", "rank", "caption", "relevant_by_id", "relevant_by_label", "score"])
+    said = []
+    for system_id, hits in lists.items():
+        ranks = ", ".join(str(rank) for rank, hit in enumerate(hits, 1) if hit.is_match)
+        own = f"by id at rank {ranks}" if ranks else "none by id"
+        shared = f"{sum(h.shares_label for h in hits)} of {len(hits)} relevant by label"
+        said.append(f"{registry.system(system_id).name}: {own}, {shared}")
     query = f'the caption "{example.query}"' if by_text else "a picture"
-    words = [f"{registry.system(system_id).name}: {_summary(hits)}" for system_id, hits in lists.items()]
-    return Picture(figure, data, f"One query, {query}, and what two systems return first. {'; '.join(words)}.")
-
-
-def _summary(hits: list[Hit]) -> str:
-    """A list in words: where the query's own items stand, how many share a label."""
-    ranks = ", ".join(str(rank) for rank, hit in enumerate(hits, 1) if hit.is_match)
-    own = f"by id at rank {ranks}" if ranks else "none by id"
-    return f"{own}, {sum(h.shares_label for h in hits)} of {len(hits)} relevant by label"
+    return Picture(figure, data, f"One query, {query}, and what two systems return first. {'; '.join(said)}.")
 
 
 def _draw_pictures(ax: Axes, hits: list[Hit], top: float, _: float) -> None:

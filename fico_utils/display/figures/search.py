@@ -10,7 +10,7 @@ from fico_utils import registry
 from fico_utils.display.catalogue import register_figure
 from fico_utils.display.looks import GREY, paper_look, system_look
 from fico_utils.display.picture import Picture, drawing_style, legend_below, panel_grid
-from fico_utils.display.rows import one_run, papers_rows, with_value
+from fico_utils.display.rows import split_rows, with_value
 
 COLUMNS = [
     "source", "system", "phase", "scale_img", "scale_txt", "quantity", "k", "unit", "value", "status", "run",
@@ -25,8 +25,8 @@ def search_indexes(costs: pd.DataFrame) -> Picture:
     (a) shows ours at the largest size measured and the paper's at 1M queries, 5M candidates. The paper's points come
     from another machine.
     """
-    mine, paper = with_value(one_run(costs, "costs.csv")), papers_rows(costs, "costs")
-    mine = mine[mine["phase"] == "search"]
+    mine, paper = split_rows(costs, "costs").values()
+    mine = with_value(mine[mine["phase"] == "search"])
     recall, seconds = _recall_rows(mine), mine[mine["quantity"] == "seconds"]
     paper_recall, paper_seconds = _recall_rows(paper[paper["run"] == "figure4a"]), paper[paper["run"] == "figure4b"]
     figure, axes = panel_grid(96, 2)

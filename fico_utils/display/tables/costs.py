@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -9,14 +10,14 @@ import pandas as pd
 
 from fico_utils import registry
 from fico_utils.display.catalogue import register_table
-from fico_utils.display.rows import one_run, papers_rows, run_name, short_count, table_rows
+from fico_utils.display.rows import run_name, short_count, split_rows, table_rows
 from fico_utils.display.table import Cell, Column, Row, Table
 from fico_utils.results.paper_reference import SYSTEM_IDS, read_paper
 
 MILLION = (1_000_000, 5_000_000)
 #: What is looked up in costs.csv; the scales are a number of images (queries) and texts (candidates).
 KEY = ["system", "phase", "quantity", "scale_img", "scale_txt"]
-TIMES = "table5_encoding_time"
+Frames = Mapping[str, pd.DataFrame]  # ours and the paper's
 
 
 @register_table("table5", "Table 5. Encoding time and storage", "costs")
@@ -25,29 +26,30 @@ def encoding_table(costs: pd.DataFrame) -> Table:
 
     Embeddings stand as the paper counts them (one byte a bit) and, where we know it, bit-packed.
     """
-    columns = _time_columns("Encoding time (s)", costs, "encode")
+    frames = split_rows(costs, "costs")
+    columns = _time_columns("Encoding time (s)", frames, "encode")
     heads = {"paper": "Embeddings", "packed": "Embeddings, bit-packed", "feature": "Features"}
     for quantity, head in heads.items():
         column = Column((f"Storage at {_scale(MILLION)} (GiB)", head), "gib", "min")
         columns[column] = ("store", f"{quantity}_bytes", *MILLION)
-    rows = table_rows(TIMES, one_run(costs, "costs.csv"))
-    return _cost_table("table5", "Encoding time and storage as images/captions grow.", costs, rows, columns)
+    rows = {row: (system,) for row, system in table_rows("table5_encoding_time", frames["ours"]).items()}
+    return _cost_table(5, "Encoding time and storage as images/captions grow.", frames, rows, columns)
 
 
 @register_table("table6", "Table 6. Query-time attention", "costs")
 def attention_table(costs: pd.DataFrame) -> Table:
     """Table 6: time of the attention at query time, for the systems that have one."""
-    columns = _time_columns("Query-time attention (s)", costs, "attention")
+    frames = {part: rows[rows["phase"] == "attention"] for part, rows in split_rows(costs, "costs").items()}
+    columns = _time_columns("Query-time attention (s)", frames, "attention")
     raw = read_paper("table6_attention_time").drop_duplicates("system")
     mechanisms = {SYSTEM_IDS[name]: words for name, words in zip(raw["system"], raw["mechanism"], strict=True)}
-    mine = one_run(costs, "costs.csv")
-    mine = mine[mine["phase"] == "attention"]
-    rows = table_rows(TIMES, mine, mechanisms)
-    table = _cost_table("table6", "Query-time attention as images/captions grow.", costs, rows, columns)
+    systems = table_rows("table5_encoding_time", frames["ours"], mechanisms)
+    rows = {row: (system,) for row, system in systems.items()}
+    table = _cost_table(6, "Query-time attention as images/captions grow.", frames, rows, columns)
     words = Column(("Mechanism", ""), "text")
-    texts = {("paper", row): mechanisms[s] for row, s in rows.items() if s in mechanisms}
+    texts = {("paper", row): mechanisms[s] for row, s in systems.items() if s in mechanisms}
     measured = {row for (part, row, _), cell in table.cells.items() if part == "ours" and cell.status != "unavailable"}
-    texts |= {("ours", row): registry.system(rows[row]).attention for row in measured}
+    texts |= {("ours", row): registry.system(systems[row]).attention for row in measured}
     cells = {(part, row, words.header): Cell(text=text) for (part, row), text in texts.items()}
     return replace(table, columns=[words, *table.columns], cells={**table.cells, **cells})
 
@@ -55,44 +57,33 @@ def attention_table(costs: pd.DataFrame) -> Table:
 @register_table("table7", "Table 7. Search indexes", "costs")
 def index_table(costs: pd.DataFrame) -> Table:
     """Table 7: the search indexes, recall and time; row groups are sizes, queries/candidates."""
-    mine, paper = one_run(costs, "costs.csv"), papers_rows(costs, "costs")
-    frames = {"ours": mine, "paper": paper[paper["run"] == "table7"]}
+    frames, indexes = split_rows(costs, "costs"), registry.INDEXES.values()
+    frames["paper"] = frames["paper"][frames["paper"]["run"] == "table7"]
     columns = {Column((f"R@{k} (%)",), "percent", "max"): ("search", f"recall@{k}") for k in (1, 100, 1000)}
     for phase in ("index", "search"):
         columns[Column((f"{phase.capitalize()} (s)",), "seconds", "min")] = (phase, "seconds")
-    wanted = {
-        ((_scale(scale), index.name), column): (index.id, *what, *scale)
-        for scale in _scales("search", *frames.values())
-        for index in registry.INDEXES.values()
-        for column, what in columns.items()
-    }
-    cells = _find_cells(frames, wanted)
-    found, in_paper = {row for _, row, _ in cells}, {i.name for i in registry.INDEXES.values() if i.paper_names}
-    rows = list(dict.fromkeys(row for row, _ in wanted if row in found or row[1] in in_paper))
-    title = "Table 7. Search indexes on synthetic vectors, queries/candidates."
-    caption = f"{title} {_cost_stamp(mine, {'index', 'search'})}"
-    return Table("table7", caption, rows, list(columns), cells, "ratio", row_name="Index", best_in_group=True)
+    rows = {(_scale(scale), i.name): (i.id, *scale) for scale in _scales("search", frames) for i in indexes}
+    table = _cost_table(7, "Search indexes on synthetic vectors, queries/candidates.", frames, rows, columns)
+    known, in_paper = {row for _, row, _ in table.cells}, {i.name for i in indexes if i.paper_names}
+    shown = [row for row in table.rows if row in known or row[1] in in_paper]
+    return replace(table, rows=shown, row_name="Index", best_in_group=True)
 
 
 def _cost_table(
-    name: str, title: str, costs: pd.DataFrame, rows: Mapping[Row, str], columns: Mapping[Column, tuple]
+    number: int, title: str, frames: Frames, rows: Mapping[Row, tuple], columns: Mapping[Column, tuple]
 ) -> Table:
-    """A table of systems by `columns`, each with its phase, quantity and scales."""
-    mine, paper = one_run(costs, "costs.csv"), papers_rows(costs, "costs")
-    wanted = {(row, column): (system, *what) for row, system in rows.items() for column, what in columns.items()}
-    cells = _find_cells({"ours": mine, "paper": paper}, wanted)
-    caption = f"Table {name[-1]}. {title} {_cost_stamp(mine, {phase for phase, *_ in columns.values()})}"
-    return Table(name, caption, list(rows), list(columns), cells, "ratio")
+    """A table of costs, each looked up by `KEY`; the first of several corpora or thread counts.
 
-
-def _find_cells(frames: Mapping[str, pd.DataFrame], wanted: Mapping[tuple[Row, Column], tuple]) -> dict[tuple, Cell]:
-    """The cells of each part, by the `KEY` that is wanted in them; the first of several corpora or thread counts."""
+    `rows` give an id, `columns` a phase and a quantity, and one of them the scales.
+    """
     cells = {}
     for part, frame in frames.items():
         known = frame.drop_duplicates(KEY).set_index(KEY)[["value", "status", "spread"]].to_dict("index")
-        here = {(part, row, column.header): known.get(key) for (row, column), key in wanted.items()}
-        cells |= {place: Cell(**line) for place, line in here.items() if line}
-    return cells
+        for (row, (who, *scale)), (column, what) in itertools.product(rows.items(), columns.items()):
+            if line := known.get((who, *what, *scale)):
+                cells[part, row, column.header] = Cell(**line)
+    caption = f"Table {number}. {title} {_cost_stamp(frames['ours'], {phase for phase, *_ in columns.values()})}"
+    return Table(f"table{number}", caption, list(rows), list(columns), cells, "ratio")
 
 
 def _cost_stamp(mine: pd.DataFrame, phases: set[str]) -> str:
@@ -113,15 +104,15 @@ def _cost_stamp(mine: pd.DataFrame, phases: set[str]) -> str:
     return text + ". The paper's times are from another machine: read the pattern, not the ratio."
 
 
-def _time_columns(head: str, costs: pd.DataFrame, phase: str) -> dict[Column, tuple]:
-    """A column of seconds for each size of a phase."""
-    scales = _scales(phase, one_run(costs, "costs.csv"), papers_rows(costs, "costs"))
+def _time_columns(head: str, frames: Frames, phase: str) -> dict[Column, tuple]:
+    """A column of seconds for each size of a phase, and what is looked up there."""
+    scales = _scales(phase, frames)
     return {Column((head, _scale(scale)), "seconds", "min"): (phase, "seconds", *scale) for scale in scales}
 
 
-def _scales(phase: str, *frames: pd.DataFrame) -> list[tuple[int, int]]:
+def _scales(phase: str, frames: Frames) -> list[tuple[int, int]]:
     """Sizes at which any of `frames` has a row of seconds of a phase, ascending."""
-    rows = pd.concat(frames)
+    rows = pd.concat(frames.values())
     rows = rows[(rows["phase"] == phase) & (rows["quantity"] == "seconds")]
     pairs = rows[["scale_img", "scale_txt"]].dropna()
     return sorted({(int(a), int(b)) for a, b in pairs.itertuples(index=False)})

@@ -10,7 +10,7 @@ import pandas as pd
 
 from fico_utils import registry
 from fico_utils.display.catalogue import register_table
-from fico_utils.display.rows import SHIPPED, Place, as_shipped, of_test_split, papers_rows, quality_stamp, table_rows
+from fico_utils.display.rows import SHIPPED, Place, as_shipped, of_test_split, quality_stamp, table_rows
 from fico_utils.display.table import INTERVAL, REFERENCE, Cell, Column, Table
 from fico_utils.evaluation import Metric
 
@@ -48,7 +48,7 @@ def quality_table(metrics: pd.DataFrame, layout: Layout, corpora: Sequence[str] 
 
     `metrics` is metrics.csv; `corpora` are ours to show, by default those that `metrics` holds.
     """
-    (mine, places), paper = of_test_split(metrics, corpora), papers_rows(metrics, "metrics")
+    mine, paper, places = of_test_split(metrics, corpora)
     name = f"table{layout.number}"
     places = [place for place in places if not place.paper or layout.slot in ("", place.paper)]
     mine = mine[mine["metric"] == layout.metric]

@@ -6,7 +6,6 @@ import pandas as pd
 
 from fico_utils import registry
 from fico_utils.display.catalogue import register_table
-from fico_utils.display.rows import GROUPS
 from fico_utils.display.table import Cell, Column, Table
 from fico_utils.results.paper_reference import SYSTEM_IDS, read_paper
 
@@ -30,7 +29,6 @@ def system_table(stored: pd.DataFrame) -> Table:
     lines = read_paper("table1_systems").to_dict("records")
     paper = {SYSTEM_IDS.get(line["system"], line["system"]): line for line in lines}
     kept = {line["system"]: line for line in stored.to_dict("records")}
-    groups = {family: group for group, family in GROUPS.items()}
     cells, rows = {}, []
     for system_id, system in registry.systems().items():
         parts = {"paper": paper.get(SHARED.get(system_id, system_id), {})}
@@ -38,7 +36,7 @@ def system_table(stored: pd.DataFrame) -> Table:
             ours = {"approach": system.approach, "query_time_attention": system.attention}
             parts["ours"] = kept[system_id] | ours
         if any(parts.values()):
-            rows.append((groups[system.family], system.name))
+            rows.append((system.family.upper(), system.name))
             cells |= {
                 (part, rows[-1], column.header): Cell(text=line[key])
                 for part, line in parts.items()

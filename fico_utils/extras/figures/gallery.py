@@ -9,26 +9,20 @@ from fico_utils import registry
 from fico_utils.display.catalogue import register_figure
 from fico_utils.display.looks import CHANCE, system_look
 from fico_utils.display.picture import Picture, drawing_style, legend_below, panel_grid
-from fico_utils.display.rows import COST_COLUMNS, is_measured, phase_rows, short_count
-from fico_utils.errors import InputError
-
-DIRECTIONS = {"i2t": "image to text", "t2i": "text to image"}
+from fico_utils.display.rows import COST_COLUMNS, phase_rows, short_count
 
 
-@register_figure("gallery", "Recall in a growing gallery", "costs", when=is_measured("gallery"))
+@register_figure("gallery", "Recall in a growing gallery", "costs")
 @drawing_style()
-def gallery_growth(costs: pd.DataFrame, direction: str = "t2i") -> Picture:
-    """R@1 and the share of true "errors" against the number of unique scenes searched, by system.
+def gallery_growth(costs: pd.DataFrame) -> Picture:
+    """R@1 from text to image and the share of true "errors" against the number of unique scenes searched, by system.
 
     `costs` is costs.csv; of the corpora in its phase ``gallery`` the first is shown (drawn scenes alone have no end and
-    say which "errors" are true, so no other corpus grows). InputError where there are no such rows, or the direction is
-    unknown.
+    say which "errors" are true, so no other corpus grows). InputError where there are no such rows.
     """
-    if direction not in DIRECTIONS:
-        raise InputError(f"direction is {direction!r}; expected one of {', '.join(DIRECTIONS)}")
     mine = phase_rows(costs, "gallery", "measure with galleries.gallery_rows first")
     recall, true = (
-        mine[mine["quantity"] == f"{quality}_{direction}@1"].sort_values("scale_img", kind="stable")
+        mine[mine["quantity"] == f"{quality}_t2i@1"].sort_values("scale_img", kind="stable")
         for quality in ("recall", "true")
     )
     looks = {s: system_look(row) for s, row in registry.systems().items()}
@@ -42,7 +36,7 @@ def gallery_growth(costs: pd.DataFrame, direction: str = "t2i") -> Picture:
         ax.xaxis.set_major_formatter(FuncFormatter(short_count))
         ax.xaxis.set_minor_formatter(NullFormatter())
         ax.set_ylim(-0.02, 1.02)
-    axes[0, 0].set(title=f"(a) R@1, {DIRECTIONS[direction]}", ylabel="fraction")
+    axes[0, 0].set(title="(a) R@1, text to image", ylabel="fraction")
     axes[0, 1].set_title("(b) errors that are true")
     shown = sorted(recall["system"].unique(), key=lambda s: s == "perfect")  # the perfect retriever last
     legend_below(figure, [looks[s] for s in shown], ncols=3)

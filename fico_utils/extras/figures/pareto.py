@@ -13,7 +13,7 @@ from fico_utils import registry
 from fico_utils.display.catalogue import register_figure
 from fico_utils.display.looks import QUIET, system_look
 from fico_utils.display.picture import Picture, drawing_style, legend_below, panel_grid
-from fico_utils.display.rows import COST_COLUMNS, is_measured, phase_rows, short_count
+from fico_utils.display.rows import COST_COLUMNS, phase_rows, short_count
 from fico_utils.errors import InputError
 from fico_utils.results.setups import pareto_front, setup_name, setup_parts
 
@@ -26,6 +26,8 @@ INDEX_WORDS = {
 }  # fmt: skip
 #: Screens that a legend holds beside the systems; ways to search from which on only those on the front have a word.
 FEW, CROWD = 4, 20
+#: The quality on the vertical axis.
+RECALL = "recall_t2i@1"
 OTHER_SCREENS = {"color": QUIET, "marker": ".", "markersize": 2.5, "alpha": 0.6, "linestyle": "none", "zorder": 1}
 RING = {"marker": "o", "markerfacecolor": "none", "markeredgecolor": QUIET, "linestyle": "none"}
 
@@ -37,43 +39,34 @@ def _deploy_sizes(costs: pd.DataFrame) -> tuple[int, int]:
     return int(setups[setups == setups.max()].index.max()), int(setups.index.max())
 
 
-def _goes_further(costs: pd.DataFrame) -> bool:
-    shared, largest = _deploy_sizes(costs) if is_measured("deploy")(costs) else (0, 0)
-    return largest > shared
+@register_figure("pareto_largest", "Ways to search the most items that were measured", "costs")
+def pareto_largest(costs: pd.DataFrame) -> Picture | None:
+    """`search_setups` among the most items that any setup was measured with; None where it shows these anyway."""
+    shared, largest = _deploy_sizes(costs)
+    return search_setups(costs, size=largest) if largest > shared else None
 
 
-@register_figure("pareto_largest", "Ways to search the most items that were measured", "costs", when=_goes_further)
-def pareto_largest(costs: pd.DataFrame) -> Picture:
-    """`search_setups` among the most items that any setup was measured with."""
-    return search_setups(costs, size=_deploy_sizes(costs)[1])
-
-
-@register_figure("pareto", "Ways to search: recall, time and memory", "costs", when=is_measured("deploy"))
+@register_figure("pareto", "Ways to search: recall, time and memory", "costs")
 @drawing_style()
-def search_setups(costs: pd.DataFrame, size: int | None = None, recall: str = "recall_t2i@1") -> Picture:
+def search_setups(costs: pd.DataFrame, size: int | None = None) -> Picture:
     """Every setup by what it finds against (a) seconds a query and (b) bytes an item, with the front of both.
 
-    Parameters
-    ----------
-    costs : DataFrame, costs.csv with rows of phase ``deploy``; of several corpora the first is shown, as what is
-        best to deploy is a question about one gallery. InputError where it has no such rows, or none of `size`.
-    size : int or None, items in the gallery; None is the largest at which most setups were measured.
-    recall : str, the quality on the vertical axis.
+    `costs` is costs.csv with rows of phase ``deploy``; of several corpora the first is shown, as what is best to deploy
+    is a question about one gallery. `size` is the number of items in it; None is the largest at which most setups were
+    measured. InputError where there are no such rows.
 
-    Notes
-    -----
     The front is of three numbers (recall, seconds, bytes): a point on it may lie below another in one panel, as it is
     smaller in the other. It is drawn with a ring. The markers of a screen grow with its depth. Of more screens than fit
     a legend, those with a point on the front have their look; the others are grey dots.
     """
     mine = phase_rows(costs, "deploy", "measure with galleries.setup_rows first")
     size = _deploy_sizes(costs)[0] if size is None else size
-    numbers = {recall: "recall", "seconds_per_query": "seconds", "item_bytes": "bytes"}
+    numbers = {RECALL: "recall", "seconds_per_query": "seconds", "item_bytes": "bytes"}
     rows = mine[(mine["scale_img"] == size) & mine["quantity"].isin(numbers)]
     points = rows.pivot_table(index="system", columns="quantity", values="value", sort=False).dropna()
     if points.empty or len(points.columns) < 3:
         measured = ", ".join(str(int(s)) for s in sorted(mine["scale_img"].unique()))
-        raise InputError(f"no setup has {recall} at {size} items; expected one of the sizes {measured}")
+        raise InputError(f"no setup has {RECALL} at {size} items; expected one of the sizes {measured}")
     points = points.rename(columns=numbers)
     points["front"] = pareto_front(points[["recall", "seconds", "bytes"]].to_numpy(), ("max", "min", "min"))
     points[["first", "inside", "second", "depth"]] = [setup_parts(name) for name in points.index]
@@ -83,7 +76,7 @@ def search_setups(costs: pd.DataFrame, size: int | None = None, recall: str = "r
     panels = (("(a) {} items: seconds a query", "s a query"), ("(b) {} items: bytes an item", "B an item"))
     for ax, (title, label), quantity in zip(axes.flat, panels, ("seconds", "bytes"), strict=True):
         _draw_setups(ax, points.assign(x=points[quantity]), named)
-        ax.set(xscale="log", ylabel=f"R@{recall.split('@')[1]}", xlabel=f"{label} (log scale)")
+        ax.set(xscale="log", ylabel="R@1", xlabel=f"{label} (log scale)")
         ax.margins(x=0.12, y=0.12)
         ax.set_title(title.format(short_count(size)))
     legend_below(figure, _legend_looks(points, named), ncols=2)
