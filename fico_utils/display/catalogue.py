@@ -16,7 +16,7 @@ from fico_utils.display.rows import NothingMeasuredError
 class Entry:
     """A figure or a table; called with what it reads, it gives the `Picture` or the `Table`."""
 
-    title: str  # what it shows, for headings and lists
+    title: str  # what it shows: heading of a figure, begin of the caption of a table
     function: Callable[..., Any]
     reads: tuple[str, ...]  # what the function takes, in order: metrics, costs, stored, seeds, example
 
@@ -36,7 +36,7 @@ class Entry:
 class Catalogue(dict[str, Entry]):
     """Entries by name, which is the stem of their files."""
 
-    def register(self, name: str, title: str, *reads: str, **options: Any) -> Callable:
+    def register(self, name: str, title: str, /, *reads: str, **options: Any) -> Callable:
         """Decorator that enters a function, to be called with `options`; the rest are fields of `Entry`."""
 
         def enter(function: Callable) -> Callable:

@@ -20,7 +20,6 @@ from fico_utils import registry
 from fico_utils.display.figures import FIGURES
 from fico_utils.display.page import render_page, verdict_counts
 from fico_utils.display.rows import name_beside, our_scores, run_name
-from fico_utils.display.tables import TABLES
 from fico_utils.errors import InputError
 from fico_utils.files import read_json, write_json, write_text
 from fico_utils.results.store import read_csv
@@ -29,11 +28,8 @@ from fico_utils.results.store import read_csv
 def write_report(root: Path, profile: str, steps: Sequence[dict[str, str]]) -> Path:
     """Path of the page just written, ``<root>/report/index.html``; ``summary.json`` lies beside it.
 
-    Parameters
-    ----------
-    root : Path, ``results/<profile>``.
-    profile : str
-    steps : list of dict, ``id``, ``notebook``, ``state`` (fresh, stale, missing, failed, ...), ``why``.
+    `root` is ``results/<profile>``; `steps` have ``id``, ``notebook``, ``why`` and ``state`` (fresh, stale, missing,
+    failed, ...).
     """
     steps = [{**step, "manifest": _read_manifest(root, step["notebook"])} for step in steps]
     records = [step["manifest"] for step in steps if step["manifest"]]
@@ -67,7 +63,7 @@ def write_report(root: Path, profile: str, steps: Sequence[dict[str, str]]) -> P
         measured=_measured_corpora(_read_frame(root / "metrics.csv", ("value", "chance"))),
         machines=[machine for i, machine in enumerate(machines) if machine not in machines[:i]],
         slowest=sorted(phases, key=lambda phase: -phase["seconds"])[:10],
-        titles={name: entry.title for name, entry in (FIGURES | TABLES).items()},
+        titles={name: entry.title for name, entry in FIGURES.items()},
         table_parts=[(path.stem, path.read_text(encoding="utf-8")) for path in tables],
         figure_parts=[(path.stem, *_read_picture(path)) for path in figures],
         claims=claims.to_dict("records"),

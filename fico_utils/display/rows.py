@@ -97,13 +97,9 @@ def as_shipped(mine: pd.DataFrame) -> dict[str, str]:
 
 
 def table_rows(paper_file: str, mine: pd.DataFrame, among: Collection[str] | None = None) -> dict[tuple[str, str], str]:
-    """(group, printed name) -> system id: the rows of a table of the paper, then systems that the paper has nowhere.
+    """(group, printed name) -> system id: rows of a table of the paper, then systems of `mine` that it has nowhere.
 
-    Parameters
-    ----------
-    paper_file : str, whose columns `family` and `system` give the paper's groups and rows.
-    mine : DataFrame, our rows.
-    among : collection of system ids, or None; the paper's rows that are wanted.
+    Columns `family` and `system` of `paper_file` give the paper's groups and rows; `among` are the ids wanted of them.
     """
     raw = read_paper(paper_file)
     listed = [(family, SYSTEM_IDS[name]) for family, name in zip(raw["family"], raw["system"], strict=True)]

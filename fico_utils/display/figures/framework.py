@@ -16,27 +16,18 @@ from fico_utils.display.picture import Picture, drawing_style, millimetre_canvas
 #: The components of the paper's framework: what each does, which folder of this package it is, and what lies there.
 COMPONENTS = pd.DataFrame(
     [
-        (
-            "Data pre-processing", "pictures, captions, labels, splits, features", "data",
-            "drawn scenes, published corpora, folders, regions, patches, words, Doc2Vec, labels",
-        ),
-        (
-            "Model encoding", "one fit and one encode for systems of", "models",
-            "one file a system, losses, training, encoding, checkpoints",
-        ),
-        (
-            "Similarity", "cosine, inner product, Euclidean, Hamming, attention", "evaluation",
-            "kernels for vectors, codes and ready matrices",
-        ),
-        (
-            "Retrieval tasks", "instance level: relevant by id; category level: by label", "evaluation",
-            "relevance, ties, ranks of relevant items",
-        ),
-        (
-            "Evaluation metrics", "R@k, ranks, mAP@k, 11-point curves, chance", "evaluation",
-            "metrics, intervals, mean places",
-        ),
-        ("Complexity analysis", "encode store attend search", "costs", "clock memory storage attention indexes"),
+        ("Data pre-processing", "pictures, captions, labels, splits, features",
+         "data", "drawn scenes, published corpora, folders, regions, patches, words, Doc2Vec, labels"),
+        ("Model encoding", "one fit and one encode for systems of",
+         "models", "one file a system, losses, training, encoding, checkpoints"),
+        ("Similarity", "cosine, inner product, Euclidean, Hamming, attention",
+         "evaluation", "kernels for vectors, codes and ready matrices"),
+        ("Retrieval tasks", "instance level: relevant by id; category level: by label",
+         "evaluation", "relevance, ties, ranks of relevant items"),
+        ("Evaluation metrics", "R@k, ranks, mAP@k, 11-point curves, chance",
+         "evaluation", "metrics, intervals, mean places"),
+        ("Complexity analysis", "encode store attend search",
+         "costs", "clock memory storage attention indexes"),
     ],
     columns=["title", "does", "folder", "holds"],
 )  # fmt: skip

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pandas as pd
 
 from fico_utils import registry
-from fico_utils.display.catalogue import register_table
+from fico_utils.display.catalogue import TABLES, register_table
 from fico_utils.display.rows import run_name, short_count, split_rows, table_rows
 from fico_utils.display.table import Cell, Column, Row, Table
 from fico_utils.results.paper_reference import SYSTEM_IDS, read_paper
@@ -20,7 +20,7 @@ KEY = ["system", "phase", "quantity", "scale_img", "scale_txt"]
 Frames = Mapping[str, pd.DataFrame]  # ours and the paper's
 
 
-@register_table("table5", "Table 5. Encoding time and storage", "costs")
+@register_table("table5", "Table 5. Encoding time and storage as images/captions grow.", "costs")
 def encoding_table(costs: pd.DataFrame) -> Table:
     """Table 5: encoding time at growing size, and storage for 1M images and 5M captions.
 
@@ -33,10 +33,10 @@ def encoding_table(costs: pd.DataFrame) -> Table:
         column = Column((f"Storage at {_scale(MILLION)} (GiB)", head), "gib", "min")
         columns[column] = ("store", f"{quantity}_bytes", *MILLION)
     rows = {row: (system,) for row, system in table_rows("table5_encoding_time", frames["ours"]).items()}
-    return _cost_table(5, "Encoding time and storage as images/captions grow.", frames, rows, columns)
+    return _cost_table("table5", frames, rows, columns)
 
 
-@register_table("table6", "Table 6. Query-time attention", "costs")
+@register_table("table6", "Table 6. Query-time attention as images/captions grow.", "costs")
 def attention_table(costs: pd.DataFrame) -> Table:
     """Table 6: time of the attention at query time, for the systems that have one."""
     frames = {part: rows[rows["phase"] == "attention"] for part, rows in split_rows(costs, "costs").items()}
@@ -45,7 +45,7 @@ def attention_table(costs: pd.DataFrame) -> Table:
     mechanisms = {SYSTEM_IDS[name]: words for name, words in zip(raw["system"], raw["mechanism"], strict=True)}
     systems = table_rows("table5_encoding_time", frames["ours"], mechanisms)
     rows = {row: (system,) for row, system in systems.items()}
-    table = _cost_table(6, "Query-time attention as images/captions grow.", frames, rows, columns)
+    table = _cost_table("table6", frames, rows, columns)
     words = Column(("Mechanism", ""), "text")
     texts = {("paper", row): mechanisms[s] for row, s in systems.items() if s in mechanisms}
     measured = {row for (part, row, _), cell in table.cells.items() if part == "ours" and cell.status != "unavailable"}
@@ -54,7 +54,7 @@ def attention_table(costs: pd.DataFrame) -> Table:
     return replace(table, columns=[words, *table.columns], cells={**table.cells, **cells})
 
 
-@register_table("table7", "Table 7. Search indexes", "costs")
+@register_table("table7", "Table 7. Search indexes on synthetic vectors, queries/candidates.", "costs")
 def index_table(costs: pd.DataFrame) -> Table:
     """Table 7: the search indexes, recall and time; row groups are sizes, queries/candidates."""
     frames, indexes = split_rows(costs, "costs"), registry.INDEXES.values()
@@ -63,15 +63,13 @@ def index_table(costs: pd.DataFrame) -> Table:
     for phase in ("index", "search"):
         columns[Column((f"{phase.capitalize()} (s)",), "seconds", "min")] = (phase, "seconds")
     rows = {(_scale(scale), i.name): (i.id, *scale) for scale in _scales("search", frames) for i in indexes}
-    table = _cost_table(7, "Search indexes on synthetic vectors, queries/candidates.", frames, rows, columns)
+    table = _cost_table("table7", frames, rows, columns)
     known, in_paper = {row for _, row, _ in table.cells}, {i.name for i in indexes if i.paper_names}
     shown = [row for row in table.rows if row in known or row[1] in in_paper]
     return replace(table, rows=shown, row_name="Index", best_in_group=True)
 
 
-def _cost_table(
-    number: int, title: str, frames: Frames, rows: Mapping[Row, tuple], columns: Mapping[Column, tuple]
-) -> Table:
+def _cost_table(name: str, frames: Frames, rows: Mapping[Row, tuple], columns: Mapping[Column, tuple]) -> Table:
     """A table of costs, each looked up by `KEY`; the first of several corpora or thread counts.
 
     `rows` give an id, `columns` a phase and a quantity, and one of them the scales.
@@ -82,8 +80,8 @@ def _cost_table(
         for (row, (who, *scale)), (column, what) in itertools.product(rows.items(), columns.items()):
             if line := known.get((who, *what, *scale)):
                 cells[part, row, column.header] = Cell(**line)
-    caption = f"Table {number}. {title} {_cost_stamp(frames['ours'], {phase for phase, *_ in columns.values()})}"
-    return Table(f"table{number}", caption, list(rows), list(columns), cells, "ratio")
+    caption = f"{TABLES[name].title} {_cost_stamp(frames['ours'], {phase for phase, *_ in columns.values()})}"
+    return Table(name, caption, list(rows), list(columns), cells, "ratio")
 
 
 def _cost_stamp(mine: pd.DataFrame, phases: set[str]) -> str:

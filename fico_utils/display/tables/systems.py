@@ -9,6 +9,7 @@ from fico_utils.display.catalogue import register_table
 from fico_utils.display.table import Cell, Column, Table
 from fico_utils.results.paper_reference import SYSTEM_IDS, read_paper
 
+TITLE = "Table 1. Systems: how they encode, what they compute at query time, what they store."
 #: Columns of the paper's file and of stored.csv, and how they are headed.
 COLUMNS = {
     "approach": Column(("Approach",), "text"), "query_time_attention": Column(("Query-time attention",), "text"),
@@ -19,7 +20,7 @@ COLUMNS = {
 SHARED = {"adv_2048": "ADV", "adv_64": "ADV"}
 
 
-@register_table("table1", "Table 1. The systems", "stored")
+@register_table("table1", TITLE, "stored")
 def system_table(stored: pd.DataFrame) -> Table:
     """Table 1: architecture and data types of the systems, ours beside the paper's.
 
@@ -43,5 +44,4 @@ def system_table(stored: pd.DataFrame) -> Table:
                 for key, column in COLUMNS.items()
                 if line.get(key)
             }
-    caption = "Table 1. Systems: how they encode, what they compute at query time, what they store."
-    return Table("table1", caption, rows, list(COLUMNS.values()), cells)
+    return Table("table1", TITLE, rows, list(COLUMNS.values()), cells)
