@@ -48,7 +48,7 @@ def quality_table(
     rows = {(group, label + SHIPPED * (s in shipped)): s for (group, label), s in rows.items()}
     cells = {}
     for part, frame in (("ours", mine), ("paper", paper)):
-        known = frame.set_index(KEY).to_dict("index")
+        known = frame.drop_duplicates(KEY, keep="last").set_index(KEY).to_dict("index")
         for row, system_id in rows.items():
             for column, (place, direction, k) in columns.items():
                 if line := known.get((system_id, getattr(place, part), direction, k)):
