@@ -54,11 +54,11 @@ class Catalogue(dict[str, Entry]):
         for name in sorted(self, key=lambda name: (not name.startswith(first), name)):
             self[name] = self.pop(name)
 
-    def draw_entry(self, name: str, *tables: Any, **options: Any) -> Any:
+    def make_entry(self, name: str, *tables: Any, **options: Any) -> Any:
         """What a name stands for, made of tables: ``draw_figure("fig3", metrics, corpora=["picto_people"])``."""
         return self[name](*tables, **options)
 
 
 FIGURES, TABLES = Catalogue(), Catalogue()
 register_figure, register_table = FIGURES.register, TABLES.register
-draw_figure, make_table = FIGURES.draw_entry, TABLES.draw_entry
+draw_figure, make_table = FIGURES.make_entry, TABLES.draw_entry
