@@ -61,4 +61,4 @@ class Catalogue(dict[str, Entry]):
 
 FIGURES, TABLES = Catalogue(), Catalogue()
 register_figure, register_table = FIGURES.register, TABLES.register
-draw_figure, make_table = FIGURES.make_entry, TABLES.draw_entry
+draw_figure, make_table = FIGURES.make_entry, TABLES.make_entry
