@@ -27,5 +27,5 @@ class Album:
     def save(self) -> list[Path]:
         """Paths of the files of every table and figure, shown or not, just written."""
         paths = [path for name in TABLES if self.show(name) for path in self.show(name).write(self.run)]
-        drawn = {name: self.show(name) for name in FIGURES if self.show(name)}
-        return paths + [path for name, picture in drawn.items() for path in save_picture(picture, self.run, name)]
+        drawn = [name for name in FIGURES if self.show(name)]
+        return paths + [path for name in drawn for path in save_picture(self.show(name), self.run, name)]

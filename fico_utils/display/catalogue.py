@@ -9,67 +9,56 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from fico_utils.display.rows import NothingMeasuredError
+
 
 @dataclass(frozen=True)
 class Entry:
-    """A figure or a table.
+    """A figure or a table; called with what it reads, it gives the `Picture` or the `Table`."""
 
-    Attributes
-    ----------
-    name : str, the stem of its files.
-    title : str, what it shows, for headings and lists.
-    function : callable, makes a `Picture` or a `Table` of what it reads.
-    reads : tuple of str, what the function takes, in order: ``metrics``, ``costs``, ``stored``, ``seeds``, ``example``.
-    corpora : bool, whether it takes ``corpora=[...]``, those of ours to show, and draws each of them.
-    when : callable of what is read, false where there is nothing to draw; or None.
-    options : dict, keywords that this entry passes on.
-    """
-
-    name: str
-    title: str
+    title: str  # what it shows: heading of a figure, begin of the caption of a table
     function: Callable[..., Any]
-    reads: tuple[str, ...]
-    corpora: bool
-    when: Callable[..., bool] | None
-    options: Mapping[str, Any]
+    reads: tuple[str, ...]  # what the function takes, in order: metrics, costs, stored, seeds, example
 
     def __call__(self, *tables: Any, **options: Any) -> Any:
-        """The `Picture` or `Table`, made of what it reads."""
-        return self.function(*tables, **{**self.options, **options})
+        return self.function(*tables, **options)
 
     def make(self, tables: Mapping[str, Any]) -> Any:
         """The same from a mapping of everything there is; None where a table is missing or there is nothing to draw."""
-        if any(name not in tables for name in self.reads):
+        if not tables.keys() >= {*self.reads}:
             return None
-        given = [tables[name] for name in self.reads]
-        return self(*given) if self.when is None or self.when(*given) else None
+        try:
+            return self(*(tables[name] for name in self.reads))
+        except NothingMeasuredError:
+            return None
 
 
-FIGURES: dict[str, Entry] = {}
-TABLES: dict[str, Entry] = {}
+class Catalogue(dict[str, Entry]):
+    """Entries by name, which is the stem of their files."""
+
+    def register(self, name: str, title: str, /, *reads: str, **options: Any) -> Callable:
+        """Decorator that enters a function, to be called with `options`; the rest are fields of `Entry`."""
+
+        def enter(function: Callable) -> Callable:
+            assert name not in self, f"two entries are called {name}"
+            self[name] = Entry(title, partial(function, **options), reads)
+            return function
+
+        return enter
+
+    def load_modules(self, first: str, *packages: str) -> None:
+        """Import every module of some packages, then sort what they entered: names that begin with `first` in front."""
+        for package in packages:
+            for module in pkgutil.iter_modules(importlib.util.find_spec(package).submodule_search_locations):
+                importlib.import_module(f"{package}.{module.name}")
+        for name in sorted(self, key=lambda name: (not name.startswith(first), name)):
+            self[name] = self.pop(name)
+
+    def make_entry(self, name: str, *tables: Any, **options: Any) -> Any:
+        """What a name stands for, made of tables: ``draw_figure("fig3", metrics, corpora=["picto_people"])``."""
+        return self[name](*tables, **options)
 
 
-def _register(
-    entries: dict[str, Entry], name: str, title: str, *reads: str, corpora: bool = False, when=None, **options: Any
-) -> Callable:
-    """Decorator that enters a function; the parameters are the fields of `Entry`."""
-
-    def enter(function: Callable) -> Callable:
-        assert name not in entries, f"two entries are called {name}"
-        entries[name] = Entry(name, title, function, reads, corpora, when, options)
-        return function
-
-    return enter
-
-
-register_figure = partial(_register, FIGURES)
-register_table = partial(_register, TABLES)
-
-
-def load_entries(entries: dict[str, Entry], first: str, *packages: str) -> None:
-    """Import every module of some packages, then sort what they entered: names that begin with `first` in front."""
-    for package in packages:
-        for module in pkgutil.iter_modules(importlib.util.find_spec(package).submodule_search_locations):
-            importlib.import_module(f"{package}.{module.name}")
-    for name in sorted(entries, key=lambda name: (not name.startswith(first), name)):
-        entries[name] = entries.pop(name)
+FIGURES, TABLES = Catalogue(), Catalogue()
+register_figure, register_table = FIGURES.register, TABLES.register
+draw_figure, make_table = FIGURES.make_entry, TABLES.make_entry

@@ -2,41 +2,32 @@
 
 from __future__ import annotations
 
-from functools import cache
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import pandas as pd
+
+from fico_utils.display.rows import join_words
 
 HERE = Path(__file__).parent
 #: Verdict -> mark beside its words, so that no verdict is told by colour alone.
 MARKS = {"holds": "●", "holds in part": "◐", "does not hold": "○", "cannot be tested here": "–"}
 
 
-@cache
-def _templates():
-    import jinja2
-
-    folders = jinja2.FileSystemLoader([HERE, HERE.parent / "extras"])
-    made = jinja2.Environment(loader=folders, autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    made.filters |= {"duration": duration_text, "size": size_text, "number": number_text}
-    made.globals |= {"style": (HERE / "report.css").read_text(encoding="utf-8"), "marks": MARKS}
-    return made
-
-
 def render_page(template: str, **values: Any) -> str:
     """The HTML of a template beside this module or in the extras; every value is escaped."""
-    return _templates().get_template(template).render(**values)
+    return TEMPLATES.get_template(template).render(**values)
 
 
 def claims_table(claims: pd.DataFrame) -> str:
     """HTML of claims.csv: place, claim, the verdict on the paper's numbers and on ours; the evidence unfolds."""
-    return str(_templates().get_template("parts.html.j2").module.claims_table(claims.to_dict("records")))
+    return str(TEMPLATES.get_template("parts.html.j2").module.claims_table(claims.to_dict("records")))
 
 
 def audit_list(audit: pd.DataFrame) -> str:
     """HTML of audit.csv: for each place, what was observed, the arithmetic, and how it may be read."""
-    return str(_templates().get_template("parts.html.j2").module.audit_list(audit.to_dict("records")))
+    return str(TEMPLATES.get_template("parts.html.j2").module.audit_list(audit.to_dict("records")))
 
 
 def verdict_counts(claims: pd.DataFrame) -> pd.DataFrame:
@@ -52,22 +43,8 @@ def duration_text(seconds: float) -> str:
     >>> duration_text(0.3), duration_text(119.9)
     ('0.3 s', '2 min 0 s')
     """
-    if seconds < 59.95:
-        return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s"
-
-
-def size_text(n_bytes: float | None) -> str:
-    """Bytes as text.
-
-    >>> size_text(1536), size_text(3 * 2**30), size_text(None)
-    ('1.5 KiB', '3.0 GiB', 'unknown')
-    """
-    if not n_bytes:
-        return "unknown" if n_bytes is None else "0 B"
-    power = min(int(n_bytes).bit_length() - 1, 39) // 10
-    return f"{n_bytes / 1024**power:.1f} {('B', 'KiB', 'MiB', 'GiB')[power]}" if power else f"{n_bytes} B"
+    return f"{seconds:.1f} s" if seconds < 59.95 else f"{minutes} min {rest} s"
 
 
 def number_text(text: str) -> str:
@@ -81,3 +58,9 @@ def number_text(text: str) -> str:
     except ValueError:
         return text
     return f"{number:.4g}" if abs(number) < 1e4 else f"{number:,.0f}"
+
+
+FOLDERS = jinja2.FileSystemLoader([HERE, HERE.parent / "extras"])
+TEMPLATES = jinja2.Environment(loader=FOLDERS, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+TEMPLATES.filters |= {"duration": duration_text, "number": number_text, "join_words": join_words}
+TEMPLATES.globals |= {"style": (HERE / "report.css").read_text(encoding="utf-8"), "marks": MARKS}

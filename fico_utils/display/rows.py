@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import pandas as pd
@@ -14,7 +14,6 @@ from fico_utils.results.paper_reference import CORPUS_IDS, SYSTEM_IDS, paper_ref
 
 #: Behind the name of a system whose weights another run trained.
 SHIPPED = " ‡"
-GROUPS = {"VLP": "vlp", "FG": "fg", "CG": "cg"}
 #: The paper's corpora in the order of its columns.
 SLOTS = tuple(CORPUS_IDS.values())
 #: Columns of metrics.csv and of costs.csv that the CSV of a figure repeats.
@@ -24,23 +23,20 @@ METRIC_COLUMNS = [
 COST_COLUMNS = ["source", "system", "corpus", "phase", "scale_img", "quantity", "unit", "value", "status", "run"]
 
 
-def one_run(frame: pd.DataFrame, table: str) -> pd.DataFrame:
-    """The rows of `frame` that are not the paper's; InputError where they are of several profiles or runs.
+def split_rows(frame: pd.DataFrame, table: str) -> dict[str, pd.DataFrame]:
+    """``ours``, the rows of `frame` that are not the paper's; and ``paper``, its own, packaged ones where it has none.
 
-    What a run measured with weights of another, ``mini-s0+standard-s0``, is its own.
+    `table` is ``metrics`` or ``costs``. InputError where ours are of several profiles or runs; what a run measured with
+    weights of another, ``mini-s0+standard-s0``, is its own.
     """
-    ours = frame[frame["profile"] != "paper"]
+    of_paper = frame["profile"] == "paper"
+    ours, paper = frame[~of_paper], frame[of_paper]
     for column in ("profile", "run"):
         known = sorted({name.partition("+")[0] for name in ours[column].unique()})
         if len(known) > 1:
-            raise InputError(f"{table} mixes {column}s {', '.join(known)}; expected one, keep the rows of one of them")
-    return ours
-
-
-def papers_rows(frame: pd.DataFrame, table: str) -> pd.DataFrame:
-    """The paper's rows: those of `frame`, or the packaged ones where it has none."""
-    rows = frame[frame["profile"] == "paper"]
-    return rows if len(rows) else paper_reference(table)
+            message = f"{table}.csv mixes {column}s {', '.join(known)}; expected one, keep the rows of one of them"
+            raise InputError(message)
+    return {"ours": ours, "paper": paper if len(paper) else paper_reference(table)}
 
 
 def with_value(frame: pd.DataFrame) -> pd.DataFrame:
@@ -48,17 +44,22 @@ def with_value(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[frame["status"] == "ok"]
 
 
-def is_measured(phase: str) -> Callable[[pd.DataFrame], bool]:
-    """A function that says whether costs.csv holds something of ours in a phase."""
-    return lambda costs: bool(((costs["source"] == "ours") & (costs["phase"] == phase)).any())
+def our_scores(metrics: pd.DataFrame) -> pd.DataFrame:
+    """Our systems' measured rows of the test split."""
+    mine = with_value(split_rows(metrics, "metrics")["ours"])
+    return mine[(mine["split"] == "test") & (mine["source"] == "ours")]
+
+
+class NothingMeasuredError(InputError):
+    """The results hold nothing that a figure draws."""
 
 
 def phase_rows(costs: pd.DataFrame, phase: str, advice: str) -> pd.DataFrame:
     """Our measured rows of a phase, of the first of its corpora; InputError with `advice` where there are none."""
-    mine = with_value(one_run(costs, "costs.csv"))
+    mine = with_value(split_rows(costs, "costs")["ours"])
     mine = mine[mine["phase"] == phase]
     if mine.empty:
-        raise InputError(f"the costs hold nothing measured in phase {phase!r}; {advice}")
+        raise NothingMeasuredError(f"the costs hold nothing measured in phase {phase!r}; {advice}")
     return mine[mine["corpus"] == mine["corpus"].iloc[0]]
 
 
@@ -96,20 +97,16 @@ def as_shipped(mine: pd.DataFrame) -> dict[str, str]:
 
 
 def table_rows(paper_file: str, mine: pd.DataFrame, among: Collection[str] | None = None) -> dict[tuple[str, str], str]:
-    """(group, printed name) -> system id: the rows of a table of the paper, then systems that the paper has nowhere.
+    """(group, printed name) -> system id: rows of a table of the paper, then systems of `mine` that it has nowhere.
 
-    Parameters
-    ----------
-    paper_file : str, whose columns `family` and `system` give the paper's groups and rows.
-    mine : DataFrame, our rows.
-    among : collection of system ids, or None; the paper's rows that are wanted.
+    Columns `family` and `system` of `paper_file` give the paper's groups and rows; `among` are the ids wanted of them.
     """
     raw = read_paper(paper_file)
     listed = [(family, SYSTEM_IDS[name]) for family, name in zip(raw["family"], raw["system"], strict=True)]
     rows = {(family, registry.system(s).name): s for family, s in listed if among is None or s in among}
     groups = list(dict.fromkeys(family for family, _ in rows))
     for system in registry.systems().values():
-        group = next((g for g in groups if GROUPS[g] == system.family), None)
+        group = next((g for g in groups if g.lower() == system.family), None)
         if group and not system.paper_names and system.id in set(mine["system"]):
             rows[group, system.name] = system.id
     return dict(sorted(rows.items(), key=lambda item: groups.index(item[0][0])))
@@ -131,18 +128,16 @@ class Place(NamedTuple):
         return registry.corpus(self.ours or self.paper).name
 
 
-def of_test_split(metrics: pd.DataFrame, corpora: Sequence[str] | None) -> tuple[pd.DataFrame, tuple[Place, ...]]:
-    """Our rows of the test split; and the paper's corpora with ours beside them, then ours that stand beside nothing.
+def of_test_split(
+    metrics: pd.DataFrame, corpora: Sequence[str] | None
+) -> tuple[pd.DataFrame, pd.DataFrame, list[Place]]:
+    """Our rows of the test split, the paper's, and the paper's corpora with ours beside them, then ours beside nothing.
 
-    Raises
-    ------
-    InputError
-        Two corpora of `metrics` want the same columns, and `corpora` does not say which.
+    InputError where two corpora of `metrics` want the same columns, and `corpora` does not say which.
     """
-    mine = one_run(metrics, "metrics.csv")
+    mine, paper = split_rows(metrics, "metrics").values()
     mine = mine[mine["split"] == "test"]
     beside: dict[str, str] = {}
-    apart = set()
     for corpus_id in mine.loc[mine["source"] == "ours", "corpus"].unique() if corpora is None else corpora:
         slot = registry.corpus(corpus_id).beside or corpus_id
         if slot in beside:
@@ -150,26 +145,24 @@ def of_test_split(metrics: pd.DataFrame, corpora: Sequence[str] | None) -> tuple
                 f"both {beside[slot]} and {corpus_id} would stand beside {registry.corpus(slot).name}; "
                 f"say which with corpora=[...]"
             )
-        if slot in SLOTS:
-            beside[slot] = corpus_id
-        else:
-            apart.add(corpus_id)
-    places = [Place(slot, beside.get(slot, "")) for slot in SLOTS]
-    return mine, (*places, *(Place("", corpus_id) for corpus_id in registry.known_corpora() if corpus_id in apart))
+        beside[slot] = corpus_id
+    places = [Place(slot, beside.pop(slot, "")) for slot in SLOTS]
+    return mine, paper, [*places, *(Place("", c) for c in registry.known_corpora() if c in beside.values())]
 
 
 def quality_stamp(mine: pd.DataFrame, places: Sequence[Place]) -> str:
     """Where our numbers come from, in words: profile, seed, corpora, and whether they are photographs."""
-    infos = {place: registry.corpus(place.ours) for place in places if place.ours}
+    infos = [registry.corpus(place.ours) for place in places if place.ours]
     if mine.empty or not infos:
         return "Nothing of ours was measured."
+    slots = [place.paper for place in places if place.ours]
     where = [
-        f"{info.name} (not in the paper)" if not place.paper else name_beside(info.name, place.paper, place.ours)
-        for place, info in infos.items()
+        name_beside(info.name, slot, info.id) if slot else f"{info.name} (not in the paper)"
+        for info, slot in zip(infos, slots, strict=True)
     ]
+    drawn = ["PictoScenes are drawn scenes"] if any(info.drawn for info in infos) else []
+    drawn += [f"{info.name} holds no photographs" for info in infos if not info.photographs and not info.drawn]
     text = f"Ours: {run_name(mine)}, test split of {join_words(where)}."
-    drawn = ["PictoScenes are drawn scenes"] if any(info.drawn for info in infos.values()) else []
-    drawn += [f"{info.name} holds no photographs" for info in infos.values() if not info.photographs and not info.drawn]
     return text + (f" {' and '.join(drawn)}: these are not results on photographs." if drawn else "")
 
 

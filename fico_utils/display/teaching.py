@@ -7,101 +7,97 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from fico_utils import registry
-from fico_utils.display.picture import COLUMN, MM, Picture, drawing_style, millimetre_canvas
+from fico_utils.display.picture import Picture, drawing_style, millimetre_canvas, panel_grid
 
-PAGE = 2 * COLUMN
+#: Width of a page, mm.
+PAGE = 170
 ORDER_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
 
 
+@drawing_style()
 def sheet(pictures: Sequence[np.ndarray], captions: Sequence[str], columns: int = 5, alt: str = "") -> Picture:
     """A page of pictures (H, W, 3) uint8, each with its caption below; line breaks of a caption stay."""
-    width = 185 // columns
     texts = [
-        "\n".join(line for part in caption.split("\n") for line in textwrap.wrap(part, width) or [""])
+        "\n".join(line for part in caption.split("\n") for line in textwrap.wrap(part, 185 // columns) or [""])
         for caption in captions
     ]
     rows, gap = -(-len(pictures) // columns), 2.5
-    side = (PAGE / MM - gap * (columns - 1)) / columns
+    side = (PAGE - gap * (columns - 1)) / columns
     below = 3.2 * max(text.count("\n") + 1 for text in texts) + 2
     height = rows * (side + below)
-    with drawing_style():
-        figure = Figure(figsize=(PAGE, height * MM), layout="none")
-        ax = millimetre_canvas(figure, PAGE / MM, height)
-        for i, (picture, text) in enumerate(zip(pictures, texts, strict=True)):
-            x, y = (i % columns) * (side + gap), height - (i // columns) * (side + below)
-            ax.imshow(picture, extent=(x, x + side, y - side, y))
-            ax.text(x, y - side - 1, text, va="top", linespacing=1.2)
-        ax.set(xlim=(0, PAGE / MM), ylim=(0, height))
+    figure, ax = millimetre_canvas(PAGE, height)
+    for i, (picture, text) in enumerate(zip(pictures, texts, strict=True)):
+        x, y = (i % columns) * (side + gap), height - (i // columns) * (side + below)
+        ax.imshow(picture, extent=(x, x + side, y - side, y))
+        ax.text(x, y - side - 1, text, va="top", linespacing=1.2)
+    ax.set(xlim=(0, PAGE), ylim=(0, height))
     data = pd.DataFrame({"caption": list(captions)})
     return Picture(figure, data, alt or f"{len(pictures)} pictures with their captions.")
 
 
+@drawing_style()
 def curves(logs: Mapping[str, Sequence[Mapping[str, float]]], terms: Sequence[str] = ("loss", "score")) -> Picture:
     """Training curves: a panel for each term, a line for each training.
 
     `logs` gives the rows of `training.fit`'s log by name; `terms` are names of loss terms, or ``score``: the validation
     score that chooses the checkpoint (circled).
     """
-    with drawing_style():
-        figure = Figure(figsize=(PAGE, 48 * MM))
-        for ax, term in zip(np.atleast_1d(figure.subplots(1, len(terms))), terms, strict=True):
-            for (name, log), colour in zip(logs.items(), ORDER_COLOURS, strict=False):
-                epochs, values = [row["epoch"] for row in log], [row[term] for row in log]
-                ax.plot(epochs, values, marker="o", markersize=2.5, color=colour, label=name)
-                if term == "score":
-                    best = int(np.argmax(values))
-                    ax.plot(epochs[best], values[best], "o", markersize=7, fillstyle="none", color=colour)
-            ax.set_xlabel("epoch")
-            ax.set_ylabel("mean recall on validation (0 to 1)" if term == "score" else f"{term}, training")
-            ax.xaxis.get_major_locator().set_params(integer=True)
-        figure.axes[-1].legend()
+    figure, axes = panel_grid(48, 1, len(terms), width=PAGE)
+    for ax, term in zip(axes.flat, terms, strict=True):
+        for (name, log), colour in zip(logs.items(), ORDER_COLOURS, strict=False):
+            epochs, values = [row["epoch"] for row in log], [row[term] for row in log]
+            ax.plot(epochs, values, marker="o", markersize=2.5, color=colour, label=name)
+            if term == "score":
+                best = int(np.argmax(values))
+                ax.plot(epochs[best], values[best], "o", markersize=7, fillstyle="none", color=colour)
+        words = "mean recall on validation (0 to 1)" if term == "score" else f"{term}, training"
+        ax.set(xlabel="epoch", ylabel=words)
+        ax.xaxis.get_major_locator().set_params(integer=True)
+    figure.axes[-1].legend()
     rows = [{"training": name, **row} for name, log in logs.items() for row in log]
     return Picture(figure, pd.DataFrame(rows), f"Training curves of {', '.join(logs)}: {', '.join(terms)} by epoch.")
 
 
-def attention(picture: np.ndarray, words: Sequence[str], weights: np.ndarray, columns: int = 6) -> Picture:
+@drawing_style()
+def attention(picture: np.ndarray, words: Sequence[str], weights: np.ndarray) -> Picture:
     """Where each word of a caption looks: its weights over the grid of regions, laid on the picture (H, W, 3) uint8.
 
     `weights` (n_words, R) has rows that sum to 1; R is a square number, regions in reading order.
     """
-    side = int(np.sqrt(weights.shape[1]))
+    side, columns = int(np.sqrt(weights.shape[1])), 6
     rows = -(-len(words) // columns)
     height, width = picture.shape[:2]
-    with drawing_style():
-        figure = Figure(figsize=(PAGE, rows * PAGE / columns * 1.15))
-        axes = figure.subplots(rows, columns, squeeze=False).ravel()
-        for ax in axes:
-            ax.set_axis_off()
-        for ax, word, weight in zip(axes, words, weights, strict=False):
-            ax.imshow(picture)
-            veil = np.zeros((side, side, 4))
-            veil[..., 3] = 0.82 * (1 - weight.reshape(side, side) / weight.max())  # dark where it does not look
-            ax.imshow(veil, extent=(-0.5, width - 0.5, height - 0.5, -0.5), interpolation="nearest")
-            ax.set_title(word)
+    figure, axes = panel_grid(rows * PAGE / columns * 1.15, rows, columns, width=PAGE)
+    for ax in axes.flat:
+        ax.set_axis_off()
+    for ax, word, weight in zip(axes.flat, words, weights, strict=False):
+        ax.imshow(picture)
+        veil = np.zeros((side, side, 4))
+        veil[..., 3] = 0.82 * (1 - weight.reshape(side, side) / weight.max())  # dark where it does not look
+        ax.imshow(veil, extent=(-0.5, width - 0.5, height - 0.5, -0.5), interpolation="nearest")
+        ax.set_title(word)
     data = pd.DataFrame(weights, index=pd.Index(words, name="word")).reset_index()
     return Picture(figure, data, f"Attention of the words {', '.join(words)} over {side} x {side} regions.")
 
 
+@drawing_style()
 def distances(values: Mapping[str, np.ndarray], bits: int) -> Picture:
     """How far apart codes are: the share of pairs at each Hamming distance (int), a line for each kind of pair."""
-    shares = {kind: np.bincount(d, minlength=bits + 1) / len(d) for kind, d in values.items()}
-    with drawing_style():
-        figure = Figure(figsize=(PAGE * 0.62, 46 * MM))
-        ax = figure.subplots()
-        for (kind, share), colour in zip(shares.items(), ORDER_COLOURS, strict=False):
-            ax.fill_between(range(bits + 1), share, step="mid", alpha=0.25, color=colour, linewidth=0)
-            ax.step(range(bits + 1), share, where="mid", color=colour, label=kind)
-        ax.set_xlabel(f"Hamming distance of {bits}-bit codes (bits)")
-        ax.set_ylabel("share of pairs")
-        ax.set_ylim(bottom=0)
-        ax.legend()
-    data = pd.DataFrame(shares).rename_axis("distance").reset_index()
+    shares = pd.DataFrame({kind: np.bincount(d, minlength=bits + 1) / len(d) for kind, d in values.items()})
+    figure, ((ax,),) = panel_grid(46, width=0.62 * PAGE)
+    for kind, colour in zip(shares, ORDER_COLOURS, strict=False):
+        ax.fill_between(shares.index, shares[kind], step="mid", alpha=0.25, color=colour, linewidth=0)
+        ax.step(shares.index, shares[kind], where="mid", color=colour, label=kind)
+    ax.set(xlabel=f"Hamming distance of {bits}-bit codes (bits)", ylabel="share of pairs")
+    ax.set_ylim(bottom=0)
+    ax.legend()
+    data = shares.rename_axis("distance").reset_index()
     return Picture(figure, data, f"Distribution of Hamming distances: {', '.join(values)}.")
 
 
+@drawing_style()
 def heatmap(frame: pd.DataFrame, title: str, note: str) -> Picture:
     """A table of fractions as coloured cells with their numbers: systems (ids) in rows, anything in columns.
 
@@ -109,12 +105,10 @@ def heatmap(frame: pd.DataFrame, title: str, note: str) -> Picture:
     """
     import seaborn as sns
 
-    labels = [" ".join(map(str, c)) if isinstance(c, tuple) else str(c) for c in frame.columns]
-    with drawing_style():
-        figure = Figure(figsize=(PAGE * 0.8, (16 + 8 * len(frame)) * MM))
-        ax = figure.subplots()
-        named = frame.set_axis(labels, axis=1).rename(index=lambda s: registry.system(s).name)
-        sns.heatmap(named, ax=ax, annot=True, fmt=".2f", cmap="cividis", vmin=0, vmax=1, annot_kws={"size": 6.5})
-        ax.set(title=f"{title} ({note})", xlabel="", ylabel="")
-        ax.tick_params(length=0, labelrotation=0)
-    return Picture(figure, frame.set_axis(labels, axis=1).reset_index(), f"{title}, a cell for each system and column.")
+    frame = frame.set_axis([" ".join(map(str, c)) if isinstance(c, tuple) else str(c) for c in frame], axis=1)
+    figure, ((ax,),) = panel_grid(16 + 8 * len(frame), width=0.8 * PAGE)
+    named = frame.rename(index=lambda s: registry.system(s).name)
+    sns.heatmap(named, ax=ax, annot=True, fmt=".2f", cmap="cividis", vmin=0, vmax=1, annot_kws={"size": 6.5})
+    ax.set(title=f"{title} ({note})", xlabel="", ylabel="")
+    ax.tick_params(length=0, labelrotation=0)
+    return Picture(figure, frame.reset_index(), f"{title}, a cell for each system and column.")

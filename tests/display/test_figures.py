@@ -47,7 +47,7 @@ def by_picture() -> Example:
 
 
 #: Figures that have a further panel for each corpus that stands beside nothing.
-APART = {name: entry for name, entry in FIGURES.items() if entry.corpora}
+APART = {name: entry for name, entry in FIGURES.items() if entry.reads == ("metrics",)}
 #: What figures are drawn from: three systems, all, nothing but the paper's, a further corpus, that corpus alone.
 KINDS = ("three", "all", "paper", "apart", "alone")
 NAMES = [f"{name} {kind}" for name, entry in FIGURES.items() for kind in KINDS if kind == "three" or entry.reads]

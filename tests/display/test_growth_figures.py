@@ -67,5 +67,3 @@ def test_figures_of_nothing_are_refused(costs):
         search_setups(nothing)
     with pytest.raises(InputError, match="expected one of the sizes 1000, 2000, 4000"):
         search_setups(costs, size=77)
-    with pytest.raises(InputError, match="expected one of i2t, t2i"):
-        gallery_growth(costs, "both")

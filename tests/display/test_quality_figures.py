@@ -8,9 +8,7 @@ import pandas as pd
 import pytest
 
 from fico_utils import registry
-from fico_utils.display.figures.chance import chance_corrected
-from fico_utils.display.figures.ranking import joined_groups, mean_places
-from fico_utils.display.figures.ties import tie_gap
+from fico_utils.display.figures.scores import chance_corrected, joined_groups, mean_places, tie_gap
 from fico_utils.errors import InputError
 from fico_utils.extras.figures.seeds import seed_spread
 from fico_utils.extras.seeds import over_seeds

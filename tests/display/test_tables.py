@@ -16,7 +16,6 @@ from fico_utils.display.rows import SLOTS
 from fico_utils.display.table import (
     DNF,
     EXTRAPOLATED,
-    GIB,
     INTERVAL,
     UNAVAILABLE,
     UNDEFINED,
@@ -31,8 +30,6 @@ from fico_utils.results.paper_reference import CORPUS_IDS, SYSTEM_IDS, read_pape
 from fico_utils.results.schema import sort_rows
 
 QUALITY = {name: entry for name, entry in TABLES.items() if entry.reads == ("metrics",)}
-COSTS = {name: entry for name, entry in TABLES.items() if entry.reads == ("costs",)}
-
 
 STORED = pd.DataFrame(
     [("scan", "", "128x12", "128x24", "f32"), ("ucch", "64", "", "", "u8"), ("xvlm_nf", "128", "", "", "f32")],
@@ -51,16 +48,23 @@ def number(text: str) -> float:
     return float(text.lstrip("<").rstrip(f"{EXTRAPOLATED}×"))
 
 
-@pytest.mark.parametrize("name", QUALITY)
-def test_every_quality_printed_is_in_the_tidy_table(all_tables, metrics, name):
-    trace = all_tables[name].trace
-    kept = trace[trace["part"].isin(("ours", "paper")) & trace["value"].notna()]
-    assert len(kept) > 20
-    rounded = set(metrics["value"].mul(100).round(1))
-    for cell in kept.itertuples():
-        assert number(cell.printed) == pytest.approx(100 * cell.value, abs=0.05001)
-        assert round(100 * cell.value, 1) in rounded
-        assert cell.where.startswith("metrics.csv: ")
+def part(table, source: str = "ours") -> pd.DataFrame:
+    """The lines of a part, printed, by group and label."""
+    frame = table.side_by_side
+    return frame[frame.index.get_level_values("Source") == source].droplevel("Source")
+
+
+def papers(table) -> pd.DataFrame:
+    """The paper's own table, printed, under the names of its corpora, without rows and columns that it has not."""
+    frame = part(table, "paper").drop("Reference", level=0, errors="ignore")
+    frame = frame.rename(columns=lambda head: head.rpartition(" beside ")[2])
+    return frame.loc[:, ~frame.isin(("", UNAVAILABLE)).all()]
+
+
+def bold_rows(table, source: str, column: int) -> list[tuple[str, str]]:
+    """Group and label of what is bold in a column of a part."""
+    bold = table.bold.iloc[:, column]
+    return [(group, label) for group, label, part in bold[bold].index if part == source]
 
 
 def test_an_interval_stands_below_the_number_it_belongs_to(metrics):
@@ -78,34 +82,6 @@ def test_an_interval_stands_below_the_number_it_belongs_to(metrics):
     assert (table.side_by_side.index.get_level_values("Source") == INTERVAL).sum() == 1  # none where nothing is known
 
 
-@pytest.mark.parametrize("name", COSTS)
-def test_every_cost_printed_is_in_the_tidy_table(all_tables, costs, name):
-    trace = all_tables[name].trace
-    kept = trace[trace["part"].isin(("ours", "paper")) & trace["value"].notna()]
-    assert len(kept) > 10
-    known = set(costs["value"])
-    for cell in kept.itertuples():
-        assert cell.value in known
-        scale = GIB if "GiB" in cell.column else 0.01 if "%" in cell.column else 1
-        expected = cell.value / scale
-        if cell.printed.startswith("<"):
-            assert expected < number(cell.printed)
-        else:
-            assert number(cell.printed) == pytest.approx(expected, rel=0.05, abs=0.0051)
-
-
-@pytest.mark.parametrize("name", [*QUALITY, *COSTS])
-def test_comparison_is_made_of_the_two_above_it(all_tables, name):
-    trace = all_tables[name].trace
-    word = "difference" if name in QUALITY else "ratio"
-    values = trace.set_index(["part", "group", "row", "column"])["value"]
-    compared = trace[(trace["part"] == word) & trace["value"].notna()]
-    assert len(compared) or name in ("table6", "table7")  # no size in common
-    for cell in compared.itertuples():
-        ours, paper = (values[part, cell.group, cell.row, cell.column] for part in ("ours", "paper"))
-        assert cell.value == pytest.approx(ours - paper if word == "difference" else ours / paper)
-
-
 @pytest.mark.parametrize(
     ("name", "source", "column", "label"),
     [
@@ -115,7 +91,7 @@ def test_comparison_is_made_of_the_two_above_it(all_tables, name):
     ],
 )
 def test_paper_frame_equals_the_paper(all_tables, name, source, column, label):
-    frame = all_tables[name].paper
+    frame = papers(all_tables[name])
     raw = read_paper(source)
     names = {"i2t": "Image-to-text", "t2i": "Text-to-image"}
     systems = {n: registry.system(i).name for n, i in SYSTEM_IDS.items()}
@@ -128,23 +104,22 @@ def test_paper_frame_equals_the_paper(all_tables, name, source, column, label):
 
 
 def test_row_groups_are_the_papers(all_tables):
-    groups = {name: dict(t.frame.index.to_flat_index().map(lambda i: i[::-1])) for name, t in all_tables.items()}
+    groups = {name: dict(map(reversed, t.rows)) for name, t in all_tables.items()}
     assert groups["table2"]["ADV 2048-bit"] == "FG"
     assert groups["table5"]["ADV 2048-bit"] == "CG"
     assert list(dict.fromkeys(groups["table2"].values())) == ["VLP", "FG", "CG", "Reference"]
-    assert len(all_tables["table2"].paper) == 12
-    assert all_tables["table3"].paper.shape == (3, 6)
-    assert all_tables["table4"].paper.shape == (12, 12)
-    assert all_tables["table5"].paper.shape == (10, 6)
-    assert all_tables["table6"].paper.shape == (4, 4)
-    assert all_tables["table7"].paper.shape == (12, 5)
-    assert all_tables["table1"].paper.shape == (10, 6)
+    assert len(papers(all_tables["table2"])) == 12
+    assert papers(all_tables["table3"]).shape == (3, 6)
+    assert papers(all_tables["table4"]).shape == (12, 12)
+    assert papers(all_tables["table5"]).shape == (10, 6)
+    assert papers(all_tables["table6"]).shape == (4, 4)
+    assert papers(all_tables["table7"]).shape == (12, 5)
+    assert papers(all_tables["table1"]).shape == (10, 6)
 
 
 def test_chance_and_perfect_stand_under_every_quality_table(all_tables):
     for name in QUALITY:
-        index = all_tables[name].frame.index
-        assert index[-2:].tolist() == [("Reference", "Chance"), ("Reference", "Perfect retriever")]
+        assert all_tables[name].rows[-2:] == [("Reference", "Chance"), ("Reference", "Perfect retriever")]
     frame = all_tables["table4"].side_by_side
     assert frame.loc[("Reference", "Chance", "ours")].iloc[-1] == "88.7"
     assert frame.loc[("Reference", "Chance", "paper")].iloc[-1] == "88.7"
@@ -162,13 +137,13 @@ def test_absences_are_different_things(all_tables):
 
 def test_missing_systems_and_directions_say_unavailable(metrics):
     few = metrics[(metrics["system"] != "scan") & (metrics["direction"] != "t2i")]
-    frame = make_table("table2", few).frame
+    frame = part(make_table("table2", few))
     assert (frame.loc[("FG", "SCAN")] == UNAVAILABLE).all()
     assert (frame.loc[("CG", "UCCH")] != UNAVAILABLE).sum() == 6
     none = make_table("table2", metrics[metrics["profile"] == "paper"])
-    assert (none.frame == UNAVAILABLE).all(axis=None)
+    assert (part(none) == UNAVAILABLE).all(axis=None)
     assert "Nothing of ours was measured" in none.caption
-    assert make_table("table7", paper_reference("costs")).paper.shape == (12, 5)
+    assert papers(make_table("table7", paper_reference("costs"))).shape == (12, 5)
 
 
 def test_caption_says_profile_seed_corpora_and_no_photographs(all_tables):
@@ -194,19 +169,13 @@ def test_photographs_need_no_such_warning(run, metrics):
 
 def test_bold_is_the_best_of_its_column(all_tables):
     table = all_tables["table2"]
-    column = table.columns[0]
-    best = [row for row in table.rows if table.is_best("paper", row, column)]
-    assert best == [("VLP", "BLIP-2")]
+    assert bold_rows(table, "paper", 0) == [("VLP", "BLIP-2")]
     assert "**85.4**" in table.to_markdown()
     times = all_tables["table5"]
-    assert times.is_best("paper", ("CG", "UCCH"), times.columns[times.columns.index(_column(times, "1K/5K"))])
-    search = all_tables["table7"]
-    bold = [r for r in search.rows if search.is_best("paper", r, search.columns[-1])]
-    assert [group for group, _ in bold] == ["100K/500K", "500K/2.5M", "1M/5M"]  # one a size
-
-
-def _column(table, name):
-    return next(c for c in table.columns if c.header[-1] == name)
+    smallest = next(i for i, column in enumerate(times.columns) if column.header[-1] == "1K/5K")
+    assert bold_rows(times, "paper", smallest) == [("CG", "UCCH")]
+    searched = bold_rows(all_tables["table7"], "paper", -1)
+    assert [group for group, _ in searched] == ["100K/500K", "500K/2.5M", "1M/5M"]  # one a size
 
 
 def test_mixed_profiles_runs_and_corpora_are_refused(metrics):
@@ -229,7 +198,7 @@ def test_rows_of_weights_that_another_run_trained_are_marked(metrics, name):
     marked = [label for _, label in table.rows if "‡" in label]
     assert marked == ["UCCH ‡"]
     assert table.caption == f"{whole.caption} ‡ with weights that ship: standard profile, seed 0."
-    assert [c.printed for c in table.trace.itertuples()] == [c.printed for c in whole.trace.itertuples()]
+    assert table.side_by_side.to_numpy().tolist() == whole.side_by_side.to_numpy().tolist()
     assert "‡" not in table.to_latex()
     assert r"UCCH \textdaggerdbl{}" in table.to_latex()
     with pytest.raises(InputError, match="mixes runs"):
@@ -241,26 +210,23 @@ def test_a_corpus_the_paper_has_not_gets_its_own_columns(openclipart, name):
     table, two = (QUALITY[name](m) for m in (openclipart, openclipart[openclipart["corpus"] != "openclipart"]))
     assert len(table.columns) == len(two.columns) + 6
     assert [c.header[0] for c in table.columns[-6:]] == ["Openclipart"] * 6
-    assert table.frame.iloc[:, :-6].equals(two.frame)
+    assert part(table).iloc[:, :-6].equals(part(two))
     sides = [t.side_by_side.drop(INTERVAL, level="Source", errors="ignore") for t in (table, two)]
     assert sides[0].iloc[:, :-6].equals(sides[1])  # and no line more
-    assert table.paper.equals(two.paper)
+    assert papers(table).equals(papers(two))
     own = table.side_by_side["Openclipart"]
     source = own.index.get_level_values("Source")
     assert (own[~source.isin(("ours", INTERVAL))] == "").all(axis=None)
     assert (own[source == "ours"] != "").all(axis=None)
     assert (own.loc[("CG", "UCCH", "ours")].map(number) > own.loc[("Reference", "Chance", "ours")].map(number)).all()
     assert (own.loc[("Reference", "Perfect retriever", "ours")] == UNAVAILABLE).all()
-    bold = table._bold().iloc[:, -6:]
+    bold = table.bold.iloc[:, -6:]
     if name == "table3":
         assert not bold.any(axis=None)  # the best of one
     else:
         assert (bold.sum() >= 1).all()
     best = own[source == "ours"].iloc[:-2].replace(UNAVAILABLE, "-1").map(number)
     assert (best.where(bold[source == "ours"].iloc[:-2].to_numpy()).max().fillna(best.max()) == best.max()).all()
-    trace = table.trace[table.trace["column"].str.startswith("Openclipart")]
-    assert set(trace["part"]) == {"ours", INTERVAL}
-    assert len(table.trace) - len(trace) == len(two.trace)
     assert "Openclipart (not in the paper)" in table.caption
     assert "PictoScenes are drawn scenes and Openclipart holds no photographs: these are not" in table.caption
 
@@ -268,10 +234,10 @@ def test_a_corpus_the_paper_has_not_gets_its_own_columns(openclipart, name):
 @pytest.mark.parametrize("name", QUALITY)
 def test_it_alone_stands_behind_the_papers_columns(openclipart, openclipart_alone, name):
     table, paper = QUALITY[name](openclipart_alone), QUALITY[name](openclipart[openclipart["profile"] == "paper"])
-    assert table.paper.equals(paper.paper)
-    assert table.frame.columns.get_level_values(0).unique().tolist()[-1] == "Openclipart"
-    assert (table.frame.drop(columns="Openclipart", level=0) == UNAVAILABLE).all(axis=None)
-    assert (table.frame["Openclipart"].loc[("CG", "UCCH")] != UNAVAILABLE).all()
+    assert papers(table).equals(papers(paper))
+    assert table.side_by_side.columns.get_level_values(0).unique().tolist()[-1] == "Openclipart"
+    assert (part(table).drop("Reference", level=0).drop(columns="Openclipart", level=0) == UNAVAILABLE).all(axis=None)
+    assert (part(table)["Openclipart"].loc[("CG", "UCCH")] != UNAVAILABLE).all()
     assert ("Reference", "Perfect retriever", "ours") not in table.side_by_side.index
     assert "difference" not in table.side_by_side.index.get_level_values("Source")
     assert table.caption.endswith(
@@ -306,14 +272,14 @@ def test_two_corpora_of_one_name_are_told_apart(openclipart, monkeypatch):
     heads = list(dict.fromkeys(c.header[0] for c in table.columns))
     assert heads == ["MS-COCO", "Flickr30K", "Openclipart (openclipart)", "Openclipart (mine)", "MS-COCO (coco)"]
     assert len(table.columns) == 30
-    assert table.frame["MS-COCO (coco)"].equals(table.frame["Openclipart (mine)"])
+    assert part(table)["MS-COCO (coco)"].equals(part(table)["Openclipart (mine)"])
 
 
 def test_a_system_the_paper_has_not_gets_its_own_row(run, metrics, monkeypatch):
     new = dataclasses.replace(registry.SYSTEMS["beit3"], id="clip", name="CLIP", paper_names=(), marker="p", line=":")
     monkeypatch.setitem(registry.SYSTEMS, "clip", new)
     rows = metrics.query("system == 'beit3' and profile == 'mini'").assign(system="clip")
-    frame = make_table("table2", pd.concat([metrics, rows])).frame
+    frame = part(make_table("table2", pd.concat([metrics, rows])))
     assert frame.loc[("VLP", "CLIP")].tolist() == frame.loc[("VLP", "BEiT-3")].tolist()
 
 
@@ -355,13 +321,6 @@ def files_agree(table, tmp_path):
     assert [c.strip(" *") for line in markdown for c in line.split("|")[4:-1]] == cells
     csv = pd.read_csv(table.write(tmp_path)[0], dtype=str, keep_default_na=False)
     assert csv.iloc[:, 3:].to_numpy().ravel().tolist() == cells
-
-
-def test_measured_only_keeps_what_a_reader_wants(all_tables):
-    lines = [
-        line for line in all_tables["table2"].to_markdown(measured_only=True).splitlines() if line.startswith("| ")
-    ]
-    assert len(lines) == 2 + 3 * 3 + 2  # head; three systems three times; chance and perfect
 
 
 def test_latex_is_plain_and_balanced(all_tables):

@@ -9,13 +9,21 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from fico_utils import registry
 from fico_utils.display.catalogue import register_figure
-from fico_utils.display.picture import COLUMN, INK, MM, QUIET, Picture, drawing_style, millimetre_canvas
+from fico_utils.display.looks import INK, QUIET
+from fico_utils.display.picture import Picture, drawing_style, millimetre_canvas
 from fico_utils.errors import InputError
+
+#: Frames by what an item is to the query, and the word beside it: relevant by id, by label only, or not at all.
+FRAMES = {
+    "by id": {"edgecolor": INK, "linewidth": 1.6},
+    "by label": {"edgecolor": INK, "linewidth": 0.9, "linestyle": (0, (2.2, 1.4))},
+    "not": {"edgecolor": "#C4C4C4", "linewidth": 0.6},
+}
+KEYS = {"by id": "relevant by id", "by label": "relevant by label only", "not": "not relevant"}
 
 
 @dataclass(frozen=True)
@@ -31,6 +39,11 @@ class Hit:
     is_match: bool
     shares_label: bool
     score: float
+
+    @property
+    def relevance(self) -> str:
+        """A key of `FRAMES`."""
+        return "by id" if self.is_match else "by label" if self.shares_label else "not"
 
 
 @dataclass(frozen=True)
@@ -48,99 +61,83 @@ class Example:
     note: str = ""
 
 
-@register_figure("fig1", "One query retrieved both ways", "example")
-def query_example(example: Example, n: int = 5) -> Picture:
+@register_figure("fig1", "Figure 1. One query retrieved both ways", "example")
+@drawing_style()
+def query_example(example: Example) -> Picture:
     """Figure 1: one query retrieved both ways; a full frame is relevant by id, a dashed one by label only.
 
-    At most `n` items of each list are drawn, and no more than 5. InputError where a list is empty.
+    The first five items of each list are drawn. InputError where a list is empty.
     """
-    lists = {example.fine_system: list(example.fine)[:n], example.coarse_system: list(example.coarse)[:n]}
+    lists = {example.fine_system: list(example.fine)[:5], example.coarse_system: list(example.coarse)[:5]}
     for system_id, hits in lists.items():
         if not hits:
             raise InputError(f"figure 1 was given no items retrieved by {system_id}; expected a ranked list of Hit")
     pictures = any(h.picture is not None for hits in lists.values() for h in hits)
     by_text = isinstance(example.query, str)
-    with drawing_style():
-        lines = textwrap.wrap(f"“{example.query}”", 54)[:4] if by_text else []
-        head, row_height = (4.5 + 3 * len(lines) if by_text else 18), (24.5 if pictures else 31)
-        total = head + 2 * row_height + 8
-        figure = Figure(figsize=(COLUMN, total * MM), layout="none")
-        ax = millimetre_canvas(figure, 85, total)
-        ax.text(1.5, total - 2, "Query", fontsize=6.5, weight="bold", va="top")
-        if by_text:
-            ax.text(12, total - 2, "\n".join(lines), fontsize=6.5, va="top", style="italic", linespacing=1.15)
-        else:
-            _picture(ax, example.query, 12, total - 16, 14)
-        for row, (system_id, hits) in enumerate(lists.items()):
-            _ranking(ax, system_id, hits, total - head - row * row_height, row_height, pictures)
-        _key(ax)
-        ax.text(1.8, 0.6, example.note, fontsize=4.8, color=QUIET, va="bottom")
+    lines = textwrap.wrap(f"“{example.query}”", 54)[:4] if by_text else []
+    head, row_height = (4.5 + 3 * len(lines) if by_text else 18), (24.5 if pictures else 31)
+    total = head + 2 * row_height + 8
+    figure, ax = millimetre_canvas(85, total)
+    ax.text(1.5, total - 2, "Query", fontsize=6.5, weight="bold", va="top")
+    if by_text:
+        ax.text(12, total - 2, "\n".join(lines), fontsize=6.5, va="top", style="italic", linespacing=1.15)
+    else:
+        _draw_picture(ax, example.query, 12, total - 16, 14)
+    for row, (system_id, hits) in enumerate(lists.items()):
+        system, top = registry.system(system_id), total - head - row * row_height
+        search = "CG search" if system.family == "cg" else "FG search"
+        ax.add_patch(Rectangle((1.5, top - 3.1), 1.4, 2.4, facecolor=system.colour, edgecolor="none"))
+        ax.text(4, top - 1.9, f"{search}: {system.name}", fontsize=6.5, weight="bold", va="center")
+        (_draw_pictures if pictures else _draw_captions)(ax, hits, top, row_height)
+    for i, (relevance, words) in enumerate(KEYS.items()):
+        _draw_frame(ax, relevance, 1.8 + i * 27, 3.6, 2.6, 2.2)
+        ax.text(1.8 + i * 27 + 3.5, 4.7, words, fontsize=5, va="center")
+    ax.text(1.8, 0.6, example.note, fontsize=4.8, color=QUIET, va="bottom")
     rows = [
         (system_id, rank, h.caption, h.is_match, h.shares_label, h.score)
         for system_id, hits in lists.items()
         for rank, h in enumerate(hits, 1)
     ]
     data = pd.DataFrame(rows, columns=["system", "rank", "caption", "relevant_by_id", "relevant_by_label", "score"])
+    said = []
+    for system_id, hits in lists.items():
+        ranks = ", ".join(str(rank) for rank, hit in enumerate(hits, 1) if hit.is_match)
+        own = f"by id at rank {ranks}" if ranks else "none by id"
+        shared = f"{sum(h.shares_label for h in hits)} of {len(hits)} relevant by label"
+        said.append(f"{registry.system(system_id).name}: {own}, {shared}")
     query = f'the caption "{example.query}"' if by_text else "a picture"
-    words = [f"{registry.system(system_id).name}: {_summary(hits)}" for system_id, hits in lists.items()]
-    return Picture(figure, data, f"One query, {query}, and what two systems return first. {'; '.join(words)}.")
+    return Picture(figure, data, f"One query, {query}, and what two systems return first. {'; '.join(said)}.")
 
 
-def _summary(hits: list[Hit]) -> str:
-    """A list in words: where the query's own items stand, how many share a label."""
-    ranks = ", ".join(str(rank) for rank, hit in enumerate(hits, 1) if hit.is_match)
-    own = f"by id at rank {ranks}" if ranks else "none by id"
-    return f"{own}, {sum(h.shares_label for h in hits)} of {len(hits)} relevant by label"
+def _draw_pictures(ax: Axes, hits: list[Hit], top: float, _: float) -> None:
+    """The pictures of a list side by side, best first, their verdicts below."""
+    side = 15.2
+    for i, hit in enumerate(hits):
+        x, y = 1.8 + i * 16.6, top - 5 - side
+        if hit.picture is not None:
+            _draw_picture(ax, hit.picture, x, y, side)
+        _draw_frame(ax, hit.relevance, x, y, side, side)
+        ax.text(x, y - 0.8, _verdict(i, hit), fontsize=5, va="top")
 
 
-def _picture(ax: Axes, picture: np.ndarray, x: float, y: float, side: float) -> None:
-    ax.imshow(picture, extent=(x, x + side, y, y + side), interpolation="nearest", aspect="auto", zorder=1)
-
-
-def _frame(ax: Axes, hit: Hit, x: float, y: float, width: float, height: float) -> None:
-    """Frame of an item: full where it is the query's own, dashed where it shares a label, else thin grey."""
-    if hit.is_match:
-        look = {"edgecolor": INK, "linewidth": 1.6}
-    elif hit.shares_label:
-        look = {"edgecolor": INK, "linewidth": 0.9, "linestyle": (0, (2.2, 1.4))}
-    else:
-        look = {"edgecolor": "#C4C4C4", "linewidth": 0.6}
-    ax.add_patch(Rectangle((x, y), width, height, facecolor="none", zorder=3, **look))
-
-
-def _ranking(ax: Axes, system_id: str, hits: list[Hit], top: float, height: float, pictures: bool) -> None:
-    """One system's list: its name in its family's colour, then the items, best first."""
-    system = registry.system(system_id)
-    search = "CG search" if system.family == "cg" else "FG search"
-    ax.add_patch(Rectangle((1.5, top - 3.1), 1.4, 2.4, facecolor=system.colour, edgecolor="none"))
-    ax.text(4, top - 1.9, f"{search}: {system.name}", fontsize=6.5, weight="bold", va="center")
-    if pictures:
-        side = 15.2
-        for i, hit in enumerate(hits):
-            x, y = 1.8 + i * 16.6, top - 5 - side
-            if hit.picture is not None:
-                _picture(ax, hit.picture, x, y, side)
-            _frame(ax, hit, x, y, side, side)
-            ax.text(x, y - 0.8, _verdict(i, hit), fontsize=5, va="top")
-        return
+def _draw_captions(ax: Axes, hits: list[Hit], top: float, height: float) -> None:
+    """The captions of a list below each other, best first, their verdicts at the right."""
     step = (height - 5) / len(hits)
     for i, hit in enumerate(hits):
         y = top - 4.5 - (i + 1) * step
-        _frame(ax, hit, 1.8, y + 0.5, 81.5, step - 1)
+        _draw_frame(ax, hit.relevance, 1.8, y + 0.5, 81.5, step - 1)
         ax.text(3, y + step / 2, textwrap.shorten(hit.caption, 66, placeholder=" …"), fontsize=5.5, va="center")
         ax.text(82.3, y + step / 2, _verdict(i, hit), fontsize=5, va="center", ha="right")
 
 
+def _draw_picture(ax: Axes, picture: np.ndarray, x: float, y: float, side: float) -> None:
+    ax.imshow(picture, extent=(x, x + side, y, y + side), interpolation="nearest", aspect="auto", zorder=1)
+
+
+def _draw_frame(ax: Axes, relevance: str, x: float, y: float, width: float, height: float) -> None:
+    ax.add_patch(Rectangle((x, y), width, height, facecolor="none", zorder=3, **FRAMES[relevance]))
+
+
 def _verdict(position: int, hit: Hit) -> str:
-    words = "by id" if hit.is_match else "by label" if hit.shares_label else "not"
     score = f"{hit.score:.0f}" if hit.score == round(hit.score) and abs(hit.score) > 1 else f"{hit.score:.2f}"  # bits
-    return f"{position + 1}  {words}  {score}"
-
-
-def _key(ax: Axes) -> None:
-    """What the frames mean."""
-    keys = {"relevant by id": (True, True), "relevant by label only": (False, True), "not relevant": (False, False)}
-    for i, (words, (match, label)) in enumerate(keys.items()):
-        x = 1.8 + i * 27
-        _frame(ax, Hit(None, "", match, label, 0), x, 3.6, 2.6, 2.2)
-        ax.text(x + 3.5, 4.7, words, fontsize=5, va="center")
+    return f"{position + 1}  {hit.relevance}  {score}"

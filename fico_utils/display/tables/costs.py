@@ -2,106 +2,86 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import replace
 
 import pandas as pd
 
 from fico_utils import registry
-from fico_utils.display.catalogue import register_table
-from fico_utils.display.rows import one_run, papers_rows, run_name, short_count, table_rows
-from fico_utils.display.table import Cell, Column, Table
+from fico_utils.display.catalogue import TABLES, register_table
+from fico_utils.display.rows import run_name, short_count, split_rows, table_rows
+from fico_utils.display.table import Cell, Column, Row, Table
 from fico_utils.results.paper_reference import SYSTEM_IDS, read_paper
 
 MILLION = (1_000_000, 5_000_000)
-#: Phase and quantity of costs.csv, and a number of images (queries) and texts (candidates).
-Where = tuple[str, str, tuple[int, int]]
+#: What is looked up in costs.csv; the scales are a number of images (queries) and texts (candidates).
+KEY = ["system", "phase", "quantity", "scale_img", "scale_txt"]
+Frames = Mapping[str, pd.DataFrame]  # ours and the paper's
 
 
-@register_table("table5", "Encoding time and storage", "costs")
+@register_table("table5", "Table 5. Encoding time and storage as images/captions grow.", "costs")
 def encoding_table(costs: pd.DataFrame) -> Table:
     """Table 5: encoding time at growing size, and storage for 1M images and 5M captions.
 
     Embeddings stand as the paper counts them (one byte a bit) and, where we know it, bit-packed.
     """
-    columns = _time_columns("Encoding time (s)", costs, "encode")
+    frames = split_rows(costs, "costs")
+    columns = _time_columns("Encoding time (s)", frames, "encode")
     heads = {"paper": "Embeddings", "packed": "Embeddings, bit-packed", "feature": "Features"}
     for quantity, head in heads.items():
         column = Column((f"Storage at {_scale(MILLION)} (GiB)", head), "gib", "min")
-        columns[column] = ("store", f"{quantity}_bytes", MILLION)
-    rows = table_rows("table5_encoding_time", one_run(costs, "costs.csv"))
-    return _cost_table("table5", "Encoding time and storage as images/captions grow.", costs, rows, columns)
+        columns[column] = ("store", f"{quantity}_bytes", *MILLION)
+    rows = {row: (system,) for row, system in table_rows("table5_encoding_time", frames["ours"]).items()}
+    return _cost_table("table5", frames, rows, columns)
 
 
-@register_table("table6", "Query-time attention", "costs")
+@register_table("table6", "Table 6. Query-time attention as images/captions grow.", "costs")
 def attention_table(costs: pd.DataFrame) -> Table:
     """Table 6: time of the attention at query time, for the systems that have one."""
-    columns = _time_columns("Query-time attention (s)", costs, "attention")
+    frames = {part: rows[rows["phase"] == "attention"] for part, rows in split_rows(costs, "costs").items()}
+    columns = _time_columns("Query-time attention (s)", frames, "attention")
     raw = read_paper("table6_attention_time").drop_duplicates("system")
     mechanisms = {SYSTEM_IDS[name]: words for name, words in zip(raw["system"], raw["mechanism"], strict=True)}
-    mine = one_run(costs, "costs.csv")
-    rows = table_rows("table5_encoding_time", mine[mine["phase"] == "attention"], mechanisms)
-    table = _cost_table("table6", "Query-time attention as images/captions grow.", costs, rows, columns)
-    column = Column(("Mechanism", ""), "text")
-    for row, system_id in rows.items():
-        if table.has("ours", row):
-            ours = Cell(text=registry.system(system_id).attention, where=f"registry: {system_id}")
-            table.cells["ours", row, column.header] = ours
-        if system_id in mechanisms:
-            paper = Cell(text=mechanisms[system_id], where="table6_attention_time.csv")
-            table.cells["paper", row, column.header] = paper
-    return replace(table, columns=(column, *table.columns))
+    systems = table_rows("table5_encoding_time", frames["ours"], mechanisms)
+    rows = {row: (system,) for row, system in systems.items()}
+    table = _cost_table("table6", frames, rows, columns)
+    words = Column(("Mechanism", ""), "text")
+    texts = {("paper", row): mechanisms[s] for row, s in systems.items() if s in mechanisms}
+    measured = {row for (part, row, _), cell in table.cells.items() if part == "ours" and cell.status != "unavailable"}
+    texts |= {("ours", row): registry.system(systems[row]).attention for row in measured}
+    cells = {(part, row, words.header): Cell(text=text) for (part, row), text in texts.items()}
+    return replace(table, columns=[words, *table.columns], cells={**table.cells, **cells})
 
 
-@register_table("table7", "Search indexes", "costs")
+@register_table("table7", "Table 7. Search indexes on synthetic vectors, queries/candidates.", "costs")
 def index_table(costs: pd.DataFrame) -> Table:
     """Table 7: the search indexes, recall and time; row groups are sizes, queries/candidates."""
-    mine, paper = one_run(costs, "costs.csv"), papers_rows(costs, "costs")
-    paper = paper[paper["run"] == "table7"]
+    frames, indexes = split_rows(costs, "costs"), registry.INDEXES.values()
+    frames["paper"] = frames["paper"][frames["paper"]["run"] == "table7"]
     columns = {Column((f"R@{k} (%)",), "percent", "max"): ("search", f"recall@{k}") for k in (1, 100, 1000)}
     for phase in ("index", "search"):
         columns[Column((f"{phase.capitalize()} (s)",), "seconds", "min")] = (phase, "seconds")
-    rows, cells = [], {}
-    for scale in _scales("search", mine, paper):
-        for index in registry.INDEXES.values():
-            row = (_scale(scale), index.name)
-            here = {
-                (part, row, column.header): _cell(frame, index.id, *where, scale)
-                for column, where in columns.items()
-                for part, frame in (("ours", mine), ("paper", paper))
-            }
-            if index.paper_names or any(cell.where for cell in here.values()):  # ours only where we have it
-                rows.append(row)
-                cells |= here
-    title = "Table 7. Search indexes on synthetic vectors, queries/candidates."
-    caption = f"{title} {_cost_stamp(mine, {'index', 'search'})}"
-    return Table("table7", caption, tuple(rows), tuple(columns), cells, "ratio", {}, "Index", best_in_group=True)
+    rows = {(_scale(scale), i.name): (i.id, *scale) for scale in _scales("search", frames) for i in indexes}
+    table = _cost_table("table7", frames, rows, columns)
+    known, in_paper = {row for _, row, _ in table.cells}, {i.name for i in indexes if i.paper_names}
+    shown = [row for row in table.rows if row in known or row[1] in in_paper]
+    return replace(table, rows=shown, row_name="Index", best_in_group=True)
 
 
-def _cost_table(
-    name: str, title: str, costs: pd.DataFrame, rows: Mapping[tuple[str, str], str], columns: Mapping[Column, Where]
-) -> Table:
-    mine, paper = one_run(costs, "costs.csv"), papers_rows(costs, "costs")
-    cells = {
-        (part, row, column.header): _cell(frame, system_id, *where)
-        for part, frame in (("ours", mine), ("paper", paper))
-        for row, system_id in rows.items()
-        for column, where in columns.items()
-    }
-    caption = f"Table {name[-1]}. {title} {_cost_stamp(mine, {phase for phase, *_ in columns.values()})}"
-    return Table(name, caption, tuple(rows), tuple(columns), cells, "ratio", {})
+def _cost_table(name: str, frames: Frames, rows: Mapping[Row, tuple], columns: Mapping[Column, tuple]) -> Table:
+    """A table of costs, each looked up by `KEY`; the first of several corpora or thread counts.
 
-
-def _cell(frame: pd.DataFrame, system_id: str, phase: str, quantity: str, scale: tuple[int, int]) -> Cell:
-    """The cell of a system at a size; the first of several corpora or thread counts."""
-    rows = frame[(frame["system"] == system_id) & (frame["phase"] == phase) & (frame["quantity"] == quantity)]
-    rows = rows[(rows["scale_img"] == scale[0]) & (rows["scale_txt"] == scale[1])]
-    if rows.empty:
-        return Cell()
-    row = rows.iloc[0]
-    what = (row["source"], system_id, row["corpus"], phase, quantity, _scale(scale))
-    where = f"costs.csv: {' '.join(filter(None, what))} ({row['run']})"
-    return Cell(row["value"], row["status"], row["spread"], where=where)
+    `rows` give an id, `columns` a phase and a quantity, and one of them the scales.
+    """
+    cells = {}
+    for part, frame in frames.items():
+        known = frame.drop_duplicates(KEY).set_index(KEY)[["value", "status", "spread"]].to_dict("index")
+        for (row, (who, *scale)), (column, what) in itertools.product(rows.items(), columns.items()):
+            if line := known.get((who, *what, *scale)):
+                cells[part, row, column.header] = Cell(**line)
+    caption = f"{TABLES[name].title} {_cost_stamp(frames['ours'], {phase for phase, *_ in columns.values()})}"
+    return Table(name, caption, list(rows), list(columns), cells, "ratio")
 
 
 def _cost_stamp(mine: pd.DataFrame, phases: set[str]) -> str:
@@ -122,15 +102,15 @@ def _cost_stamp(mine: pd.DataFrame, phases: set[str]) -> str:
     return text + ". The paper's times are from another machine: read the pattern, not the ratio."
 
 
-def _time_columns(head: str, costs: pd.DataFrame, phase: str) -> dict[Column, Where]:
-    """A column of seconds for each size of a phase."""
-    scales = _scales(phase, one_run(costs, "costs.csv"), papers_rows(costs, "costs"))
-    return {Column((head, _scale(scale)), "seconds", "min"): (phase, "seconds", scale) for scale in scales}
+def _time_columns(head: str, frames: Frames, phase: str) -> dict[Column, tuple]:
+    """A column of seconds for each size of a phase, and what is looked up there."""
+    scales = _scales(phase, frames)
+    return {Column((head, _scale(scale)), "seconds", "min"): (phase, "seconds", *scale) for scale in scales}
 
 
-def _scales(phase: str, *frames: pd.DataFrame) -> list[tuple[int, int]]:
+def _scales(phase: str, frames: Frames) -> list[tuple[int, int]]:
     """Sizes at which any of `frames` has a row of seconds of a phase, ascending."""
-    rows = pd.concat(frames)
+    rows = pd.concat(frames.values())
     rows = rows[(rows["phase"] == phase) & (rows["quantity"] == "seconds")]
     pairs = rows[["scale_img", "scale_txt"]].dropna()
     return sorted({(int(a), int(b)) for a, b in pairs.itertuples(index=False)})

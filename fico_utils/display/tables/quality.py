@@ -4,87 +4,66 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import pandas as pd
 
 from fico_utils import registry
-from fico_utils.display.catalogue import register_table
-from fico_utils.display.rows import (
-    SHIPPED,
-    SLOTS,
-    Place,
-    as_shipped,
-    of_test_split,
-    papers_rows,
-    quality_stamp,
-    table_rows,
-)  # fmt: skip
+from fico_utils.display.catalogue import TABLES, register_table
+from fico_utils.display.rows import SHIPPED, Place, as_shipped, of_test_split, quality_stamp, table_rows
 from fico_utils.display.table import INTERVAL, REFERENCE, Cell, Column, Table
 from fico_utils.evaluation import Metric
 
 DIRECTION_HEADS = {"i2t": "Image-to-text", "t2i": "Text-to-image"}
 REFERENCES = {(REFERENCE, "Chance"): "chance", (REFERENCE, "Perfect retriever"): "perfect"}
+KEY = ["system", "corpus", "direction", "k"]
 
 
-class Layout(NamedTuple):
-    """What one of these tables shows: its metric at some k, the paper's file with its rows, the paper's corpora."""
-
-    number: int
-    title: str
-    metric: str
-    ks: tuple[str, ...]
-    paper_file: str
-    slots: tuple[str, ...] = SLOTS
-
-
-RECALL = Layout(
-    2, "Instance-level retrieval: recall at k (%).", "recall", ("1", "5", "10"), "table2_instance_recall"
+@register_table(
+    "table2", "Table 2. Instance-level retrieval: recall at k (%).", "metrics",
+    name="table2", metric="recall", ks=("1", "5", "10"), paper_file="table2_instance_recall",
 )  # fmt: skip
-FURTHER = Layout(
-    3, "Coarse-grained systems further down the ranking: recall at k (%).", "recall", ("50", "100", "200"),
-    "table3_extended_recall", ("flickr30k",),
+@register_table(
+    "table3", "Table 3. Coarse-grained systems further down the ranking: recall at k (%).", "metrics",
+    name="table3", metric="recall", ks=("50", "100", "200"), paper_file="table3_extended_recall", slot="flickr30k",
 )  # fmt: skip
-CATEGORY = Layout(4, "Category-level retrieval: mAP at k (%).", "map", ("10", "100", "N"), "table4_category_map")
-
-
-@register_table("table2", "Instance-level retrieval", "metrics", corpora=True, layout=RECALL)
-@register_table("table3", "Coarse-grained systems further down the ranking", "metrics", corpora=True, layout=FURTHER)
-@register_table("table4", "Category-level retrieval", "metrics", corpora=True, layout=CATEGORY)
-def quality_table(metrics: pd.DataFrame, layout: Layout, corpora: Sequence[str] | None = None) -> Table:
+@register_table(
+    "table4", "Table 4. Category-level retrieval: mAP at k (%).", "metrics",
+    name="table4", metric="map", ks=("10", "100", "N"), paper_file="table4_category_map",
+)  # fmt: skip
+def quality_table(
+    metrics: pd.DataFrame, *, name: str, metric: str, ks: Sequence[str], paper_file: str, slot: str = "",
+    corpora: Sequence[str] | None = None,
+) -> Table:  # fmt: skip
     """Systems x (corpus, direction, k), with chance and the perfect retriever below.
 
-    Parameters
-    ----------
-    metrics : DataFrame, metrics.csv.
-    layout : Layout, which of the tables.
-    corpora : sequence of str, ours to show; default: those that `metrics` holds.
+    `metrics` is metrics.csv; `corpora` are ours to show, by default those that `metrics` holds. The paper's rows are
+    those of `paper_file`, its corpora all of them or `slot`.
     """
-    (mine, places), paper = of_test_split(metrics, corpora), papers_rows(metrics, "metrics")
-    name = f"table{layout.number}"
-    places = [place for place in places if not place.paper or place.paper in layout.slots]
-    mine = mine[mine["metric"] == layout.metric]
-    paper = paper[paper["run"].isin((name, "figure3")) & (paper["metric"] == layout.metric)]
-    columns = _columns(layout, places)
-    shipped = as_shipped(mine)
-    rows = table_rows(layout.paper_file, mine) | REFERENCES
+    mine, paper, places = of_test_split(metrics, corpora)
+    places = [place for place in places if not place.paper or slot in ("", place.paper)]
+    mine = mine[mine["metric"] == metric]
+    paper = paper[paper["run"].isin((name, "figure3")) & (paper["metric"] == metric)]
+    columns, shipped = _columns(places, [Metric(metric, k) for k in ks]), as_shipped(mine)
+    rows = table_rows(paper_file, mine) | REFERENCES
     rows = {(group, label + SHIPPED * (s in shipped)): s for (group, label), s in rows.items()}
     cells = {}
     for part, frame in (("ours", mine), ("paper", paper)):
-        lines = {(r["system"], r["corpus"], r["direction"], r["k"]): r for r in frame.to_dict("records")}
+        known = frame.drop_duplicates(KEY, keep="last").set_index(KEY).to_dict("index")
         for row, system_id in rows.items():
             for column, (place, direction, k) in columns.items():
-                line = lines.get((system_id, getattr(place, part), direction, k))
-                if line:
-                    cells |= _cells(part, row, column, line)
+                if line := known.get((system_id, getattr(place, part), direction, k)):
+                    cells[part, row, column.header] = Cell(line["value"], line["status"])
+                    half = (line["ci_high"] - line["ci_low"]) / 2
+                    if part == "ours" and not math.isnan(half):
+                        cells[INTERVAL, row, column.header] = Cell(half, line["status"])
     names = {registry.corpus(place.paper).name: place.name for place in places if place.paper and place.ours}
-    caption = f"Table {layout.number}. {layout.title} {quality_stamp(mine, places)}"
+    caption = f"{TABLES[name].title} {quality_stamp(mine, places)}"
     if any(s in shipped for s in rows.values()):
         caption += f"{SHIPPED} with weights that ship: {', '.join(sorted(set(shipped.values())))}."
-    return Table(name, caption, tuple(rows), tuple(columns), cells, "difference", names)
+    return Table(name, caption, list(rows), list(columns), cells, "difference", names)
 
 
-def _columns(layout: Layout, places: Sequence[Place]) -> dict[Column, tuple[Place, str, str]]:
+def _columns(places: Sequence[Place], metrics: Sequence[Metric]) -> dict[Column, tuple[Place, str, str]]:
     """Columns with what they hold; the name of a corpus that two bear is followed by its id."""
     names = [registry.corpus(corpus_id).name for place in places for corpus_id in {*place} - {""}]
     columns = {}
@@ -92,18 +71,7 @@ def _columns(layout: Layout, places: Sequence[Place]) -> dict[Column, tuple[Plac
         head = registry.corpus(place.paper or place.ours).name
         head += f" ({place.ours})" if not place.paper and names.count(head) > 1 else ""
         for direction, words in DIRECTION_HEADS.items():
-            for k in layout.ks:
-                header = (head, words, Metric(layout.metric, k).label)
-                columns[Column(header, "percent", "max", bool(place.paper))] = (place, direction, k)
+            for metric in metrics:
+                column = Column((head, words, metric.label), "percent", "max", bool(place.paper))
+                columns[column] = (place, direction, metric.k_text)
     return columns
-
-
-def _cells(part: str, row: tuple[str, str], column: Column, line: dict) -> dict:
-    """The cell of a row of metrics.csv; below one of ours that has an interval, half of it."""
-    place = " ".join(line[c] for c in ("source", "system", "corpus", "direction", "metric", "k"))
-    where = f"metrics.csv: {place} ({line['run']})"
-    cells = {(part, row, column.header): Cell(line["value"], line["status"], where=where)}
-    half = (line["ci_high"] - line["ci_low"]) / 2
-    if part == "ours" and not math.isnan(half):
-        cells[INTERVAL, row, column.header] = Cell(half, line["status"], where=f"{where}, half its interval")
-    return cells

@@ -6,23 +6,13 @@ from collections.abc import Sequence
 
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from fico_utils import registry
 from fico_utils.display.catalogue import register_figure
-from fico_utils.display.picture import (
-    COLUMN,
-    INK,
-    MM,
-    OFFSETS,
-    QUIET,
-    Picture,
-    drawing_style,
-    name_rows,
-    note_unavailable,
-)  # fmt: skip
-from fico_utils.display.rows import one_run, with_value
+from fico_utils.display.looks import INK, OFFSETS, QUIET
+from fico_utils.display.picture import Picture, drawing_style, name_rows, note_unavailable, panel_grid
+from fico_utils.display.rows import our_scores
 from fico_utils.evaluation import Metric
 
 #: (metric, k) of the panels.
@@ -30,6 +20,7 @@ PANELS = (("recall", "1"), ("map", "10"))
 
 
 @register_figure("seed_spread", "How far another seed moves a score", "seeds", "metrics")
+@drawing_style()
 def seed_spread(spread: pd.DataFrame, metrics: pd.DataFrame) -> Picture:
     """How far another seed moves a score, beside how far another test split may: points from the mean over seeds.
 
@@ -37,28 +28,25 @@ def seed_spread(spread: pd.DataFrame, metrics: pd.DataFrame) -> Picture:
     drawn.
     """
     place = ["system", "corpus", "direction", "metric", "k"]
-    mine = one_run(metrics, "metrics.csv")
-    mine = with_value(mine[(mine["split"] == "test") & (mine["source"] == "ours")]).set_index(place)
+    mine = our_scores(metrics).set_index(place)
     data = spread.join(((mine["ci_high"] - mine["ci_low"]) / 2).rename("half_interval"), on=place)
     data = data[[pair in PANELS for pair in zip(data["metric"], data["k"], strict=True)]].reset_index(drop=True)
     names = [c for c in registry.known_corpora() if c in {*data["corpus"]}]
     shown = [s for s in registry.systems() if s in {*data["system"]}]
-    with drawing_style():
-        height = max(len(names), 1) * (3.8 * max(len(shown), 1) + 9) + 12
-        figure = Figure(figsize=(COLUMN, height * MM))
-        axes = figure.subplots(max(len(names), 1), len(PANELS), sharex=True, sharey=True, squeeze=False)
-        for axes_row, corpus_id in zip(axes, names or [None], strict=True):
-            for ax, (metric, k) in zip(axes_row, PANELS, strict=True):
-                title = f"{registry.corpus(corpus_id).name}\n" if corpus_id else ""
-                ax.set_title(f"{title}{Metric(metric, k).label}, points")
-                _draw_ranges(ax, data[(data["corpus"] == corpus_id) & (data["metric"] == metric)], shown)
-        seeds = ", ".join(sorted({*" ".join(data["seeds"]).split()}, key=int))
-        figure.supxlabel(
-            f"distance from the mean over seeds {seeds}\n"
-            "line: from the least to the largest; grey: 95 % interval over images\n"
-            "upper: image-to-text, lower: text-to-image",
-            fontsize=6,
-        )
+    height = max(len(names), 1) * (3.8 * max(len(shown), 1) + 9) + 12
+    figure, axes = panel_grid(height, max(len(names), 1), len(PANELS), sharex=True, sharey=True)
+    for axes_row, corpus_id in zip(axes, names or [None], strict=True):
+        for ax, (metric, k) in zip(axes_row, PANELS, strict=True):
+            title = f"{registry.corpus(corpus_id).name}\n" if corpus_id else ""
+            ax.set_title(f"{title}{Metric(metric, k).label}, points")
+            _draw_ranges(ax, data[(data["corpus"] == corpus_id) & (data["metric"] == metric)], shown)
+    seeds = ", ".join(sorted({*" ".join(data["seeds"]).split()}, key=int))
+    figure.supxlabel(
+        f"distance from the mean over seeds {seeds}\n"
+        "line: from the least to the largest; grey: 95 % interval over images\n"
+        "upper: image-to-text, lower: text-to-image",
+        fontsize=6,
+    )
     return Picture(figure, data, _alt(data))
 
 
