@@ -23,19 +23,25 @@ METRIC_COLUMNS = [
 COST_COLUMNS = ["source", "system", "corpus", "phase", "scale_img", "quantity", "unit", "value", "status", "run"]
 
 
-def split_rows(frame: pd.DataFrame, table: str) -> dict[str, pd.DataFrame]:
-    """``ours``, the rows of `frame` that are not the paper's; and ``paper``, its own, packaged ones where it has none.
+def require_one_run(ours: pd.DataFrame, table: str) -> None:
+    """InputError where rows are of several profiles or runs.
 
-    `table` is ``metrics`` or ``costs``. InputError where ours are of several profiles or runs; what a run measured with
-    weights of another, ``mini-s0+standard-s0``, is its own.
+    What a run measured with weights of another, ``mini-s0+standard-s0``, is its own.
     """
-    of_paper = frame["profile"] == "paper"
-    ours, paper = frame[~of_paper], frame[of_paper]
     for column in ("profile", "run"):
         known = sorted({name.partition("+")[0] for name in ours[column].unique()})
         if len(known) > 1:
-            message = f"{table}.csv mixes {column}s {', '.join(known)}; expected one, keep the rows of one of them"
-            raise InputError(message)
+            raise InputError(f"{table} mixes {column}s {', '.join(known)}; expected one, keep the rows of one of them")
+
+
+def split_rows(frame: pd.DataFrame, table: str) -> dict[str, pd.DataFrame]:
+    """``ours``, the rows of `frame` that are not the paper's; and ``paper``, its own, packaged ones where it has none.
+
+    `table` is ``metrics`` or ``costs``. InputError where ours are of several profiles or runs.
+    """
+    of_paper = frame["profile"] == "paper"
+    ours, paper = frame[~of_paper], frame[of_paper]
+    require_one_run(ours, f"{table}.csv")
     return {"ours": ours, "paper": paper if len(paper) else paper_reference(table)}
 
 

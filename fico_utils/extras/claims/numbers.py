@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fico_utils import registry
-from fico_utils.display.rows import one_run, papers_rows
+from fico_utils.display.rows import require_one_run, split_rows
 from fico_utils.errors import InputError
 from fico_utils.results import schema
 from fico_utils.results.paper_reference import GIB
@@ -196,8 +196,9 @@ def both_sides(metrics: pd.DataFrame, costs: pd.DataFrame, corpora: Sequence[str
     import pandas as pd
 
     tables = {"metrics": schema.validate(metrics, "metrics"), "costs": schema.validate(costs, "costs")}
-    one_run(pd.concat([frame[["profile", "run"]] for frame in tables.values()]), "the pair metrics.csv and costs.csv")
-    ours = [frame[frame["profile"] != "paper"] for frame in tables.values()]
+    parts = [split_rows(frame, table) for table, frame in tables.items()]
+    ours, papers = ([part[side] for part in parts] for side in ("ours", "paper"))
+    require_one_run(pd.concat([frame[["profile", "run"]] for frame in ours]), "the pair metrics.csv and costs.csv")
     if corpora is None:
         corpora = ours[0].query("source == 'ours'")["corpus"].unique()
     beside: dict[str, str] = {}
@@ -208,7 +209,6 @@ def both_sides(metrics: pd.DataFrame, costs: pd.DataFrame, corpora: Sequence[str
                 f"both {beside[slot]} and {corpus_id} would stand beside {slot}; say which with corpora=[...]"
             )
         beside[slot] = corpus_id
-    papers = [papers_rows(frame, table) for table, frame in tables.items()]
     return Side("paper", *papers, {slot: slot for slot in SLOTS}), Side("ours", *ours, beside)
 
 
