@@ -14,7 +14,8 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-EXPECTED, OPTIMISTIC, PESSIMISTIC = range(3)
+from fico_utils.evaluation.ties import EXPECTED, OPTIMISTIC
+
 #: Probabilities below this are left out of a distribution.
 NEGLIGIBLE = 1e-18
 #: Arrays to fill, a row each query: int32 (n_query,), and ``found`` float64 (n_query, n_k).
@@ -152,8 +153,7 @@ def _fewer_hits(chance, times, m, state, spare, step):
             low += times[i]
             continue
         base, width = _binomial(times[i], chance[i], step)
-        for h in range(size + width - 1):
-            spare[h] = 0.0
+        spare[: size + width - 1] = 0.0
         for a in range(size):
             for b in range(width):
                 spare[a + b] += state[a] * step[b]
@@ -164,8 +164,7 @@ def _fewer_hits(chance, times, m, state, spare, step):
         while spare[size - 1] < NEGLIGIBLE:
             size -= 1
         low, size = low + left, size - left
-        for h in range(size):
-            state[h] = spare[left + h]
+        state[:size] = spare[left : left + size]
     total = 0.0
     for h in range(min(size, m - low)):
         total += state[h]
@@ -173,51 +172,19 @@ def _fewer_hits(chance, times, m, state, spare, step):
 
 
 @njit(nogil=True, cache=True)
-def _hit_chances(above, tied, correct, x, chance):
-    """Fill ``chance`` with the probability of a correct item in the top x, as `ties.hit_probability`."""
-    for i in range(above.size):
-        drawn, miss = min(max(x - above[i], 0), tied[i]), 1.0
-        for place in range(correct[i]):
-            miss *= max(tied[i] - place - drawn, 0) / (tied[i] - place)
-        chance[i] = 1.0 - miss if tied[i] > 0 else 0.0
+def add_tail_probabilities(above, tied, correct, times, m, first, last):
+    """``first``, and the probabilities that fewer than ``m`` queries have a hit in the top x = ``first`` ... ``last`` - 1.
 
-
-@njit(nogil=True, cache=True)
-def _excess(above, tied, correct, times, m, x, chance):
-    """Expected number of hits in the top x less ``m``, in units beyond 1 of which the tail is below 1e-16."""
-    _hit_chances(above, tied, correct, x, chance)
-    mean, variance = 0.0, 0.0
-    for i in range(chance.size):
-        mean += times[i] * chance[i]
-        variance += times[i] * chance[i] * (1.0 - chance[i])
-    return (mean - m) / (10.0 * np.sqrt(variance) + 40.0)
-
-
-@njit(nogil=True, cache=True)
-def expected_order(above, tied, correct, times, m, low, high):
-    """Expected ``m``-th smallest first-hit rank; it lies in ``low ... high``.
-
-    E[X] = low + sum over x from ``low`` to ``high - 1`` of P(X > x), and X > x where fewer than ``m`` of the
-    queries have a hit in the top x. The query of kind i occurs ``times[i]`` times. Bisection skips the x at which
-    that probability is 1 or 0 to the last digit.
+    The query of kind i occurs ``times[i]`` times; its chance of a hit is that of `ties.hit_probability`.
     """
-    n = 0
-    for i in range(times.size):
-        n += times[i]
-    chance = np.empty(above.size)
-    state, spare, step = np.zeros(n + 1), np.zeros(n + 1), np.zeros(n + 1)
-    edges = np.empty(2, np.int64)
-    for edge in range(2):
-        a, b = low, high
-        while a < b:
-            x = (a + b) // 2
-            if _excess(above, tied, correct, times, m, x, chance) < 2 * edge - 1:
-                a = x + 1
-            else:
-                b = x
-        edges[edge] = a
-    total = float(edges[0])
-    for x in range(edges[0], edges[1]):
-        _hit_chances(above, tied, correct, x, chance)
+    n = times.sum() + 1
+    state, spare, step, chance = np.zeros(n), np.zeros(n), np.zeros(n), np.empty(above.size)
+    total = float(first)
+    for x in range(first, last):
+        for i in range(above.size):
+            drawn, miss = min(max(x - above[i], 0), tied[i]), 1.0
+            for place in range(correct[i]):
+                miss *= max(tied[i] - place - drawn, 0) / (tied[i] - place)
+            chance[i] = 1.0 - miss if tied[i] > 0 else 0.0
         total += _fewer_hits(chance, times, m, state, spare, step)
     return total

@@ -192,19 +192,18 @@ class _Observer:
 
     def _keep(self, scores: np.ndarray, first: int) -> None:
         """Count and rank for the queries from ``first``, one for each row of ``scores``."""
-        from fico_utils.evaluation.kernels_category import mark_codes, mark_scores
+        from fico_utils.evaluation.kernels_category import mark_block
         from fico_utils.evaluation.kernels_instance import count_found, count_instances
 
         count_instances(scores, first, *self.correct, self.source.may_cut, self.counts)
         if self.k[INSTANCE].size:
             count_found(scores, first, *self.correct, self.k[INSTANCE], self.policy, self.counts)
         if self.marks is not None and (self.k[CATEGORY].size or self.marks.curve.size):
-            images = self.query_image, self.item_image
-            how = self.labels, self.k[CATEGORY], self.policy, self.harmonic, self.marks
-            if self.source.bits:
-                mark_codes(scores, first, self.source.bits, *images, *how)
-            else:
-                mark_scores(sortable_words(scores), first, self.counts.ranked, *images, *how)
+            bits = self.source.bits or None
+            mark_block(
+                scores if bits else sortable_words(scores), first, bits, self.counts.ranked,
+                (self.query_image, self.item_image), self.labels, self.k[CATEGORY], self.policy, self.harmonic, self.marks,
+            )  # fmt: skip
 
 
 def _usable_threads() -> int:
