@@ -96,11 +96,7 @@ def evaluate(
     if metrics is not None and (recall_at is not None or map_at is not None):
         given = "map_at" if recall_at is None else "recall_at"
         raise InputError(f"metrics is given together with {given}: say all in metrics, such as 'recall@1,5 map@10,N'")
-    if metrics is None:
-        metrics = metrics_at(
-            (1, 5, 10, 50, 100, 200) if recall_at is None else recall_at, (10, 100, "N") if map_at is None else map_at
-        )
-    plan = Plan(metrics, ties=ties, curve=curve)
+    plan = Plan(metrics_at(recall_at, map_at) if metrics is None else metrics, ties=ties, curve=curve)
     if labels is None and not any(INSTANCE in metric.entry.levels for metric in plan.metrics):
         asked = ", ".join(map(str, plan.metrics))
         raise InputError(f"{asked} is computed from labels, and none are given: give labels")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from fico_utils.errors import InputError
+from fico_utils.evaluation.tasks import DIRECTIONS
 
 #: Scores of one matrix product; its rows at least and at most, and what divides them.
 TILE, LEAST, ROWS, STEP = 2_400_000, 48, 480, 12
@@ -172,7 +173,24 @@ def find_measure(name: str) -> Measure:
     return MEASURES[name]
 
 
-class EmbeddingScores:
+class ScoreSource:
+    """Where scores come from, row by row; what is kept for each direction is None where it does not matter."""
+
+    n_img: int
+    n_txt: int
+    dtype: np.dtype
+    bits: int | None = None  # of codes
+    may_cut = False  # a score may be -inf, not ranked
+    ids: Mapping[str, np.ndarray | None] = dict.fromkeys(DIRECTIONS)  # the row of each query; equal queries share one
+    columns: Mapping[str, np.ndarray | None] = dict.fromkeys(DIRECTIONS)  # the item of each column
+    tile: Mapping[str, int | None] = dict.fromkeys(DIRECTIONS)  # how many rows to ask for at a time
+
+    def rows(self, direction: str, numbers: slice | np.ndarray, out: np.ndarray) -> np.ndarray:
+        """The rows of these numbers, (n, m), in the first rows of ``out``."""
+        raise NotImplementedError
+
+
+class EmbeddingScores(ScoreSource):
     """Cosine, inner product or negative squared Euclidean distance of two sets of vectors.
 
     Single precision where the inputs have no more; the lengths, and everything Euclidean (whose expanded form
@@ -182,9 +200,6 @@ class EmbeddingScores:
     which must tie, and would let the order of the gallery show. So the product is taken of the distinct vectors in an
     order of their own, in tiles of one shape, whatever the order of the input, the memory and the threads.
     """
-
-    bits = 0
-    may_cut = False
 
     def __init__(self, images: Any, texts: Any, measure: Measure, allow_zero: bool = False) -> None:
         images, texts = read_table(images, "images"), read_table(texts, "texts")

@@ -18,8 +18,8 @@ from fico_utils.evaluation.ties import EXPECTED, OPTIMISTIC
 
 #: Probabilities below this are left out of a distribution.
 NEGLIGIBLE = 1e-18
-#: Arrays to fill, a row each query: int32 (n_query,), and ``found`` float64 (n_query, n_k).
-Counts = namedtuple("Counts", ("above", "tied", "tied_correct", "ranked", "found"))
+#: Arrays to fill, a row each query: int32 (n_query,), and ``correct_found`` float64 (n_query, n_k).
+Counts = namedtuple("Counts", ("above", "tied", "tied_correct", "ranked", "correct_found"))
 
 
 @intrinsic
@@ -89,7 +89,7 @@ def count_instances(scores, first, start, items, may_cut, counts):
 
 @njit(nogil=True, cache=True)
 def count_found(scores, first, start, items, ks, policy, counts):
-    """Fill ``found``: how many correct items stand among the first ``ks`` of each row.
+    """Fill ``correct_found``: how many correct items stand among the first ``ks`` of each row.
 
     Correct items of one score are a group; in random order it has its even share of the places that it reaches, in the
     best or worst order its correct items stand first or last. What was not ranked (-inf) is not found.
@@ -112,11 +112,11 @@ def count_found(scores, first, start, items, ks, policy, counts):
             for t in range(ks.size):
                 drawn = min(max(ks[t] - above, 0), size)
                 if policy == EXPECTED:
-                    counts.found[q, t] += drawn * hits / size
+                    counts.correct_found[q, t] += drawn * hits / size
                 elif policy == OPTIMISTIC:
-                    counts.found[q, t] += min(drawn, hits)
+                    counts.correct_found[q, t] += min(drawn, hits)
                 else:
-                    counts.found[q, t] += max(0, drawn - (size - hits))
+                    counts.correct_found[q, t] += max(0, drawn - (size - hits))
 
 
 @njit(nogil=True, cache=True)
@@ -173,9 +173,9 @@ def _fewer_hits(chance, times, m, state, spare, step):
 
 @njit(nogil=True, cache=True)
 def add_tail_probabilities(above, tied, correct, times, m, first, last):
-    """``first``, and the probabilities that fewer than ``m`` queries have a hit in the top x = ``first`` ... ``last`` - 1.
+    """``first`` plus the probabilities, for x = ``first`` ... ``last`` - 1, of fewer than ``m`` hits in the top x.
 
-    The query of kind i occurs ``times[i]`` times; its chance of a hit is that of `ties.hit_probability`.
+    Query i occurs ``times[i]`` times; its chance of a hit is that of `ties.hit_probability`.
     """
     n = times.sum() + 1
     state, spare, step, chance = np.zeros(n), np.zeros(n), np.zeros(n), np.empty(above.size)
