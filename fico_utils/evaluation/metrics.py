@@ -16,7 +16,15 @@ import numpy as np
 from fico_utils.errors import InputError
 from fico_utils.evaluation.observations import K, Side
 from fico_utils.evaluation.tasks import CATEGORY, INSTANCE
-from fico_utils.evaluation.ties import expected_median, harmonic_numbers, hit_probability, hit_rank, random_counts
+from fico_utils.evaluation.ties import (
+    COUNTS,
+    EXPECTED,
+    expected_median,
+    harmonic_numbers,
+    hit_probability,
+    hit_rank,
+    random_counts,
+)
 
 VERSIONS = {"scoring": 1, "intervals": 1}
 FRACTION, RANK = (0.0, 1.0), (1.0, inf)
@@ -44,16 +52,23 @@ class Entry:
     kept: str = ""  # the array of the observations with a column for each k; empty where any k can be computed
 
 
-def _mean_chance(side: Side, chance: Callable[[np.ndarray], np.ndarray]) -> float:
-    """Mean over the queries of what depends on their number of relevant items alone."""
+def _mean_chance(side: Side, chance: Callable[[dict[str, np.ndarray]], np.ndarray]) -> float:
+    """Mean over the queries of what depends on their number of relevant items alone, where everything ties."""
     kinds, times = np.unique(side.relevant, return_counts=True)
     # divided last, so that numbers up to 1 have no mean above it
-    return chance(kinds) @ times / times.sum()
+    return chance(random_counts(side.n_item, kinds)) @ times / times.sum()
 
 
 def _recall_chance(side: Side, k: K) -> float:
-    top = side.cut(k)
-    return _mean_chance(side, lambda n: hit_probability(random_counts(side.n_item, n), top, "expected"))
+    return _mean_chance(side, lambda counts: hit_probability(counts, k, "expected"))
+
+
+def _mean_rank_chance(side: Side, k: None) -> float:
+    return _mean_chance(side, lambda counts: hit_rank(counts, "expected"))
+
+
+def _mean_rank_defined(side: Side, k: None) -> bool:
+    return bool(np.isfinite(hit_rank(side.counts, side.ties)).all())
 
 
 def _median_chance(side: Side, k: None) -> float:
@@ -65,25 +80,16 @@ def _median_defined(side: Side, k: None) -> bool:
     return _mean_rank_defined(side, k) or expected_median(side.counts, side.ties) <= side.depth
 
 
-def _mean_rank_chance(side: Side, k: None) -> float:
-    return _mean_chance(side, lambda n: hit_rank(random_counts(side.n_item, n), "expected"))
-
-
-def _mean_rank_defined(side: Side, k: None) -> bool:
-    return bool(np.isfinite(hit_rank(side.counts, side.ties)).all())
-
-
 def _map_chance(side: Side, k: K) -> float:
-    from fico_utils.evaluation.kernels_category import EXPECTED, measure_groups
+    from fico_utils.evaluation.kernels_category import measure_groups
 
-    m, ks, harmonic = side.n_item, np.array([side.cut(k)]), harmonic_numbers(side.n_item)
+    ks, harmonic = np.array([side.cut(k)]), harmonic_numbers(side.n_item)
 
-    def chance(kinds: np.ndarray) -> np.ndarray:
-        ap = np.zeros((kinds.size, 1))
-        for relevant, row in zip(kinds.astype(np.int32), ap, strict=True):
-            group = tuple(np.array([x], np.int32) for x in (0, m, relevant))  # all items tie
-            scratch = np.empty(1), (row, np.empty(1), np.empty(0))
-            measure_groups(group, int(relevant > 0), int(relevant), ks, EXPECTED, harmonic, *scratch)
+    def chance(counts: dict[str, np.ndarray]) -> np.ndarray:
+        ap = np.zeros((counts["tied"].size, 1))
+        for *group, row in zip(*(counts[name][:, None] for name in COUNTS), ap, strict=True):
+            relevant, scratch = int(group[2][0]), (np.empty(1), (row, np.empty(1), np.empty(0)))
+            measure_groups(tuple(group), int(relevant > 0), relevant, ks, EXPECTED, harmonic, *scratch)
         return ap[:, 0]
 
     return _mean_chance(side, chance)
@@ -91,7 +97,7 @@ def _map_chance(side: Side, k: K) -> float:
 
 def _precision_chance(side: Side, k: K) -> float:
     # the share of relevant items, which in random order is the same at every rank
-    return _mean_chance(side, lambda n: n) / side.n_item
+    return _mean_chance(side, lambda counts: counts["tied_correct"]) / side.n_item
 
 
 #: In the order in which tables are sorted. Of places, `fico_utils.results.observed` computes the values.

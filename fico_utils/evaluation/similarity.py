@@ -10,7 +10,14 @@ from typing import Any
 import numpy as np
 
 from fico_utils.errors import InputError
-from fico_utils.evaluation.embeddings import EmbeddingScores, ScoreSource, find_measure, read_chunks, read_table
+from fico_utils.evaluation.embeddings import (
+    EmbeddingScores,
+    ScoreSource,
+    find_measure,
+    narrowest_type,
+    read_chunks,
+    read_table,
+)
 
 
 def pack_codes(codes: Any, bits: int | None = None, name: str = "codes") -> tuple[np.ndarray, int]:
@@ -86,27 +93,24 @@ class MatrixScores(ScoreSource):
     may_cut = True
 
     def __init__(self, similarity: Any, similarity_t2i: Any = None) -> None:
-        self._i2t = read_table(similarity, "similarity")
-        self._t2i = None if similarity_t2i is None else read_table(similarity_t2i, "similarity_t2i")
-        self.n_img, self.n_txt = self._i2t.shape
-        if self._t2i is not None and self._t2i.shape != (self.n_txt, self.n_img):
+        i2t = read_table(similarity, "similarity")
+        self.n_img, self.n_txt = i2t.shape
+        t2i = i2t.T if similarity_t2i is None else read_table(similarity_t2i, "similarity_t2i")
+        if t2i.shape != (self.n_txt, self.n_img):
             raise InputError(
-                f"similarity_t2i has shape {self._t2i.shape}, expected {(self.n_txt, self.n_img)}, "
+                f"similarity_t2i has shape {t2i.shape}, expected {(self.n_txt, self.n_img)}, "
                 "captions by images: transpose it"
             )
-        narrow = all(x is None or np.can_cast(x.dtype, np.float32) for x in (self._i2t, self._t2i))
-        self.dtype = np.dtype(np.float32 if narrow else np.float64)
+        asking = ("similarity", "column") if similarity_t2i is None else ("similarity_t2i", "row")
+        self._sides = {"i2t": (i2t, "similarity", "row"), "t2i": (t2i, *asking)}
+        self.dtype = narrowest_type(i2t, t2i)
 
     def rows(self, direction: str, numbers: slice | np.ndarray, out: np.ndarray) -> np.ndarray:
         """Scores of some queries, copied into ``out``; refuses NaN and +inf."""
         from fico_utils.evaluation.kernels_instance import first_bad_row
 
-        if direction == "i2t":
-            chosen, name, axis = self._i2t[numbers], "similarity", "row"
-        elif self._t2i is not None:
-            chosen, name, axis = self._t2i[numbers], "similarity_t2i", "row"
-        else:
-            chosen, name, axis = self._i2t[:, numbers].T, "similarity", "column"
+        matrix, name, axis = self._sides[direction]
+        chosen = matrix[numbers]
         scores = out[: chosen.shape[0]]
         scores[:] = chosen
         bad = first_bad_row(scores)

@@ -144,27 +144,24 @@ def place_rows(
     does no better or worse than another.
     """
     import pandas as pd
+    from scipy.stats import rankdata
 
     first, *others = seen.values()
-    rows = []
+    panels = []
     for direction in DIRECTIONS:
         image = first.directions[direction]["image"]
         same = all(np.array_equal(image, other.directions[direction]["image"]) for other in others)
         assert same, "the systems have seen different queries"
         for task, metric, k, scores in _panels(seen, direction, parse_metrics(metrics)):
-            places = mean_places(np.stack([*scores.values()], 1)) if scores else np.zeros((image.size, 0))
-            value, half = places.mean(axis=0), critical_difference(places, image, repeats, seed) / 2
-            place = dict(zip(scores, value, strict=True))
-            for system in seen:
-                row = {"system": system, "task": task, "direction": direction, "metric": metric, "k": k}
-                row |= dict.fromkeys(("value", "ci_low", "ci_high", "chance"), np.nan)
-                row |= {"n_query": image.size, "status": "undefined"}
-                if system in place:
-                    low, high = np.fmax(place[system] - half, 1), place[system] + half
-                    row |= {"value": place[system], "ci_low": low, "ci_high": high}
-                    row |= {"chance": (len(scores) + 1) / 2, "status": "ok"}
-                rows.append(row)
-    return pd.DataFrame(rows)
+            places = rankdata(-np.stack([*scores.values()], 1), axis=1) if scores else np.zeros((image.size, 0))
+            what = {"task": task, "direction": direction, "metric": metric, "k": k}
+            rows = pd.DataFrame({"system": list(seen), **what})
+            rows["value"] = rows["system"].map(dict(zip(scores, places.mean(axis=0), strict=True))).astype(float)
+            half, ranked = critical_difference(places, image, repeats, seed) / 2, rows["value"].notna()
+            rows["ci_low"], rows["ci_high"] = (rows["value"] - half).clip(lower=1), rows["value"] + half
+            rows["chance"] = np.where(ranked, (len(scores) + 1) / 2, np.nan)
+            panels.append(rows.assign(n_query=image.size, status=ranked.map({True: "ok", False: "undefined"})))
+    return pd.concat(panels, ignore_index=True)
 
 
 def _panels(
@@ -179,18 +176,6 @@ def _panels(
             if level in o.levels and metric.k in side.ks and metric.entry.defined(side, metric.k):
                 scores[system] = np.round(metric.entry.values(side, metric.k), DIGITS)
         yield level, f"{metric.name}_place", metric.k_text, scores
-
-
-def mean_places(scores: np.ndarray) -> np.ndarray:
-    """Place of each system on each query, 1 for the highest score; equal scores share the mean of their places.
-
-    `scores` and the places are (n_query, n_system).
-
-    >>> mean_places(np.array([[0.9, 0.1, 0.5], [0.2, 0.2, 0.1]])).tolist()
-    [[1.0, 3.0, 2.0], [1.5, 1.5, 3.0]]
-    """
-    ahead, equal = (compare(scores[:, None], scores[:, :, None]).sum(axis=2) for compare in (np.greater, np.equal))
-    return 0.5 + ahead + 0.5 * equal
 
 
 def critical_difference(places: np.ndarray, image: np.ndarray, repeats: int = 1000, seed: int = 0) -> float:

@@ -37,13 +37,12 @@ def score_rows(
     retriever (then the system is ``perfect``, too).
 
     >>> import pandas as pd
-    >>> scores = pd.DataFrame({"task": ["instance"], "metric": ["recall"], "k": [1], "value": [0.5]})
+    >>> scores = pd.DataFrame({"task": ["instance"], "metric": ["recall"], "k": ["1"], "value": [0.5]})
     >>> score_rows(scores, "scan", "picto_people")[["system", "k", "value"]].to_numpy().tolist()
     [['scan', '1', 0.5]]
     """
-    return scores.drop(columns="ties", errors="ignore").assign(
-        system=system, corpus=corpus, source=source, split=split, k=scores["k"].map(_k_text)
-    )
+    known = {"system": system, "corpus": corpus, "source": source, "split": split}
+    return scores.drop(columns="ties", errors="ignore").assign(**known)
 
 
 def chance_rows(scores: pd.DataFrame, corpus: str, split: str = "test") -> pd.DataFrame:
@@ -53,31 +52,20 @@ def chance_rows(scores: pd.DataFrame, corpus: str, split: str = "test") -> pd.Da
     return rows.assign(value=kept["chance"], ci_low=float("nan"), ci_high=float("nan"), status="ok")
 
 
-def _complete(run: Run, table: str, frame: pd.DataFrame) -> pd.DataFrame:
-    """`frame` with every column of `table`: what the run knows, source ``ours``, unit, status, else empty."""
-    import pandas as pd
-
-    rows = frame.reset_index(drop=True).copy()
-    defaults = {"profile": run.profile, "source": "ours", "run": run.run_id, "split": "test", "device": "cpu"}
-    for column in schema.COLUMNS[table]:
-        if column not in rows:
-            rows[column] = float("nan") if column in schema.NUMBERS[table] else defaults.get(column, "")
-    for column in ("profile", "run"):
-        rows[column] = rows[column].replace("", defaults[column])
-    if table == "costs" and "unit" not in frame:
-        rows["unit"] = rows["quantity"].map(schema.unit_of)
-    if "status" not in frame:
-        rows["status"] = rows["value"].map(lambda v: "unavailable" if pd.isna(v) else "ok")
-    return rows
-
-
 def write_part(run: Run, table: str, part: str, frame: pd.DataFrame) -> Path:
     """Path of ``<root>/<table>/<part>.csv``, written from `frame`, if every row of it belongs in the table.
 
     `table` is ``metrics`` or ``costs``, `part` ``{system}__{corpus}`` or the step. Columns that the run knows (profile,
     run, source, split, device), and `unit` and `status`, may be left out.
     """
-    rows = schema.sort_rows(schema.validate(_complete(run, table, frame), table), table)
+    rows = frame.copy()
+    for column, known in (("profile", run.profile), ("run", run.run_id)):
+        rows[column] = rows[column].replace("", known) if column in rows else known
+    if table == "costs" and "unit" not in rows:
+        rows["unit"] = rows["quantity"].map(schema.unit_of)
+    if "status" not in rows:
+        rows["status"] = rows["value"].notna().map({True: "ok", False: "unavailable"})
+    rows = schema.complete_rows(rows, table, source="ours", split="test", device="cpu")
     path = run.path(table, f"{part}.csv")
     _write(rows, table, path)
     return path
@@ -98,8 +86,7 @@ def merge(run: Run, table: str) -> pd.DataFrame:
         strange = set(frame["profile"]) - {run.profile}
         if strange:
             raise InputError(f"{part} holds rows of profile {min(strange)!r}; expected {run.profile!r}, run it again")
-    rows = pd.concat([*frames, paper_reference(table)], ignore_index=True)
-    rows = schema.sort_rows(schema.validate(rows, table), table)
+    rows = schema.complete_rows(pd.concat([*frames, paper_reference(table)]), table)
     _write(rows, table, run.path(f"{table}.csv"))
     return rows
 
@@ -150,13 +137,6 @@ def results_or_committed(run: Run, table: str) -> pd.DataFrame:
 def _write(rows: pd.DataFrame, table: str, path: Path) -> None:
     with atomic_path(path) as temporary:
         rows.to_csv(temporary, index=False, float_format=FLOAT_FORMAT[table], lineterminator="\n", encoding="utf-8")
-
-
-def _k_text(k) -> str:
-    """`k` as the vocabulary writes it: 1, 1.0 and "1" are ``"1"``, missing is empty."""
-    if isinstance(k, str):
-        return k
-    return "" if k is None or k != k else str(int(k))
 
 
 def stored_row(system: str, sample: Mapping[str, Any]) -> dict[str, str]:

@@ -18,7 +18,7 @@ from fico_utils.display.catalogue import register_figure
 from fico_utils.display.picture import COLUMN, MM, QUIET, Picture, drawing_style, legend_below, system_look
 from fico_utils.display.rows import COST_COLUMNS, is_measured, phase_rows, short_count
 from fico_utils.errors import InputError
-from fico_utils.results.setups import pareto_front, setup_name, setup_parts
+from fico_utils.extras.setups import pareto_front, setup_name, setup_parts
 
 #: What is written beside a system on an index, and where, in points from it; its exhaustive search has no word.
 INDEX_WORDS = {

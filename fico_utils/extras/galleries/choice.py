@@ -10,7 +10,7 @@ import numpy as np
 
 from fico_utils.costs.growth import fit_growth
 from fico_utils.errors import InputError
-from fico_utils.results.setups import measured_setups, setup_name
+from fico_utils.extras.setups import measured_setups, setup_name
 
 
 @dataclass(frozen=True)
