@@ -47,18 +47,6 @@ def code_scores(queries, gallery, bits, out):
 
 
 @njit(nogil=True, cache=True)
-def first_bad_row(scores):
-    """First row of ``scores`` with NaN or +inf, or -1."""
-    for i in range(scores.shape[0]):
-        bad = 0
-        for s in scores[i]:
-            bad |= not (s < np.inf)
-        if bad:
-            return i
-    return -1
-
-
-@njit(nogil=True, cache=True)
 def count_instances(scores, first, start, items, may_cut, counts):
     """Count, for each row, what scores higher than its best correct item and what ties with it (itself included).
 

@@ -54,7 +54,7 @@ class Entry:
 
 def _mean_chance(side: Side, chance: Callable[[dict[str, np.ndarray]], np.ndarray]) -> float:
     """Mean over the queries of what depends on their number of relevant items alone, where everything ties."""
-    kinds, times = np.unique(side.relevant, return_counts=True)
+    kinds, times = np.unique(side.counts["relevant"], return_counts=True)
     # divided last, so that numbers up to 1 have no mean above it
     return chance(random_counts(side.n_item, kinds)) @ times / times.sum()
 
@@ -72,7 +72,7 @@ def _mean_rank_defined(side: Side, k: None) -> bool:
 
 
 def _median_chance(side: Side, k: None) -> float:
-    return expected_median(random_counts(side.n_item, side.relevant), "expected")
+    return expected_median(random_counts(side.n_item, side.counts["relevant"]), "expected")
 
 
 def _median_defined(side: Side, k: None) -> bool:
@@ -126,7 +126,7 @@ ENTRIES = (
     ),
     Entry(
         "precision", "precision at {k}", (CATEGORY,), FRACTION, LEVEL,
-        values=lambda side, k: side.curve[:, CURVE_LEVELS.index(k)], chance=_precision_chance,
+        values=lambda side, k: side.counts["curve"][:, CURVE_LEVELS.index(k)], chance=_precision_chance,
         defined=lambda side, k: side.reaches("N"),
     ),
 )  # fmt: skip

@@ -107,15 +107,13 @@ class MatrixScores(ScoreSource):
 
     def rows(self, direction: str, numbers: slice | np.ndarray, out: np.ndarray) -> np.ndarray:
         """Scores of some queries, copied into ``out``; refuses NaN and +inf."""
-        from fico_utils.evaluation.kernels_instance import first_bad_row
-
         matrix, name, axis = self._sides[direction]
         chosen = matrix[numbers]
         scores = out[: chosen.shape[0]]
         scores[:] = chosen
-        bad = first_bad_row(scores)
-        if bad >= 0:
-            number = numbers.start + bad if isinstance(numbers, slice) else numbers[bad]
+        bad = np.flatnonzero(~(scores < np.inf).all(axis=1))
+        if bad.size:
+            number = np.arange(matrix.shape[0])[numbers][bad[0]]
             raise InputError(
                 f"{name} has NaN or +inf in {axis} {number}, expected numbers, or -inf for a pair that was not ranked"
             )

@@ -120,7 +120,7 @@ def list_scores(seen: Observations, metrics: str | Iterable[Metric] = DEFAULT_ME
     for level in seen.levels:
         for direction in DIRECTIONS:
             side = seen.side(level, direction)
-            curve = [Metric("precision", at) for at in CURVE_LEVELS[: side.curve.shape[1]]]
+            curve = [Metric("precision", at) for at in CURVE_LEVELS[: side.counts["curve"].shape[1]]]
             for metric in (*metrics, *curve):
                 if level in metric.entry.levels:
                     yield Score(metric, side, metric.entry.values(side, metric.k))
@@ -155,6 +155,6 @@ def summarise(
             if intervals:
                 low, high = middle_95(score.bootstrap())
         chance, status = metric.entry.chance(side, metric.k), "ok" if defined else "undefined"
-        row = (*score.key, value, low, high, side.relevant.size, chance, seen.ties, status)
+        row = (*score.key, value, low, high, side.counts["relevant"].size, chance, seen.ties, status)
         rows.append(dict(zip(COLUMNS, row, strict=True)))
     return rows

@@ -43,7 +43,7 @@ def compare_systems(
             continue
         row = dict(zip(("task", "direction", "metric", "k"), score.key, strict=True))
         row |= dict.fromkeys(("value_a", "value_b", "difference", "ci_low", "ci_high", "p", "p_holm"), float("nan"))
-        row |= {"n_query": score.side.relevant.size, "status": "undefined"}
+        row |= {"n_query": score.side.counts["relevant"].size, "status": "undefined"}
         rows.append(row)
         if score.is_defined and other.is_defined:
             x, y = (s.bootstrap(max(1, repeats // 10), seed) for s in (score, other))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fico_utils.errors import InputError
-from fico_utils.files import atomic_path, write_text
+from fico_utils.files import atomic_path
 from fico_utils.provenance import PROJECT
 from fico_utils.results import schema
 from fico_utils.results.paper_reference import paper_reference
@@ -28,9 +28,7 @@ FLOAT_FORMAT = {"metrics": "%.9g", "costs": "%.15g"}
 STORED, STORED_COLUMNS = "stored.csv", ("system", "embedding_dims", "image_features", "text_features", "dtype")
 
 
-def score_rows(
-    scores: pd.DataFrame, system: str, corpus: str, source: str = "ours", split: str = "test"
-) -> pd.DataFrame:
+def score_rows(scores: pd.DataFrame, system: str, corpus: str, source: str = "ours") -> pd.DataFrame:
     """Rows of metrics.csv from what `fico_utils.evaluate` returned.
 
     The column `ties` is not kept, as the run's settings say it; `source` is ``ours``, or ``perfect`` for the perfect
@@ -41,14 +39,13 @@ def score_rows(
     >>> score_rows(scores, "scan", "picto_people")[["system", "k", "value"]].to_numpy().tolist()
     [['scan', '1', 0.5]]
     """
-    known = {"system": system, "corpus": corpus, "source": source, "split": split}
-    return scores.drop(columns="ties", errors="ignore").assign(**known)
+    return scores.drop(columns="ties", errors="ignore").assign(system=system, corpus=corpus, source=source)
 
 
-def chance_rows(scores: pd.DataFrame, corpus: str, split: str = "test") -> pd.DataFrame:
+def chance_rows(scores: pd.DataFrame, corpus: str) -> pd.DataFrame:
     """Rows of metrics.csv for a random ranking of `corpus`: the `chance` column of `scores` as values."""
     kept = scores[scores["chance"].notna()]
-    rows = score_rows(kept, "chance", corpus, "chance", split)
+    rows = score_rows(kept, "chance", corpus, "chance")
     return rows.assign(value=kept["chance"], ci_low=float("nan"), ci_high=float("nan"), status="ok")
 
 
@@ -66,9 +63,7 @@ def write_part(run: Run, table: str, part: str, frame: pd.DataFrame) -> Path:
     if "status" not in rows:
         rows["status"] = rows["value"].notna().map({True: "ok", False: "unavailable"})
     rows = schema.complete_rows(rows, table, source="ours", split="test", device="cpu")
-    path = run.path(table, f"{part}.csv")
-    _write(rows, table, path)
-    return path
+    return _write_csv(run.path(table, f"{part}.csv"), rows, FLOAT_FORMAT[table])
 
 
 def merge(run: Run, table: str) -> pd.DataFrame:
@@ -87,7 +82,7 @@ def merge(run: Run, table: str) -> pd.DataFrame:
         if strange:
             raise InputError(f"{part} holds rows of profile {min(strange)!r}; expected {run.profile!r}, run it again")
     rows = schema.complete_rows(pd.concat([*frames, paper_reference(table)]), table)
-    _write(rows, table, run.path(f"{table}.csv"))
+    _write_csv(run.path(f"{table}.csv"), rows, FLOAT_FORMAT[table])
     return rows
 
 
@@ -134,9 +129,10 @@ def results_or_committed(run: Run, table: str) -> pd.DataFrame:
     return load(PROJECT / "figures" / run.profile, table)
 
 
-def _write(rows: pd.DataFrame, table: str, path: Path) -> None:
+def _write_csv(path: Path, rows: pd.DataFrame, float_format: str | None = None) -> Path:
     with atomic_path(path) as temporary:
-        rows.to_csv(temporary, index=False, float_format=FLOAT_FORMAT[table], lineterminator="\n", encoding="utf-8")
+        rows.to_csv(temporary, index=False, float_format=float_format, lineterminator="\n", encoding="utf-8")
+    return path
 
 
 def stored_row(system: str, sample: Mapping[str, Any]) -> dict[str, str]:
@@ -162,9 +158,7 @@ def write_stored(run: Run, rows: Iterable[Mapping[str, str]]) -> Path:
     """Path of ``<root>/stored.csv``, just written."""
     import pandas as pd
 
-    path = run.path(STORED)
-    write_text(path, pd.DataFrame(list(rows), columns=list(STORED_COLUMNS)).to_csv(index=False, lineterminator="\n"))
-    return path
+    return _write_csv(run.path(STORED), pd.DataFrame(list(rows), columns=list(STORED_COLUMNS)))
 
 
 def read_stored(run: Run) -> pd.DataFrame:
