@@ -160,19 +160,23 @@ def _fewer_hits(chance, times, m, state, spare, step):
 
 
 @njit(nogil=True, cache=True)
-def add_tail_probabilities(above, tied, correct, times, m, first, last):
-    """``first`` plus the probabilities, for x = ``first`` ... ``last`` - 1, of fewer than ``m`` hits in the top x.
+def hit_chances(above, tied, correct, x):
+    """The probability that each query has a hit in the top x, as `ties.hit_probability` in fewer microseconds."""
+    chance = np.empty(above.size)
+    for i in range(above.size):
+        drawn, miss = min(max(x - above[i], 0), tied[i]), 1.0
+        for place in range(correct[i]):
+            miss *= max(tied[i] - place - drawn, 0) / (tied[i] - place)
+        chance[i] = 1.0 - miss if tied[i] > 0 else 0.0
+    return chance
 
-    Query i occurs ``times[i]`` times; its chance of a hit is that of `ties.hit_probability`.
-    """
+
+@njit(nogil=True, cache=True)
+def add_tail_probabilities(above, tied, correct, times, m, first, last):
+    """``first`` plus the probabilities, for x = ``first`` ... ``last`` - 1, of fewer than ``m`` hits in the top x."""
     n = times.sum() + 1
-    state, spare, step, chance = np.zeros(n), np.zeros(n), np.zeros(n), np.empty(above.size)
+    state, spare, step = np.zeros(n), np.zeros(n), np.zeros(n)
     total = float(first)
     for x in range(first, last):
-        for i in range(above.size):
-            drawn, miss = min(max(x - above[i], 0), tied[i]), 1.0
-            for place in range(correct[i]):
-                miss *= max(tied[i] - place - drawn, 0) / (tied[i] - place)
-            chance[i] = 1.0 - miss if tied[i] > 0 else 0.0
-        total += _fewer_hits(chance, times, m, state, spare, step)
+        total += _fewer_hits(hit_chances(above, tied, correct, x), times, m, state, spare, step)
     return total

@@ -98,23 +98,23 @@ def expected_median(counts: Mapping[str, np.ndarray], ties: str) -> float:
     # queries with the same counts are one kind: told apart by one number made of the three
     code = (kinds[0] * (kinds[1].max() + 1) + kinds[1]) * (kinds[2].max() + 1) + kinds[2]
     first, times = np.unique(code, return_index=True, return_counts=True)[1:]
-    kinds = dict(zip(COUNTS, kinds[:, first], strict=True))
-    orders = [expected_order(kinds, times, m + 1, *ends) for m, *ends in zip(middle, low, high, strict=True)]
+    orders = [expected_order(kinds[:, first], times, m + 1, *ends) for m, *ends in zip(middle, low, high, strict=True)]
     return float(np.mean(orders))
 
 
-def expected_order(counts: Mapping[str, np.ndarray], times: np.ndarray, m: int, low: int, high: int) -> float:
-    """Expected ``m``-th smallest first-hit rank, within ``low ... high``, where query i occurs ``times[i]`` times.
+def expected_order(kinds: np.ndarray, times: np.ndarray, m: int, low: int, high: int) -> float:
+    """Expected ``m``-th smallest first-hit rank, which lies in ``low ... high``.
 
+    ``kinds`` (3, n) int64 holds `COUNTS` of different queries, which occur ``times`` (n,) times.
     E[X] = low + sum over x from ``low`` to ``high - 1`` of P(X > x), and X > x where fewer than ``m`` queries have a
     hit in the top x. Bisection skips the x at which that probability is 1 or 0 to the last digit.
     """
-    from fico_utils.evaluation.kernels_instance import add_tail_probabilities
+    from fico_utils.evaluation.kernels_instance import add_tail_probabilities, hit_chances
 
     def excess(x: int) -> float:
         """Expected number of hits in the top x less ``m``, in units beyond 1 of which the tail is below 1e-16."""
-        chance = hit_probability(counts, x, "expected")
+        chance = hit_chances(*kinds, x)
         return (times @ chance - m) / (10 * np.sqrt(times @ (chance * (1 - chance))) + 40)
 
     first, last = (low + bisect_left(range(low, high), edge, key=excess) for edge in (-1, 1))
-    return add_tail_probabilities(*(counts[name] for name in COUNTS), times, m, first, last)
+    return add_tail_probabilities(*kinds, times, m, first, last)

@@ -185,8 +185,7 @@ def test_expected_order_statistic(kinds, data):
     above, tied, correct = (np.array(x) for x in zip(*kinds, strict=True))
     correct = np.minimum(tied, correct)
     m = data.draw(st.integers(1, len(kinds)))
-    counts = {"above": above, "tied": tied, "tied_correct": correct}
-    exact = expected_order(counts, np.ones(len(kinds), np.int64), m, 1, 13)
+    exact = expected_order(np.stack([above, tied, correct]), np.ones(len(kinds), np.int64), m, 1, 13)
     # the ranks one by one: P(first hit at place x) among `tied` places, `correct` of them hits
     distribution = {(): 1.0}
     for a, e, r in zip(above, tied, correct, strict=True):
