@@ -285,5 +285,6 @@ def mark_block(scores, first, bits, ranked, images, lists, ks, policy, harmonic,
             n = _code_groups(scores[i], shared, bits, counts, above, size, hits)
         row = (marks.ap[q], marks.found[q], marks.curve[q])
         measure_groups((above, size, hits), n, count, ks, policy, harmonic, precision, row)
-        for g in range(n):
-            size[g] = hits[g] = 1
+        if bits is None:
+            for g in range(n):
+                size[g] = hits[g] = 1
