@@ -39,7 +39,8 @@ def score_rows(scores: pd.DataFrame, system: str, corpus: str, source: str = "ou
     >>> score_rows(scores, "scan", "picto_people")[["system", "k", "value"]].to_numpy().tolist()
     [['scan', '1', 0.5]]
     """
-    return scores.drop(columns="ties", errors="ignore").assign(system=system, corpus=corpus, source=source)
+    known = {"system": system, "corpus": corpus, "source": source, "k": scores["k"].astype(str)}
+    return scores.drop(columns="ties", errors="ignore").assign(**known)
 
 
 def chance_rows(scores: pd.DataFrame, corpus: str) -> pd.DataFrame:
