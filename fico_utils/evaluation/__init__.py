@@ -65,11 +65,10 @@ def evaluate(
     measure : "cosine", "inner_product", "euclidean" or "hamming"
     bits : int, of packed codes, 8 bits a byte
     metrics : str
-        Such as ``"recall@1,5,10 map@10,N precision@20 median_rank"``: names, each with its k, separated by spaces; N
-        is the whole gallery, and a k beyond the gallery means all of it. Recall and ranks are of the instance level,
-        map is of the category level, precision of both.
-    recall_at, map_at : iterable of int; ``map_at`` may hold "N", all
-        Without ``metrics``: recall at 1, 5, 10, 50, 100 and 200, the ranks, and map at 10, 100 and N, or at these k.
+        Such as ``"recall@1,5,10 map@10,N precision@20 median_rank"``: names, each with its k; N is the whole gallery,
+        and a k beyond the gallery means all of it. Recall and ranks are of the instance level, map is of the category
+        level, precision of both. By default `DEFAULT_METRICS`.
+    recall_at, map_at : iterable of int, instead of ``metrics``; ``map_at`` may hold "N"
     ties : str
         Order of items with equal score: "expected" is the exact expectation over all orders, "optimistic" and
         "pessimistic" the best and worst, "index" the order of the arrays.
@@ -96,11 +95,7 @@ def evaluate(
     if metrics is not None and (recall_at is not None or map_at is not None):
         given = "map_at" if recall_at is None else "recall_at"
         raise InputError(f"metrics is given together with {given}: say all in metrics, such as 'recall@1,5 map@10,N'")
-    if metrics is None:
-        metrics = metrics_at(
-            (1, 5, 10, 50, 100, 200) if recall_at is None else recall_at, (10, 100, "N") if map_at is None else map_at
-        )
-    plan = Plan(metrics, ties=ties, curve=curve)
+    plan = Plan(metrics_at(recall_at, map_at) if metrics is None else metrics, ties=ties, curve=curve)
     if labels is None and not any(INSTANCE in metric.entry.levels for metric in plan.metrics):
         asked = ", ".join(map(str, plan.metrics))
         raise InputError(f"{asked} is computed from labels, and none are given: give labels")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from fico_utils.errors import InputError
+from fico_utils.evaluation.tasks import DIRECTIONS
 
 #: Scores of one matrix product; its rows at least and at most, and what divides them.
 TILE, LEAST, ROWS, STEP = 2_400_000, 48, 480, 12
@@ -97,20 +98,19 @@ def _distinct(
     return rows, ids
 
 
-def _narrowest(images: np.ndarray, texts: np.ndarray) -> np.dtype:
-    """Single precision where both have no more."""
-    narrow = all(np.can_cast(x.dtype, np.float32) for x in (images, texts))
-    return np.dtype(np.float32 if narrow else np.float64)
+def narrowest_type(*arrays: np.ndarray) -> np.dtype:
+    """Single precision where no array has more."""
+    return np.dtype(np.float32 if all(np.can_cast(x.dtype, np.float32) for x in arrays) else np.float64)
 
 
 def _prepare_cosine(images: np.ndarray, texts: np.ndarray, peaks: tuple[float, float]) -> Prepared:
-    return _narrowest(images, texts), _unit
+    return narrowest_type(images, texts), _unit
 
 
 def _prepare_inner_product(images: np.ndarray, texts: np.ndarray, peaks: tuple[float, float]) -> Prepared:
     size = _bounded(peaks[0] * peaks[1] * images.shape[1], peaks)
     in_range = size == 0 or 1e-20 < size < 1e30  # of products in single precision
-    return _narrowest(images, texts) if in_range else np.dtype(np.float64), np.asarray
+    return narrowest_type(images, texts) if in_range else np.dtype(np.float64), np.asarray
 
 
 def _prepare_euclidean(images: np.ndarray, texts: np.ndarray, peaks: tuple[float, float]) -> Prepared:
@@ -172,7 +172,24 @@ def find_measure(name: str) -> Measure:
     return MEASURES[name]
 
 
-class EmbeddingScores:
+class ScoreSource:
+    """Where scores come from, row by row; what is kept for each direction is None where it does not matter."""
+
+    n_img: int
+    n_txt: int
+    dtype: np.dtype
+    bits: int | None = None  # of codes
+    may_cut = False  # a score may be -inf, not ranked
+    ids: Mapping[str, np.ndarray | None] = dict.fromkeys(DIRECTIONS)  # the row of each query; equal queries share one
+    columns: Mapping[str, np.ndarray | None] = dict.fromkeys(DIRECTIONS)  # the item of each column
+    tile: Mapping[str, int | None] = dict.fromkeys(DIRECTIONS)  # how many rows to ask for at a time
+
+    def rows(self, direction: str, numbers: slice | np.ndarray, out: np.ndarray) -> np.ndarray:
+        """The rows of these numbers, (n, m), in the first rows of ``out``."""
+        raise NotImplementedError
+
+
+class EmbeddingScores(ScoreSource):
     """Cosine, inner product or negative squared Euclidean distance of two sets of vectors.
 
     Single precision where the inputs have no more; the lengths, and everything Euclidean (whose expanded form
@@ -182,9 +199,6 @@ class EmbeddingScores:
     which must tie, and would let the order of the gallery show. So the product is taken of the distinct vectors in an
     order of their own, in tiles of one shape, whatever the order of the input, the memory and the threads.
     """
-
-    bits = 0
-    may_cut = False
 
     def __init__(self, images: Any, texts: Any, measure: Measure, allow_zero: bool = False) -> None:
         images, texts = read_table(images, "images"), read_table(texts, "texts")
@@ -196,37 +210,35 @@ class EmbeddingScores:
         refuse_zero = measure.refuses_zero and not allow_zero
         peaks = _peak(images, "images", refuse_zero), _peak(texts, "texts", refuse_zero)
         self.dtype, change = measure.prepare(images, texts, peaks)
-        images, img_id = _distinct(images, self.dtype, change)
-        texts, txt_id = _distinct(texts, self.dtype, change)
-        self.ids = {"i2t": img_id, "t2i": txt_id}
-        self._sides = {"i2t": (images, texts), "t2i": (texts, images)}
-        squares = [np.einsum("ij,ij->i", x, x) / 2 for x in (texts, images)] if measure.takes_squares else [None, None]
-        self._shift = dict(zip(("i2t", "t2i"), squares, strict=True))
-        gallery_id = {"i2t": txt_id, "t2i": img_id}
-        self.columns = {d: np.argsort(x, kind="stable") for d, x in gallery_id.items()}
-        # which distinct vector stands in each column, where some do in several
-        self._repeat = {d: x[self.columns[d]] for d, x in gallery_id.items() if x.size > self._sides[d][1].shape[0]}
-        self.tile = {d: self._tile_rows(sides[0].shape[0], self.columns[d].size) for d, sides in self._sides.items()}
-
-    @staticmethod
-    def _tile_rows(n: int, m: int) -> int:
-        """Rows of one product, by the sizes of both sides alone: an even number of tiles, with few rows to spare."""
-        rows = min(max(TILE // m // STEP * STEP, LEAST), ROWS)
-        tiles = -(-n // rows)
-        tiles += tiles % 2  # two cores share them evenly
-        return -(-n // tiles // STEP) * STEP
+        of_images, of_texts = (_distinct(rows, self.dtype, change) for rows in (images, texts))
+        self.ids, self.columns, self.tile, self._sides = {}, {}, {}, {}
+        for direction, asking, asked in (("i2t", of_images, of_texts), ("t2i", of_texts, of_images)):
+            (queries, self.ids[direction]), (gallery, gallery_ids) = asking, asked
+            columns = np.argsort(gallery_ids, kind="stable")
+            # which distinct vector stands in each column, where some do in several
+            repeat = gallery_ids[columns] if columns.size > gallery.shape[0] else None
+            half_squares = np.einsum("ij,ij->i", gallery, gallery) / 2 if measure.takes_squares else None
+            self.columns[direction], self._sides[direction] = columns, (queries, gallery, repeat, half_squares)
+            self.tile[direction] = _tile_rows(queries.shape[0], columns.size)
 
     def rows(self, direction: str, numbers: slice | np.ndarray, out: np.ndarray) -> np.ndarray:
         """Scores of some distinct queries, (n, m), in ``out``, which has the rows of one tile."""
-        queries, gallery = self._sides[direction]
-        repeat = self._repeat.get(direction)
+        queries, gallery, repeat, half_squares = self._sides[direction]
         chosen = np.zeros((out.shape[0], queries.shape[1]), queries.dtype)
         n = queries[numbers].shape[0]
         chosen[:n] = queries[numbers]
         product = out if repeat is None else np.empty((out.shape[0], gallery.shape[0]), out.dtype)
         np.matmul(chosen, gallery.T, out=product)
-        if self._shift[direction] is not None:
-            product -= self._shift[direction]
+        if half_squares is not None:
+            product -= half_squares
         if repeat is not None:
             np.take(product, repeat, axis=1, out=out, mode="clip")
         return out[:n]
+
+
+def _tile_rows(n: int, m: int) -> int:
+    """Rows of one product, by the sizes of both sides alone: an even number of tiles, with few rows to spare."""
+    rows = min(max(TILE // m // STEP * STEP, LEAST), ROWS)
+    tiles = -(-n // rows)
+    tiles += tiles % 2  # two cores share them evenly
+    return -(-n // tiles // STEP) * STEP

@@ -13,7 +13,8 @@ from collections import namedtuple
 import numpy as np
 from numba import njit
 
-EXPECTED, OPTIMISTIC, PESSIMISTIC = range(3)
+from fico_utils.evaluation.ties import EXPECTED, OPTIMISTIC
+
 #: Of the radix sort: a digit has 11 bits, and the digits start at these bits of a key.
 DIGIT, ONE, MID, TOP = np.uint64(2047), np.uint64(1), np.uint64(12), np.uint64(23)
 SIGN, MAGNITUDE = np.uint32(2**31), np.uint32(2**31 - 1)
@@ -251,50 +252,39 @@ def _share(image, item_image, label_start, labels, member_start, members, mark, 
 
 
 @njit(nogil=True, cache=True)
-def mark_scores(words, first, ranked, query_image, item_image, lists, ks, policy, harmonic, marks):
-    """Fill the marks of the queries from ``first``, one for each row of ``words``.
+def mark_block(scores, first, bits, ranked, images, lists, ks, policy, harmonic, marks):
+    """Fill the marks of the queries from ``first``, one for each row of ``scores`` (b, m).
 
-    ``words`` (b, m) uint32 are the scores as `_sort` wants them; ``ranked`` says how many of each query's scores are
-    above -inf; ``lists`` holds the labels of each image and the images of each label (two ragged lists, each as
-    starts and members).
+    Scores are code scores 0 ... ``bits``, or, where ``bits`` is None, the uint32 words that `_sort` wants. ``ranked``
+    says how many of each query's scores are above -inf; ``images`` are those of the queries and of the items; ``lists``
+    holds the labels of each image and the images of each label (two ragged lists, each as starts and members).
     """
+    query_image, item_image = images
     m = item_image.size
     limit = m if marks.curve.shape[1] else ks[-1]
     mark, shared = np.empty(lists[0].size - 1, np.uint8), np.empty(m, np.uint8)
-    above, size, hits = np.empty(m + 1, np.int32), np.ones(m + 1, np.int32), np.ones(m + 1, np.int32)
-    precision, counts = np.empty(m), np.empty((3, 2048), np.int32)
-    keys, spare = np.empty(m, np.uint64), np.empty(m, np.uint64)
-    image = -1
-    for i in range(words.shape[0]):
-        q = first + i
-        if query_image[q] != image:
-            image = query_image[q]
-            count = _share(image, item_image, *lists, mark, shared)
-        marks.relevant[q] = count
-        n = _sort(words[i], shared, limit, keys, spare, counts)
-        # -inf, not ranked, sorts last
-        n = _sorted_groups(spare, min(n, ranked[q]), above, size, hits)
-        row = (marks.ap[q], marks.found[q], marks.curve[q])
-        measure_groups((above, size, hits), n, count, ks, policy, harmonic, precision, row)
-        for g in range(n):
-            size[g] = hits[g] = 1
-
-
-@njit(nogil=True, cache=True)
-def mark_codes(scores, first, bits, query_image, item_image, lists, ks, policy, harmonic, marks):
-    """As `mark_scores`, for code scores 0 ... bits."""
-    m = item_image.size
-    mark, shared = np.empty(lists[0].size - 1, np.uint8), np.empty(m, np.uint8)
-    n_groups = min(m, bits + 1)
-    above, size, hits = np.empty(n_groups, np.int32), np.empty(n_groups, np.int32), np.empty(n_groups, np.int32)
-    precision, counts = np.empty(n_groups), np.empty((4, 2 * bits + 2), np.int32)
-    image = -1
+    n_groups = m + 1 if bits is None else min(m, bits + 1)
+    above, size, hits = np.empty(n_groups, np.int32), np.ones(n_groups, np.int32), np.ones(n_groups, np.int32)
+    precision, image = np.empty(n_groups), -1
+    # numba compiles only the branch that fits the type of bits
+    if bits is None:
+        keys, spare, counts = np.empty(m, np.uint64), np.empty(m, np.uint64), np.empty((3, 2048), np.int32)
+    else:
+        counts = np.empty((4, 2 * bits + 2), np.int32)
     for i in range(scores.shape[0]):
         q = first + i
         if query_image[q] != image:
             image = query_image[q]
             count = _share(image, item_image, *lists, mark, shared)
         marks.relevant[q] = count
-        n = _code_groups(scores[i], shared, bits, counts, above, size, hits)
+        if bits is None:
+            n = _sort(scores[i], shared, limit, keys, spare, counts)
+            # -inf, not ranked, sorts last
+            n = _sorted_groups(spare, min(n, ranked[q]), above, size, hits)
+        else:
+            n = _code_groups(scores[i], shared, bits, counts, above, size, hits)
         row = (marks.ap[q], marks.found[q], marks.curve[q])
         measure_groups((above, size, hits), n, count, ks, policy, harmonic, precision, row)
+        if bits is None:
+            for g in range(n):
+                size[g] = hits[g] = 1

@@ -14,11 +14,12 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-EXPECTED, OPTIMISTIC, PESSIMISTIC = range(3)
+from fico_utils.evaluation.ties import EXPECTED, OPTIMISTIC
+
 #: Probabilities below this are left out of a distribution.
 NEGLIGIBLE = 1e-18
-#: Arrays to fill, a row each query: int32 (n_query,), and ``found`` float64 (n_query, n_k).
-Counts = namedtuple("Counts", ("above", "tied", "tied_correct", "ranked", "found"))
+#: Arrays to fill, a row each query: int32 (n_query,), and ``correct_found`` float64 (n_query, n_k).
+Counts = namedtuple("Counts", ("above", "tied", "tied_correct", "ranked", "correct_found"))
 
 
 @intrinsic
@@ -43,18 +44,6 @@ def code_scores(queries, gallery, bits, out):
                 word, column = queries[i, w], gallery[w, start : start + step]
                 for j in range(row.size):
                     row[j] -= np.uint16(_popcount(word ^ column[j]))
-
-
-@njit(nogil=True, cache=True)
-def first_bad_row(scores):
-    """First row of ``scores`` with NaN or +inf, or -1."""
-    for i in range(scores.shape[0]):
-        bad = 0
-        for s in scores[i]:
-            bad |= not (s < np.inf)
-        if bad:
-            return i
-    return -1
 
 
 @njit(nogil=True, cache=True)
@@ -88,7 +77,7 @@ def count_instances(scores, first, start, items, may_cut, counts):
 
 @njit(nogil=True, cache=True)
 def count_found(scores, first, start, items, ks, policy, counts):
-    """Fill ``found``: how many correct items stand among the first ``ks`` of each row.
+    """Fill ``correct_found``: how many correct items stand among the first ``ks`` of each row.
 
     Correct items of one score are a group; in random order it has its even share of the places that it reaches, in the
     best or worst order its correct items stand first or last. What was not ranked (-inf) is not found.
@@ -111,11 +100,11 @@ def count_found(scores, first, start, items, ks, policy, counts):
             for t in range(ks.size):
                 drawn = min(max(ks[t] - above, 0), size)
                 if policy == EXPECTED:
-                    counts.found[q, t] += drawn * hits / size
+                    counts.correct_found[q, t] += drawn * hits / size
                 elif policy == OPTIMISTIC:
-                    counts.found[q, t] += min(drawn, hits)
+                    counts.correct_found[q, t] += min(drawn, hits)
                 else:
-                    counts.found[q, t] += max(0, drawn - (size - hits))
+                    counts.correct_found[q, t] += max(0, drawn - (size - hits))
 
 
 @njit(nogil=True, cache=True)
@@ -152,8 +141,7 @@ def _fewer_hits(chance, times, m, state, spare, step):
             low += times[i]
             continue
         base, width = _binomial(times[i], chance[i], step)
-        for h in range(size + width - 1):
-            spare[h] = 0.0
+        spare[: size + width - 1] = 0.0
         for a in range(size):
             for b in range(width):
                 spare[a + b] += state[a] * step[b]
@@ -164,8 +152,7 @@ def _fewer_hits(chance, times, m, state, spare, step):
         while spare[size - 1] < NEGLIGIBLE:
             size -= 1
         low, size = low + left, size - left
-        for h in range(size):
-            state[h] = spare[left + h]
+        state[:size] = spare[left : left + size]
     total = 0.0
     for h in range(min(size, m - low)):
         total += state[h]
@@ -173,51 +160,23 @@ def _fewer_hits(chance, times, m, state, spare, step):
 
 
 @njit(nogil=True, cache=True)
-def _hit_chances(above, tied, correct, x, chance):
-    """Fill ``chance`` with the probability of a correct item in the top x, as `ties.hit_probability`."""
+def hit_chances(above, tied, correct, x):
+    """The probability that each query has a hit in the top x, as `ties.hit_probability` in fewer microseconds."""
+    chance = np.empty(above.size)
     for i in range(above.size):
         drawn, miss = min(max(x - above[i], 0), tied[i]), 1.0
         for place in range(correct[i]):
             miss *= max(tied[i] - place - drawn, 0) / (tied[i] - place)
         chance[i] = 1.0 - miss if tied[i] > 0 else 0.0
+    return chance
 
 
 @njit(nogil=True, cache=True)
-def _excess(above, tied, correct, times, m, x, chance):
-    """Expected number of hits in the top x less ``m``, in units beyond 1 of which the tail is below 1e-16."""
-    _hit_chances(above, tied, correct, x, chance)
-    mean, variance = 0.0, 0.0
-    for i in range(chance.size):
-        mean += times[i] * chance[i]
-        variance += times[i] * chance[i] * (1.0 - chance[i])
-    return (mean - m) / (10.0 * np.sqrt(variance) + 40.0)
-
-
-@njit(nogil=True, cache=True)
-def expected_order(above, tied, correct, times, m, low, high):
-    """Expected ``m``-th smallest first-hit rank; it lies in ``low ... high``.
-
-    E[X] = low + sum over x from ``low`` to ``high - 1`` of P(X > x), and X > x where fewer than ``m`` of the
-    queries have a hit in the top x. The query of kind i occurs ``times[i]`` times. Bisection skips the x at which
-    that probability is 1 or 0 to the last digit.
-    """
-    n = 0
-    for i in range(times.size):
-        n += times[i]
-    chance = np.empty(above.size)
-    state, spare, step = np.zeros(n + 1), np.zeros(n + 1), np.zeros(n + 1)
-    edges = np.empty(2, np.int64)
-    for edge in range(2):
-        a, b = low, high
-        while a < b:
-            x = (a + b) // 2
-            if _excess(above, tied, correct, times, m, x, chance) < 2 * edge - 1:
-                a = x + 1
-            else:
-                b = x
-        edges[edge] = a
-    total = float(edges[0])
-    for x in range(edges[0], edges[1]):
-        _hit_chances(above, tied, correct, x, chance)
-        total += _fewer_hits(chance, times, m, state, spare, step)
+def add_tail_probabilities(above, tied, correct, times, m, first, last):
+    """``first`` plus the probabilities, for x = ``first`` ... ``last`` - 1, of fewer than ``m`` hits in the top x."""
+    n = times.sum() + 1
+    state, spare, step = np.zeros(n), np.zeros(n), np.zeros(n)
+    total = float(first)
+    for x in range(first, last):
+        total += _fewer_hits(hit_chances(above, tied, correct, x), times, m, state, spare, step)
     return total

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from math import inf
 
 import numpy as np
@@ -17,7 +16,15 @@ import numpy as np
 from fico_utils.errors import InputError
 from fico_utils.evaluation.observations import K, Side
 from fico_utils.evaluation.tasks import CATEGORY, INSTANCE
-from fico_utils.evaluation.ties import expected_median, harmonic_numbers, hit_probability, hit_rank, random_counts
+from fico_utils.evaluation.ties import (
+    COUNTS,
+    EXPECTED,
+    expected_median,
+    harmonic_numbers,
+    hit_probability,
+    hit_rank,
+    random_counts,
+)
 
 VERSIONS = {"scoring": 1, "intervals": 1}
 FRACTION, RANK = (0.0, 1.0), (1.0, inf)
@@ -45,20 +52,27 @@ class Entry:
     kept: str = ""  # the array of the observations with a column for each k; empty where any k can be computed
 
 
-def _mean_chance(side: Side, chance: Callable[[np.ndarray], np.ndarray]) -> float:
-    """Mean over the queries of what depends on their number of relevant items alone."""
-    kinds, times = np.unique(side.relevant, return_counts=True)
+def _mean_chance(side: Side, chance: Callable[[dict[str, np.ndarray]], np.ndarray]) -> float:
+    """Mean over the queries of what depends on their number of relevant items alone, where everything ties."""
+    kinds, times = np.unique(side.counts["relevant"], return_counts=True)
     # divided last, so that numbers up to 1 have no mean above it
-    return chance(kinds) @ times / times.sum()
+    return chance(random_counts(side.n_item, kinds)) @ times / times.sum()
 
 
 def _recall_chance(side: Side, k: K) -> float:
-    top = side.cut(k)
-    return _mean_chance(side, lambda n: hit_probability(random_counts(side.n_item, n), top, "expected"))
+    return _mean_chance(side, lambda counts: hit_probability(counts, k, "expected"))
+
+
+def _mean_rank_chance(side: Side, k: None) -> float:
+    return _mean_chance(side, lambda counts: hit_rank(counts, "expected"))
+
+
+def _mean_rank_defined(side: Side, k: None) -> bool:
+    return bool(np.isfinite(hit_rank(side.counts, side.ties)).all())
 
 
 def _median_chance(side: Side, k: None) -> float:
-    return expected_median(random_counts(side.n_item, side.relevant), "expected")
+    return expected_median(random_counts(side.n_item, side.counts["relevant"]), "expected")
 
 
 def _median_defined(side: Side, k: None) -> bool:
@@ -66,25 +80,16 @@ def _median_defined(side: Side, k: None) -> bool:
     return _mean_rank_defined(side, k) or expected_median(side.counts, side.ties) <= side.depth
 
 
-def _mean_rank_chance(side: Side, k: None) -> float:
-    return _mean_chance(side, lambda n: hit_rank(random_counts(side.n_item, n), "expected"))
-
-
-def _mean_rank_defined(side: Side, k: None) -> bool:
-    return bool(np.isfinite(hit_rank(side.counts, side.ties)).all())
-
-
 def _map_chance(side: Side, k: K) -> float:
-    from fico_utils.evaluation.kernels_category import EXPECTED, measure_groups
+    from fico_utils.evaluation.kernels_category import measure_groups
 
-    m, ks, harmonic = side.n_item, np.array([side.cut(k)]), harmonic_numbers(side.n_item)
+    ks, harmonic = np.array([side.cut(k)]), harmonic_numbers(side.n_item)
 
-    def chance(kinds: np.ndarray) -> np.ndarray:
-        ap = np.zeros((kinds.size, 1))
-        for relevant, row in zip(kinds.astype(np.int32), ap, strict=True):
-            group = tuple(np.array([x], np.int32) for x in (0, m, relevant))  # all items tie
-            scratch = np.empty(1), (row, np.empty(1), np.empty(0))
-            measure_groups(group, int(relevant > 0), int(relevant), ks, EXPECTED, harmonic, *scratch)
+    def chance(counts: dict[str, np.ndarray]) -> np.ndarray:
+        ap = np.zeros((counts["tied"].size, 1))
+        for *group, row in zip(*(counts[name][:, None] for name in COUNTS), ap, strict=True):
+            relevant, scratch = int(group[2][0]), (np.empty(1), (row, np.empty(1), np.empty(0)))
+            measure_groups(tuple(group), int(relevant > 0), relevant, ks, EXPECTED, harmonic, *scratch)
         return ap[:, 0]
 
     return _mean_chance(side, chance)
@@ -92,7 +97,7 @@ def _map_chance(side: Side, k: K) -> float:
 
 def _precision_chance(side: Side, k: K) -> float:
     # the share of relevant items, which in random order is the same at every rank
-    return _mean_chance(side, lambda n: n) / side.n_item
+    return _mean_chance(side, lambda counts: counts["tied_correct"]) / side.n_item
 
 
 #: In the order in which tables are sorted. Of places, `fico_utils.results.observed` computes the values.
@@ -121,15 +126,10 @@ ENTRIES = (
     ),
     Entry(
         "precision", "precision at {k}", (CATEGORY,), FRACTION, LEVEL,
-        values=lambda side, k: side.curve[:, CURVE_LEVELS.index(k)], chance=_precision_chance,
+        values=lambda side, k: side.counts["curve"][:, CURVE_LEVELS.index(k)], chance=_precision_chance,
         defined=lambda side, k: side.reaches("N"),
     ),
 )  # fmt: skip
-
-
-def _base_name(name: str) -> str:
-    """A metric's name without the order of ties that tables write behind it."""
-    return re.sub(f"_({'|'.join(BOUNDS)})$", "", name)
 
 
 @dataclass(frozen=True)
@@ -144,20 +144,18 @@ class Metric:
 
     name: str  # of `ENTRIES`; as tables store it, also with ``_optimistic`` or ``_pessimistic`` behind it
     k: K | None = None  # None for a metric without k; the text of a whole number is read as the number
+    entry: Entry = field(init=False, repr=False, compare=False)  # what the metric is
 
     def __post_init__(self) -> None:
-        named = [e for e in ENTRIES if e.name == _base_name(self.name)]
+        named = [e for e in ENTRIES if e.name == re.sub(f"_({'|'.join(BOUNDS)})$", "", self.name)]
         if not named:
             raise InputError(f"there is no metric {self.name!r}, expected one of {', '.join(metric_forms())}")
-        if isinstance(self.k, bool) or not any(re.fullmatch(e.k_pattern, self.k_text) for e in named):
-            raise InputError(f"there is no metric {self.name}@{self.k_text}, expected {_form(named[0])}")
-        object.__setattr__(self, "k", int(self.k_text) if self.k_text.isdigit() else self.k_text or None)
-
-    @cached_property
-    def entry(self) -> Entry:
-        """What the metric is."""
-        named = (e for e in ENTRIES if e.name == _base_name(self.name))
-        return next(e for e in named if re.fullmatch(e.k_pattern, self.k_text))
+        text = self.k_text
+        entry = next((e for e in named if re.fullmatch(e.k_pattern, text)), None)
+        if entry is None:
+            raise InputError(f"there is no metric {self.name}@{text}, expected {_form(named[0])}")
+        object.__setattr__(self, "entry", entry)
+        object.__setattr__(self, "k", int(text) if text.isdigit() else text or None)
 
     @property
     def k_text(self) -> str:
@@ -173,16 +171,15 @@ class Metric:
         return self.name if self.k is None else f"{self.name}@{self.k}"
 
 
+#: The entries that text may name.
+ASKED = {e.name: e for e in ENTRIES if e.values is not None and e.k_pattern != LEVEL}
+
+
 def _form(entry: Entry) -> str:
     """How a metric is written, in words."""
     if not entry.k_pattern:
         return entry.name
     return f"{entry.name}@k, k a whole number from 1{' or N, all' if entry.k_pattern == WHOLE_OR_ALL else ''}"
-
-
-def _asked() -> dict[str, Entry]:
-    """The entries that text may name."""
-    return {e.name: e for e in ENTRIES if e.values is not None and e.k_pattern != LEVEL}
 
 
 def metric_forms() -> list[str]:
@@ -191,7 +188,7 @@ def metric_forms() -> list[str]:
     >>> metric_forms()
     ['recall@k', 'median_rank', 'mean_rank', 'map@k', 'precision@k']
     """
-    return [e.name + ("@k" if e.k_pattern else "") for e in _asked().values()]
+    return [name + ("@k" if entry.k_pattern else "") for name, entry in ASKED.items()]
 
 
 def parse_metrics(text: str | Iterable[str | Metric]) -> tuple[Metric, ...]:
@@ -205,31 +202,32 @@ def parse_metrics(text: str | Iterable[str | Metric]) -> tuple[Metric, ...]:
         if isinstance(word, Metric):
             metrics.append(word)
             continue
-        name, at, ks = str(word).partition("@")
-        entry = _asked().get(name)
-        if entry is None:
+        name, _, ks = str(word).partition("@")
+        if name not in ASKED:
             raise InputError(f"metrics has {word!r}, expected {', '.join(metric_forms())}, separated by spaces")
-        for k in ks.split(",") if at else [""]:
-            if not re.fullmatch(entry.k_pattern, k):
-                raise InputError(f"metrics has {word!r}, expected {_form(entry)}; several k with commas between them")
-            metrics.append(Metric(name, k or None))
+        for k in ks.split(","):
+            if not re.fullmatch(ASKED[name].k_pattern, k):
+                form = _form(ASKED[name])
+                raise InputError(f"metrics has {word!r}, expected {form}; several k with commas between them")
+            metrics.append(Metric(name, k))
     if not metrics:
         raise InputError(f"metrics is empty, expected some of {', '.join(metric_forms())}")
     return tuple(dict.fromkeys(metrics))
 
 
-def metrics_at(recall_at: Iterable[int], map_at: Iterable[K]) -> tuple[Metric, ...]:
-    """Recall and average precision at these k, with the ranks of the first correct item between them.
+def metrics_at(recall_at: Iterable[int] | None, map_at: Iterable[K] | None) -> tuple[Metric, ...]:
+    """`DEFAULT_METRICS`, with recall and average precision at the k that are given.
 
     A k that is no whole number from 1 nor, of ``map_at``, N is an InputError that names the list.
     """
     asked: dict[str, list[Metric]] = {"recall": [], "map": []}
-    for argument, values, known in (("recall_at", recall_at, ""), ("map_at", map_at, ", or N")):
-        name = argument.removesuffix("_at")
+    for name, values, known in (("recall", recall_at, ""), ("map", map_at, ", or N")):
+        if values is None:
+            values = [metric.k for metric in parse_metrics(DEFAULT_METRICS) if metric.name == name]
         for k in [values] if isinstance(values, str | int) else values:
             try:
                 asked[name].append(Metric(name, k))
             except InputError:
-                raise InputError(f"{argument} has {k!r}, expected whole numbers from 1{known}") from None
+                raise InputError(f"{name}_at has {k!r}, expected whole numbers from 1{known}") from None
     ranks = Metric("median_rank"), Metric("mean_rank")
     return tuple(dict.fromkeys((*asked["recall"], *ranks, *asked["map"])))

@@ -9,13 +9,10 @@ from functools import cached_property
 import numpy as np
 
 from fico_utils.errors import InputError
-from fico_utils.evaluation.tasks import CATEGORY, DIRECTIONS, INSTANCE, LEVELS
+from fico_utils.evaluation.tasks import DIRECTIONS, INSTANCE, LEVELS
 from fico_utils.evaluation.ties import TIES, hit_rank
 
 K = int | str
-#: By level, the arrays that hold how many relevant items each query has, and how many were found.
-RELEVANT = {INSTANCE: "correct", CATEGORY: "relevant"}
-FOUND = {INSTANCE: "correct_found", CATEGORY: "found"}
 
 
 @dataclass(frozen=True)
@@ -26,18 +23,8 @@ class Side:
     direction: str
     ties: str
     n_item: int  # size of the gallery
-    counts: Mapping[str, np.ndarray]  # (n_query, ...) each, as in `Observations`
+    counts: Mapping[str, np.ndarray]  # as in `Observations`; ``relevant``, ``found`` and ``curve`` are of this level
     ks: tuple[K, ...]  # of the columns of the arrays that have one for each k
-
-    @property
-    def relevant(self) -> np.ndarray:
-        """The number of relevant items of each query: (n_query,)."""
-        return self.counts[RELEVANT[self.level]]
-
-    @property
-    def curve(self) -> np.ndarray:
-        """The 11-point curve of each query: (n_query, 11), or (n_query, 0) where it was not asked for."""
-        return self.counts["curve"] if self.level == CATEGORY else np.zeros((self.relevant.size, 0))
 
     @cached_property
     def depth(self) -> int:
@@ -59,7 +46,7 @@ class Side:
                 f"k = {k} was not observed at {self.level} level, only {', '.join(map(str, self.ks)) or 'none'}: "
                 "observe again with it among the metrics"
             )
-        return self.counts[FOUND[self.level] if name == "found" else name][:, self.ks.index(k)]
+        return self.counts[name][:, self.ks.index(k)]
 
 
 @dataclass(frozen=True)
@@ -88,8 +75,11 @@ class Observations:
 
     def side(self, level: str, direction: str) -> Side:
         """What the queries of one direction saw at one level."""
-        n_item = self.n_txt if direction == "i2t" else self.n_img
-        return Side(level, direction, self.ties, n_item, self.directions[direction], self.ks[level])
+        n_item, counts = self.n_txt if direction == "i2t" else self.n_img, self.directions[direction]
+        if level == INSTANCE:
+            no_curve = np.zeros((counts["correct"].size, 0))
+            counts = {**counts, "relevant": counts["correct"], "found": counts["correct_found"], "curve": no_curve}
+        return Side(level, direction, self.ties, n_item, counts, self.ks[level])
 
     def first_hit_rank(self, direction: str) -> np.ndarray:
         """Expected rank of the first correct item, from 1: (n_query,) float64, inf where it was not ranked."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
@@ -14,18 +15,10 @@ import numpy as np
 
 from fico_utils.errors import InputError
 from fico_utils.evaluation.metrics import DEFAULT_METRICS, Metric, parse_metrics
-from fico_utils.evaluation.observations import FOUND, K, Observations
-from fico_utils.evaluation.similarity import OrderedScores, Source, sortable_words
-from fico_utils.evaluation.tasks import (
-    CATEGORY,
-    INSTANCE,
-    LEVELS,
-    Ragged,
-    caption_index,
-    group_members,
-    label_lists,
-)
-from fico_utils.evaluation.ties import TIES, harmonic_numbers
+from fico_utils.evaluation.observations import K, Observations
+from fico_utils.evaluation.similarity import ScoreSource, break_ties, sortable_words
+from fico_utils.evaluation.tasks import CATEGORY, INSTANCE, LEVELS, Ragged, caption_index, group_members, label_lists
+from fico_utils.evaluation.ties import EXPECTED, TIES, harmonic_numbers
 from fico_utils.machine import usable_cores
 
 #: Bytes of one thread's block beyond which nothing gets faster: floats, and codes (which fit in a cache).
@@ -60,7 +53,7 @@ class Plan:
 
 
 def observe(
-    source: Source,
+    source: ScoreSource,
     caption_image: Any = None,
     labels: Any = None,
     plan: Plan | None = None,
@@ -72,7 +65,7 @@ def observe(
 
     Parameters
     ----------
-    source : Source, of the scores, see `score_source`.
+    source : ScoreSource, of the scores, see `score_source`.
     caption_image, labels : as in `evaluate`; what has no meaning is an InputError that names the row.
     plan : Plan, what is kept.
     block_mib : int, memory for the scores that are held at a time, in MiB (never less than four dozen rows of scores).
@@ -85,31 +78,22 @@ def observe(
     """
     if block_mib < 1:
         raise InputError(f"block_mib is {block_mib}, expected a number of MiB from 1")
-    plan = plan or Plan()
-    if plan.ties == "index":
-        source = OrderedScores(source)
+    plan, threads, bytes_in_all = plan or Plan(), threads or _usable_threads(), block_mib * 2**20
     index = caption_index(caption_image, source.n_img, source.n_txt)
-    images, captions = np.arange(source.n_img), np.arange(source.n_txt)
     lists = None if labels is None else label_lists(labels, source.n_img)
-    # the image of each query and of each item, and the correct items of each query
-    sides = {
-        "i2t": (images, index, group_members(index, captions, source.n_img)),
-        "t2i": (index, images, Ragged(np.arange(source.n_txt + 1, dtype=np.int64), index)),
-    }
-    threads = threads or _usable_threads()
-    rng = np.random.default_rng(plan.seed)
-    directions = {}
-    with _one_blas_thread():
-        for direction, side in sides.items():
-            n = side[0].size
+    # the image of each query and of each item
+    images = {"i2t": (np.arange(source.n_img), index), "t2i": (index, np.arange(source.n_img))}
+    directions, rng = {}, np.random.default_rng(plan.seed)
+    with _blas_limit()(limits=1, user_api="blas"):
+        for direction, (query_image, item_image) in images.items():
+            n, width = query_image.size, item_image.size * source.dtype.itemsize
             drawn = plan.sample is not None and plan.sample < n
             chosen = np.sort(rng.choice(n, plan.sample, replace=False)) if drawn else np.arange(n)
-            observer = _Observer(source, direction, side, lists, chosen, plan)
-            width, bytes_in_all = observer.n_item * source.dtype.itemsize, block_mib * 2**20
+            observer = _Observer(source, direction, query_image, item_image, lists, chosen, plan)
             useful = min(bytes_in_all // threads, USEFUL_BLOCK[source.dtype.kind])
             rows = source.tile[direction] or min(max(1, useful // width), observer.units.size)
             workers = max(1, min(threads, bytes_in_all // (rows * width)))
-            _score_blocks(observer.score, observer.units.size, (rows, observer.n_item), source.dtype, workers)
+            _score_blocks(observer.score, observer.units.size, (rows, item_image.size), source.dtype, workers)
             directions[direction] = observer.results()
     ks = {level: plan.ks(level) if level == INSTANCE or lists else () for level in LEVELS}
     return Observations(source.n_img, source.n_txt, plan.ties, ks, directions)
@@ -124,9 +108,10 @@ class _Observer:
 
     def __init__(
         self,
-        source: Source,
+        source: ScoreSource,
         direction: str,
-        side: tuple[np.ndarray, np.ndarray, Ragged],
+        query_image: np.ndarray,
+        item_image: np.ndarray,
         lists: tuple[Ragged, Ragged] | None,
         chosen: np.ndarray,
         plan: Plan,
@@ -134,45 +119,38 @@ class _Observer:
         from fico_utils.evaluation.kernels_category import Marks
         from fico_utils.evaluation.kernels_instance import Counts
 
-        self.source, self.direction = source, direction
-        # of an ordered source nothing ties
-        self.policy = 0 if plan.ties == "index" else TIES.index(plan.ties)
-        query_image, self.item_image, correct = side
-        ids, columns = source.ids[direction], source.columns[direction]
-        ids = chosen if ids is None else ids[chosen]
+        self.source, self.direction, self.by_index = source, direction, plan.ties == "index"
+        self.policy = EXPECTED if self.by_index else TIES.index(plan.ties)  # places, by which we rank then, never tie
+        ids = chosen if source.ids[direction] is None else source.ids[direction][chosen]
         self.order = np.argsort(ids, kind="stable")
         self.units, bounds = np.unique(ids[self.order], return_index=True)
         self.bounds = np.append(bounds, ids.size)
-        chosen = chosen[self.order]
-        self.query_image, self.correct = query_image[chosen], correct.take(chosen)
-        if columns is not None:
-            self.item_image = self.item_image[columns]
-            place = np.empty_like(columns)
-            place[columns] = np.arange(columns.size)
-            self.correct = self.correct._replace(members=place[self.correct.members])
-        n, m = self.query_image.size, self.item_image.size
-        self.n_item, self.k, self.k_column = m, {}, {}
-        for level in LEVELS:
-            k = np.array([m if x == "N" else min(x, m) for x in plan.ks(level)], dtype=np.int64)
-            self.k[level], self.k_column[level] = np.unique(k, return_inverse=True)
+        query_image = query_image[chosen[self.order]]
+        n, m = query_image.size, item_image.size
+        self.correct = group_members(item_image, np.arange(m), source.n_img).take(query_image)
+        columns = source.columns[direction]
+        if columns is not None and not self.by_index:
+            item_image = item_image[columns]
+            self.correct = self.correct._replace(members=np.argsort(columns)[self.correct.members])
+        self.images = query_image, item_image
+        ks = {level: np.array([m if k == "N" else min(k, m) for k in plan.ks(level)], np.int64) for level in LEVELS}
+        self.ks, (self.marked_ks, self.columns) = ks[INSTANCE], np.unique(ks[CATEGORY], return_inverse=True)
         above, tied, tied_correct = np.zeros((3, n), np.int32)
-        found = np.zeros((n, self.k[INSTANCE].size))
-        self.counts = Counts(above, tied, tied_correct, np.full(n, m, np.int32), found)
+        self.counts = Counts(above, tied, tied_correct, np.full(n, m, np.int32), np.zeros((n, self.ks.size)))
         self.marks = None
         if lists is not None:
             self.labels, self.harmonic = (*lists[0], *lists[1]), harmonic_numbers(m)
-            ap, found = np.zeros((2, n, self.k[CATEGORY].size))
+            ap, found = np.zeros((2, n, self.marked_ks.size))
             self.marks = Marks(ap, found, np.zeros((n, 11 if plan.curve else 0)), np.zeros(n, np.int32))
 
     def results(self) -> dict[str, np.ndarray]:
         """What was seen, in the order of the queries and of the k asked for."""
-        back = np.argsort(self.order)
-        seen = {"image": self.query_image, "correct": np.diff(self.correct.start).astype(np.int32)}
+        seen = {"image": self.images[0], "correct": np.diff(self.correct.start).astype(np.int32)}
         seen |= self.counts._asdict()
-        seen[FOUND[INSTANCE]] = seen.pop("found")[:, self.k_column[INSTANCE]]
         if self.marks is not None:
             seen |= self.marks._asdict()
-            seen |= {name: seen[name][:, self.k_column[CATEGORY]] for name in ("ap", "found")}
+            seen |= {name: seen[name][:, self.columns] for name in ("ap", "found")}
+        back = np.argsort(self.order)
         return {name: array[back] for name, array in seen.items()}
 
     def score(self, start: int, stop: int, out: np.ndarray) -> None:
@@ -181,6 +159,8 @@ class _Observer:
         if numbers[-1] - numbers[0] == stop - start - 1:
             numbers = slice(int(numbers[0]), int(numbers[-1]) + 1)
         scores = self.source.rows(self.direction, numbers, out)
+        if self.by_index:
+            scores = break_ties(scores, self.source.columns[self.direction])
         first, last = self.bounds[start], self.bounds[stop]
         if last - first == stop - start:
             self._keep(scores, first)
@@ -192,19 +172,17 @@ class _Observer:
 
     def _keep(self, scores: np.ndarray, first: int) -> None:
         """Count and rank for the queries from ``first``, one for each row of ``scores``."""
-        from fico_utils.evaluation.kernels_category import mark_codes, mark_scores
+        from fico_utils.evaluation.kernels_category import mark_block
         from fico_utils.evaluation.kernels_instance import count_found, count_instances
 
         count_instances(scores, first, *self.correct, self.source.may_cut, self.counts)
-        if self.k[INSTANCE].size:
-            count_found(scores, first, *self.correct, self.k[INSTANCE], self.policy, self.counts)
-        if self.marks is not None and (self.k[CATEGORY].size or self.marks.curve.size):
-            images = self.query_image, self.item_image
-            how = self.labels, self.k[CATEGORY], self.policy, self.harmonic, self.marks
-            if self.source.bits:
-                mark_codes(scores, first, self.source.bits, *images, *how)
-            else:
-                mark_scores(sortable_words(scores), first, self.counts.ranked, *images, *how)
+        if self.ks.size:
+            count_found(scores, first, *self.correct, self.ks, self.policy, self.counts)
+        if self.marks is not None and (self.marked_ks.size or self.marks.curve.size):
+            bits = None if self.by_index else self.source.bits
+            words = sortable_words(scores) if bits is None else scores
+            how = self.labels, self.marked_ks, self.policy, self.harmonic, self.marks
+            mark_block(words, first, bits, self.counts.ranked, self.images, *how)
 
 
 def _usable_threads() -> int:
@@ -216,38 +194,24 @@ def _usable_threads() -> int:
 def _score_blocks(
     work: Callable[[int, int, np.ndarray], None], n: int, shape: tuple[int, int], dtype: np.dtype, threads: int
 ) -> None:
-    """Call ``work(start, stop, buffer)`` for all blocks, each thread taking the next one and owning a buffer."""
-    starts = iter(range(0, n, shape[0]))
+    """Call ``work(start, stop, buffer)`` for all blocks of ``shape[0]`` rows; each thread has a buffer of its own."""
+    thread = threading.local()
 
-    def loop() -> None:
-        out = np.empty(shape, dtype)
-        try:
-            for start in starts:
-                work(start, min(start + shape[0], n), out)
-        finally:
-            for _ in starts:  # after an error the other threads find nothing more to do
-                pass
+    def score(start: int) -> None:
+        if not hasattr(thread, "buffer"):
+            thread.buffer = np.empty(shape, dtype)
+        work(start, min(start + shape[0], n), thread.buffer)
 
-    threads = min(threads, -(-n // shape[0]))
-    if threads == 1:
-        loop()
-        return
     with ThreadPoolExecutor(threads) as pool:
-        for done in [pool.submit(loop) for _ in range(threads)]:
-            done.result()
-
-
-def _one_blas_thread() -> AbstractContextManager:
-    """Keep BLAS from starting threads of its own beside ours, where threadpoolctl is installed."""
-    controller = _blas_controller()
-    return nullcontext() if controller is None else controller.limit(limits=1, user_api="blas")
+        for _ in pool.map(score, range(0, n, shape[0])):  # ends at the first error
+            pass
 
 
 @cache
-def _blas_controller() -> Any:
-    """Made once, as it looks through all loaded libraries, which takes milliseconds."""
+def _blas_limit() -> Callable[..., AbstractContextManager]:
+    """What keeps BLAS from starting threads beside ours; made once, as it looks through all loaded libraries."""
     try:
         from threadpoolctl import ThreadpoolController
     except ImportError:
-        return None
-    return ThreadpoolController()
+        return lambda **_: nullcontext()
+    return ThreadpoolController().limit

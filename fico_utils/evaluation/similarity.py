@@ -1,13 +1,5 @@
 """Blocks of scores, larger is closer: from embeddings, from hash codes, or from a ready matrix.
 
-A source of scores has ``n_img``, ``n_txt``, ``dtype``, ``bits`` (0 unless codes), ``may_cut`` (can a score be -inf,
-not ranked), the method ``rows(direction, numbers, out)``, which puts the rows of these numbers (a slice or an array) in
-the first rows of ``out``, and for each direction, or None where it does not matter:
-
-* ``ids``: for each query the number of its row of scores, which equal queries share;
-* ``columns``: the item of each column;
-* ``tile``: how many rows to ask for at a time.
-
 Nothing of size n_img x n_txt is ever held.
 """
 
@@ -18,10 +10,14 @@ from typing import Any
 import numpy as np
 
 from fico_utils.errors import InputError
-from fico_utils.evaluation.embeddings import EmbeddingScores, find_measure, read_chunks, read_table
-from fico_utils.evaluation.tasks import DIRECTIONS
-
-UNORDERED = dict.fromkeys(DIRECTIONS)
+from fico_utils.evaluation.embeddings import (
+    EmbeddingScores,
+    ScoreSource,
+    find_measure,
+    narrowest_type,
+    read_chunks,
+    read_table,
+)
 
 
 def pack_codes(codes: Any, bits: int | None = None, name: str = "codes") -> tuple[np.ndarray, int]:
@@ -40,13 +36,11 @@ def pack_codes(codes: Any, bits: int | None = None, name: str = "codes") -> tupl
     n, width = codes.shape
     if bits is None:
         bits, packed = width, np.zeros((n, -(-width // 64) * 8), np.uint8)
-        seen = set()
+        low = -1 if codes.min() == -1 else 0
         for start, chunk in read_chunks(codes):
-            low, zero = chunk == -1, chunk == 0
-            odd = np.argwhere(~(low | zero | (chunk == 1)))
-            seen |= {value for value, there in ((-1, low.any()), (0, zero.any())) if there}
-            if odd.size or len(seen) == 2:
-                row, column = odd[0] if odd.size else np.argwhere(low | zero)[0]
+            odd = np.argwhere((chunk != low) & (chunk != 1))
+            if odd.size:
+                row, column = odd[0]
                 raise InputError(
                     f"{name} hold {chunk[row, column]} in row {start + row}, a third value beside those of a code: "
                     "expected {0, 1} or {-1, +1}, or packed uint8 with the number of bits (bits, --bits)"
@@ -68,12 +62,10 @@ def pack_codes(codes: Any, bits: int | None = None, name: str = "codes") -> tupl
     return packed.view(np.uint64), int(bits)
 
 
-class CodeScores:
+class CodeScores(ScoreSource):
     """Number of equal bits of two sets of hash codes: bits - Hamming distance."""
 
-    may_cut = False
     dtype = np.dtype(np.uint16)
-    ids = columns = tile = UNORDERED
 
     def __init__(self, images: Any, texts: Any, bits: int | None = None) -> None:
         (images, self.bits), (texts, bits_txt) = pack_codes(images, bits, "images"), pack_codes(texts, bits, "texts")
@@ -95,76 +87,52 @@ class CodeScores:
         return out[: chosen.shape[0]]
 
 
-class MatrixScores:
+class MatrixScores(ScoreSource):
     """A ready matrix ``similarity`` (n_img, n_txt) and, if given, ``similarity_t2i`` (n_txt, n_img)."""
 
-    bits = 0
     may_cut = True
-    ids = columns = tile = UNORDERED
 
     def __init__(self, similarity: Any, similarity_t2i: Any = None) -> None:
-        self._i2t = read_table(similarity, "similarity")
-        self._t2i = None if similarity_t2i is None else read_table(similarity_t2i, "similarity_t2i")
-        self.n_img, self.n_txt = self._i2t.shape
-        if self._t2i is not None and self._t2i.shape != (self.n_txt, self.n_img):
+        i2t = read_table(similarity, "similarity")
+        self.n_img, self.n_txt = i2t.shape
+        t2i = i2t.T if similarity_t2i is None else read_table(similarity_t2i, "similarity_t2i")
+        if t2i.shape != (self.n_txt, self.n_img):
             raise InputError(
-                f"similarity_t2i has shape {self._t2i.shape}, expected {(self.n_txt, self.n_img)}, "
+                f"similarity_t2i has shape {t2i.shape}, expected {(self.n_txt, self.n_img)}, "
                 "captions by images: transpose it"
             )
-        narrow = all(x is None or np.can_cast(x.dtype, np.float32) for x in (self._i2t, self._t2i))
-        self.dtype = np.dtype(np.float32 if narrow else np.float64)
+        asking = ("similarity", "column") if similarity_t2i is None else ("similarity_t2i", "row")
+        self._sides = {"i2t": (i2t, "similarity", "row"), "t2i": (t2i, *asking)}
+        self.dtype = narrowest_type(i2t, t2i)
 
     def rows(self, direction: str, numbers: slice | np.ndarray, out: np.ndarray) -> np.ndarray:
         """Scores of some queries, copied into ``out``; refuses NaN and +inf."""
-        from fico_utils.evaluation.kernels_instance import first_bad_row
-
-        if direction == "i2t":
-            chosen, name, axis = self._i2t[numbers], "similarity", "row"
-        elif self._t2i is not None:
-            chosen, name, axis = self._t2i[numbers], "similarity_t2i", "row"
-        else:
-            chosen, name, axis = self._i2t[:, numbers].T, "similarity", "column"
+        matrix, name, axis = self._sides[direction]
+        chosen = matrix[numbers]
         scores = out[: chosen.shape[0]]
         scores[:] = chosen
-        bad = first_bad_row(scores)
-        if bad >= 0:
-            number = numbers.start + bad if isinstance(numbers, slice) else numbers[bad]
+        bad = np.flatnonzero(~(scores < np.inf).all(axis=1))
+        if bad.size:
+            number = np.arange(matrix.shape[0])[numbers][bad[0]]
             raise InputError(
                 f"{name} has NaN or +inf in {axis} {number}, expected numbers, or -inf for a pair that was not ranked"
             )
         return scores
 
 
-class OrderedScores:
-    """Another source's ranking with ties broken by the order of the arrays: the first of the gallery scores m.
+def break_ties(scores: np.ndarray, columns: np.ndarray | None) -> np.ndarray:
+    """Places, counted from the end, in place of scores: of equal ones the first in the arrays is higher; -inf stays.
 
-    Every score becomes its place, counted from the end, so that no two are equal; -inf stays.
+    ``scores`` (n, m) have the items ``columns`` in their columns; the places are in the order of the items.
     """
-
-    bits = 0
-    columns = UNORDERED
-
-    def __init__(self, source: EmbeddingScores | MatrixScores | CodeScores) -> None:
-        self._source = source
-        self.n_img, self.n_txt, self.may_cut = source.n_img, source.n_txt, source.may_cut
-        self.ids, self.tile = source.ids, source.tile
-        exact = max(self.n_img, self.n_txt) < 2**24
-        self.dtype = np.dtype(np.float32 if exact else np.float64)
-
-    def rows(self, direction: str, numbers: slice | np.ndarray, out: np.ndarray) -> np.ndarray:
-        """Places of the gallery for some queries, in ``out``."""
-        scores = self._source.rows(direction, numbers, np.empty(out.shape, self._source.dtype))
-        columns = self._source.columns[direction]
-        if columns is not None:
-            scores = scores[:, np.argsort(columns)]
-        order = np.argsort(-scores.astype(np.float64), axis=1, kind="stable")
-        places = out[: scores.shape[0]]
-        np.put_along_axis(places, order, np.arange(scores.shape[1], 0, -1, dtype=self.dtype)[None], axis=1)
-        places[scores == -np.inf] = -np.inf
-        return places
-
-
-Source = EmbeddingScores | MatrixScores | CodeScores | OrderedScores
+    if columns is not None:
+        scores = scores[:, np.argsort(columns)]
+    m = scores.shape[1]
+    order = np.argsort(-scores.astype(np.float64), axis=1, kind="stable")
+    places = np.empty(scores.shape, np.float32 if m < 2**24 else np.float64)
+    np.put_along_axis(places, order, np.arange(m, 0, -1, dtype=places.dtype)[None], axis=1)
+    places[scores == -np.inf] = -np.inf
+    return places
 
 
 def sortable_words(scores: np.ndarray) -> np.ndarray:
@@ -189,7 +157,7 @@ def score_source(
     measure: str = "cosine",
     bits: int | None = None,
     allow_zero: bool = False,
-) -> Source:
+) -> ScoreSource:
     """The source of scores for what was given; the parameters are those of `evaluate`."""
     compared = find_measure(measure)
     if similarity is not None:

@@ -15,7 +15,7 @@ import numpy as np
 from fico_utils.evaluation.metrics import CURVE_LEVELS, DEFAULT_METRICS, Metric, parse_metrics
 from fico_utils.evaluation.observations import Observations, Side
 from fico_utils.evaluation.tasks import DIRECTIONS
-from fico_utils.evaluation.ties import expected_median, hit_probability
+from fico_utils.evaluation.ties import COUNTS, expected_median, hit_probability, hit_rank
 
 COLUMNS = (
     "task", "direction", "metric", "k", "value", "ci_low", "ci_high", "n_query", "chance", "ties", "status",
@@ -26,16 +26,15 @@ BATCH = 64
 ATOMS = 16
 
 
-def rank_atoms(seen: Observations, direction: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def rank_atoms(side: Side) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Points and weights whose distribution is that of the first-hit ranks: (rank, weight, query), each (n,).
 
     A query without ties is one point; a tied one is `ATOMS` points at evenly spaced probabilities of its rank.
     """
-    counts = seen.directions[direction]
-    ranks = seen.first_hit_rank(direction)
-    spread = np.flatnonzero(counts["tied"] > counts["tied_correct"]) if seen.ties == "expected" else np.zeros(0, int)
+    ranks, counts = hit_rank(side.counts, side.ties), side.counts
+    spread = np.flatnonzero((counts["tied"] > counts["tied_correct"]) & (side.ties == "expected"))
     firm = np.setdiff1d(np.arange(ranks.size), spread, assume_unique=True)
-    picked = {name: counts[name][spread].astype(np.int64) for name in ("above", "tied", "tied_correct")}
+    picked = {name: counts[name][spread].astype(np.int64) for name in COUNTS}
     points = np.empty((spread.size, ATOMS))
     for atom in range(ATOMS):
         # bisection for the first rank at which a hit is as probable as asked
@@ -73,33 +72,6 @@ def middle_95(statistics: np.ndarray) -> tuple[float, float]:
     return float(low), float(high)
 
 
-class Bootstrap:
-    """Repeated draws of the images, the same for every metric of one set of observations."""
-
-    def __init__(self, seen: Observations, repeats: int = 1000, seed: int = 0) -> None:
-        self.seen, self.repeats, self.seed = seen, repeats, seed
-        self._units = {d: np.unique(seen.directions[d]["image"], return_inverse=True) for d in DIRECTIONS}
-
-    def _draws(self, direction: str) -> Iterator[np.ndarray]:
-        """How often each image is drawn: (b, n) float64, in batches; the same at every call."""
-        n, rng = self._units[direction][0].size, np.random.default_rng(self.seed)
-        for start in range(0, self.repeats, BATCH):
-            size = min(BATCH, self.repeats - start)
-            picks = rng.integers(0, n, (size, n)) + n * np.arange(size)[:, None]
-            yield np.bincount(picks.ravel(), minlength=size * n).reshape(size, n).astype(np.float64)
-
-    def statistics(self, direction: str, values: np.ndarray | None) -> np.ndarray:
-        """The metric in each repeat: (repeats,); the mean of ``values``, or the median rank for None."""
-        unit = self._units[direction][1]
-        if values is None:
-            ranks, weights, query = rank_atoms(self.seen, direction)
-            return np.concatenate(
-                [weighted_medians(ranks, w[:, unit[query]] * weights) for w in self._draws(direction)]
-            )
-        sums, sizes = np.bincount(unit, values), np.bincount(unit)
-        return np.concatenate([w @ sums / (w @ sizes) for w in self._draws(direction)])
-
-
 @dataclass(frozen=True)
 class Score:
     """One metric of one direction at one level, before it becomes a number."""
@@ -123,6 +95,24 @@ class Score:
         """The mean over the queries, or the median rank."""
         return expected_median(self.side.counts, self.side.ties) if self.values is None else float(self.values.mean())
 
+    def bootstrap(self, repeats: int = 1000, seed: int = 0) -> np.ndarray:
+        """The value in each repeat, (repeats,): images are drawn with their queries, the same at every call."""
+        unit = np.unique(self.side.counts["image"], return_inverse=True)[1]
+        if self.values is None:
+            ranks, weights, query = rank_atoms(self.side)
+        else:
+            sums, sizes = np.bincount(unit, self.values), np.bincount(unit)
+        n, rng, batches = unit.max() + 1, np.random.default_rng(seed), []
+        for start in range(0, repeats, BATCH):
+            size = min(BATCH, repeats - start)
+            picks = rng.integers(0, n, (size, n)) + n * np.arange(size)[:, None]
+            drawn = np.bincount(picks.ravel(), minlength=size * n).reshape(size, n).astype(np.float64)
+            if self.values is None:
+                batches.append(weighted_medians(ranks, drawn[:, unit[query]] * weights))
+            else:
+                batches.append(drawn @ sums / (drawn @ sizes))
+        return np.concatenate(batches)
+
 
 def list_scores(seen: Observations, metrics: str | Iterable[Metric] = DEFAULT_METRICS) -> Iterator[Score]:
     """The scores of some observations, level by level; parameters as in `summarise`."""
@@ -130,7 +120,7 @@ def list_scores(seen: Observations, metrics: str | Iterable[Metric] = DEFAULT_ME
     for level in seen.levels:
         for direction in DIRECTIONS:
             side = seen.side(level, direction)
-            curve = [Metric("precision", at) for at in CURVE_LEVELS[: side.curve.shape[1]]]
+            curve = [Metric("precision", at) for at in CURVE_LEVELS[: side.counts["curve"].shape[1]]]
             for metric in (*metrics, *curve):
                 if level in metric.entry.levels:
                     yield Score(metric, side, metric.entry.values(side, metric.k))
@@ -156,15 +146,15 @@ def summarise(
     is defined up to the shallowest ranking, the mean rank only if every correct item was ranked, the median if it
     lies above the shallowest depth.
     """
-    bootstrap, rows = Bootstrap(seen), []
+    rows = []
     for score in list_scores(seen, metrics):
         value = low = high = np.nan
         side, metric, defined = score.side, score.metric, score.is_defined
         if defined:
             value = score.value
             if intervals:
-                low, high = middle_95(bootstrap.statistics(side.direction, score.values))
+                low, high = middle_95(score.bootstrap())
         chance, status = metric.entry.chance(side, metric.k), "ok" if defined else "undefined"
-        row = (*score.key, value, low, high, side.relevant.size, chance, seen.ties, status)
+        row = (*score.key, value, low, high, side.counts["relevant"].size, chance, seen.ties, status)
         rows.append(dict(zip(COLUMNS, row, strict=True)))
     return rows

@@ -6,23 +6,27 @@ Items with equal score stand in a random order. Then, with ``above`` items befor
     P(hit in the top k) = 1 - C(tied - tied_correct, L) / C(tied, L),   L = clip(k - above, 0, tied)
     E[first rank]       = above + (tied + 1) / (tied_correct + 1)
 
-and a random ranking is the case in which everything ties. All of it is a few operations on whole arrays; the
-average precision of a tie group is in `kernels_category`, where it is computed for each query.
+and a random ranking is the case in which everything ties.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Mapping
 
 import numpy as np
 
 TIES = ("expected", "optimistic", "pessimistic", "index")
+#: The first three as compiled code takes them; "index" is scored without ties.
+EXPECTED, OPTIMISTIC, PESSIMISTIC = range(3)
+#: What is counted of each query, (n,) each: items above its best correct item, items as good, those of them correct.
+COUNTS = ("above", "tied", "tied_correct")
 
 
 def hit_probability(counts: Mapping[str, np.ndarray], k: int | np.ndarray, ties: str) -> np.ndarray:
     """Probability that a correct item is among the first k: (n,) float64.
 
-    `counts` are ``above``, ``tied`` and ``tied_correct``, each (n,); ``tied`` is 0 where no correct item was ranked.
+    `counts` holds `COUNTS`; ``tied`` is 0 where no correct item was ranked.
 
     >>> hit_probability({"above": np.array([0]), "tied": np.array([4]), "tied_correct": np.array([2])}, 2, "expected")
     array([0.83333333])
@@ -90,12 +94,27 @@ def expected_median(counts: Mapping[str, np.ndarray], ties: str) -> float:
     low, high = best[list(middle)].astype(np.int64), worst[list(middle)].astype(np.int64)
     if np.array_equal(low, high):
         return float(np.mean(low))
-    from fico_utils.evaluation.kernels_instance import expected_order
-
-    kinds = [counts[name].astype(np.int64) for name in ("above", "tied", "tied_correct")]
+    kinds = np.stack([counts[name].astype(np.int64) for name in COUNTS])
     # queries with the same counts are one kind: told apart by one number made of the three
     code = (kinds[0] * (kinds[1].max() + 1) + kinds[1]) * (kinds[2].max() + 1) + kinds[2]
     first, times = np.unique(code, return_index=True, return_counts=True)[1:]
-    kinds = [x[first] for x in kinds]
-    orders = [expected_order(*kinds, times, m + 1, *ends) for m, *ends in zip(middle, low, high, strict=True)]
+    orders = [expected_order(kinds[:, first], times, m + 1, *ends) for m, *ends in zip(middle, low, high, strict=True)]
     return float(np.mean(orders))
+
+
+def expected_order(kinds: np.ndarray, times: np.ndarray, m: int, low: int, high: int) -> float:
+    """Expected ``m``-th smallest first-hit rank, which lies in ``low ... high``.
+
+    ``kinds`` (3, n) int64 holds `COUNTS` of different queries, which occur ``times`` (n,) times.
+    E[X] = low + sum over x from ``low`` to ``high - 1`` of P(X > x), and X > x where fewer than ``m`` queries have a
+    hit in the top x. Bisection skips the x at which that probability is 1 or 0 to the last digit.
+    """
+    from fico_utils.evaluation.kernels_instance import add_tail_probabilities, hit_chances
+
+    def excess(x: int) -> float:
+        """Expected number of hits in the top x less ``m``, in units beyond 1 of which the tail is below 1e-16."""
+        chance = hit_chances(*kinds, x)
+        return (times @ chance - m) / (10 * np.sqrt(times @ (chance * (1 - chance))) + 40)
+
+    first, last = (low + bisect_left(range(low, high), edge, key=excess) for edge in (-1, 1))
+    return add_tail_probabilities(*kinds, times, m, first, last)

@@ -14,7 +14,7 @@ import numpy as np
 from fico_utils.errors import InputError
 from fico_utils.evaluation.metrics import Metric
 from fico_utils.evaluation.observations import Observations
-from fico_utils.evaluation.summary import BATCH, Bootstrap, Score, list_scores, middle_95, rank_atoms, weighted_medians
+from fico_utils.evaluation.summary import BATCH, Score, list_scores, middle_95, rank_atoms, weighted_medians
 from fico_utils.evaluation.tasks import DIRECTIONS
 
 FAMILY = "recall@1,5,10 median_rank mean_rank map@10,100,N"
@@ -35,27 +35,24 @@ def compare_systems(
         x, y = (s.directions[direction]["image"] for s in (a, b))
         if (a.n_img, a.n_txt) != (b.n_img, b.n_txt) or not np.array_equal(x, y):
             raise InputError("the two systems have seen different queries, expected the same images and captions")
-    draws = [Bootstrap(s, max(1, repeats // 10), seed) for s in (a, b)]
     of_b = {score.key: score for score in list_scores(b, metrics)}
     rows = []
     for score in list_scores(a, metrics):
         other = of_b.get(score.key)
         if other is None:
             continue
-        direction = score.side.direction
         row = dict(zip(("task", "direction", "metric", "k"), score.key, strict=True))
         row |= dict.fromkeys(("value_a", "value_b", "difference", "ci_low", "ci_high", "p", "p_holm"), float("nan"))
-        row |= {"n_query": score.side.relevant.size, "status": "undefined"}
+        row |= {"n_query": score.side.counts["relevant"].size, "status": "undefined"}
         rows.append(row)
         if score.is_defined and other.is_defined:
-            pair = zip(draws, (score, other), strict=True)
-            x, y = (draw.statistics(direction, s.values) for draw, s in pair)
+            x, y = (s.bootstrap(max(1, repeats // 10), seed) for s in (score, other))
             if not (np.isfinite(x).all() and np.isfinite(y).all()):
                 continue  # in some draw a median falls among the items that were not ranked
             low, high = middle_95(x - y)
             row |= {"value_a": score.value, "value_b": other.value, "difference": score.value - other.value}
             row |= {"ci_low": low, "ci_high": high, "status": "ok"}
-            row["p"] = _permutation_p((a, b), (score, other), repeats, seed)
+            row["p"] = _permutation_p((score, other), repeats, seed)
     tested = [row for row in rows if row["status"] == "ok"]
     for row, adjusted in zip(tested, adjust_by_holm(row["p"] for row in tested), strict=True):
         row["p_holm"] = float(adjusted)
@@ -75,15 +72,13 @@ def adjust_by_holm(p_values: Iterable[float]) -> np.ndarray:
     return adjusted
 
 
-def _permutation_p(
-    systems: tuple[Observations, Observations], scores: tuple[Score, Score], repeats: int, seed: int
-) -> float:
+def _permutation_p(scores: tuple[Score, Score], repeats: int, seed: int) -> float:
     """Two-sided p-value: how often swapping the systems at random, image by image, gives as large a difference."""
-    direction, (x, y) = scores[0].side.direction, (score.values for score in scores)
-    image, unit = np.unique(systems[0].directions[direction]["image"], return_inverse=True)
+    x, y = (score.values for score in scores)
+    image, unit = np.unique(scores[0].side.counts["image"], return_inverse=True)
     rng, reached = np.random.default_rng(seed), 0
     if x is None or y is None:
-        atoms = [rank_atoms(s, direction) for s in systems]
+        atoms = [rank_atoms(score.side) for score in scores]
         values, weights, query = (np.concatenate(parts) for parts in zip(*atoms, strict=True))
         owner, of_a = unit[query], np.arange(values.size) < atoms[0][0].size
 

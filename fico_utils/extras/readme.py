@@ -18,10 +18,10 @@ from fico_utils.display.table import markdown_line
 from fico_utils.display.tables.costs import MILLION
 from fico_utils.errors import InputError
 from fico_utils.extras import seeds
+from fico_utils.extras.setups import measured_screens, setup_name
 from fico_utils.files import write_text
 from fico_utils.provenance import PROJECT
 from fico_utils.results import store
-from fico_utils.results.setups import measured_screens, setup_name
 
 #: (direction, metric, k) of the columns; how each is headed.
 COLUMNS = (("i2t", "recall", "1"), ("t2i", "recall", "1"), ("i2t", "map", "10"), ("i2t", "map", "N"))

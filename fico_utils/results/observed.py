@@ -1,13 +1,6 @@
 """Rows of metrics.csv from what each query saw: scores, scores under tied orders, places among the systems.
 
 The functions `write_*` write them as parts of the run's table; intervals, which take time to draw, stay in the store.
-
-A place is 1 for the system that did best on a query; systems that did equally well share the mean of their
-places. Its mean over the queries compares systems where scores do not add up, as a critical-difference diagram
-does (Demsar, 2006). The test behind such a diagram takes queries for independent, which captions of one image are
-not, so the difference that noise can make is found by resampling images with their captions instead: over 1000
-draws, the 95th percentile of the largest deviation between any two systems of a panel. Each row's interval is half
-of that to either side, hence two systems whose intervals do not overlap differ, all pairs of a panel taken together.
 """
 
 from __future__ import annotations
@@ -42,11 +35,9 @@ def write_scores(run: Run, system: str, corpus: str, seen: Observations, measure
 
     `measured_by` is the column `run`; by default this run.
     """
-    text = run["metrics"]
-    name, settings = f"{system}__{corpus}", {"metrics": text}
-    scores = _kept_rows(run, name, settings, (seen,), lambda: summarise(seen, text, intervals=True))
-    rows = store.score_rows(scores, system, corpus).assign(run=measured_by)
-    store.write_part(run, "metrics", f"{system}__{corpus}", rows)
+    name, metrics = f"{system}__{corpus}", run["metrics"]
+    scores = _kept_rows(run, name, {"metrics": metrics}, (seen,), lambda: summarise(seen, metrics, intervals=True))
+    store.write_part(run, "metrics", name, store.score_rows(scores, system, corpus).assign(run=measured_by))
 
 
 def write_tied(run: Run, system: str, corpus: str, orders: Iterable[Observations], measured_by: str = "") -> None:
@@ -139,32 +130,36 @@ def place_rows(
 
     Returns
     -------
-    DataFrame, columns system, task, direction, metric, k, value, ci_low, ci_high, chance, n_query, status. A correct
-    item that a system did not rank stands behind all that others ranked. `chance` is the place of a system that
-    does no better or worse than another.
+    DataFrame, columns system, task, direction, metric, k, value, ci_low, ci_high, chance, n_query, status. `chance` is
+    the place of a system that does no better or worse than another.
+
+    Notes
+    -----
+    A place is 1 for the system that did best on a query; systems that did equally well share the mean of their places.
+    A correct item that a system did not rank stands behind all that others ranked. Mean places compare systems where
+    scores do not add up, as a critical-difference diagram does (Demsar, 2006). Each interval is half a
+    `critical_difference` to either side, hence two systems whose intervals do not overlap differ, all pairs of a panel
+    taken together.
     """
     import pandas as pd
+    from scipy.stats import rankdata
 
     first, *others = seen.values()
-    rows = []
+    panels = []
     for direction in DIRECTIONS:
         image = first.directions[direction]["image"]
         same = all(np.array_equal(image, other.directions[direction]["image"]) for other in others)
         assert same, "the systems have seen different queries"
         for task, metric, k, scores in _panels(seen, direction, parse_metrics(metrics)):
-            places = mean_places(np.stack([*scores.values()], 1)) if scores else np.zeros((image.size, 0))
-            value, half = places.mean(axis=0), critical_difference(places, image, repeats, seed) / 2
-            place = dict(zip(scores, value, strict=True))
-            for system in seen:
-                row = {"system": system, "task": task, "direction": direction, "metric": metric, "k": k}
-                row |= dict.fromkeys(("value", "ci_low", "ci_high", "chance"), np.nan)
-                row |= {"n_query": image.size, "status": "undefined"}
-                if system in place:
-                    low, high = np.fmax(place[system] - half, 1), place[system] + half
-                    row |= {"value": place[system], "ci_low": low, "ci_high": high}
-                    row |= {"chance": (len(scores) + 1) / 2, "status": "ok"}
-                rows.append(row)
-    return pd.DataFrame(rows)
+            places = rankdata(-np.stack([*scores.values()], 1), axis=1) if scores else np.zeros((image.size, 0))
+            what = {"task": task, "direction": direction, "metric": metric, "k": k}
+            rows = pd.DataFrame({"system": list(seen), **what})
+            rows["value"] = rows["system"].map(dict(zip(scores, places.mean(axis=0), strict=True))).astype(float)
+            half, ranked = critical_difference(places, image, repeats, seed) / 2, rows["value"].notna()
+            rows["ci_low"], rows["ci_high"] = (rows["value"] - half).clip(lower=1), rows["value"] + half
+            rows["chance"] = np.where(ranked, (len(scores) + 1) / 2, np.nan)
+            panels.append(rows.assign(n_query=image.size, status=ranked.map({True: "ok", False: "undefined"})))
+    return pd.concat(panels, ignore_index=True)
 
 
 def _panels(
@@ -181,22 +176,12 @@ def _panels(
         yield level, f"{metric.name}_place", metric.k_text, scores
 
 
-def mean_places(scores: np.ndarray) -> np.ndarray:
-    """Place of each system on each query, 1 for the highest score; equal scores share the mean of their places.
-
-    `scores` and the places are (n_query, n_system).
-
-    >>> mean_places(np.array([[0.9, 0.1, 0.5], [0.2, 0.2, 0.1]])).tolist()
-    [[1.0, 3.0, 2.0], [1.5, 1.5, 3.0]]
-    """
-    ahead, equal = (compare(scores[:, None], scores[:, :, None]).sum(axis=2) for compare in (np.greater, np.equal))
-    return 0.5 + ahead + 0.5 * equal
-
-
 def critical_difference(places: np.ndarray, image: np.ndarray, repeats: int = 1000, seed: int = 0) -> float:
     """The difference of two mean places that noise alone does not make, for all pairs at once (95 %).
 
-    `places` are (n_query, n_system); `image` (n_query,) is the image of each query, drawn with all its queries.
+    `places` are (n_query, n_system); `image` (n_query,) is the image of each query. Captions of one image are not
+    independent, so images are resampled with their captions: the result is the 95th percentile, over the draws, of the
+    largest deviation between any two systems.
     """
     if places.shape[1] < 2:
         return 0.0

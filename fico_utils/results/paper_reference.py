@@ -56,11 +56,7 @@ def _reference(table: str) -> pd.DataFrame:
     import pandas as pd
 
     rows = pd.concat(_metrics() if table == "metrics" else _costs(), ignore_index=True)
-    rows = rows.assign(profile="paper")
-    for column in schema.COLUMNS[table]:
-        if column not in rows:
-            rows[column] = float("nan") if column in schema.NUMBERS[table] else ""
-    return schema.sort_rows(schema.validate(rows[list(schema.COLUMNS[table])], table), table)
+    return schema.complete_rows(rows, table, profile="paper")
 
 
 def _number(text: pd.Series, scale: float = 1) -> pd.Series:

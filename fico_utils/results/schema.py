@@ -2,36 +2,17 @@
 
 Both tables are tidy: one number a row. An empty `value` has a reason, its `status`. All qualities are fractions (0 to
 1), times are seconds, sizes are bytes; only display multiplies.
-
-metrics.csv
-    `task` x `direction` x `metric` x `k` say what was measured; `k` is text from an ordered vocabulary: a
-    rank (``1``), ``N`` (the whole ranking) or a recall level of the curve (``R=0.3``), and empty for the rank
-    statistics. `recall_optimistic`, `recall_pessimistic`, `map_optimistic` and `map_pessimistic` are the scores under
-    the best and the worst order of tied items (`recall` and `map` are the exact expectation). `place` and `map_place`
-    are the mean place of a system among those of the run, 1 for the best, query by query: by the rank of the first
-    correct item, and by average precision at k; `ci_low` and `ci_high` are comparison intervals, see `observed`.
-
-costs.csv
-    `phase` x `quantity` say what was measured (`QUANTITIES`, `QUALITIES`). The scales count images and texts; queries
-    and candidates in the phases index and search; items and queries in the phase deploy. `value` is the median over
-    `repeats`, `spread` the interquartile range.
-
-    `embedding_bytes` is what the arrays take as written, `paper_bytes` counts as the paper does (its Table 5: one byte
-    a bit), `packed_bytes` eight bits a byte, `feature_bytes` what must be kept for query-time attention (`unavailable`
-    where a system keeps none). Rows of index and search are the FAISS experiment (Table 7, Figure 4): `system` is an id
-    of `registry.INDEXES`, `corpus` is ``synthetic``. recall_sign@k and recall_rotation@k are those of two other ways to
-    binarise, beside ITQ. Rows of gallery are qualities in a gallery of that size, all scenes different; map_t2i is that
-    of the whole ranking, true_t2i@1 the share of the wrong first answers that are true of the query. A setup of deploy
-    is described in `setups`; nearest_t2i@k is 1-recall@k of the exact search. exponent is the power of the size that
-    seconds grow with; its scales are empty.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from fico_utils import registry
 from fico_utils.errors import InputError
@@ -41,10 +22,16 @@ from fico_utils.evaluation.tasks import DIRECTIONS, LEVELS
 if TYPE_CHECKING:
     import pandas as pd
 
+#: `task` x `direction` x `metric` x `k` say what was measured; `k` is text: a rank (``1``), ``N`` (the whole ranking),
+#: a recall level of the curve (``R=0.3``), or empty. `recall_optimistic` and the like are scores under the best and the
+#: worst order of tied items; `place` and `map_place` are mean places among the systems of a run, see `observed`.
 METRICS_COLUMNS = (
     "profile", "source", "system", "corpus", "split", "task", "direction", "metric", "k",
     "value", "ci_low", "ci_high", "chance", "n_query", "status", "run",
 )  # fmt: skip
+#: `phase` x `quantity` say what was measured. The scales count images and texts; queries and candidates in the phases
+#: index and search, whose systems are ids of `registry.INDEXES`; items and queries in the phase deploy, whose systems
+#: are setups, see `is_setup`. `value` is the median over `repeats`, `spread` the interquartile range.
 COSTS_COLUMNS = (
     "profile", "source", "system", "corpus", "phase", "scale_img", "scale_txt", "quantity", "unit",
     "value", "spread", "repeats", "threads", "device", "status", "run",
@@ -54,14 +41,9 @@ NUMBERS = {
     "metrics": ("value", "ci_low", "ci_high", "chance", "n_query"),
     "costs": ("scale_img", "scale_txt", "value", "spread", "repeats", "threads"),
 }
+FOUND = ("value", "ci_low", "ci_high", "chance", "n_query", "unit", "spread", "repeats", "status")
 #: What makes a row: no two rows of a table agree in all of these.
-KEYS = {
-    "metrics": ("profile", "source", "system", "corpus", "split", "task", "direction", "metric", "k", "run"),
-    "costs": (
-        "profile", "source", "system", "corpus", "phase", "scale_img", "scale_txt", "quantity",
-        "threads", "device", "run",
-    ),
-}  # fmt: skip
+KEYS = {table: tuple(c for c in columns if c not in FOUND) for table, columns in COLUMNS.items()}
 
 SOURCES = ("ours", "paper", "chance", "perfect")
 #: Why a value is what it is. Printed: undefined n/a, unavailable –, dnf DNF, extrapolated with a mark.
@@ -75,7 +57,9 @@ METRICS = tuple(
 )
 
 EXTRACTORS = ("backbone", "regions", "global", "doc2vec", "tokens")
-#: Phase -> what it measures besides qualities and `QUANTITIES_ANYWHERE`; units are in `unit_of`.
+#: Phase -> what it measures besides qualities and `QUANTITIES_ANYWHERE`; units are in `unit_of`. `embedding_bytes` is
+#: what the arrays take as written, `paper_bytes` counts one byte a bit (the paper's Table 5), `packed_bytes` eight bits
+#: a byte, `feature_bytes` is what must be kept for query-time attention.
 QUANTITIES = {
     "features": ("seconds", "seconds_image", "seconds_text"),
     "encode": ("seconds", "seconds_image", "seconds_text"),
@@ -87,17 +71,16 @@ QUANTITIES = {
     "deploy": ("seconds", "seconds_per_query", "item_bytes"),
 }
 PHASES = tuple(QUANTITIES)
-#: Qualities of a phase, fractions from 0 to 1.
+#: Qualities of a phase, fractions from 0 to 1. recall_sign and recall_rotation are those of two other ways to binarise
+#: than ITQ; true is the share of the wrong first answers that are true of the query; nearest@k is 1-recall@k of the
+#: exact search.
 QUALITIES = {
     "search": r"recall(_itq|_sign|_rotation)?@\d+",
     "gallery": r"(recall|map|true)_(i2t|t2i)@\d+|map_(i2t|t2i)",
     "deploy": r"(recall|nearest)_(i2t|t2i)@\d+",
 }
+#: exponent is the power of the size that seconds grow with; its scales are empty.
 QUANTITIES_ANYWHERE = ("items_per_second", "peak_bytes", "exponent")
-VOCABULARIES = {
-    "metrics": {"split": SPLITS, "task": LEVELS, "direction": DIRECTIONS, "metric": METRICS},
-    "costs": {"phase": PHASES, "unit": ("s", "B", "items/s", "")},
-}
 
 
 def unit_of(quantity: str) -> str:
@@ -153,21 +136,50 @@ def validate(frame: pd.DataFrame, table: str) -> pd.DataFrame:
     if missing or unknown:
         what = f"lacks column {missing[0]!r}" if missing else f"has an unknown column {unknown[0]!r}"
         raise InputError(f"{table}.csv {what}; expected exactly {', '.join(COLUMNS[table])}")
+    of_table = _metrics_rules if table == "metrics" else _costs_rules
+    for column, wrong, expected in itertools.chain(_words(frame, table), of_table(frame), _values(frame, table)):
+        if np.any(wrong):
+            position = int(np.argmax(wrong))
+            row = frame.iloc[position]
+            what = " ".join(str(row[c]) for c in ("source", "system", "corpus"))
+            raise InputError(
+                f"{table}.csv row {position} ({what}), column {column}: got {row[column]!r}; expected {expected}"
+            )
+    return frame
+
+
+#: A column, whether it is wrong in each row, and what is expected there.
+Rule = tuple[str, Any, str]
+
+
+def _words(frame: pd.DataFrame, table: str) -> Iterator[Rule]:
+    """Vocabularies, and numbers where they belong."""
     corpora = (*registry.known_corpora(), *(() if table == "metrics" else ("synthetic", "")))
-    for column, known in {"source": SOURCES, "status": STATUSES, "corpus": corpora, **VOCABULARIES[table]}.items():
-        _first_wrong(frame, table, column, ~frame[column].isin(known), f"one of {', '.join(known)}")
+    known = {"source": SOURCES, "status": STATUSES, "corpus": corpora}
+    if table == "metrics":
+        known |= {"split": SPLITS, "task": LEVELS, "direction": DIRECTIONS, "metric": METRICS}
+        known |= {"system": systems_of(table)}
+    else:
+        known |= {"phase": PHASES, "unit": ("s", "B", "items/s", "")}
+    for column, words in known.items():
+        yield column, ~frame[column].isin(words), f"one of {', '.join(words)}"
     for column in NUMBERS[table]:
         if frame[column].dtype.kind not in "fiu":
-            text = frame[column].map(lambda v: isinstance(v, str))
-            _first_wrong(frame, table, column, text, "a number")
-    (_validate_metrics if table == "metrics" else _validate_costs)(frame)
-    has_value = frame["value"].notna()
-    wants_value = frame["status"].isin(WITH_VALUE)
-    _first_wrong(frame, table, "value", wants_value & ~has_value, "a number, or a status that says why there is none")
-    _first_wrong(frame, table, "value", has_value & ~wants_value, "no value, as its status says")
-    repeated = frame.duplicated(list(KEYS[table]))
-    _first_wrong(frame, table, KEYS[table][-1], repeated, f"one row for each {', '.join(KEYS[table])}")
-    return frame
+            yield column, frame[column].map(lambda v: isinstance(v, str)), "a number"
+
+
+def _metrics_rules(frame: pd.DataFrame) -> Iterator[Rule]:
+    named, expected = (frame[c].where(frame[c].isin(("chance", "perfect")), "") for c in ("system", "source"))
+    yield "system", named != expected, "the source's own name where it is chance or perfect"
+    metrics = [_metric_of(*row) for row in zip(frame["metric"], frame["k"], strict=True)]
+    yield "k", [metric is None for metric in metrics], "a rank, N or R=0.0 ... R=1.0, as text, as its metric wants"
+    wrong = [task not in m.entry.levels for task, m in zip(frame["task"], metrics, strict=True)]
+    yield "task", wrong, "the task its metric belongs to"
+    low, high = np.array([m.entry.limits for m in metrics]).reshape(-1, 2).T
+    for column in ("value", "ci_low", "ci_high", "chance"):
+        outside = ((frame[column] < low) & ((column != "chance") | (high == 1))) | (frame[column] > high)
+        yield column, (high == 1) & outside, "a fraction from 0 to 1"
+        yield column, outside, "a rank, 1 or more"
 
 
 @cache
@@ -179,57 +191,41 @@ def _metric_of(name: str, k: str) -> Metric | None:
         return None
 
 
-def _validate_metrics(frame: pd.DataFrame) -> None:
-    import pandas as pd
-
-    table, known = "metrics", systems_of("metrics")
-    _first_wrong(frame, table, "system", ~frame["system"].isin(known), f"one of {', '.join(known)}")
-    named = frame["system"].where(frame["system"].isin(("chance", "perfect")), "")
-    expected = frame["source"].where(frame["source"].isin(("chance", "perfect")), "")
-    _first_wrong(frame, table, "system", named != expected, "the source's own name where it is chance or perfect")
-    metrics = [_metric_of(*row) for row in zip(frame["metric"], frame["k"], strict=True)]
-    wrong = [metric is None for metric in metrics]
-    _first_wrong(frame, table, "k", wrong, "a rank, N or R=0.0 ... R=1.0, as text, as its metric wants")
-    wrong = [task not in m.entry.levels for task, m in zip(frame["task"], metrics, strict=True)]
-    _first_wrong(frame, table, "task", wrong, "the task its metric belongs to")
-    low, high = (pd.Series([m.entry.limits[end] for m in metrics], frame.index, dtype=float) for end in (0, 1))
-    for column in ("value", "ci_low", "ci_high", "chance"):
-        outside = ((frame[column] < low) & ((column != "chance") | (high == 1))) | (frame[column] > high)
-        _first_wrong(frame, table, column, (high == 1) & outside, "a fraction from 0 to 1")
-        _first_wrong(frame, table, column, outside, "a rank, 1 or more")
-
-
-def _validate_costs(frame: pd.DataFrame) -> None:
-    table = "costs"
-    pairs = list(zip(frame["phase"], frame["system"], frame["quantity"], frame["unit"], strict=True))
+def _costs_rules(frame: pd.DataFrame) -> Iterator[Rule]:
+    phase, system, quantity = (list(frame[c]) for c in ("phase", "system", "quantity"))
     wrong = [
-        not is_setup(system) if phase == "deploy" else system not in systems_of(table, phase)
-        for phase, system, _, _ in pairs
+        not is_setup(s) if p == "deploy" else s not in systems_of("costs", p)
+        for p, s in zip(phase, system, strict=True)
     ]
-    expected = "a system of the registry, an index in the phases index and search, or a setup in the phase deploy"
-    _first_wrong(frame, table, "system", wrong, expected)
+    yield "system", wrong, "a system of the registry; in the phases index and search an index, in deploy a setup"
     wrong = [
         q not in (*QUANTITIES[p], *QUANTITIES_ANYWHERE) and not re.fullmatch(QUALITIES.get(p, ""), q)
-        for p, _, q, _ in pairs
+        for p, q in zip(phase, quantity, strict=True)
     ]
-    _first_wrong(frame, table, "quantity", wrong, f"a quantity of its phase: {QUANTITIES}")
-    _first_wrong(frame, table, "unit", [u != unit_of(q) for _, _, q, u in pairs], "the unit of its quantity")
+    yield "quantity", wrong, f"a quantity of its phase: {QUANTITIES}"
+    yield "unit", frame["unit"] != frame["quantity"].map(unit_of), "the unit of its quantity"
+    exponent = frame["quantity"] == "exponent"
     for column in ("value", "scale_img", "scale_txt", "spread", "repeats", "threads"):
-        negative = (frame[column] < 0) & ((column != "value") | (frame["quantity"] != "exponent"))
-        _first_wrong(frame, table, column, negative, "0 or more")
-    fraction = (frame["unit"] == "") & (frame["quantity"] != "exponent")
-    _first_wrong(frame, table, "value", fraction & (frame["value"] > 1), "a fraction from 0 to 1")
+        yield column, (frame[column] < 0) & ~((column == "value") & exponent), "0 or more"
+    yield "value", (frame["unit"] == "") & ~exponent & (frame["value"] > 1), "a fraction from 0 to 1"
 
 
-def _first_wrong(frame: pd.DataFrame, table: str, column: str, wrong, expected: str) -> None:
-    """InputError for the first row where `wrong` (bool, one a row) is true."""
-    position = next((i for i, bad in enumerate(wrong) if bad), None)
-    if position is not None:
-        row = frame.iloc[position]
-        what = " ".join(str(row[c]) for c in ("source", "system", "corpus"))
-        raise InputError(
-            f"{table}.csv row {position} ({what}), column {column}: got {row[column]!r}; expected {expected}"
-        )
+def _values(frame: pd.DataFrame, table: str) -> Iterator[Rule]:
+    """A value, or a status that says why there is none; and no row twice."""
+    has_value, wants_value = frame["value"].notna(), frame["status"].isin(WITH_VALUE)
+    yield "value", wants_value & ~has_value, "a number, or a status that says why there is none"
+    yield "value", has_value & ~wants_value, "no value, as its status says"
+    keys = list(KEYS[table])
+    yield keys[-1], frame.duplicated(keys), f"one row for each {', '.join(keys)}"
+
+
+def complete_rows(frame: pd.DataFrame, table: str, **known: str) -> pd.DataFrame:
+    """`frame` with every column of `table`, where one is missing as `known` says or empty; validated and in order."""
+    rows = frame.reset_index(drop=True)
+    for column in COLUMNS[table]:
+        if column not in rows:
+            rows[column] = float("nan") if column in NUMBERS[table] else known.get(column, "")
+    return sort_rows(validate(rows, table), table)
 
 
 def sort_rows(frame: pd.DataFrame, table: str) -> pd.DataFrame:

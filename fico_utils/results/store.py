@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fico_utils.errors import InputError
-from fico_utils.files import atomic_path, write_text
+from fico_utils.files import atomic_path
 from fico_utils.provenance import PROJECT
 from fico_utils.results import schema
 from fico_utils.results.paper_reference import paper_reference
@@ -28,47 +28,26 @@ FLOAT_FORMAT = {"metrics": "%.9g", "costs": "%.15g"}
 STORED, STORED_COLUMNS = "stored.csv", ("system", "embedding_dims", "image_features", "text_features", "dtype")
 
 
-def score_rows(
-    scores: pd.DataFrame, system: str, corpus: str, source: str = "ours", split: str = "test"
-) -> pd.DataFrame:
+def score_rows(scores: pd.DataFrame, system: str, corpus: str, source: str = "ours") -> pd.DataFrame:
     """Rows of metrics.csv from what `fico_utils.evaluate` returned.
 
     The column `ties` is not kept, as the run's settings say it; `source` is ``ours``, or ``perfect`` for the perfect
     retriever (then the system is ``perfect``, too).
 
     >>> import pandas as pd
-    >>> scores = pd.DataFrame({"task": ["instance"], "metric": ["recall"], "k": [1], "value": [0.5]})
+    >>> scores = pd.DataFrame({"task": ["instance"], "metric": ["recall"], "k": ["1"], "value": [0.5]})
     >>> score_rows(scores, "scan", "picto_people")[["system", "k", "value"]].to_numpy().tolist()
     [['scan', '1', 0.5]]
     """
-    return scores.drop(columns="ties", errors="ignore").assign(
-        system=system, corpus=corpus, source=source, split=split, k=scores["k"].map(_k_text)
-    )
+    known = {"system": system, "corpus": corpus, "source": source, "k": scores["k"].astype(str)}
+    return scores.drop(columns="ties", errors="ignore").assign(**known)
 
 
-def chance_rows(scores: pd.DataFrame, corpus: str, split: str = "test") -> pd.DataFrame:
+def chance_rows(scores: pd.DataFrame, corpus: str) -> pd.DataFrame:
     """Rows of metrics.csv for a random ranking of `corpus`: the `chance` column of `scores` as values."""
     kept = scores[scores["chance"].notna()]
-    rows = score_rows(kept, "chance", corpus, "chance", split)
+    rows = score_rows(kept, "chance", corpus, "chance")
     return rows.assign(value=kept["chance"], ci_low=float("nan"), ci_high=float("nan"), status="ok")
-
-
-def _complete(run: Run, table: str, frame: pd.DataFrame) -> pd.DataFrame:
-    """`frame` with every column of `table`: what the run knows, source ``ours``, unit, status, else empty."""
-    import pandas as pd
-
-    rows = frame.reset_index(drop=True).copy()
-    defaults = {"profile": run.profile, "source": "ours", "run": run.run_id, "split": "test", "device": "cpu"}
-    for column in schema.COLUMNS[table]:
-        if column not in rows:
-            rows[column] = float("nan") if column in schema.NUMBERS[table] else defaults.get(column, "")
-    for column in ("profile", "run"):
-        rows[column] = rows[column].replace("", defaults[column])
-    if table == "costs" and "unit" not in frame:
-        rows["unit"] = rows["quantity"].map(schema.unit_of)
-    if "status" not in frame:
-        rows["status"] = rows["value"].map(lambda v: "unavailable" if pd.isna(v) else "ok")
-    return rows
 
 
 def write_part(run: Run, table: str, part: str, frame: pd.DataFrame) -> Path:
@@ -77,10 +56,15 @@ def write_part(run: Run, table: str, part: str, frame: pd.DataFrame) -> Path:
     `table` is ``metrics`` or ``costs``, `part` ``{system}__{corpus}`` or the step. Columns that the run knows (profile,
     run, source, split, device), and `unit` and `status`, may be left out.
     """
-    rows = schema.sort_rows(schema.validate(_complete(run, table, frame), table), table)
-    path = run.path(table, f"{part}.csv")
-    _write(rows, table, path)
-    return path
+    rows = frame.copy()
+    for column, known in (("profile", run.profile), ("run", run.run_id)):
+        rows[column] = rows[column].replace("", known) if column in rows else known
+    if table == "costs" and "unit" not in rows:
+        rows["unit"] = rows["quantity"].map(schema.unit_of)
+    if "status" not in rows:
+        rows["status"] = rows["value"].notna().map({True: "ok", False: "unavailable"})
+    rows = schema.complete_rows(rows, table, source="ours", split="test", device="cpu")
+    return _write_csv(run.path(table, f"{part}.csv"), rows, FLOAT_FORMAT[table])
 
 
 def merge(run: Run, table: str) -> pd.DataFrame:
@@ -98,9 +82,8 @@ def merge(run: Run, table: str) -> pd.DataFrame:
         strange = set(frame["profile"]) - {run.profile}
         if strange:
             raise InputError(f"{part} holds rows of profile {min(strange)!r}; expected {run.profile!r}, run it again")
-    rows = pd.concat([*frames, paper_reference(table)], ignore_index=True)
-    rows = schema.sort_rows(schema.validate(rows, table), table)
-    _write(rows, table, run.path(f"{table}.csv"))
+    rows = schema.complete_rows(pd.concat([*frames, paper_reference(table)]), table)
+    _write_csv(run.path(f"{table}.csv"), rows, FLOAT_FORMAT[table])
     return rows
 
 
@@ -147,16 +130,10 @@ def results_or_committed(run: Run, table: str) -> pd.DataFrame:
     return load(PROJECT / "figures" / run.profile, table)
 
 
-def _write(rows: pd.DataFrame, table: str, path: Path) -> None:
+def _write_csv(path: Path, rows: pd.DataFrame, float_format: str | None = None) -> Path:
     with atomic_path(path) as temporary:
-        rows.to_csv(temporary, index=False, float_format=FLOAT_FORMAT[table], lineterminator="\n", encoding="utf-8")
-
-
-def _k_text(k) -> str:
-    """`k` as the vocabulary writes it: 1, 1.0 and "1" are ``"1"``, missing is empty."""
-    if isinstance(k, str):
-        return k
-    return "" if k is None or k != k else str(int(k))
+        rows.to_csv(temporary, index=False, float_format=float_format, lineterminator="\n", encoding="utf-8")
+    return path
 
 
 def stored_row(system: str, sample: Mapping[str, Any]) -> dict[str, str]:
@@ -182,9 +159,7 @@ def write_stored(run: Run, rows: Iterable[Mapping[str, str]]) -> Path:
     """Path of ``<root>/stored.csv``, just written."""
     import pandas as pd
 
-    path = run.path(STORED)
-    write_text(path, pd.DataFrame(list(rows), columns=list(STORED_COLUMNS)).to_csv(index=False, lineterminator="\n"))
-    return path
+    return _write_csv(run.path(STORED), pd.DataFrame(list(rows), columns=list(STORED_COLUMNS)))
 
 
 def read_stored(run: Run) -> pd.DataFrame:

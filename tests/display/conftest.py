@@ -45,7 +45,7 @@ def make_scores(recall: float, above: float, chance: float) -> pd.DataFrame:
         for k in (1, 5, 10, 50, 100, 200):
             value = 1 - (1 - recall * better) ** (k**0.8)
             rows.append(("instance", direction, "recall", k, value, k / 1000))
-        rows.append(("instance", direction, "median_rank", None, 4.5, 500.5))
+        rows.append(("instance", direction, "median_rank", "", 4.5, 500.5))
         for k, share in ((10, 1.0), (100, 0.7), ("N", 0.3)):
             rows.append(("category", direction, "map", k, chance + above * share * (1 - chance) * better, chance))
         for level in np.arange(11) / 10:

@@ -27,8 +27,7 @@ from fico_utils.evaluation import (
     summarise,
 )
 from fico_utils.evaluation.kernels_category import measure_groups
-from fico_utils.evaluation.kernels_instance import expected_order
-from fico_utils.evaluation.ties import harmonic_numbers
+from fico_utils.evaluation.ties import expected_order, harmonic_numbers
 from tests.evaluation.test_peers import corpus
 
 METRICS = "recall@1,5,10 median_rank mean_rank map@1,10,100,N precision@1,10,N"
@@ -186,7 +185,7 @@ def test_expected_order_statistic(kinds, data):
     above, tied, correct = (np.array(x) for x in zip(*kinds, strict=True))
     correct = np.minimum(tied, correct)
     m = data.draw(st.integers(1, len(kinds)))
-    exact = expected_order(above, tied, correct, np.ones(len(kinds), np.int64), m, 1, 13)
+    exact = expected_order(np.stack([above, tied, correct]), np.ones(len(kinds), np.int64), m, 1, 13)
     # the ranks one by one: P(first hit at place x) among `tied` places, `correct` of them hits
     distribution = {(): 1.0}
     for a, e, r in zip(above, tied, correct, strict=True):

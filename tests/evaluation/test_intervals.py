@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from fico_utils.errors import InputError
-from fico_utils.evaluation import Plan, observe, score_source, summarise
-from fico_utils.evaluation.summary import Bootstrap, middle_95, rank_atoms, weighted_medians
+from fico_utils.evaluation import Metric, Plan, observe, score_source, summarise
+from fico_utils.evaluation.summary import Score, list_scores, middle_95, rank_atoms, weighted_medians
 from fico_utils.evaluation.ties import hit_probability
 from fico_utils.extras.paired import adjust_by_holm, compare_systems
 from tests.evaluation.test_peers import corpus
@@ -43,9 +43,8 @@ def test_interval_of_the_median():
     ranks, image = seen.first_hit_rank("t2i"), seen.directions["t2i"]["image"]
     rng = np.random.default_rng(5)
     medians = [np.median(np.concatenate([ranks[image == i] for i in rng.integers(0, 80, 80)])) for _ in range(1500)]
-    assert middle_95(Bootstrap(seen).statistics("t2i", None)) == pytest.approx(
-        np.percentile(medians, (2.5, 97.5)), abs=1
-    )
+    median = [*list_scores(seen, "median_rank")][1]
+    assert middle_95(median.bootstrap()) == pytest.approx(np.percentile(medians, (2.5, 97.5)), abs=1)
 
 
 def test_weighted_medians():
@@ -59,7 +58,7 @@ def test_rank_atoms_have_the_expected_rank():
     images, texts, index, _ = corpus(n_img=80, uneven=True, width=10)
     seen = observe(score_source(images > 0, texts > 0, measure="hamming"), index)
     for direction in ("i2t", "t2i"):
-        values, weights, query = rank_atoms(seen, direction)
+        values, weights, query = rank_atoms(seen.side("instance", direction))
         mean = np.bincount(query, values * weights)
         assert np.bincount(query, weights) == pytest.approx(np.ones(seen.first_hit_rank(direction).size))
         assert np.abs(mean - seen.first_hit_rank(direction)).mean() < 0.2
@@ -75,7 +74,7 @@ def test_intervals_cover():
     for seed in rng.integers(0, 10**6, 60):
         part = observe(source, index, plan=Plan(sample=60, seed=int(seed)))
         hits = hit_probability(part.directions["i2t"], 10, "expected")
-        low, high = middle_95(Bootstrap(part, 300).statistics("i2t", hits))
+        low, high = middle_95(Score(Metric("recall", 10), part.side("instance", "i2t"), hits).bootstrap(300))
         inside += low <= truth <= high
     assert inside >= 52
 
@@ -126,7 +125,8 @@ def test_interval_of_a_median_among_unranked_items():
         similarity_t2i=np.where(ranks < depth, scores, -np.inf).T,
     )
     seen = observe(source, index)
-    low, high = middle_95(Bootstrap(seen).statistics("t2i", None))
+    median = [*list_scores(seen, "median_rank")][1]
+    low, high = middle_95(median.bootstrap())
     assert 1 <= low <= depth
     assert high == np.inf
     row = next(r for r in compare_systems(seen, seen) if r["metric"] == "median_rank" and r["direction"] == "t2i")

@@ -10,7 +10,7 @@ import pytest
 from fico_utils.costs.rows import cost_row
 from fico_utils.errors import InputError
 from fico_utils.extras.galleries.choice import choose_setup
-from fico_utils.results.setups import Screened, measured_screens, pareto_front
+from fico_utils.extras.setups import Screened, measured_screens, pareto_front
 
 
 def test_the_front_is_what_nothing_beats():

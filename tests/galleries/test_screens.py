@@ -13,11 +13,11 @@ from fico_utils.costs.indexes import Settings
 from fico_utils.errors import InputError
 from fico_utils.extras.galleries.screens import Screen
 from fico_utils.extras.galleries.setups import PairScorer, Searchable, setup_rows
+from fico_utils.extras.setups import setup_name
 from fico_utils.models.blip2 import Blip2, Blip2Config
 from fico_utils.models.scan import Scan, ScanConfig
 from fico_utils.models.serving import Items
 from fico_utils.models.xvlm import Xvlm, XvlmConfig
-from fico_utils.results.setups import setup_name
 from fico_utils.workspace import Run
 
 pytest.importorskip("faiss")

@@ -20,8 +20,8 @@ def run(tmp_path):
 def scores():
     """What `evaluate` returns."""
     rows = [
-        ("instance", "i2t", "recall", 10, 0.5, 0.01), ("instance", "i2t", "recall", "5", 1 / 3, 0.005),
-        ("instance", "i2t", "median_rank", None, 7.5, 500.5), ("category", "t2i", "map", "N", 0.4, 0.33),
+        ("instance", "i2t", "recall", "10", 0.5, 0.01), ("instance", "i2t", "recall", "5", 1 / 3, 0.005),
+        ("instance", "i2t", "median_rank", "", 7.5, 500.5), ("category", "t2i", "map", "N", 0.4, 0.33),
         ("category", "t2i", "precision", "R=0.0", 0.9, 0.33),
     ]  # fmt: skip
     frame = pd.DataFrame(rows, columns=["task", "direction", "metric", "k", "value", "chance"])

@@ -10,7 +10,7 @@ import numpy as np
 
 from fico_utils.costs.rows import fit_growth
 from fico_utils.errors import InputError
-from fico_utils.results.setups import measured_setups, setup_name
+from fico_utils.extras.setups import measured_setups, setup_name
 
 TIMES = (("s", 1), ("ms", 1e-3), ("µs", 1e-6))
 BYTES = (("TiB", 2**40), ("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10), ("B", 1))
