@@ -9,12 +9,9 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from fico_utils.batch.pipeline import STEPS
-from fico_utils.data.pictoscenes import make_corpus
 from fico_utils.provenance import PROJECT
 from fico_utils.verbs.clean import ARTEFACTS
 
@@ -25,10 +22,9 @@ pytestmark = [
         reason="not every step has its notebook",
     ),
 ]
-#: The tests of one run, which one process makes; beside it, another runs the published corpus.
-of_one_run = pytest.mark.xdist_group("mini")
 #: Less than the profile, where weights that ship still serve: the notebooks are tested here, not the systems.
 SMALL = (
+    "live_backbones=[]",
     "epochs={query2label: 1, beit3: 1, ucch: 4, dadh: 2}",
     "n_test={picto_diverse: 300, picto_people: 300}",
     "n_queries=500",
@@ -73,7 +69,6 @@ def manifests(results: Path) -> dict[str, dict]:
     return {name: json.loads(path.read_text(encoding="utf-8")) for name, path in paths.items()}
 
 
-@of_one_run
 def test_each_notebook_keeps_to_its_budget(manifests: dict[str, dict]) -> None:
     assert {name: m["status"] for name, m in manifests.items()} == dict.fromkeys(manifests, "ok")
     assert {name: m["seconds"] for name, m in manifests.items() if m["seconds"] >= SLACK * BUDGET} == {}
@@ -81,7 +76,6 @@ def test_each_notebook_keeps_to_its_budget(manifests: dict[str, dict]) -> None:
     assert {name: m["peak_memory_bytes"] for name, m in manifests.items() if m["peak_memory_bytes"] > MEMORY} == {}
 
 
-@of_one_run
 def test_each_step_leaves_its_artefacts(results: Path, manifests: dict[str, dict]) -> None:
     for step in STEPS[1:]:
         assert manifests[step.id]["outputs"], f"{step.notebook} wrote nothing that belongs to it"
@@ -94,12 +88,10 @@ def test_each_step_leaves_its_artefacts(results: Path, manifests: dict[str, dict
     assert [p.name for p in results.rglob(".*") if p.is_file() and not p.name.endswith(".lock")] == []
 
 
-@of_one_run
 def test_clean_knows_everything_that_a_run_leaves(results: Path) -> None:
     assert {p.name for p in results.iterdir()} - {*ARTEFACTS, "runs"} == set()
 
 
-@of_one_run
 def test_tables_follow_the_schema(results: Path) -> None:
     from fico_utils.results import store
 
@@ -114,7 +106,6 @@ def test_tables_follow_the_schema(results: Path) -> None:
     assert all(0 <= float(row["value"]) <= 1 for row in ours if row["metric"] in ("recall", "map", "precision"))
 
 
-@of_one_run
 def test_notebooks_print_no_warnings(results: Path) -> None:
     noisy = []
     for step in STEPS:
@@ -127,7 +118,6 @@ def test_notebooks_print_no_warnings(results: Path) -> None:
     assert noisy == []
 
 
-@of_one_run
 def test_second_run_finds_everything_fresh(results: Path, manifests: dict[str, dict]) -> None:
     done, seconds = run(results)
     assert done.returncode == 0, done.stderr
@@ -136,56 +126,3 @@ def test_second_run_finds_everything_fresh(results: Path, manifests: dict[str, d
     for step in STEPS:
         record = json.loads((results / "runs" / step.notebook / "manifest.json").read_text(encoding="utf-8"))
         assert record == manifests[step.id]
-
-
-# ------------------------------------------------------------------------ a published corpus, by parameters alone
-
-#: The profile `full`, at a size of minutes; nothing but parameters, as a user would pass them.
-TRIAL = {
-    "corpora": "flickr30k",
-    "published_in_full": "false",
-    "flickr30k_labels": "flickr30k/labels.npy",
-    "flickr30k_label_ids": "flickr30k/label_ids.txt",
-    "systems": "[beit3, xvlm, xvlm_nf, scan, dadh, ucch, adv_64]",
-    "epochs": "{query2label: 1, beit3: 1, xvlm: 1, scan: 1, dadh: 1, ucch: 1, adv_64: 1}",
-    "backbones": "{regions: {scenes: 200, epochs: 1}, patches: {scenes: 200, epochs: 1}}",
-    "n_train": "{picto_diverse: 200, picto_people: 100}",
-    "n_val": "{picto_diverse: 50, picto_people: 50}",
-    "n_test": "{picto_diverse: 100, picto_people: 100}",
-    "doc2vec_epochs": "1",
-    "rerank_depth": "4",
-}
-
-
-def write_flickr30k(folder: Path) -> None:
-    """Drawn scenes as Flickr30K comes: Karpathy's JSON, JPEGs of another shape, an array of labels with its ids."""
-    corpus = make_corpus("picto_people", {"train": 120, "val": 30, "test": 60})
-    (folder / "images").mkdir(parents=True)
-    images = []
-    for i, split in enumerate(corpus.split.tolist()):
-        name = f"{100_000 + i}.jpg"
-        Image.fromarray(corpus.images[i : i + 1][0]).resize((128, 100)).save(folder / "images" / name, quality=92)
-        said = enumerate(corpus.captions[c] for c in np.flatnonzero(corpus.caption_image == i))
-        sentences = [{"tokens": t.lower().split(), "raw": t, "imgid": i, "sentid": 9 * i + n} for n, t in said]
-        ids = [s["sentid"] for s in sentences]
-        images.append({"sentids": ids, "imgid": i, "sentences": sentences, "split": split, "filename": name})
-    (folder / "dataset_flickr30k.json").write_text(json.dumps({"images": images, "dataset": "flickr30k"}))
-    np.save(folder / "labels.npy", corpus.labels)
-    (folder / "label_ids.txt").write_text("\n".join(entry["filename"] for entry in images))
-
-
-def test_flickr30k_needs_parameters_alone(tmp_path: Path) -> None:
-    from fico_utils.results import store
-
-    write_flickr30k(tmp_path / "data" / "flickr30k")
-    given = [f"--set={name}={value}" for name, value in {**TRIAL, "data_dir": tmp_path / "data"}.items()]
-    command = [sys.executable, "-m", "fico_utils", "run", "--profile", "full", "--out", tmp_path / "results", *given]
-    done = subprocess.run([*command, "--only", "01,02,03,04"], cwd=PROJECT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    metrics = store.load(tmp_path / "results" / "full", "metrics")
-    ours = metrics[(metrics["source"] == "ours") & (metrics["status"] == "ok")]
-    assert set(ours["corpus"]) == {"flickr30k"}
-    assert set(ours["system"]) == {"beit3", "xvlm", "xvlm_nf", "scan", "dadh", "ucch", "adv_64"}
-    assert set(ours.loc[ours["metric"] == "recall", "n_query"]) == {60, 300}
-    assert ours.loc[ours["metric"] == "map", "value"].between(0, 1).all()
-    assert (tmp_path / "results" / "full" / "report" / "index.html").is_file()
