@@ -7,7 +7,9 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterable
 from fnmatch import fnmatch
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -186,6 +188,43 @@ def test_constraints_satisfy_pyproject() -> None:
         low = re.search(r">=([\d.]+)", bounds).group(1)
         numbers = [tuple(map(int, re.findall(r"\d+", text)[:3])) for text in (pinned[name], low)]
         assert numbers[0] >= numbers[1], name
+
+
+def packages_of(names: Iterable[str]) -> set[str]:
+    """The distributions that come with some, extras left out."""
+    found, waiting = set(), [re.sub(r"[-_.]+", "-", name).lower() for name in names]
+    while waiting:
+        if (name := waiting.pop()) not in found:
+            found.add(name)
+            needed = [line for line in metadata.requires(name) or [] if "extra ==" not in line]
+            installed = [n for n in (re.match(r"[\w.-]+", line)[0] for line in needed) if find_distribution(n)]
+            waiting += [re.sub(r"[-_.]+", "-", n).lower() for n in installed]
+    return found
+
+
+def find_distribution(name: str) -> metadata.Distribution | None:
+    """What is installed under a name, None where nothing is: a requirement of another system."""
+    return next(iter(metadata.distributions(name=name)), None)
+
+
+def test_all_that_the_package_imports_comes_with_what_it_declares() -> None:
+    """A package that only the tests bring would be missing on a fresh machine."""
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    declared = packages_of(requirement(line)[0] for line in project["dependencies"])
+    provided = {
+        module
+        for module, names in metadata.packages_distributions().items()
+        if declared.intersection(re.sub(r"[-_.]+", "-", name).lower() for name in names)
+    }
+    imported: dict[str, Path] = {}
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) else []
+            imported |= {name.partition(".")[0]: path for name in names}
+    known = provided | sys.stdlib_module_names | {PACKAGE.name}
+    assert {"numpy", "torch", "threadpoolctl"} <= imported.keys()
+    assert {name: path for name, path in imported.items() if name not in known} == {}
 
 
 def test_make_targets() -> None:

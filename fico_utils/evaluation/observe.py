@@ -6,7 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -209,9 +209,10 @@ def _score_blocks(
 
 @cache
 def _blas_limit() -> Callable[..., AbstractContextManager]:
-    """What keeps BLAS from starting threads beside ours; made once, as it looks through all loaded libraries."""
-    try:
-        from threadpoolctl import ThreadpoolController
-    except ImportError:
-        return lambda **_: nullcontext()
+    """What keeps BLAS from starting threads beside ours; made once, as it looks through all loaded libraries.
+
+    A product on several threads is also added up in another order, and differs in its last digits.
+    """
+    from threadpoolctl import ThreadpoolController
+
     return ThreadpoolController().limit
