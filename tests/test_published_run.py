@@ -17,6 +17,7 @@ from fico_utils.provenance import PROJECT
 pytestmark = pytest.mark.notebooks
 #: The profile `full`, at a size of minutes; nothing but parameters, as a user would pass them.
 TRIAL = {
+    "threads": "1",
     "corpora": "flickr30k",
     "published_in_full": "false",
     "flickr30k_labels": "flickr30k/labels.npy",

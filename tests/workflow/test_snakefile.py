@@ -26,6 +26,7 @@ pytestmark = pytest.mark.skipif(
 SNAKEFILE = PROJECT / "workflow" / "Snakefile"
 #: The profile mini on one corpus, at a size of seconds.
 TINY = (
+    "threads=1",
     "corpora=[picto_people]",
     "systems=[beit3, ucch]",
     "epochs={query2label: 1, beit3: 1, ucch: 1}",
@@ -180,7 +181,7 @@ def test_slurm_gives_the_numbers_of_a_local_run(tmp_path: Path, local_metrics: b
     with slurm.start_slurm(tmp_path / "slurm") as environment:
         often = ["--slurm-init-seconds-before-status-checks", "1", "--seconds-between-status-checks", "2"]
         through = ["--executor", "slurm", "--jobs", "4", "--slurm-status-command", "squeue", *often]
-        done = run(command(tmp_path, str(tmp_path / "out" / "seed0" / "done" / "04"), *through), environment)
+        done = run(command(tmp_path, *through, str(tmp_path / "out" / "seed0" / "done" / "04")), environment)
         jobs = (tmp_path / "slurm" / "jobs.txt").read_text(encoding="utf-8")
     assert done.returncode == 0, done.stderr
     assert jobs.count("JobState=COMPLETED") == 6  # steps 01 to 04 and two trainings
