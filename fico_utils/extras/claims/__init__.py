@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fico_utils.extras.claims import complexity, quality
-from fico_utils.extras.claims.checks import VERDICTS, Claim, judge
+from fico_utils.extras.claims.checks import VERDICTS, Claim, judge_claim
 from fico_utils.extras.claims.numbers import both_sides
 from fico_utils.files import atomic_path
 from fico_utils.results import store
@@ -39,7 +39,7 @@ def ledger(metrics: pd.DataFrame, costs: pd.DataFrame, corpora: Sequence[str] | 
     whose = f"Ours ({ours.profile})" if ours.profile else "Ours"
     rows = []
     for claim in CLAIMS:
-        (verdict_paper, on_paper), (verdict_ours, on_ours) = judge(paper, claim), judge(ours, claim)
+        (verdict_paper, on_paper), (verdict_ours, on_ours) = judge_claim(paper, claim), judge_claim(ours, claim)
         evidence = f"Paper: {on_paper} {whose}: {on_ours}"
         rows.append((claim.id, claim.place, claim.text, verdict_paper, verdict_ours, evidence))
     return pd.DataFrame(rows, columns=list(COLUMNS))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fico_utils.extras.claims.numbers import Number, Side, exactly, row_name
+from fico_utils.extras.claims.numbers import Number, Side, exact_number, row_name
 
 VERDICTS = HOLDS, PART, NOT, CANNOT = "holds", "holds in part", "does not hold", "cannot be tested here"
 FOR, AGAINST, OPEN = "for", "against", "open"
@@ -44,7 +44,9 @@ class Claim:
     needs: str = ""  # what the tables lack where no comparison can be made
 
 
-def above(a: Number | None, b: Number | None, where: str = "", by: float = 0.0, shown: Any = None) -> Check | None:
+def check_above(
+    a: Number | None, b: Number | None, where: str = "", by: float = 0.0, shown: Any = None
+) -> Check | None:
     """Check that `a` exceeds `b` by `by` or more; None where one of them is missing. The text names them as `shown`."""
     if a is None or b is None:
         return None
@@ -57,27 +59,27 @@ def above(a: Number | None, b: Number | None, where: str = "", by: float = 0.0, 
     return Check(outcome, f"{where}: {numbers}" if where else numbers, a.value - b.value - by)
 
 
-def below(a: Number | None, b: Number | None, where: str = "", by: float = 0.0) -> Check | None:
+def check_below(a: Number | None, b: Number | None, where: str = "", by: float = 0.0) -> Check | None:
     """Check that `a` falls short of `b` by `by` or more, with `a` named first."""
-    return above(b, a, where, by, shown=(a, b))
+    return check_above(b, a, where, by, shown=(a, b))
 
 
-def within(a: Number | None, low: float, high: float, where: str = "") -> Check | None:
+def check_within(a: Number | None, low: float, high: float, where: str = "") -> Check | None:
     """Check that `a` lies between two limits that the claim states; either may be infinite."""
     if a is None:
         return None
-    checks = above(a, exactly(low), where), below(a, exactly(high), where)
+    checks = check_above(a, exact_number(low), where), check_below(a, exact_number(high), where)
     outcomes = {check.outcome for check in checks}
     outcome = next(known for known in (AGAINST, OPEN, FOR) if known in outcomes)
     return Check(outcome, checks[0].text, min(check.lead for check in checks))
 
 
-def names(systems: Iterable[str]) -> str:
+def system_names(systems: Iterable[str]) -> str:
     """Printed names of systems or indexes, in a row."""
     return ", ".join(map(row_name, systems))
 
 
-def judge(side: Side, claim: Claim) -> tuple[str, str]:
+def judge_claim(side: Side, claim: Claim) -> tuple[str, str]:
     """Verdict of a claim on one side, and the evidence.
 
     It holds where every comparison is decided in its favour, does not hold where more than half are decided

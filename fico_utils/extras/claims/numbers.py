@@ -52,12 +52,12 @@ class Number:
         return self.text.split(" ")[0]
 
 
-def exactly(value: float, text: str = "", label: str = "") -> Number:
+def exact_number(value: float, text: str = "", label: str = "") -> Number:
     """A number without noise; one without text is a limit that the claim states, and the evidence does not repeat."""
     return Number(value, value, value, text, label)
 
 
-def minus(a: Number | None, b: Number | None, label: str = "") -> Number | None:
+def difference_of(a: Number | None, b: Number | None, label: str = "") -> Number | None:
     """`a` - `b` with the widest interval that theirs allow, in points; None where one is missing."""
     if a is None or b is None:
         return None
@@ -65,7 +65,7 @@ def minus(a: Number | None, b: Number | None, label: str = "") -> Number | None:
     return Number(a.value - b.value, a.low - b.high, a.high - b.low, text, label)
 
 
-def ratio(a: Number | None, b: Number | None, label: str = "") -> Number | None:
+def ratio_of(a: Number | None, b: Number | None, label: str = "") -> Number | None:
     """`a` / `b` with the widest interval that theirs allow; None where one is missing or `b` is 0."""
     if a is None or b is None or b.value == 0:
         return None
@@ -113,7 +113,7 @@ class Side:
         value, low, high = row["value"], row["ci_low"], row["ci_high"]
         text, label = f"{100 * value:.1f} %", registry.system(system).name
         if self.paper:
-            return exactly(value, text, label)
+            return exact_number(value, text, label)
         if math.isnan(low) or math.isnan(high):
             return Number(value, *_share_interval(value, row["n_query"]), text, label)
         return Number(value, low, high, f"{text} ({100 * low:.1f} to {100 * high:.1f})", label)
@@ -127,10 +127,10 @@ class Side:
         """The value of a random ranking: its row, or for the paper's recall rank / images."""
         row = self._chance.get((self.corpora.get(slot), direction, metric, k))
         if row is not None:
-            return exactly(row["value"], f"{100 * row['value']:.1f} %", "chance")
+            return exact_number(row["value"], f"{100 * row['value']:.1f} %", "chance")
         if self.paper and metric == "recall":  # five captions of five times as many: the same share both ways
             share = int(k) / TEST_IMAGES[slot]
-            return exactly(share, f"{k} / {TEST_IMAGES[slot]} = {100 * share:.1f} %", "chance")
+            return exact_number(share, f"{k} / {TEST_IMAGES[slot]} = {100 * share:.1f} %", "chance")
         return None
 
     def cost(self, system: str, phase: str, quantity: str, images: float) -> Number | None:
@@ -144,7 +144,7 @@ class Side:
             return Number(value, *interval, f"{100 * value:.1f} %", label)
         digits = 6 if self.paper else 4
         if schema.unit_of(quantity) == "B":
-            return exactly(value, f"{value / GIB:.{digits}g} GiB", label)
+            return exact_number(value, f"{value / GIB:.{digits}g} GiB", label)
         half = 0.0 if math.isnan(row["spread"]) else row["spread"]
         half = half if self.paper else max(half, TIME_NOISE * value)
         return Number(value, max(value - half, 0.0), value + half, f"{value:.{digits}g} s", label)
@@ -173,7 +173,7 @@ class Side:
         if len(sizes) < 2:
             return None
         small, large = sizes[0], sizes[-1]
-        times = ratio(self.cost(system, phase, "seconds", large), self.cost(system, phase, "seconds", small))
+        times = ratio_of(self.cost(system, phase, "seconds", large), self.cost(system, phase, "seconds", small))
         log = math.log(large / small)
         value, low, high = (math.log(max(t, 1e-9)) / log for t in (times.value, times.low, times.high))
         text = f"{times.text} for {large:.0f} / {small:.0f} = {large / small:.0f} times the size"
