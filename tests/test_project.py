@@ -9,6 +9,7 @@ import sys
 import tomllib
 from collections.abc import Iterable
 from fnmatch import fnmatch
+from graphlib import TopologicalSorter
 from importlib import metadata
 from pathlib import Path
 
@@ -110,6 +111,21 @@ def test_imports_point_one_way(path: Path) -> None:
     if own == "display":
         everything = {name.split(".")[0] for name in imported(list(ast.walk(tree)), path)}
         assert "torch" not in everything
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    """Neither when they are imported nor inside a function."""
+    dotted = {p: ".".join(p.relative_to(PROJECT).with_suffix("").parts).removesuffix(".__init__") for p in MODULES}
+    needs: dict[str, set[str]] = {}
+    for path, module in dotted.items():
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        typing = [n for n in ast.walk(tree) if isinstance(n, ast.If) and "TYPE_CHECKING" in ast.unparse(n.test)]
+        left_out = {id(part) for node in typing for part in ast.walk(node)}
+        names = imported([n for n in ast.walk(tree) if id(n) not in left_out], path)
+        # `from package import module` names the module; `from module import function` is of the module before it
+        named = {name if name in dotted.values() else name.rpartition(".")[0] for name in names}
+        needs[module] = named.intersection(dotted.values()) - {module}
+    assert list(TopologicalSorter(needs).static_order())  # CycleError names the modules
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: p.relative_to(PACKAGE).as_posix())

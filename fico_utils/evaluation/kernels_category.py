@@ -13,7 +13,7 @@ from collections import namedtuple
 import numpy as np
 from numba import njit
 
-from fico_utils.evaluation.ties import EXPECTED, OPTIMISTIC
+from fico_utils.evaluation.tasks import EXPECTED, OPTIMISTIC
 
 #: Of the radix sort: a digit has 11 bits, and the digits start at these bits of a key.
 DIGIT, ONE, MID, TOP = np.uint64(2047), np.uint64(1), np.uint64(12), np.uint64(23)

@@ -14,7 +14,7 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-from fico_utils.evaluation.ties import EXPECTED, OPTIMISTIC
+from fico_utils.evaluation.tasks import EXPECTED, OPTIMISTIC
 
 #: Probabilities below this are left out of a distribution.
 NEGLIGIBLE = 1e-18

@@ -15,10 +15,9 @@ import numpy as np
 
 from fico_utils.errors import InputError
 from fico_utils.evaluation.observations import K, Side
-from fico_utils.evaluation.tasks import CATEGORY, INSTANCE
+from fico_utils.evaluation.tasks import CATEGORY, EXPECTED, INSTANCE
 from fico_utils.evaluation.ties import (
     COUNTS,
-    EXPECTED,
     expected_median,
     harmonic_numbers,
     hit_probability,

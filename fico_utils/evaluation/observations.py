@@ -9,8 +9,8 @@ from functools import cached_property
 import numpy as np
 
 from fico_utils.errors import InputError
-from fico_utils.evaluation.tasks import DIRECTIONS, INSTANCE, LEVELS
-from fico_utils.evaluation.ties import TIES, hit_rank
+from fico_utils.evaluation.tasks import DIRECTIONS, INSTANCE, LEVELS, TIES
+from fico_utils.evaluation.ties import hit_rank
 
 K = int | str
 

@@ -17,8 +17,18 @@ from fico_utils.errors import InputError
 from fico_utils.evaluation.metrics import DEFAULT_METRICS, Metric, parse_metrics
 from fico_utils.evaluation.observations import K, Observations
 from fico_utils.evaluation.similarity import ScoreSource, break_ties, sortable_words
-from fico_utils.evaluation.tasks import CATEGORY, INSTANCE, LEVELS, Ragged, caption_index, group_members, label_lists
-from fico_utils.evaluation.ties import EXPECTED, TIES, harmonic_numbers
+from fico_utils.evaluation.tasks import (
+    CATEGORY,
+    EXPECTED,
+    INSTANCE,
+    LEVELS,
+    TIES,
+    Ragged,
+    caption_index,
+    group_members,
+    label_lists,
+)
+from fico_utils.evaluation.ties import harmonic_numbers
 from fico_utils.machine import usable_cores
 
 #: Bytes of one thread's block beyond which nothing gets faster: floats, and codes (which fit in a cache).

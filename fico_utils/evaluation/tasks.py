@@ -1,4 +1,4 @@
-"""Who is correct for whom: the caption index (instance level) and shared labels (category level)."""
+"""Who is correct for whom: the caption index (instance level) and shared labels (category level); and the words."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ from fico_utils.errors import InputError
 
 DIRECTIONS = ("i2t", "t2i")
 INSTANCE, CATEGORY = LEVELS = ("instance", "category")
+#: Orders of items with equal score.
+TIES = ("expected", "optimistic", "pessimistic", "index")
+#: The first three as compiled code takes them; "index" is scored without ties.
+EXPECTED, OPTIMISTIC, PESSIMISTIC = range(3)
 
 
 class Ragged(NamedTuple):

@@ -16,9 +16,6 @@ from collections.abc import Mapping
 
 import numpy as np
 
-TIES = ("expected", "optimistic", "pessimistic", "index")
-#: The first three as compiled code takes them; "index" is scored without ties.
-EXPECTED, OPTIMISTIC, PESSIMISTIC = range(3)
 #: What is counted of each query, (n,) each: items above its best correct item, items as good, those of them correct.
 COUNTS = ("above", "tied", "tied_correct")
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from fico_utils.evaluation import MEASURES, evaluate
 from fico_utils.evaluation.metrics import metric_forms
 from fico_utils.evaluation.summary import COLUMNS
-from fico_utils.evaluation.ties import TIES
+from fico_utils.evaluation.tasks import TIES
 from tests.evaluation import oracle
 
 QUICK = settings(max_examples=180, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])

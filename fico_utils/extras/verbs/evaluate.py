@@ -26,7 +26,7 @@ PASSED_ON = ("measure", "bits", "ties", "curve", "intervals", "allow_zero", "blo
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `evaluate`."""
     from fico_utils.evaluation import MEASURES
-    from fico_utils.evaluation.ties import TIES
+    from fico_utils.evaluation.tasks import TIES
 
     parser.description = (
         "Score your own embeddings, hash codes or similarity matrix. FILE is .npy, .npz, .safetensors or .mat; "
