@@ -13,7 +13,8 @@ import re
 from functools import lru_cache
 from pathlib import Path
 
-PACKAGE = Path(__file__).resolve().parent
+from fico_utils.provenance import PACKAGE
+
 _STATED = re.compile(r"^(VERSIONS?)(?:: [^=]+)? = ((?:\{[^}]*\})|\d+)", re.MULTILINE)
 #: Producers whose code others run through: raising the number on the right raises those on the left too. Every system
 #: is trained by one loop, and a scene has a picture.

@@ -228,14 +228,18 @@ def test_constraints_satisfy_pyproject() -> None:
 
 def packages_of(names: Iterable[str]) -> set[str]:
     """The distributions that come with some, extras left out."""
-    found, waiting = set(), [re.sub(r"[-_.]+", "-", name).lower() for name in names]
+    found, waiting = set(), [*names]
     while waiting:
-        if (name := waiting.pop()) not in found:
+        if (name := plain_name(waiting.pop())) not in found and find_distribution(name):
             found.add(name)
             needed = [line for line in metadata.requires(name) or [] if "extra ==" not in line]
-            installed = [n for n in (re.match(r"[\w.-]+", line)[0] for line in needed) if find_distribution(n)]
-            waiting += [re.sub(r"[-_.]+", "-", n).lower() for n in installed]
+            waiting += [re.match(r"[\w.-]+", line)[0] for line in needed]
     return found
+
+
+def plain_name(distribution: str) -> str:
+    """A name as all spellings of it are compared."""
+    return re.sub(r"[-_.]+", "-", distribution).lower()
 
 
 def find_distribution(name: str) -> metadata.Distribution | None:
@@ -250,7 +254,7 @@ def test_all_that_the_package_imports_comes_with_what_it_declares() -> None:
     provided = {
         module
         for module, names in metadata.packages_distributions().items()
-        if declared.intersection(re.sub(r"[-_.]+", "-", name).lower() for name in names)
+        if declared.intersection(map(plain_name, names))
     }
     imported: dict[str, Path] = {}
     for path in MODULES:

@@ -23,9 +23,9 @@ from fico_utils.experiment import PRETRAINING, part
 from fico_utils.extras.versions.cases import CASES
 from fico_utils.extras.versions.code_digest import digest_of_call
 from fico_utils.files import read_arrays, write_arrays, write_text
-from fico_utils.producers import PACKAGE, stated_by, stated_in, stated_versions, version_of
+from fico_utils.producers import stated_by, stated_in, stated_versions, version_of
 from fico_utils.profiles import profile_settings
-from fico_utils.provenance import SHIPPED
+from fico_utils.provenance import PACKAGE, SHIPPED
 from fico_utils.workspace import Run
 
 HERE = Path(__file__).resolve().parent
