@@ -121,6 +121,12 @@ def damaged_artefacts(*folders: str | Path) -> tuple[int, dict[Path, str]]:
     return len(paths), {path: damage for path in paths if (damage := damage_of(path))}
 
 
+def read_artefact(path: Path) -> Any:
+    """The arrays or records of an artefact that is whole; a runner that records what is read is told."""
+    note("read", path, digest_of(path))
+    return read_arrays(path) if path.suffix == ".safetensors" else read_json(path)["content"]
+
+
 class Store:
     """The artefacts of one run, below the folder `root`; every header says `about`: the run, threads."""
 
@@ -151,8 +157,7 @@ class Store:
                     self.write(path, recipe, content, **about)
                     if path.suffix == ".safetensors":
                         return content  # records are read again, so that they are the same in every run
-        note("read", path, digest_of(path))
-        return read_arrays(path) if path.suffix == ".safetensors" else read_json(path)["content"]
+        return read_artefact(path)
 
     def holds(self, path: Path, recipe: Recipe) -> bool:
         """Whether an artefact is there, of this recipe and undamaged; one that is damaged is named on stderr."""

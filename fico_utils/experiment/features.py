@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fico_utils.artifacts import Recipe, header_of
+from fico_utils.artifacts import Recipe, read_artefact
 from fico_utils.data.pictoscenes import drawn_corpus
 from fico_utils.data.text import Vocabulary
 from fico_utils.errors import InputError
 from fico_utils.experiment.corpora import corpus, info_of, part, regions_of
 from fico_utils.experiment.weights import Weights, backbone_name, shipped_file, train_weights
-from fico_utils.files import key_of, note, read_json
+from fico_utils.files import key_of
 from fico_utils.workspace import Run
 
 if TYPE_CHECKING:
@@ -113,8 +113,7 @@ def vocabulary(run: Run, name: str) -> Vocabulary:
     recipe, file = vocabulary_recipe(run, name), f"vocabulary__{name}"
     shipped = shipped_file(run.shipped, f"{file}.json", recipe) if run.shipped else None
     if shipped:
-        note("read", shipped, header_of(shipped)["digest"])
-        return Vocabulary.of_words(read_json(shipped)["content"])
+        return Vocabulary.of_words(read_artefact(shipped))
     count = lambda: list(Vocabulary(part(run, name, "train").captions).words)  # noqa: E731
     return Vocabulary.of_words(run.store.records("features", file, recipe, count))
 

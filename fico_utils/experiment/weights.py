@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fico_utils.artifacts import Recipe, damage_of, header_of
+from fico_utils.artifacts import Recipe, damage_of, header_of, read_artefact
 from fico_utils.errors import InputError
-from fico_utils.files import note, read_arrays
 from fico_utils.provenance import SHIPPED
 from fico_utils.workspace import Run
 
@@ -50,8 +49,7 @@ class Weights:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The numbers, widened to float32."""
-        note("read", self.path, self.digest)
-        arrays = read_arrays(self.path)
+        arrays = read_artefact(self.path)
         return {n: a.astype(np.float32) if a.dtype == np.float16 else a for n, a in arrays.items()}
 
     def load_into(self, model: RetrievalModel) -> RetrievalModel:
