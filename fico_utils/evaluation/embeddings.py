@@ -9,12 +9,15 @@ from typing import Any
 import numpy as np
 
 from fico_utils.errors import InputError
-from fico_utils.evaluation.tasks import DIRECTIONS
+from fico_utils.evaluation.tasks import DIRECTIONS, QUERIES_ASK
 
 #: Scores of one matrix product; its rows at least and at most, and what divides them.
 TILE, LEAST, ROWS, STEP = 2_400_000, 48, 480, 12
 #: Bytes of float64 that a pass over the embeddings holds at a time.
 CHUNK = 2**22
+#: What the two sides are called in messages: by the name of the first, a query set asks its gallery in one direction.
+SIDES, SETS = ("images", "texts"), ("queries", "gallery")
+Names = tuple[str, str]
 #: The type to compute in, and what is done to rows before they are multiplied.
 Prepared = tuple[np.dtype, Callable[[np.ndarray], np.ndarray]]
 
@@ -175,14 +178,18 @@ def find_measure(name: str) -> Measure:
 class ScoreSource:
     """Where scores come from, row by row; what is kept for each direction is None where it does not matter."""
 
-    n_img: int
-    n_txt: int
+    shape: tuple[int, int]  # numbers of images and captions, or of queries and items
     dtype: np.dtype
-    bits: int | None = None  # of codes
+    bits: int | None = None  # of codes, whose scores are 1 more than the number of equal bits, so that 0 is no score
     may_cut = False  # a score may be -inf, not ranked
-    ids: Mapping[str, np.ndarray | None] = dict.fromkeys(DIRECTIONS)  # the row of each query; equal queries share one
-    columns: Mapping[str, np.ndarray | None] = dict.fromkeys(DIRECTIONS)  # the item of each column
-    tile: Mapping[str, int | None] = dict.fromkeys(DIRECTIONS)  # how many rows to ask for at a time
+    #: The row of each query (equal queries share one), the item of each column, how many rows to ask for at a time.
+    ids: Mapping[str, np.ndarray | None] = dict.fromkeys((*DIRECTIONS, QUERIES_ASK))
+    columns: Mapping[str, np.ndarray | None] = dict.fromkeys((*DIRECTIONS, QUERIES_ASK))
+    tile: Mapping[str, int | None] = dict.fromkeys((*DIRECTIONS, QUERIES_ASK))
+
+    def n_columns(self, direction: str) -> int:
+        """How many items a row of scores holds."""
+        return self.shape[0 if direction == "t2i" else 1]
 
     def rows(self, direction: str, numbers: slice | np.ndarray, out: np.ndarray) -> np.ndarray:
         """The rows of these numbers, (n, m), in the first rows of ``out``."""
@@ -200,19 +207,20 @@ class EmbeddingScores(ScoreSource):
     order of their own, in tiles of one shape, whatever the order of the input, the memory and the threads.
     """
 
-    def __init__(self, images: Any, texts: Any, measure: Measure, allow_zero: bool = False) -> None:
-        images, texts = read_table(images, "images"), read_table(texts, "texts")
+    def __init__(self, images: Any, texts: Any, measure: Measure, allow_zero: bool = False, names: Names = SIDES) -> None:
+        images, texts = read_table(images, names[0]), read_table(texts, names[1])
         if images.shape[1] != texts.shape[1]:
             raise InputError(
-                f"images are {images.shape[1]} wide and texts {texts.shape[1]}, expected vectors of one space"
+                f"{names[0]} are {images.shape[1]} wide and {names[1]} {texts.shape[1]}, expected vectors of one space"
             )
-        self.n_img, self.n_txt = images.shape[0], texts.shape[0]
+        self.shape = images.shape[0], texts.shape[0]
         refuse_zero = measure.refuses_zero and not allow_zero
-        peaks = _peak(images, "images", refuse_zero), _peak(texts, "texts", refuse_zero)
+        peaks = _peak(images, names[0], refuse_zero), _peak(texts, names[1], refuse_zero)
         self.dtype, change = measure.prepare(images, texts, peaks)
         of_images, of_texts = (_distinct(rows, self.dtype, change) for rows in (images, texts))
         self.ids, self.columns, self.tile, self._sides = {}, {}, {}, {}
-        for direction, asking, asked in (("i2t", of_images, of_texts), ("t2i", of_texts, of_images)):
+        both = (("i2t", of_images, of_texts), ("t2i", of_texts, of_images))
+        for direction, asking, asked in both if names == SIDES else ((QUERIES_ASK, of_images, of_texts),):
             (queries, self.ids[direction]), (gallery, gallery_ids) = asking, asked
             columns = np.argsort(gallery_ids, kind="stable")
             # which distinct vector stands in each column, where some do in several

@@ -1,4 +1,4 @@
-"""Compiled loops over one block of scores: what the instance level counts, and the expected median under ties.
+"""Compiled loops over one block of scores: what is counted at instance level, and the expected median under ties.
 
 All compiled functions are made by numba at their first call (seconds, then cached beside this file) and release the
 GIL. They never see NaN or +inf, which the callers refuse. numba's cache notices a change only in the file of a
@@ -14,12 +14,10 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-from fico_utils.evaluation.tasks import EXPECTED, OPTIMISTIC
-
 #: Probabilities below this are left out of a distribution.
 NEGLIGIBLE = 1e-18
-#: Arrays to fill, a row each query: int32 (n_query,), and ``correct_found`` float64 (n_query, n_k).
-Counts = namedtuple("Counts", ("above", "tied", "tied_correct", "ranked", "correct_found"))
+#: Arrays to fill, int32 (n_query,): what is counted around the best correct item of each query.
+Counts = namedtuple("Counts", ("above", "tied", "tied_correct"))
 
 
 @intrinsic
@@ -34,12 +32,12 @@ def _popcount(typingctx, word):
 
 @njit(nogil=True, cache=True)
 def code_scores(queries, gallery, bits, out):
-    """Fill ``out`` (b, m) uint16 with bits - Hamming distance; queries (b, w), gallery (w, m), both uint64."""
+    """Fill ``out`` (b, m) uint16 with bits + 1 - Hamming distance; queries (b, w), gallery (w, m), both uint64."""
     step = 4096
     for i in range(queries.shape[0]):
         for start in range(0, gallery.shape[1], step):
             row = out[i, start : start + step]
-            row[:] = bits
+            row[:] = bits + 1
             for w in range(gallery.shape[0]):
                 word, column = queries[i, w], gallery[w, start : start + step]
                 for j in range(row.size):
@@ -47,18 +45,41 @@ def code_scores(queries, gallery, bits, out):
 
 
 @njit(nogil=True, cache=True)
-def count_instances(scores, first, start, items, may_cut, counts):
+def count_ranked(scores, first, lowest, ranked):
+    """Count the items of each row that are ranked: those above ``lowest``."""
+    for i in range(scores.shape[0]):
+        depth = 0
+        for s in scores[i]:
+            depth += s > lowest
+        ranked[first + i] = depth
+
+
+@njit(nogil=True, cache=True)
+def count_balls(scores, first, least, balls):
+    """Count the items of each row within Hamming balls, (n_query, n_ball): those that score ``least[ball]`` or more."""
+    for i in range(scores.shape[0]):
+        for ball in range(least.size):
+            inside = 0
+            for s in scores[i]:
+                inside += s >= least[ball]
+            balls[first + i, ball] = inside
+
+
+@njit(nogil=True, cache=True)
+def count_instances(scores, first, start, items, lowest, ranked, counts):
     """Count, for each row, what scores higher than its best correct item and what ties with it (itself included).
 
-    ``items[start[q] : start[q + 1]]`` are the correct items of query ``q = first + row``. If ``may_cut``, ``ranked``
-    (items above -inf) is filled, too. A query whose correct items were not ranked gets ``tied = 0``.
+    ``items[start[q] : start[q + 1]]`` are the correct items of query ``q = first + row``, ascending. A query without
+    them, or whose correct items were not ranked, gets ``tied = 0`` and all that is ranked above.
     """
     for i in range(scores.shape[0]):
         row, q = scores[i], first + i
-        best = row[items[start[q]]]
+        best, hits = lowest, 0
         for j in range(start[q], start[q + 1]):
             best = max(best, row[items[j]])
-        hits = 0
+        if best == lowest:
+            counts.above[q], counts.tied[q], counts.tied_correct[q] = ranked[q], 0, 0
+            continue
         for j in range(start[q], start[q + 1]):
             hits += row[items[j]] == best
         n_above, n_not_below = 0, 0
@@ -66,45 +87,61 @@ def count_instances(scores, first, start, items, may_cut, counts):
             n_above += s > best
             n_not_below += s >= best
         counts.above[q], counts.tied[q], counts.tied_correct[q] = n_above, n_not_below - n_above, hits
-        if may_cut:
-            depth = 0
-            for s in row:
-                depth += s > -np.inf
-            counts.ranked[q] = depth
-            if best == -np.inf:
-                counts.above[q], counts.tied[q], counts.tied_correct[q] = depth, 0, 0
 
 
 @njit(nogil=True, cache=True)
-def count_found(scores, first, start, items, ks, policy, counts):
-    """Fill ``correct_found``: how many correct items stand among the first ``ks`` of each row.
+def group_correct(scores, first, start, items, judged, lowest, block):
+    """Fill ``block``, a `kernels_ranking.Block`, with the groups of the correct items of each query.
 
-    Correct items of one score are a group; in random order it has its even share of the places that it reaches, in the
-    best or worst order its correct items stand first or last. What was not ranked (-inf) is not found.
+    ``items`` are as in `count_instances`; ``judged`` are their grades and gains, or empty where all count 1. What was
+    not ranked (``lowest``) is in no group, and its gain counts in the best order.
     """
     for i in range(scores.shape[0]):
-        row, q = scores[i], first + i
-        for j in range(start[q], start[q + 1]):
-            score, is_first = row[items[j]], True
-            for before in range(start[q], j):
-                is_first &= row[items[before]] != score
-            if not is_first or score == -np.inf:
-                continue
-            hits, above, not_below = 0, 0, 0
-            for other in range(j, start[q + 1]):
-                hits += row[items[other]] == score
+        row, mine = scores[i], items[start[first + i] : start[first + i + 1]]
+        order = np.argsort(-row[mine].astype(np.float64), kind="mergesort")
+        n, listed = 0, 0
+        while listed < mine.size and row[mine[order[listed]]] > lowest:
+            score, stop = row[mine[order[listed]]], listed
+            while stop < mine.size and row[mine[order[stop]]] == score:
+                stop += 1
+            above, not_below = 0, 0
             for s in row:
                 above += s > score
                 not_below += s >= score
-            size = not_below - above
-            for t in range(ks.size):
-                drawn = min(max(ks[t] - above, 0), size)
-                if policy == EXPECTED:
-                    counts.correct_found[q, t] += drawn * hits / size
-                elif policy == OPTIMISTIC:
-                    counts.correct_found[q, t] += min(drawn, hits)
-                else:
-                    counts.correct_found[q, t] += max(0, drawn - (size - hits))
+            block.above[i, n], block.size[i, n], block.hits[i, n] = above, not_below - above, stop - listed
+            n += 1
+            equal, seen = above, 0
+            for p in range(listed, stop if block.places.shape[0] else listed):
+                item = mine[order[p]]
+                if not_below - above > 1:
+                    for other in range(seen, item):
+                        equal += row[other] == score
+                block.places[i, p], seen = equal, item
+            listed = stop
+        block.n[i], block.n_places[i] = n, listed
+        if block.grades.shape[0]:
+            block.times[i] = 0
+            for p in range(mine.size):
+                at = start[first + i] + order[p]
+                block.grades[i, p], block.gains[i, p] = judged[0][at], judged[1][at]
+            best = np.sort(block.gains[i, : mine.size])
+            for p in range(mine.size):
+                block.level_gains[i, p], block.times[i, p] = best[mine.size - 1 - p], 1
+
+
+@njit(nogil=True, cache=True)
+def reciprocal_ranks(above, tied, correct, cuts):
+    """Expectation of 1 / rank of the first correct item, or 0 where that lies beyond the cut: (n_query,) float64."""
+    values = np.zeros(above.size)
+    for i in range(above.size):
+        if tied[i] == 0:
+            continue
+        chance = correct[i] / tied[i]  # that the first correct item stands on this place of the tied ones
+        for place in range(1, min(cuts[i] - above[i], tied[i] - correct[i] + 1) + 1):
+            values[i] += chance / (above[i] + place)
+            if tied[i] > place:
+                chance *= (tied[i] - place - correct[i] + 1.0) / (tied[i] - place)
+    return values
 
 
 @njit(nogil=True, cache=True)

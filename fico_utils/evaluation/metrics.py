@@ -1,4 +1,4 @@
-"""Every metric is one entry here: its name, what is printed, its range, where it exists, and how it is computed.
+"""Every metric is one entry here: its name, what is printed, its range, and how it is computed.
 
 `Metric` is a value: a name with its k, such as ``Metric("map", 10)``, which prints as ``map@10`` and is read from text
 by `parse_metrics`. To add a metric, add its entry to `ENTRIES`, and its name to a profile.
@@ -9,30 +9,27 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from math import inf
 
 import numpy as np
 
 from fico_utils.errors import InputError
-from fico_utils.evaluation.observations import K, Side
-from fico_utils.evaluation.tasks import CATEGORY, EXPECTED, INSTANCE
-from fico_utils.evaluation.ties import (
-    COUNTS,
-    expected_median,
-    harmonic_numbers,
-    hit_probability,
-    hit_rank,
-    random_counts,
-)
+from fico_utils.evaluation.observations import K, Side, is_radius
+from fico_utils.evaluation.tasks import CATEGORY, INSTANCE, LEVELS
+from fico_utils.evaluation.ties import expected_median, hit_probability, hit_rank
 
-VERSIONS = {"scoring": 1, "intervals": 1}
-FRACTION, RANK = (0.0, 1.0), (1.0, inf)
-WHOLE, WHOLE_OR_ALL, LEVEL = r"[1-9]\d*", r"[1-9]\d*|N", r"R=(0\.\d|1\.0)"
+VERSIONS = {"scoring": 2, "intervals": 1}
+FRACTION, RANK, PERCENT = (0.0, 1.0), (1.0, inf), (0.0, 100.0)
+#: What k may be: a whole number, all (N), as many as are relevant (R), all within a Hamming distance (radius2).
+ANY_K, LEVEL = r"[1-9]\d{0,17}|N|R|radius\d{1,5}", r"R=(0\.\d|1\.0)"
 #: The 11 levels of recall at which the interpolated precision-recall curve is read.
 CURVE_LEVELS = tuple(f"R={level / 10:.1f}" for level in range(11))
 #: Under these orders of tied items a metric is stored beside its expectation, as ``recall_optimistic``.
 BOUNDS = ("optimistic", "pessimistic")
 DEFAULT_METRICS = "recall@1,5,10,50,100,200 median_rank mean_rank map@10,100,N"
+#: The recalls whose sum is rsum, of both directions in percent.
+SUMMED = (1, 5, 10)
 
 
 @dataclass(frozen=True)
@@ -41,94 +38,96 @@ class Entry:
 
     name: str  # in text and in tables
     label: str  # as printed; ``{k}`` stands for its k
-    levels: tuple[str, ...]  # at which it exists: "instance", "category"
     limits: tuple[float, float]  # its range
-    k_pattern: str = ""  # what its k looks like; empty for a metric without k
-    #: The value of each query, (n_query,); None for the median, which is no mean.
-    values: Callable[[Side, K | None], np.ndarray | None] | None = None
-    chance: Callable[[Side, K | None], float] | None = None  # the expectation under a random ranking
-    defined: Callable[[Side, K | None], bool] = Side.reaches  # whether the rankings are deep enough
-    kept: str = ""  # the array of the observations with a column for each k; empty where any k can be computed
+    levels: tuple[str, ...] = LEVELS  # at which tables of the paper show it
+    k_pattern: str = ANY_K  # what its k looks like; empty for a metric without k
+    #: The value of each query, (n_query,); None for the median, which is no mean, and for sums of other metrics.
+    values: Callable[[Side, K], np.ndarray] | None = None
+    #: The kind of column that it is computed from, by map_divisor and k; None where counts are enough.
+    kept: Callable[[str, K], str] | None = None
+    defined: Callable[[Side, K], bool] = Side.reaches  # whether the rankings are deep enough
+    has_ball: bool = False  # undefined for a query whose Hamming ball is empty
+    asked: bool = True  # whether text may name it
 
 
-def _mean_chance(side: Side, chance: Callable[[dict[str, np.ndarray]], np.ndarray]) -> float:
-    """Mean over the queries of what depends on their number of relevant items alone, where everything ties."""
-    kinds, times = np.unique(side.counts["relevant"], return_counts=True)
-    # divided last, so that numbers up to 1 have no mean above it
-    return chance(random_counts(side.n_item, kinds)) @ times / times.sum()
+def _divide(numbers: np.ndarray, by: np.ndarray) -> np.ndarray:
+    """A quotient, 0 where nothing is divided by nothing."""
+    return numbers / np.maximum(by, 1)
 
 
-def _recall_chance(side: Side, k: K) -> float:
-    return _mean_chance(side, lambda counts: hit_probability(counts, k, "expected"))
-
-
-def _mean_rank_chance(side: Side, k: None) -> float:
-    return _mean_chance(side, lambda counts: hit_rank(counts, "expected"))
-
-
-def _mean_rank_defined(side: Side, k: None) -> bool:
-    return bool(np.isfinite(hit_rank(side.counts, side.ties)).all())
-
-
-def _median_chance(side: Side, k: None) -> float:
-    return expected_median(random_counts(side.n_item, side.counts["relevant"]), "expected")
+def _ranks_defined(side: Side, k: None) -> bool:
+    return bool(np.isfinite(hit_rank(side.counts, side.rules.ties)).all())
 
 
 def _median_defined(side: Side, k: None) -> bool:
     # an unranked hit stands somewhere below the depth: the median is still known while it lies above
-    return _mean_rank_defined(side, k) or expected_median(side.counts, side.ties) <= side.depth
+    return _ranks_defined(side, k) or expected_median(side.counts, side.rules.ties) <= side.depth
 
 
-def _map_chance(side: Side, k: K) -> float:
-    from fico_utils.evaluation.kernels_category import measure_groups
-
-    ks, harmonic = np.array([side.cut(k)]), harmonic_numbers(side.n_item)
-
-    def chance(counts: dict[str, np.ndarray]) -> np.ndarray:
-        ap = np.zeros((counts["tied"].size, 1))
-        for *group, row in zip(*(counts[name][:, None] for name in COUNTS), ap, strict=True):
-            relevant, scratch = int(group[2][0]), (np.empty(1), (row, np.empty(1), np.empty(0)))
-            measure_groups(tuple(group), int(relevant > 0), relevant, ks, EXPECTED, harmonic, *scratch)
-        return ap[:, 0]
-
-    return _mean_chance(side, chance)
+def _map_column(divisor: str, k: K) -> str:
+    return "precisions" if k == "R" else {"found": "ap", "first": "first"}.get(divisor, "precisions")
 
 
-def _precision_chance(side: Side, k: K) -> float:
-    # the share of relevant items, which in random order is the same at every rank
-    return _mean_chance(side, lambda counts: counts["tied_correct"]) / side.n_item
+def _map_values(side: Side, k: K) -> np.ndarray:
+    kind = _map_column(side.rules.map_divisor, k)
+    if kind != "precisions":
+        return side.column(kind, k)
+    by = side.relevant
+    if side.rules.map_divisor == "min" and k != "R":
+        by = np.minimum(by, side.cuts(k))
+    # rounding may lift a perfect ranking above 1
+    return np.minimum(_divide(side.column(kind, k), by), 1.0)
+
+
+def _reciprocal_rank(side: Side, k: K) -> np.ndarray:
+    from fico_utils.evaluation.kernels_instance import reciprocal_ranks
+
+    if side.rules.ties in ("expected", "chance"):
+        counts = (side.counts[name].astype(np.int64) for name in ("above", "tied", "tied_correct"))
+        return reciprocal_ranks(*counts, side.cuts(k))
+    rank = hit_rank(side.counts, side.rules.ties)
+    return np.where(rank <= side.cuts(k), 1 / rank, 0.0)
 
 
 #: In the order in which tables are sorted. Of places, `fico_utils.results.observed` computes the values.
 ENTRIES = (
+    Entry("recall", "R@{k}", FRACTION, (INSTANCE,), values=lambda side, k: hit_probability(side.counts, side.cuts(k), side.rules.ties)),
+    Entry("median_rank", "median rank", RANK, (INSTANCE,), "", defined=_median_defined),
+    Entry("mean_rank", "mean rank", RANK, (INSTANCE,), "", values=lambda side, k: hit_rank(side.counts, side.rules.ties), defined=_ranks_defined),
+    Entry("place", "place", RANK, (INSTANCE,), "", asked=False),
+    Entry("map", "mAP@{k}", FRACTION, (CATEGORY,), values=_map_values, kept=_map_column, has_ball=True),
+    Entry("map_place", "place by mAP@{k}", RANK, (CATEGORY,), asked=False),
     Entry(
-        "recall", "R@{k}", (INSTANCE,), FRACTION, WHOLE,
-        values=lambda side, k: hit_probability(side.counts, k, side.ties), chance=_recall_chance,
+        "precision", "precision@{k}", FRACTION, has_ball=True, kept=lambda divisor, k: "found",
+        values=lambda side, k: _divide(side.column("found", k), side.cuts(k)),
     ),
     Entry(
-        "median_rank", "median rank", (INSTANCE,), RANK,
-        values=lambda side, k: None, chance=_median_chance, defined=_median_defined,
+        "precision", "precision at {k}", FRACTION, (CATEGORY,), LEVEL, asked=False,
+        values=lambda side, k: side.counts["curve"][:, CURVE_LEVELS.index(k)], defined=lambda side, k: side.reaches("N"),
     ),
     Entry(
-        "mean_rank", "mean rank", (INSTANCE,), RANK,
-        values=lambda side, k: hit_rank(side.counts, side.ties), chance=_mean_rank_chance, defined=_mean_rank_defined,
+        "recall_share", "recall share@{k}", FRACTION, kept=lambda divisor, k: "found",
+        values=lambda side, k: _divide(side.column("found", k), side.relevant),
     ),
-    Entry("place", "place", (INSTANCE,), RANK),
+    # both precision and recall share have the same numerator, so that their harmonic mean is one quotient
     Entry(
-        "map", "mAP@{k}", (CATEGORY,), FRACTION, WHOLE_OR_ALL,
-        values=lambda side, k: side.column("ap", k), chance=_map_chance, kept="ap",
+        "f1", "F1@{k}", FRACTION, kept=lambda divisor, k: "found",
+        values=lambda side, k: _divide(2 * side.column("found", k), side.cuts(k) + side.relevant),
     ),
-    Entry("map_place", "place by mAP@{k}", (CATEGORY,), RANK, WHOLE_OR_ALL),
+    Entry("mrr", "MRR@{k}", FRACTION, values=_reciprocal_rank),
+    Entry("ndcg", "NDCG@{k}", FRACTION, kept=lambda divisor, k: "ndcg", values=lambda side, k: side.column("ndcg", k)),
     Entry(
-        "precision", "precision@{k}", (INSTANCE, CATEGORY), FRACTION, WHOLE_OR_ALL,
-        values=lambda side, k: side.column("found", k) / side.cut(k), chance=_precision_chance, kept="found",
+        "acg", "ACG@{k}", (0.0, inf), has_ball=True, kept=lambda divisor, k: "grades",
+        values=lambda side, k: _divide(side.column("grades", k), side.cuts(k)),
     ),
-    Entry(
-        "precision", "precision at {k}", (CATEGORY,), FRACTION, LEVEL,
-        values=lambda side, k: side.counts["curve"][:, CURVE_LEVELS.index(k)], chance=_precision_chance,
-        defined=lambda side, k: side.reaches("N"),
-    ),
+    Entry("wap", "WAP@{k}", (0.0, inf), has_ball=True, kept=lambda divisor, k: "wap", values=lambda side, k: side.column("wap", k)),
+    Entry("rsum", "RSUM", (0.0, 600.0), (INSTANCE,), "", defined=lambda side, k: side.reaches(SUMMED[-1])),
+    Entry("mean_recall", "mR", PERCENT, (INSTANCE,), "", defined=lambda side, k: side.reaches(SUMMED[-1])),
 )  # fmt: skip
+#: Metrics of ranks: a query without a relevant item has none.
+RANKS = ("median_rank", "mean_rank")
+#: Metrics of both directions together: what the sum of six recalls in percent is divided by.
+TOGETHER = {"rsum": 1, "mean_recall": 2 * len(SUMMED)}
 
 
 @dataclass(frozen=True)
@@ -148,9 +147,9 @@ class Metric:
     def __post_init__(self) -> None:
         named = [e for e in ENTRIES if e.name == re.sub(f"_({'|'.join(BOUNDS)})$", "", self.name)]
         if not named:
-            raise InputError(f"there is no metric {self.name!r}, expected one of {', '.join(metric_forms())}")
+            raise InputError(f"there is no metric {self.name!r}; {_nearest(self.name)}")
         text = self.k_text
-        entry = next((e for e in named if re.fullmatch(e.k_pattern, text)), None)
+        entry = next((e for e in named if re.fullmatch(e.k_pattern, text, re.ASCII)), None)
         if entry is None:
             raise InputError(f"there is no metric {self.name}@{text}, expected {_form(named[0])}")
         object.__setattr__(self, "entry", entry)
@@ -169,23 +168,53 @@ class Metric:
     def __str__(self) -> str:
         return self.name if self.k is None else f"{self.name}@{self.k}"
 
+    def kept(self, map_divisor: str) -> str | None:
+        """The kind of column that it is computed from; None where counts are enough."""
+        return None if self.entry.kept is None else self.entry.kept(map_divisor, self.k)
+
+    def counted(self, side: Side) -> np.ndarray:
+        """Which queries are in the mean, (n_query,) bool."""
+        counted = np.ones(side.relevant.size, bool)
+        if side.rules.no_relevant == "skip" or self.name in RANKS:
+            counted &= side.relevant > 0
+        if side.rules.empty_ball == "skip" and self.entry.has_ball and is_radius(self.k):
+            counted &= side.cuts(self.k) > 0
+        return counted
+
+    def chance(self, side: Side) -> float:
+        """The expectation under a random ranking; NaN where there is none to speak of."""
+        if side.relevant.size == 0 or (is_radius(self.k) and self.name != "precision"):
+            return float("nan")
+        if is_radius(self.k) or self.entry.k_pattern == LEVEL:
+            return float((side.relevant / side.n_item).mean())
+        random = side.by_chance()
+        if self.entry.values is None:
+            return expected_median(random.counts, "expected")
+        return float(self.entry.values(random, self.k).mean())
+
 
 #: The entries that text may name.
-ASKED = {e.name: e for e in ENTRIES if e.values is not None and e.k_pattern != LEVEL}
+ASKED = {entry.name: entry for entry in ENTRIES if entry.asked}
 
 
 def _form(entry: Entry) -> str:
     """How a metric is written, in words."""
     if not entry.k_pattern:
         return entry.name
-    return f"{entry.name}@k, k a whole number from 1{' or N, all' if entry.k_pattern == WHOLE_OR_ALL else ''}"
+    return f"{entry.name}@k, k a whole number from 1, N (all), R (as many as are relevant) or a Hamming radius as radius2"
+
+
+def _nearest(name: str) -> str:
+    """The metric that was probably meant, or all."""
+    near = get_close_matches(name, ASKED, 1)
+    return f"did you mean {near[0]}?" if near else f"expected one of {', '.join(metric_forms())}"
 
 
 def metric_forms() -> list[str]:
     """The metrics that may be asked for, as they are written.
 
-    >>> metric_forms()
-    ['recall@k', 'median_rank', 'mean_rank', 'map@k', 'precision@k']
+    >>> metric_forms()[:4]
+    ['recall@k', 'median_rank', 'mean_rank', 'map@k']
     """
     return [name + ("@k" if entry.k_pattern else "") for name, entry in ASKED.items()]
 
@@ -203,9 +232,9 @@ def parse_metrics(text: str | Iterable[str | Metric]) -> tuple[Metric, ...]:
             continue
         name, _, ks = str(word).partition("@")
         if name not in ASKED:
-            raise InputError(f"metrics has {word!r}, expected {', '.join(metric_forms())}, separated by spaces")
+            raise InputError(f"metrics has {word!r}; {_nearest(name)}; metrics are separated by spaces")
         for k in ks.split(","):
-            if not re.fullmatch(ASKED[name].k_pattern, k):
+            if not re.fullmatch(ASKED[name].k_pattern, k, re.ASCII):
                 form = _form(ASKED[name])
                 raise InputError(f"metrics has {word!r}, expected {form}; several k with commas between them")
             metrics.append(Metric(name, k))
@@ -224,9 +253,8 @@ def metrics_at(recall_at: Iterable[int] | None, map_at: Iterable[K] | None) -> t
         if values is None:
             values = [metric.k for metric in parse_metrics(DEFAULT_METRICS) if metric.name == name]
         for k in [values] if isinstance(values, str | int) else values:
-            try:
-                asked[name].append(Metric(name, k))
-            except InputError:
-                raise InputError(f"{name}_at has {k!r}, expected whole numbers from 1{known}") from None
+            if isinstance(k, bool) or not re.fullmatch(r"[1-9]\d{0,17}" + ("|N" if known else ""), str(k), re.ASCII):
+                raise InputError(f"{name}_at has {k!r}, expected whole numbers from 1{known}")
+            asked[name].append(Metric(name, k))
     ranks = Metric("median_rank"), Metric("mean_rank")
     return tuple(dict.fromkeys((*asked["recall"], *ranks, *asked["map"])))

@@ -1,18 +1,53 @@
-"""What is kept of each query, so that a new k, interval or comparison needs no new scoring."""
+"""What is kept of each query, so that a new metric, interval or comparison needs no new scoring."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
 from fico_utils.errors import InputError
-from fico_utils.evaluation.tasks import DIRECTIONS, INSTANCE, LEVELS, TIES
-from fico_utils.evaluation.ties import hit_rank
+from fico_utils.evaluation.tasks import INSTANCE, TIES
+from fico_utils.evaluation.ties import hit_rank, random_counts
 
 K = int | str
+#: Beside `TIES`: everything ties, which is a random ranking, chance level.
+CHANCE = "chance"
+#: The choices that code bases make differently, and what each may be.
+CHOICES = {
+    "ties": TIES,
+    "map_divisor": ("found", "min", "relevant", "first"),
+    "no_relevant": ("zero", "skip"),
+    "empty_ball": ("zero", "skip"),
+}
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How numbers are made of what was seen; InputError on a choice that there is not. See `evaluate`."""
+
+    ties: str = "expected"
+    map_divisor: str = "found"
+    no_relevant: str = "zero"
+    empty_ball: str = "zero"
+
+    def __post_init__(self) -> None:
+        for name, known in CHOICES.items():
+            value = getattr(self, name)
+            if value not in known and (name, value) != ("ties", CHANCE):
+                raise InputError(f"{name} is {value!r}, expected one of {', '.join(known)}")
+
+
+class Column(NamedTuple):
+    """What a column of values holds: a kind of `kernels_measures.KINDS`, its k, and the order of tied items."""
+
+    kind: str
+    k: K
+    ties: str
 
 
 @dataclass(frozen=True)
@@ -21,88 +56,115 @@ class Side:
 
     level: str
     direction: str
-    ties: str
+    rules: Rules
     n_item: int  # size of the gallery
-    counts: Mapping[str, np.ndarray]  # as in `Observations`; ``relevant``, ``found`` and ``curve`` are of this level
-    ks: tuple[K, ...]  # of the columns of the arrays that have one for each k
+    counts: Mapping[str, np.ndarray]  # as in `Observations`, of this level, and what both levels share
+    columns: tuple[Column, ...]  # of ``values``
+    radii: tuple[int, ...] = ()  # of the columns of ``balls``
 
     @cached_property
     def depth(self) -> int:
         """How many items the shallowest ranking holds."""
         return int(self.counts["ranked"].min())
 
-    def cut(self, k: K) -> int:
-        """A k as a number of items: "N", or one beyond the gallery, means all of it."""
-        return self.n_item if k == "N" else min(k, self.n_item)
+    @property
+    def relevant(self) -> np.ndarray:
+        """How many items are relevant to each query, (n_query,)."""
+        return self.counts["relevant"]
+
+    def cuts(self, k: K) -> np.ndarray:
+        """A k as a number of items of each query, (n_query,) int64; one beyond the gallery means all of it."""
+        if k == "R":
+            return self.relevant.astype(np.int64)
+        if is_radius(k):
+            return self.counts["balls"][:, self.radii.index(int(k[6:]))].astype(np.int64)
+        return np.full(self.relevant.size, self.n_item if k == "N" else min(k, self.n_item), np.int64)
 
     def reaches(self, k: K) -> bool:
         """Whether all rankings have the first k items."""
-        return self.depth == self.n_item or (k != "N" and k <= self.depth)
+        return self.depth == self.n_item or self.cuts(k).max(initial=0) <= self.depth
 
-    def column(self, name: str, k: K) -> np.ndarray:
-        """One column of ``ap`` or ``found``, (n_query,); InputError where this k was not observed."""
-        if k not in self.ks:
+    def column(self, kind: str, k: K) -> np.ndarray:
+        """One column of values, (n_query,); InputError where it was not observed."""
+        column = Column(kind, k, self.rules.ties)
+        if column not in self.columns:
+            known = dict.fromkeys(str(c.k) for c in self.columns if c[::2] == column[::2]) or ["none"]
             raise InputError(
-                f"k = {k} was not observed at {self.level} level, only {', '.join(map(str, self.ks)) or 'none'}: "
-                "observe again with it among the metrics"
+                f"{kind} at k = {k} was not observed at {self.level} level with ties {column.ties}, only at "
+                f"{', '.join(known)}: observe again with it among the metrics"
             )
-        return self.counts[name][:, self.ks.index(k)]
+        return self.counts["values"][:, self.columns.index(column)]
+
+    def by_chance(self) -> Side:
+        """The same queries under a random ranking."""
+        counts = {**self.counts, **random_counts(self.n_item, self.relevant)}
+        return replace(self, rules=replace(self.rules, ties=CHANCE), counts=counts)
+
+    def take(self, chosen: np.ndarray) -> Side:
+        """Some of the queries, by a mask (n_query,)."""
+        if chosen.all():
+            return self
+        return replace(self, counts={name: array[chosen] for name, array in self.counts.items()})
+
+
+def is_radius(k: K | None) -> bool:
+    """Whether a k is a Hamming radius, such as ``radius2``."""
+    return isinstance(k, str) and k.startswith("radius")
 
 
 @dataclass(frozen=True)
 class Observations:
     """Per-query observations of one system on one corpus.
 
-    ``directions`` holds for "i2t" and "t2i" a dict of arrays, one row per query. Instance level: ``image``, the image
-    of the query; ``above`` and ``tied``, how many items score higher than the best correct item and as high (itself
-    included); ``tied_correct``, how many of the tied are correct; ``ranked``, the depth of the ranking; ``correct``,
-    the number of correct items; ``correct_found`` (n_query, n_k) float64, the expected number of correct items in the
-    top k. Category level, only where labels were given: ``ap`` and ``found`` (n_query, n_k) float64, average precision
-    and expected number of relevant items in the top k; ``curve`` (n_query, 11) float64, or (n_query, 0) if it was not
-    asked for; ``relevant``, the number of relevant items.
+    ``seen`` holds for each direction a dict of arrays, one row per query: ``image``, the image of the query (what is
+    drawn together by the bootstrap), ``ranked``, the depth of its ranking, and ``balls`` (n_query, n_radii), how many
+    items lie within Hamming distance; and, under the name of a level and a slash, ``relevant``, the number of relevant
+    items; ``above`` and ``tied``, how many items score higher than the best relevant item and as high (itself
+    included); ``tied_correct``, how many of the tied are relevant; ``first``, the rank of the first under the order of
+    the arrays (only if it was asked for); ``values`` (n_query, n_columns) float64, see `Column`; ``curve`` (n_query,
+    11) float64, or (n_query, 0).
     """
 
-    n_img: int
-    n_txt: int
-    ties: str  # the order of tied items under which ``ap``, ``found`` and ``curve`` were taken
-    ks: dict[str, tuple[K, ...]]  # level -> the k of the columns of ``correct_found``, or of ``ap`` and ``found``
-    directions: dict[str, dict[str, np.ndarray]]
+    sizes: dict[str, int]  # direction -> size of the gallery
+    columns: dict[str, tuple[Column, ...]]  # level -> what ``values`` holds
+    seen: dict[str, dict[str, np.ndarray]]
+    rules: Rules = field(default_factory=Rules)
+    radii: tuple[int, ...] = ()
+
+    @property
+    def directions(self) -> tuple[str, ...]:
+        """The directions that were observed."""
+        return tuple(self.seen)
 
     @property
     def levels(self) -> tuple[str, ...]:
-        """The levels that were observed: "category" only with labels."""
-        return LEVELS if "relevant" in self.directions["i2t"] else (INSTANCE,)
+        """The levels that were observed."""
+        return tuple(self.columns)
 
-    def side(self, level: str, direction: str) -> Side:
-        """What the queries of one direction saw at one level."""
-        n_item, counts = self.n_txt if direction == "i2t" else self.n_img, self.directions[direction]
-        if level == INSTANCE:
-            no_curve = np.zeros((counts["correct"].size, 0))
-            counts = {**counts, "relevant": counts["correct"], "found": counts["correct_found"], "curve": no_curve}
-        return Side(level, direction, self.ties, n_item, counts, self.ks[level])
+    def side(self, level: str, direction: str, rules: Rules | None = None) -> Side:
+        """What the queries of one direction saw at one level; `rules` are those of the observation by default."""
+        arrays = self.seen[direction]
+        counts = {name.removeprefix(f"{level}/"): a for name, a in arrays.items() if "/" not in name or level in name}
+        return Side(level, direction, rules or self.rules, self.sizes[direction], counts, self.columns[level], self.radii)
 
     def first_hit_rank(self, direction: str) -> np.ndarray:
         """Expected rank of the first correct item, from 1: (n_query,) float64, inf where it was not ranked."""
-        return hit_rank(self.directions[direction], self.ties)
+        return hit_rank(self.side(INSTANCE, direction).counts, self.rules.ties)
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Everything as named arrays for a file; ``category_at`` and ``instance_at`` hold the k, 0 for N."""
-        arrays = {
-            "sizes": np.array([self.n_img, self.n_txt], dtype=np.int64),
-            "ties": np.array([TIES.index(self.ties)], dtype=np.int64),
-        }
-        for level, ks in self.ks.items():
-            arrays[f"{level}_at"] = np.array([0 if k == "N" else k for k in ks], dtype=np.int64)
-        for direction in DIRECTIONS:
-            arrays |= {f"{direction}_{name}": x for name, x in self.directions[direction].items()}
-            arrays[f"{direction}_first_hit_rank"] = self.first_hit_rank(direction)
-        return arrays
+        """Everything as named arrays for a file; ``about`` is JSON of what is no array."""
+        about = {"sizes": self.sizes, "columns": self.columns, "rules": asdict(self.rules), "radii": self.radii}
+        arrays = {f"{d}/{name}": array for d, seen in self.seen.items() for name, array in seen.items()}
+        return {"about": np.frombuffer(json.dumps(about).encode(), np.uint8), **arrays}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Observations:
         """The observations that `arrays` wrote."""
-        named = {name: np.asarray(array) for name, array in arrays.items() if not name.endswith("_first_hit_rank")}
-        n_img, n_txt = (int(n) for n in arrays["sizes"])
-        ks = {level: tuple("N" if k == 0 else int(k) for k in arrays[f"{level}_at"]) for level in LEVELS}
-        directions = {d: {n[len(d) + 1 :]: x for n, x in named.items() if n.startswith(f"{d}_")} for d in DIRECTIONS}
-        return cls(n_img, n_txt, TIES[int(arrays["ties"][0])], ks, directions)
+        about = json.loads(np.asarray(arrays["about"]).tobytes())
+        columns = {level: tuple(Column(*column) for column in kept) for level, kept in about["columns"].items()}
+        seen: dict[str, dict[str, np.ndarray]] = {direction: {} for direction in about["sizes"]}
+        for name, array in arrays.items():
+            direction, slash, rest = name.partition("/")
+            if slash:
+                seen[direction][rest] = np.asarray(array)
+        return cls(about["sizes"], columns, seen, Rules(**about["rules"]), tuple(about["radii"]))

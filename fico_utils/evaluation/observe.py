@@ -4,63 +4,27 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fico_utils.errors import InputError
-from fico_utils.evaluation.metrics import DEFAULT_METRICS, Metric, parse_metrics
-from fico_utils.evaluation.observations import K, Observations
-from fico_utils.evaluation.similarity import ScoreSource, break_ties, sortable_words
-from fico_utils.evaluation.tasks import (
-    CATEGORY,
-    EXPECTED,
-    INSTANCE,
-    LEVELS,
-    TIES,
-    Ragged,
-    caption_index,
-    group_members,
-    label_lists,
-)
-from fico_utils.evaluation.ties import harmonic_numbers
+from fico_utils.evaluation.observations import Observations
+from fico_utils.evaluation.plan import Plan
+from fico_utils.evaluation.relevance import image_text_tasks
+from fico_utils.evaluation.similarity import ScoreSource, sortable_words
+from fico_utils.evaluation.tasks import INSTANCE, Task
 from fico_utils.machine import usable_cores
+
+if TYPE_CHECKING:
+    from fico_utils.evaluation.levels import Level
 
 #: Bytes of one thread's block beyond which nothing gets faster: floats, and codes (which fit in a cache).
 USEFUL_BLOCK = {"f": 2**24, "u": 2**20}
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is kept of each query; InputError on a metric, an order of ties or a sample that has no meaning.
-
-    Of the metrics, recall and ranks need nothing of their own; the k of average precision and precision can only be
-    kept while scores are at hand.
-    """
-
-    metrics: str | Iterable[Metric] = DEFAULT_METRICS
-    ties: str = "expected"
-    curve: bool = False  # keep the 11-point curve, if there are labels
-    sample: int | None = None  # score only so many queries a direction, drawn at random, against the whole gallery
-    seed: int = 0  # of that draw
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "metrics", parse_metrics(self.metrics))
-        if self.ties not in TIES:
-            raise InputError(f"ties is {self.ties!r}, expected one of {', '.join(TIES)}")
-        if self.sample is not None and self.sample < 1:
-            raise InputError(f"sample is {self.sample}, expected a number of queries from 1")
-
-    def ks(self, level: str) -> tuple[K, ...]:
-        """The k of one level at which something is kept."""
-        kept = [metric.k for metric in self.metrics if metric.entry.kept and level in metric.entry.levels]
-        return tuple(dict.fromkeys(kept))
-
 
 def observe(
     source: ScoreSource,
@@ -68,16 +32,18 @@ def observe(
     labels: Any = None,
     plan: Plan | None = None,
     *,
+    tasks: Sequence[Task] = (),
     block_mib: int = 256,
     threads: int | None = None,
 ) -> Observations:
-    """Per-query observations of both directions: ranks of the first correct item, average precision, curves.
+    """Per-query observations of all directions: ranks of the first relevant item, average precision, curves.
 
     Parameters
     ----------
     source : ScoreSource, of the scores, see `score_source`.
     caption_image, labels : as in `evaluate`; what has no meaning is an InputError that names the row.
     plan : Plan, what is kept.
+    tasks : Task, instead of caption_image and labels, one for each direction of the source.
     block_mib : int, memory for the scores that are held at a time, in MiB (never less than four dozen rows of scores).
     threads : int, by default one for each core this process may use. Neither changes the result.
 
@@ -88,25 +54,21 @@ def observe(
     """
     if block_mib < 1:
         raise InputError(f"block_mib is {block_mib}, expected a number of MiB from 1")
+    from fico_utils.evaluation.levels import Level  # which loads what is compiled
+
     plan, threads, bytes_in_all = plan or Plan(), threads or _usable_threads(), block_mib * 2**20
-    index = caption_index(caption_image, source.n_img, source.n_txt)
-    lists = None if labels is None else label_lists(labels, source.n_img)
-    # the image of each query and of each item
-    images = {"i2t": (np.arange(source.n_img), index), "t2i": (index, np.arange(source.n_img))}
-    directions, rng = {}, np.random.default_rng(plan.seed)
+    tasks = tasks or image_text_tasks(*source.shape, caption_image, labels)
+    seen, sizes, rng = {}, {}, np.random.default_rng(plan.seed)
     with _blas_limit()(limits=1, user_api="blas"):
-        for direction, (query_image, item_image) in images.items():
-            n, width = query_image.size, item_image.size * source.dtype.itemsize
-            drawn = plan.sample is not None and plan.sample < n
-            chosen = np.sort(rng.choice(n, plan.sample, replace=False)) if drawn else np.arange(n)
-            observer = _Observer(source, direction, query_image, item_image, lists, chosen, plan)
+        for task in (task.sample(plan.sample, rng) for task in tasks):
+            observer, width = _Observer(source, task, plan, Level), source.n_columns(task.direction)
             useful = min(bytes_in_all // threads, USEFUL_BLOCK[source.dtype.kind])
-            rows = source.tile[direction] or min(max(1, useful // width), observer.units.size)
-            workers = max(1, min(threads, bytes_in_all // (rows * width)))
-            _score_blocks(observer.score, observer.units.size, (rows, item_image.size), source.dtype, workers)
-            directions[direction] = observer.results()
-    ks = {level: plan.ks(level) if level == INSTANCE or lists else () for level in LEVELS}
-    return Observations(source.n_img, source.n_txt, plan.ties, ks, directions)
+            rows = source.tile[task.direction] or min(max(1, useful // (width * source.dtype.itemsize)), task.asking.size)
+            workers = max(1, min(threads, bytes_in_all // (rows * width * source.dtype.itemsize)))
+            _score_blocks(observer.score, observer.units.size, (rows, width), source.dtype, workers)
+            seen[task.direction], sizes[task.direction] = observer.results(), task.n_item
+    columns = {level: plan.columns(level) for level in tasks[0].levels}
+    return Observations(sizes, columns, seen, plan.rules, plan.radii)
 
 
 class _Observer:
@@ -116,50 +78,37 @@ class _Observer:
     queries of row ``units[u]`` are those from ``bounds[u]`` to ``bounds[u + 1]``.
     """
 
-    def __init__(
-        self,
-        source: ScoreSource,
-        direction: str,
-        query_image: np.ndarray,
-        item_image: np.ndarray,
-        lists: tuple[Ragged, Ragged] | None,
-        chosen: np.ndarray,
-        plan: Plan,
-    ) -> None:
-        from fico_utils.evaluation.kernels_category import Marks
-        from fico_utils.evaluation.kernels_instance import Counts
-
-        self.source, self.direction, self.by_index = source, direction, plan.ties == "index"
-        self.policy = EXPECTED if self.by_index else TIES.index(plan.ties)  # places, by which we rank then, never tie
-        ids = chosen if source.ids[direction] is None else source.ids[direction][chosen]
+    def __init__(self, source: ScoreSource, task: Task, plan: Plan, level_type: Callable[..., Level]) -> None:
+        ids = task.asking if source.ids[task.direction] is None else source.ids[task.direction][task.asking]
         self.order = np.argsort(ids, kind="stable")
         self.units, bounds = np.unique(ids[self.order], return_index=True)
         self.bounds = np.append(bounds, ids.size)
-        query_image = query_image[chosen[self.order]]
-        n, m = query_image.size, item_image.size
-        self.correct = group_members(item_image, np.arange(m), source.n_img).take(query_image)
-        columns = source.columns[direction]
-        if columns is not None and not self.by_index:
-            item_image = item_image[columns]
-            self.correct = self.correct._replace(members=np.argsort(columns)[self.correct.members])
-        self.images = query_image, item_image
-        ks = {level: np.array([m if k == "N" else min(k, m) for k in plan.ks(level)], np.int64) for level in LEVELS}
-        self.ks, (self.marked_ks, self.columns) = ks[INSTANCE], np.unique(ks[CATEGORY], return_inverse=True)
-        above, tied, tied_correct = np.zeros((3, n), np.int32)
-        self.counts = Counts(above, tied, tied_correct, np.full(n, m, np.int32), np.zeros((n, self.ks.size)))
-        self.marks = None
-        if lists is not None:
-            self.labels, self.harmonic = (*lists[0], *lists[1]), harmonic_numbers(m)
-            ap, found = np.zeros((2, n, self.marked_ks.size))
-            self.marks = Marks(ap, found, np.zeros((n, 11 if plan.curve else 0)), np.zeros(n, np.int32))
+        self.source, self.task, self.plan = source, task.take(self.order), plan
+        task, n, width = self.task, self.task.asking.size, source.n_columns(task.direction)
+        self.columns = source.columns[task.direction]
+        self.sorted_columns, places = None, np.arange(width)  # where each item stands
+        if self.columns is not None:
+            places = np.argsort(self.columns)
+            if plan.by_index:
+                self.sorted_columns, self.columns, places = places, None, np.arange(width)
+        self.lowest = source.dtype.type(0 if source.bits else -np.inf)
+        self.ranked, self.balls = np.full(n, task.n_item, np.int32), np.zeros((n, len(plan.radii)), np.int32)
+        self.left_out = places[task.asking] if task.leaves_out else np.zeros(0, np.int64)
+        self.correct = task.correct and task.correct._replace(members=places[task.correct.members])
+        self.judged = (np.zeros(0), np.zeros(0))
+        if task.grades is not None:
+            self.judged = task.grades, 2.0**task.grades - 1
+        if task.labels is not None:
+            item_owner = task.labels.item_owner if self.columns is None else task.labels.item_owner[self.columns]
+            self.owners = task.labels.query_owner, item_owner, task.labels.n_owners
+            self.lists = (*task.labels.of_owner, *task.labels.members)
+        self.levels = [level_type(level, task, plan, width) for level in task.levels]
 
     def results(self) -> dict[str, np.ndarray]:
-        """What was seen, in the order of the queries and of the k asked for."""
-        seen = {"image": self.images[0], "correct": np.diff(self.correct.start).astype(np.int32)}
-        seen |= self.counts._asdict()
-        if self.marks is not None:
-            seen |= self.marks._asdict()
-            seen |= {name: seen[name][:, self.columns] for name in ("ap", "found")}
+        """What was seen, in the order of the queries."""
+        seen = {"image": self.task.unit, "ranked": self.ranked, "balls": self.balls}
+        for level in self.levels:
+            seen |= {f"{level.level}/{name}": array for name, array in level.results().items()}
         back = np.argsort(self.order)
         return {name: array[back] for name, array in seen.items()}
 
@@ -168,9 +117,9 @@ class _Observer:
         numbers = self.units[start:stop]
         if numbers[-1] - numbers[0] == stop - start - 1:
             numbers = slice(int(numbers[0]), int(numbers[-1]) + 1)
-        scores = self.source.rows(self.direction, numbers, out)
-        if self.by_index:
-            scores = break_ties(scores, self.source.columns[self.direction])
+        scores = self.source.rows(self.task.direction, numbers, out)
+        if self.sorted_columns is not None:
+            scores = np.take(scores, self.sorted_columns, axis=1)
         first, last = self.bounds[start], self.bounds[stop]
         if last - first == stop - start:
             self._keep(scores, first)
@@ -182,17 +131,38 @@ class _Observer:
 
     def _keep(self, scores: np.ndarray, first: int) -> None:
         """Count and rank for the queries from ``first``, one for each row of ``scores``."""
-        from fico_utils.evaluation.kernels_category import mark_block
-        from fico_utils.evaluation.kernels_instance import count_found, count_instances
+        from fico_utils.evaluation import kernels_instance as kernels
 
-        count_instances(scores, first, *self.correct, self.source.may_cut, self.counts)
-        if self.ks.size:
-            count_found(scores, first, *self.correct, self.ks, self.policy, self.counts)
-        if self.marks is not None and (self.marked_ks.size or self.marks.curve.size):
-            bits = None if self.by_index else self.source.bits
-            words = sortable_words(scores) if bits is None else scores
-            how = self.labels, self.marked_ks, self.policy, self.harmonic, self.marks
-            mark_block(words, first, bits, self.counts.ranked, self.images, *how)
+        if self.left_out.size:
+            scores[np.arange(len(scores)), self.left_out[first : first + len(scores)]] = self.lowest
+        if self.source.may_cut:
+            kernels.count_ranked(scores, first, self.lowest, self.ranked)
+        if self.plan.radii:
+            least = np.array([max(1, self.source.bits + 1 - r) for r in self.plan.radii], scores.dtype)
+            kernels.count_balls(scores, first, least, self.balls)
+        for level in self.levels:
+            if level.level == INSTANCE:
+                counts = kernels.Counts(*(level.filled[name] for name in kernels.Counts._fields))
+                kernels.count_instances(scores, first, *self.correct, self.lowest, self.ranked, counts)
+            if level.is_grouped or self.plan.by_index:
+                self._measure(level, scores, first)
+
+    def _measure(self, level: Level, scores: np.ndarray, first: int) -> None:
+        """Find the groups of some queries at one level, and measure them."""
+        from fico_utils.evaluation.kernels_instance import group_correct
+        from fico_utils.evaluation.kernels_ranking import rank_block
+
+        instance, highest = level.level == INSTANCE, None if self.source.bits is None else self.source.bits + 1
+        width = scores.shape[1] if highest is None else min(scores.shape[1], highest)
+        block = level.block(len(scores), level.n_listed if instance else width)
+        for begin in range(0, len(scores), len(block.n)):
+            part, at = scores[begin : begin + len(block.n)], first + begin
+            if instance:
+                group_correct(part, at, *self.correct, self.judged, self.lowest, block)
+            else:
+                words, seen = part if highest else sortable_words(part), (self.ranked, level.relevant)
+                rank_block(words, at, highest, level.limit, self.owners, self.left_out, self.lists, block, seen)
+            level.measure(block, at, len(part), (self.ranked, self.balls, self.task.n_item))
 
 
 def _usable_threads() -> int:

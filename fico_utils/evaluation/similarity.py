@@ -11,13 +11,17 @@ import numpy as np
 
 from fico_utils.errors import InputError
 from fico_utils.evaluation.embeddings import (
+    SETS,
+    SIDES,
     EmbeddingScores,
+    Names,
     ScoreSource,
     find_measure,
     narrowest_type,
     read_chunks,
     read_table,
 )
+from fico_utils.evaluation.tasks import QUERIES_ASK
 
 
 def pack_codes(codes: Any, bits: int | None = None, name: str = "codes") -> tuple[np.ndarray, int]:
@@ -57,25 +61,26 @@ def pack_codes(codes: Any, bits: int | None = None, name: str = "codes") -> tupl
             raise InputError(f"{name} have bits set beyond the first {bits}: give the true number of bits")
         packed = np.zeros((n, -(-bits // 64) * 8), np.uint8)
         packed[:, :width] = codes
-    if bits > 65535:
-        raise InputError(f"{name} have {bits} bits, expected at most 65535")
+    if bits > 65534:
+        raise InputError(f"{name} have {bits} bits, expected at most 65534")
     return packed.view(np.uint64), int(bits)
 
 
 class CodeScores(ScoreSource):
-    """Number of equal bits of two sets of hash codes: bits - Hamming distance."""
+    """Hash codes: 1 more than the number of equal bits, so that 0 is left for what is no item of a query."""
 
     dtype = np.dtype(np.uint16)
 
-    def __init__(self, images: Any, texts: Any, bits: int | None = None) -> None:
-        (images, self.bits), (texts, bits_txt) = pack_codes(images, bits, "images"), pack_codes(texts, bits, "texts")
+    def __init__(self, images: Any, texts: Any, bits: int | None = None, names: Names = SIDES) -> None:
+        (images, self.bits), (texts, bits_txt) = pack_codes(images, bits, names[0]), pack_codes(texts, bits, names[1])
         if self.bits != bits_txt:
-            raise InputError(f"images have {self.bits} bits and texts {bits_txt}, expected codes of one length")
-        self.n_img, self.n_txt = images.shape[0], texts.shape[0]
-        self._sides = {
-            "i2t": (images, np.ascontiguousarray(texts.T)),
-            "t2i": (texts, np.ascontiguousarray(images.T)),
-        }
+            raise InputError(f"{names[0]} have {self.bits} bits and {names[1]} {bits_txt}, expected codes of one length")
+        self.shape = images.shape[0], texts.shape[0]
+        self._sides = {"i2t": (images, np.ascontiguousarray(texts.T))}
+        if names == SIDES:
+            self._sides["t2i"] = texts, np.ascontiguousarray(images.T)
+        else:
+            self._sides = {QUERIES_ASK: self._sides["i2t"]}
 
     def rows(self, direction: str, numbers: slice | np.ndarray, out: np.ndarray) -> np.ndarray:
         """Scores of some queries, in ``out``."""
@@ -88,22 +93,25 @@ class CodeScores(ScoreSource):
 
 
 class MatrixScores(ScoreSource):
-    """A ready matrix ``similarity`` (n_img, n_txt) and, if given, ``similarity_t2i`` (n_txt, n_img)."""
+    """A ready matrix ``similarity`` (n_img, n_txt) and, if given, ``similarity_t2i`` (n_txt, n_img).
+
+    `unranked` is a number that stands for -inf: a pair that was not ranked.
+    """
 
     may_cut = True
 
-    def __init__(self, similarity: Any, similarity_t2i: Any = None) -> None:
+    def __init__(self, similarity: Any, similarity_t2i: Any = None, unranked: float | None = None) -> None:
         i2t = read_table(similarity, "similarity")
-        self.n_img, self.n_txt = i2t.shape
+        self.shape = i2t.shape
         t2i = i2t.T if similarity_t2i is None else read_table(similarity_t2i, "similarity_t2i")
-        if t2i.shape != (self.n_txt, self.n_img):
+        if t2i.shape != self.shape[::-1]:
             raise InputError(
-                f"similarity_t2i has shape {t2i.shape}, expected {(self.n_txt, self.n_img)}, "
-                "captions by images: transpose it"
+                f"similarity_t2i has shape {t2i.shape}, expected {self.shape[::-1]}, captions by images: transpose it"
             )
         asking = ("similarity", "column") if similarity_t2i is None else ("similarity_t2i", "row")
         self._sides = {"i2t": (i2t, "similarity", "row"), "t2i": (t2i, *asking)}
-        self.dtype = narrowest_type(i2t, t2i)
+        self._sides[QUERIES_ASK] = self._sides["i2t"]
+        self.dtype, self.unranked = narrowest_type(i2t, t2i), unranked
 
     def rows(self, direction: str, numbers: slice | np.ndarray, out: np.ndarray) -> np.ndarray:
         """Scores of some queries, copied into ``out``; refuses NaN and +inf."""
@@ -111,6 +119,8 @@ class MatrixScores(ScoreSource):
         chosen = matrix[numbers]
         scores = out[: chosen.shape[0]]
         scores[:] = chosen
+        if self.unranked is not None:
+            scores[chosen == self.unranked] = -np.inf
         bad = np.flatnonzero(~(scores < np.inf).all(axis=1))
         if bad.size:
             number = np.arange(matrix.shape[0])[numbers][bad[0]]
@@ -118,21 +128,6 @@ class MatrixScores(ScoreSource):
                 f"{name} has NaN or +inf in {axis} {number}, expected numbers, or -inf for a pair that was not ranked"
             )
         return scores
-
-
-def break_ties(scores: np.ndarray, columns: np.ndarray | None) -> np.ndarray:
-    """Places, counted from the end, in place of scores: of equal ones the first in the arrays is higher; -inf stays.
-
-    ``scores`` (n, m) have the items ``columns`` in their columns; the places are in the order of the items.
-    """
-    if columns is not None:
-        scores = scores[:, np.argsort(columns)]
-    m = scores.shape[1]
-    order = np.argsort(-scores.astype(np.float64), axis=1, kind="stable")
-    places = np.empty(scores.shape, np.float32 if m < 2**24 else np.float64)
-    np.put_along_axis(places, order, np.arange(m, 0, -1, dtype=places.dtype)[None], axis=1)
-    places[scores == -np.inf] = -np.inf
-    return places
 
 
 def sortable_words(scores: np.ndarray) -> np.ndarray:
@@ -152,24 +147,35 @@ def score_source(
     images: Any = None,
     texts: Any = None,
     *,
+    queries: Any = None,
+    gallery: Any = None,
     similarity: Any = None,
     similarity_t2i: Any = None,
     measure: str = "cosine",
     bits: int | None = None,
     allow_zero: bool = False,
+    unranked: float | None = None,
 ) -> ScoreSource:
     """The source of scores for what was given; the parameters are those of `evaluate`."""
     compared = find_measure(measure)
-    if similarity is not None:
+    sides, names = (images, texts), SIDES
+    if queries is not None or gallery is not None:
         if images is not None or texts is not None:
+            raise InputError("both images and texts and a query set are given, expected one of the two")
+        sides, names = (queries, gallery), SETS
+    if similarity is not None:
+        if any(side is not None for side in sides):
             raise InputError("both embeddings and a similarity matrix are given, expected one of the two")
-        return MatrixScores(similarity, similarity_t2i)
+        return MatrixScores(similarity, similarity_t2i, unranked)
     if similarity_t2i is not None:
         raise InputError("similarity_t2i is given without similarity, expected both or only similarity")
-    if images is None or texts is None:
-        raise InputError("nothing to score: give images and texts, or a similarity matrix")
+    if unranked is not None:
+        raise InputError("unranked is a value of a similarity matrix, and none is given: leave it out")
+    if sides[0] is None or sides[1] is None:
+        given = "" if names == SIDES else f": {names[sides[0] is not None]} is missing"
+        raise InputError(f"nothing to score{given}; give images and texts, queries and gallery, or a similarity matrix")
     if compared.has_codes:
-        return CodeScores(images, texts, bits)
+        return CodeScores(*sides, bits, names)
     if bits is not None:
         raise InputError(f"bits is for hash codes, but measure is {compared.name!r}: say measure 'hamming'")
-    return EmbeddingScores(images, texts, compared, allow_zero)
+    return EmbeddingScores(*sides, compared, allow_zero, names)

@@ -12,9 +12,17 @@ from typing import Any
 
 import numpy as np
 
-from fico_utils.evaluation.metrics import CURVE_LEVELS, DEFAULT_METRICS, Metric, parse_metrics
-from fico_utils.evaluation.observations import Observations, Side
-from fico_utils.evaluation.tasks import DIRECTIONS
+from fico_utils.errors import InputError
+from fico_utils.evaluation.metrics import (
+    CURVE_LEVELS,
+    DEFAULT_METRICS,
+    SUMMED,
+    TOGETHER,
+    Metric,
+    parse_metrics,
+)
+from fico_utils.evaluation.observations import Observations, Rules, Side
+from fico_utils.evaluation.tasks import DIRECTIONS, INSTANCE, LEVELS
 from fico_utils.evaluation.ties import COUNTS, expected_median, hit_probability, hit_rank
 
 COLUMNS = (
@@ -31,8 +39,8 @@ def rank_atoms(side: Side) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
     A query without ties is one point; a tied one is `ATOMS` points at evenly spaced probabilities of its rank.
     """
-    ranks, counts = hit_rank(side.counts, side.ties), side.counts
-    spread = np.flatnonzero((counts["tied"] > counts["tied_correct"]) & (side.ties == "expected"))
+    ranks, counts = hit_rank(side.counts, side.rules.ties), side.counts
+    spread = np.flatnonzero((counts["tied"] > counts["tied_correct"]) & (side.rules.ties == "expected"))
     firm = np.setdiff1d(np.arange(ranks.size), spread, assume_unique=True)
     picked = {name: counts[name][spread].astype(np.int64) for name in COUNTS}
     points = np.empty((spread.size, ATOMS))
@@ -80,6 +88,12 @@ class Score:
     side: Side  # what its queries saw
     values: np.ndarray | None  # (n_query,), or None for the median, which is no mean
 
+    @classmethod
+    def of(cls, metric: Metric, side: Side) -> Score:
+        """The score of the queries that count."""
+        side = side.take(metric.counted(side))
+        return cls(metric, side, metric.entry.values and metric.entry.values(side, metric.k))
+
     @property
     def key(self) -> tuple[str, str, str, str]:
         """What the number is called: task, direction, metric, k."""
@@ -87,13 +101,25 @@ class Score:
 
     @property
     def is_defined(self) -> bool:
-        """Whether the rankings are deep enough for the metric."""
-        return self.metric.entry.defined(self.side, self.metric.k)
+        """Whether there are queries, and the rankings are deep enough for the metric."""
+        return self.n_query > 0 and self.metric.entry.defined(self.side, self.metric.k)
+
+    @property
+    def n_query(self) -> int:
+        """How many queries are in the mean."""
+        return self.side.relevant.size
+
+    @property
+    def chance(self) -> float:
+        """The expectation under a random ranking; NaN where there is none to speak of."""
+        return self.metric.chance(self.side)
 
     @property
     def value(self) -> float:
         """The mean over the queries, or the median rank."""
-        return expected_median(self.side.counts, self.side.ties) if self.values is None else float(self.values.mean())
+        if self.values is None:
+            return expected_median(self.side.counts, self.side.rules.ties)
+        return float(self.values.mean())
 
     def bootstrap(self, repeats: int = 1000, seed: int = 0) -> np.ndarray:
         """The value in each repeat, (repeats,): images are drawn with their queries, the same at every call."""
@@ -114,20 +140,66 @@ class Score:
         return np.concatenate(batches)
 
 
-def list_scores(seen: Observations, metrics: str | Iterable[Metric] = DEFAULT_METRICS) -> Iterator[Score]:
+@dataclass(frozen=True)
+class Together:
+    """A sum of recalls of both directions in percent, such as rsum; it has what a `Score` has to become a number."""
+
+    metric: Metric
+    parts: tuple[Score, ...]
+
+    key = property(lambda self: (INSTANCE, "both", self.metric.name, ""))
+    is_defined = property(lambda self: all(part.is_defined for part in self.parts))
+    n_query = property(lambda self: self.parts[0].n_query + self.parts[-1].n_query)
+
+    def _sum(self, numbers: Iterable[Any]) -> Any:
+        return 100 * sum(numbers) / TOGETHER[self.metric.name]
+
+    @property
+    def value(self) -> float:
+        """The sum of the parts."""
+        return self._sum(part.value for part in self.parts)
+
+    @property
+    def chance(self) -> float:
+        """The sum of the parts under a random ranking."""
+        return self._sum(part.chance for part in self.parts)
+
+    def bootstrap(self, repeats: int = 1000, seed: int = 0) -> np.ndarray:
+        """The sum in each repeat, (repeats,): both directions on the same draws of images."""
+        return self._sum(part.bootstrap(repeats, seed) for part in self.parts)
+
+
+def list_scores(
+    seen: Observations,
+    metrics: str | Iterable[Metric] = DEFAULT_METRICS,
+    rules: Rules | None = None,
+    every_level: bool = False,
+) -> Iterator[Score | Together]:
     """The scores of some observations, level by level; parameters as in `summarise`."""
     metrics = parse_metrics(metrics)
     for level in seen.levels:
-        for direction in DIRECTIONS:
-            side = seen.side(level, direction)
+        for direction in seen.directions:
+            side = seen.side(level, direction, rules)
             curve = [Metric("precision", at) for at in CURVE_LEVELS[: side.counts["curve"].shape[1]]]
             for metric in (*metrics, *curve):
-                if level in metric.entry.levels:
-                    yield Score(metric, side, metric.entry.values(side, metric.k))
+                every = every_level and metric.entry.asked
+                if metric.name not in TOGETHER and level in (LEVELS if every else metric.entry.levels):
+                    yield Score.of(metric, side)
+        for metric in metrics:
+            if metric.name in TOGETHER and level == INSTANCE:
+                if seen.directions != DIRECTIONS:
+                    raise InputError(f"{metric} is a sum over both directions, and only {', '.join(seen.directions)} is scored")
+                sides = (seen.side(level, direction, rules) for direction in DIRECTIONS)
+                yield Together(metric, tuple(Score.of(Metric("recall", k), side) for side in sides for k in SUMMED))
 
 
 def summarise(
-    seen: Observations, metrics: str | Iterable[Metric] = DEFAULT_METRICS, *, intervals: bool = False
+    seen: Observations,
+    metrics: str | Iterable[Metric] = DEFAULT_METRICS,
+    *,
+    rules: Rules | None = None,
+    every_level: bool = False,
+    intervals: bool = False,
 ) -> list[dict[str, Any]]:
     """The scores of some observations: one dict per number, with the keys `COLUMNS`.
 
@@ -135,8 +207,9 @@ def summarise(
     ----------
     seen : Observations
     metrics : str, or iterable of Metric
-        Each at the levels that were observed. Recall may have any k; a k of ``map`` and ``precision`` that was not
-        observed is an InputError. The curve follows where it was observed.
+        Each at the levels at which the paper has it, or with `every_level` at all that were observed. Recall may have
+        any k; a k of other metrics that was not observed is an InputError. The curve follows where it was observed.
+    rules : Rules, by default those of the observations.
     intervals : bool
         95 % bootstrap intervals: images are drawn with their captions, the gallery stays.
 
@@ -146,15 +219,13 @@ def summarise(
     is defined up to the shallowest ranking, the mean rank only if every correct item was ranked, the median if it
     lies above the shallowest depth.
     """
-    rows = []
-    for score in list_scores(seen, metrics):
+    rows, ties = [], (rules or seen.rules).ties
+    for score in list_scores(seen, metrics, rules, every_level):
         value = low = high = np.nan
-        side, metric, defined = score.side, score.metric, score.is_defined
-        if defined:
+        if defined := score.is_defined:
             value = score.value
             if intervals:
                 low, high = middle_95(score.bootstrap())
-        chance, status = metric.entry.chance(side, metric.k), "ok" if defined else "undefined"
-        row = (*score.key, value, low, high, side.counts["relevant"].size, chance, seen.ties, status)
+        row = (*score.key, value, low, high, score.n_query, score.chance, ties, "ok" if defined else "undefined")
         rows.append(dict(zip(COLUMNS, row, strict=True)))
     return rows

@@ -1,18 +1,19 @@
-"""Who is correct for whom: the caption index (instance level) and shared labels (category level); and the words."""
+"""What is asked of whom: the queries of one direction, their gallery, and what is relevant to each; and the words."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
-from fico_utils.errors import InputError
-
 DIRECTIONS = ("i2t", "t2i")
+#: The one direction of a query set that asks a gallery.
+QUERIES_ASK = "q2g"
 INSTANCE, CATEGORY = LEVELS = ("instance", "category")
 #: Orders of items with equal score.
 TIES = ("expected", "optimistic", "pessimistic", "index")
-#: The first three as compiled code takes them; "index" is scored without ties.
+#: The first three as compiled code takes them; under "index" nothing ties.
 EXPECTED, OPTIMISTIC, PESSIMISTIC = range(3)
 
 
@@ -22,11 +23,20 @@ class Ragged(NamedTuple):
     start: np.ndarray
     members: np.ndarray
 
+    def positions(self, chosen: np.ndarray) -> Ragged:
+        """The positions in `members` of the lists of some owners, in the order given."""
+        start = np.concatenate([[0], np.cumsum(np.diff(self.start)[chosen])])
+        return Ragged(start, np.arange(start[-1]) + np.repeat(self.start[chosen] - start[:-1], np.diff(start)))
+
     def take(self, chosen: np.ndarray) -> Ragged:
         """The lists of some owners, in the order given."""
-        start = np.concatenate([[0], np.cumsum(np.diff(self.start)[chosen])])
-        shift = np.repeat(self.start[chosen] - start[:-1], np.diff(start))
-        return Ragged(start, self.members[np.arange(start[-1]) + shift])
+        at = self.positions(chosen)
+        return Ragged(at.start, self.members[at.members])
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """How long each list is."""
+        return np.diff(self.start)
 
 
 def group_members(owner: np.ndarray, member: np.ndarray, n_owner: int) -> Ragged:
@@ -40,65 +50,56 @@ def group_members(owner: np.ndarray, member: np.ndarray, n_owner: int) -> Ragged
     return Ragged(start.astype(np.int64), member[order].astype(np.int64))
 
 
-def caption_index(caption_image: np.ndarray | None, n_img: int, n_txt: int) -> np.ndarray:
-    """Index of each caption's image, (n_txt,) int64; InputError where it has no meaning.
+@dataclass(frozen=True)
+class SharedLabels:
+    """Relevance by a label in common; the grade is the number of labels in common."""
 
-    None means n_txt / n_img captions per image, those of an image consecutive.
-    """
-    if caption_image is None:
-        if n_txt % n_img:
-            raise InputError(
-                f"{n_txt} captions do not divide evenly among {n_img} images: give caption_image, "
-                "the index of each caption's image"
-            )
-        return np.repeat(np.arange(n_img, dtype=np.int64), n_txt // n_img)
-    index = np.asarray(caption_image)
-    if index.shape != (n_txt,):
-        raise InputError(f"caption_image has shape {index.shape}, expected one index for each of {n_txt} captions")
-    if index.dtype.kind not in "iuf" or (index.dtype.kind == "f" and not np.all(np.mod(index, 1) == 0)):
-        raise InputError(f"caption_image holds {index.dtype} values, expected whole numbers from 0 to {n_img - 1}")
-    outside = np.flatnonzero((index < 0) | (index >= n_img))
-    if outside.size:
-        raise InputError(
-            f"caption_image names image {index[outside[0]]} at caption {outside[0]}, expected 0 to {n_img - 1}"
-        )
-    index = index.astype(np.int64)
-    bare = np.flatnonzero(np.bincount(index, minlength=n_img) == 0)
-    if bare.size:
-        raise InputError(
-            f"image {bare[0]} has no caption ({bare.size} such images): drop these images, "
-            "every query needs a correct item"
-        )
-    return index
+    query_owner: np.ndarray  # (n_query,) whose labels a query has: a list of `of_owner`
+    item_owner: np.ndarray  # (n_item,) whose labels an item has; `n_owners` where it has none
+    n_owners: int
+    of_owner: Ragged  # the labels of each owner of queries
+    members: Ragged  # the owners of items of each label
+
+    @property
+    def most(self) -> int:
+        """The highest grade that there may be, at most 255."""
+        return int(min(self.of_owner.sizes.max(initial=1), 255))
 
 
-def label_lists(labels: np.ndarray, n_img: int) -> tuple[Ragged, Ragged]:
-    """The labels of each image and the images of each label; InputError where labels have no meaning.
+@dataclass(frozen=True)
+class Task:
+    """One direction: who asks, among how many items, and what is relevant, at instance and at category level."""
 
-    Parameters
-    ----------
-    labels : array_like (n_img, n_labels) multi-hot, values 0 and 1; or (n_img,) class numbers, where a negative one
-        means no label. An image without a label is relevant to nothing.
-    """
-    labels = np.asarray(labels)
-    if labels.ndim not in (1, 2) or labels.shape[0] != n_img or labels.size == 0:
-        raise InputError(f"labels have shape {labels.shape}, expected one row for each of {n_img} images")
-    if labels.dtype.kind not in "biuf":
-        raise InputError(f"labels hold {labels.dtype} values, expected a multi-hot table of 0 and 1")
-    if labels.ndim == 1:
-        if labels.dtype.kind == "f" and not np.all(np.mod(labels, 1) == 0):
-            raise InputError("labels in one dimension must be whole class numbers, one for each image")
-        image = np.flatnonzero(labels >= 0)
-        classes, label = np.unique(labels[image], return_inverse=True)
-        n_labels = classes.size
-    else:
-        odd = np.argwhere((labels != 0) & (labels != 1))
-        if odd.size:
-            row, column = odd[0]
-            raise InputError(
-                f"labels hold {labels[row, column]} in row {row}, expected only 0 and 1: "
-                "threshold soft scores, or give class numbers as a one-dimensional array"
-            )
-        image, label = np.nonzero(labels)
-        n_labels = labels.shape[1]
-    return group_members(image, label, n_img), group_members(label, image, n_labels)
+    direction: str
+    n_item: int  # of the gallery, without the query itself where that is left out
+    asking: np.ndarray  # (n_query,) the rows of scores that ask
+    unit: np.ndarray  # (n_query,) what is drawn together by the bootstrap: the image of each query
+    correct: Ragged | None = None  # the correct items of each query, ascending; None without an instance level
+    grades: np.ndarray | None = None  # float64, one for each member of `correct`; None where all are 1
+    labels: SharedLabels | None = None  # None without a category level
+    leaves_out: bool = False  # query i is item i of the gallery, and is left out of its own ranking
+
+    @property
+    def levels(self) -> tuple[str, ...]:
+        """The levels that have relevance."""
+        given = {INSTANCE: self.correct, CATEGORY: self.labels}
+        return tuple(level for level in LEVELS if given[level] is not None)
+
+    def sample(self, n: int | None, rng: np.random.Generator) -> Task:
+        """The task with `n` queries drawn at random, in their order; as it is where it has no more, or `n` is None."""
+        if n is None or n >= self.asking.size:
+            return self
+        return self.take(np.sort(rng.choice(self.asking.size, n, replace=False)))
+
+    def take(self, chosen: np.ndarray) -> Task:
+        """The task of some of its queries, in the order given."""
+        from dataclasses import replace
+
+        grades, labels = self.grades, self.labels
+        if grades is not None:
+            grades = grades[self.correct.positions(chosen).members]
+        if labels is not None:
+            labels = replace(labels, query_owner=labels.query_owner[chosen])
+        correct = None if self.correct is None else self.correct.take(chosen)
+        kept = {"asking": self.asking[chosen], "unit": self.unit[chosen]}
+        return replace(self, **kept, correct=correct, grades=grades, labels=labels)

@@ -28,32 +28,32 @@ def hit_probability(counts: Mapping[str, np.ndarray], k: int | np.ndarray, ties:
     >>> hit_probability({"above": np.array([0]), "tied": np.array([4]), "tied_correct": np.array([2])}, 2, "expected")
     array([0.83333333])
     """
-    if ties != "expected":
+    if ties in ("optimistic", "pessimistic", "index"):
         return (hit_rank(counts, ties) <= k).astype(np.float64)
-    tied, correct = counts["tied"].astype(np.int64), counts["tied_correct"]
+    tied, correct = counts["tied"].astype(np.int64), counts["tied_correct"].astype(np.int64)
     drawn = np.clip(k - counts["above"].astype(np.int64), 0, tied)
-    miss = np.ones(tied.size)
-    for place in range(int(correct.max(initial=0))):
-        # the chance that the correct item number `place` is not drawn either
-        left = np.where(place < correct, tied - place, 1)
-        miss *= np.where(place < correct, np.maximum(tied - place - drawn, 0) / left, 1.0)
+    fewer, more = np.minimum(correct, drawn), np.maximum(correct, drawn)
+    miss, place = np.ones(tied.size), 0
+    while place < fewer.max(initial=0) and miss.max() > 0:
+        # the chance that draw number `place` misses, too; drawing correct items and being drawn by them are the same
+        left = np.where(place < fewer, tied - place, 1)
+        miss *= np.where(place < fewer, np.maximum(left - more, 0) / left, 1.0)
+        place += 1
     return np.where(tied > 0, 1.0 - miss, 0.0)
 
 
 def hit_rank(counts: Mapping[str, np.ndarray], ties: str) -> np.ndarray:
     """Rank of the first correct item, from 1: (n,) float64; its expectation for ties "expected", inf if not ranked.
 
+    For ties "index", `counts` holds it as ``first``.
+
     >>> hit_rank({"above": np.array([3]), "tied": np.array([4]), "tied_correct": np.array([1])}, "expected")
     array([5.5])
     """
     tied, correct = counts["tied"].astype(np.int64), counts["tied_correct"].astype(np.int64)
-    if ties == "expected":
-        place = (tied + 1) / (correct + 1)
-    elif ties == "pessimistic":
-        place = tied - correct + 1.0
-    else:
-        # "index" has been scored without ties
-        place = np.ones(tied.size)
+    if ties == "index":
+        return np.where(tied > 0, counts["first"], np.inf)
+    place = {"optimistic": np.ones(tied.size), "pessimistic": tied - correct + 1.0}.get(ties, (tied + 1) / (correct + 1))
     return np.where(tied > 0, counts["above"] + place, np.inf)
 
 
@@ -64,6 +64,11 @@ def random_counts(n_item: int, correct: np.ndarray) -> dict[str, np.ndarray]:
         "tied": np.full(correct.size, n_item, dtype=np.int64),
         "tied_correct": correct.astype(np.int64),
     }
+
+
+def discount_sums(n: int) -> np.ndarray:
+    """Sums of 1 / log2(1 + i) over the ranks i = 1 ... n: (n + 1,) float64."""
+    return np.concatenate([[0.0], np.cumsum(1 / np.log2(np.arange(2, n + 2)))])
 
 
 def harmonic_numbers(n: int) -> np.ndarray:
@@ -80,10 +85,11 @@ def expected_median(counts: Mapping[str, np.ndarray], ties: str) -> float:
     rank is an independent draw, the number of queries with a hit in the top x is a sum of independent Bernoulli
     variables, and E[X] = sum over x of P(X > x) for each of the two middle order statistics.
     """
-    best = np.sort(hit_rank(counts, "optimistic" if ties == "expected" else ties))
+    drawn = ties not in ("optimistic", "pessimistic", "index")
+    best = np.sort(hit_rank(counts, "optimistic" if drawn else ties))
     n = best.size
     middle = ((n - 1) // 2, n // 2)
-    if ties != "expected":
+    if not drawn:
         return float(np.mean(best[list(middle)]))
     worst = np.sort(hit_rank(counts, "pessimistic"))
     if not np.isfinite(worst[middle[1]]):

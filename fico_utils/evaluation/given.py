@@ -1,0 +1,224 @@
+"""What a user of `evaluate` gave: scores to be made, and who is relevant to whom, checked against each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from fico_utils.errors import InputError
+from fico_utils.evaluation.embeddings import read_table
+from fico_utils.evaluation.relevance import (
+    count_copies,
+    each_image_once,
+    find_names,
+    fold_parts,
+    image_text_tasks,
+    query_gallery_tasks,
+)
+from fico_utils.evaluation.similarity import score_source
+from fico_utils.evaluation.tasks import QUERIES_ASK, Task
+
+#: Names of relevances that the package eccv-caption holds: -> the attribute that has them.
+KNOWN_RELEVANCE = {"coco": "coco_gts", "cxc": "cxc_gts", "eccv": "eccv_gts"}
+
+
+@dataclass(frozen=True)
+class Given:
+    """The arguments of `evaluate` that say what is ranked, as they were given; see there."""
+
+    images: Any = None
+    texts: Any = None
+    queries: Any = None
+    gallery: Any = None
+    similarity: Any = None
+    similarity_t2i: Any = None
+    unranked: float | None = None
+    caption_image: Any = None
+    image_ids: Any = None
+    caption_image_ids: Any = None
+    caption_ids: Any = None
+    images_repeated: int | None = None
+    distractors: bool = False
+    leave_out_self: bool = False
+    relevance: Any = None
+    labels: Any = None
+    text_labels: Any = None
+    query_labels: Any = None
+    gallery_labels: Any = None
+    measure: str = "cosine"
+    bits: int | None = None
+    allow_zero: bool = False
+
+    @property
+    def is_pair(self) -> bool:
+        """Whether a query set asks a gallery, in one direction."""
+        sets = (self.queries, self.gallery, self.query_labels, self.gallery_labels)
+        only_pairs = self.similarity is not None and self.relevance is not None and self.labels is None
+        return any(x is not None for x in sets) or (only_pairs and False)
+
+    def read(self) -> Given:
+        """The same, with names turned into positions, images stored once, and matrices combined."""
+        given = self
+        if isinstance(given.similarity, (list, tuple)) and len(given.similarity) and np.ndim(given.similarity[0]) == 2:
+            given = replace(given, similarity=mean_of_matrices(given.similarity, "similarity"))
+        if isinstance(given.similarity_t2i, (list, tuple)) and len(given.similarity_t2i) and np.ndim(given.similarity_t2i[0]) == 2:
+            given = replace(given, similarity_t2i=mean_of_matrices(given.similarity_t2i, "similarity_t2i"))
+        if given.is_pair:
+            return given._read_sets()
+        for name in ("leave_out_self",):
+            if getattr(given, name):
+                raise InputError(f"{name} is for a query set, and none is given: give queries and query_labels")
+        return given._each_image_once()._named()
+
+    def _read_sets(self) -> Given:
+        given = self
+        for name in ("caption_image", "labels", "text_labels", "images_repeated", "similarity_t2i", "caption_image_ids"):
+            if getattr(given, name) is not None:
+                raise InputError(f"{name} is given with a query set, which has query_labels, gallery_labels or relevance: leave it out")
+        if given.leave_out_self and given.gallery is None and given.similarity is None:
+            given = replace(given, gallery=given.queries)
+        return given
+
+    def _each_image_once(self) -> Given:
+        name = "images" if self.similarity is None else "similarity"
+        array, texts = getattr(self, name), self.texts
+        if array is None or (name == "images" and texts is None):
+            return self
+        n_txt = np.shape(texts)[0] if name == "images" else np.shape(array)[1]
+        copies = self.images_repeated
+        if copies is None:
+            blind = self.caption_image is None and self.image_ids is None and self.relevance is None
+            seen = count_copies(read_table(array, name)) if blind and len(array) == n_txt and np.ndim(array) == 2 else 1
+            if seen > 1:
+                raise InputError(
+                    f"{name} hold each row {seen} times in a row, as arrays of the VSE++ family do: say "
+                    f"images_repeated={seen} (--images-repeated {seen}), or caption_image if these are different images"
+                )
+            return self
+        if isinstance(copies, bool) or not isinstance(copies, (int, np.integer)) or copies < 1:
+            raise InputError(f"images_repeated is {copies!r}, expected a whole number from 1")
+        return replace(self, **{name: each_image_once(read_table(array, name), int(copies), name)})
+
+    def _named(self) -> Given:
+        """Positions in place of names."""
+        given = self
+        if (given.image_ids is None) != (given.caption_image_ids is None) and given.caption_image is None and given.relevance is None:
+            missing = "image_ids" if given.image_ids is None else "caption_image_ids"
+            raise InputError(f"{missing} is not given: names of images and, for each caption, of its image go together")
+        if given.caption_image_ids is not None:
+            if given.caption_image is not None:
+                raise InputError("caption_image and caption_image_ids are both given, expected one of the two")
+            named = find_names(given.caption_image_ids, given.image_ids, "image", "image_ids")
+            given = replace(given, caption_image=named)
+        if isinstance(given.relevance, str):
+            given = replace(given, relevance=known_relevance(given.relevance, given.image_ids, given.caption_ids))
+        elif given.relevance is not None and not hasattr(given.relevance, "tocoo") and np.asarray(given.relevance).dtype.kind in "OUS":
+            given = replace(given, relevance=named_pairs(given.relevance, given.image_ids, given.caption_ids))
+        return given
+
+    def source(self) -> Any:
+        """Where scores come from."""
+        names = ("images", "texts", "queries", "gallery", "similarity", "similarity_t2i", "unranked", "measure", "bits", "allow_zero")
+        return score_source(**{name: getattr(self, name) for name in names})
+
+    def tasks(self, n: tuple[int, int]) -> list[Task]:
+        """Who asks whom, for so many images and captions, or queries and items."""
+        if self.is_pair:
+            asked = self.query_labels, self.gallery_labels, self.relevance, self.leave_out_self
+            return query_gallery_tasks(*n, *asked)
+        self._check_orientation(n)
+        names = ("caption_image", "labels", "text_labels", "relevance", "distractors")
+        return image_text_tasks(*n, **{name: getattr(self, name) for name in names})
+
+    def _check_orientation(self, n: tuple[int, int]) -> None:
+        """Refuse a matrix of captions by images."""
+        if self.similarity is None or self.similarity_t2i is not None or n[0] == n[1]:
+            return
+        if self.caption_image is not None:
+            turned = np.shape(self.caption_image) == (n[0],)
+        else:
+            turned = self.relevance is None and n[1] < n[0] and n[0] % n[1] == 0
+        if turned:
+            raise InputError(
+                f"similarity has shape {n}, captions by images, expected images by captions: transpose it "
+                "(or give it as similarity_t2i beside similarity)"
+            )
+
+    def folds(self, number: int, n: tuple[int, int]) -> list[Given]:
+        """The input of each of some consecutive parts of the images with their captions."""
+        if number == 1:
+            return [self]
+        if self.is_pair or self.distractors:
+            raise InputError("folds are parts of images with their captions: leave out the query set, distractors and folds")
+        tasks = self.tasks(n)
+        index = tasks[1].unit
+        if self.relevance is not None and self.caption_image is None:
+            raise InputError("folds need to know which captions belong to which images: give caption_image beside relevance")
+        parts = []
+        for images, captions in fold_parts(number, n[0], index):
+            kept: dict[str, Any] = {"caption_image": index[captions] - images.start, "relevance": None}
+            for name, rows in (("images", images), ("labels", images), ("texts", captions), ("text_labels", captions)):
+                if getattr(self, name) is not None:
+                    kept[name] = getattr(self, name)[rows]
+            if self.similarity is not None:
+                kept["similarity"] = np.asarray(self.similarity)[images][:, captions]
+            if self.similarity_t2i is not None:
+                kept["similarity_t2i"] = np.asarray(self.similarity_t2i)[captions][:, images]
+            if self.relevance is not None:
+                raise InputError("folds and relevance are both given, expected one of the two")
+            parts.append(replace(self, **kept))
+        return parts
+
+
+def mean_of_matrices(matrices: Sequence[Any], name: str) -> np.ndarray:
+    """The mean of some similarity matrices, an ensemble; InputError where their shapes differ."""
+    arrays = [read_table(matrix, name) for matrix in matrices]
+    shapes = {array.shape for array in arrays}
+    if len(shapes) > 1:
+        raise InputError(f"{name} holds matrices of shapes {', '.join(map(str, sorted(shapes)))}, expected one shape")
+    return np.mean([array.astype(np.float64) for array in arrays], axis=0)
+
+
+def named_pairs(relevance: Any, image_ids: Any, caption_ids: Any) -> np.ndarray:
+    """Pairs of positions, with grades where there are three columns, from pairs of names."""
+    table = np.asarray(relevance, dtype=object)
+    if image_ids is None or caption_ids is None:
+        missing = "image_ids" if image_ids is None else "caption_ids"
+        raise InputError(f"relevance names items, and {missing} is not given: give image_ids and caption_ids")
+    if table.ndim != 2 or table.shape[1] not in (2, 3):
+        raise InputError(f"relevance has shape {table.shape}, expected pairs (image, caption), or three columns with a grade")
+    columns = [find_names(table[:, 0], image_ids, "image", "image_ids"), find_names(table[:, 1], caption_ids, "caption", "caption_ids")]
+    if table.shape[1] == 3:
+        try:
+            columns.append(table[:, 2].astype(np.float64))
+        except ValueError as error:
+            raise InputError(f"relevance has a grade that is no number ({error})") from None
+    return np.stack(columns, 1)
+
+
+def known_relevance(name: str, image_ids: Any, caption_ids: Any) -> Mapping[str, np.ndarray]:
+    """Pairs of positions of each direction that the package eccv-caption holds for the 5K test split of MS-COCO."""
+    if name not in KNOWN_RELEVANCE:
+        raise InputError(f"relevance is {name!r}, expected pairs, or one of {', '.join(KNOWN_RELEVANCE)}")
+    try:
+        import warnings
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from eccv_caption import Metrics
+    except ImportError:
+        raise InputError(f"relevance {name!r} needs the package eccv-caption, which is not installed: pip install eccv-caption") from None
+    if image_ids is None or caption_ids is None:
+        raise InputError(f"relevance {name!r} names items by MS-COCO's ids: give image_ids and caption_ids")
+    truth, pairs = getattr(Metrics(), KNOWN_RELEVANCE[name]), {}
+    where = [{int(i): at for at, i in enumerate(np.asarray(ids).ravel().tolist())} for ids in (image_ids, caption_ids)]
+    for direction, swap in (("i2t", 1), ("t2i", -1)):
+        found = [(ask, item)[::swap] for ask, items in truth[direction].items() for item in items]
+        missing = [(i, c) for i, c in found if i not in where[0] or c not in where[1]]
+        if missing:
+            raise InputError(f"relevance {name!r} has image {missing[0][0]} and caption {missing[0][1]}, which image_ids or caption_ids lack: expected all of MS-COCO's 5K test")
+        pairs[direction] = np.array(sorted({(where[0][i], where[1][c]) for i, c in found}), np.int64)
+    return pairs

@@ -1,0 +1,289 @@
+"""Compiled loops from groups to the values of each query, exact under ties.
+
+A *group* is a set of gallery items with equal score that holds at least one relevant item, written as three
+integers: how many items stand above it, how many it holds, how many of these are relevant. Groups in rank order, and
+the grades of their relevant items where these differ, are all that every measure of one query needs. What is said of
+compilation in `kernels_instance` holds here too.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from fico_utils.evaluation.tasks import EXPECTED, OPTIMISTIC
+
+#: What a column holds of each query, at a cut: relevant items found, the sum of precision at their ranks, its mean, its
+#: sum over the first so many relevant items wherever they stand, discounted gain by the best possible, the sum of
+#: grades, and mean grade so far averaged over the relevant ranks.
+KINDS = ("found", "precisions", "ap", "first", "ndcg", "grades", "wap")
+FOUND, PRECISIONS, AP, FIRST, NDCG, GRADES, WAP = range(7)
+
+
+@njit(nogil=True, cache=True)
+def _precision_sum(drawn, size, hits, above, weight, mean, harmonic):
+    """Expected sum of precision at the relevant ranks among the first ``drawn`` places of a group in random order.
+
+    ``weight`` is what the relevant items above count together, ``mean`` what one of the group counts: for precision the
+    number of relevant items above, and 1; for weighted average precision their grades.
+    """
+    if size == 1:
+        return (weight + mean) / (above + 1.0)
+    q = (hits - 1.0) / (size - 1.0) * mean
+    spread = harmonic[above + drawn] - harmonic[above]
+    return hits / size * ((weight + mean - q * (above + 1.0)) * spread + q * drawn)
+
+
+@njit(nogil=True, cache=True)
+def _cut_average(drawn, group, hits_above, total, weight, mean, harmonic):
+    """Expected mean of precision at the relevant ranks where the cut falls ``drawn`` places into a group.
+
+    Given that h of the ``drawn`` leading items are relevant (hypergeometric), they stand anywhere among them, and the
+    mean is (total + their precisions) / (hits_above + h); ``total`` is the precision sum of the groups above.
+    """
+    above, size, hits = group
+    low, high = max(0, drawn - (size - hits)), min(drawn, hits)
+    spread = harmonic[above + drawn] - harmonic[above]
+    linear = (weight + mean) * spread / drawn
+    square = mean * (drawn - (above + 1.0) * spread) / (drawn * (drawn - 1.0)) if drawn > 1 else 0.0
+    mode = min(max((drawn + 1) * (hits + 1) // (size + 2), low), high)
+    mass, expected = 0.0, 0.0
+    for side in range(2):
+        h, chance = mode, 1.0
+        while low <= h <= high and chance > 1e-18:
+            if h != mode or side == 0:
+                mass += chance
+                if hits_above + h > 0:
+                    expected += chance * (total + h * linear + h * (h - 1.0) * square) / (hits_above + h)
+            rest = size - hits - drawn
+            if side == 0:
+                chance *= (hits - h) * (drawn - h) / ((h + 1.0) * (rest + h + 1.0))
+                h += 1
+            else:
+                chance *= h * (rest + h) / ((hits - h + 1.0) * (drawn - h + 1.0)) if h > 0 else 0.0
+                h -= 1
+    return expected / mass
+
+
+@njit(nogil=True, cache=True)
+def _place_items(listed, first, hits, count, start, weight, policy, discounts):
+    """Grades, gains and precisions of ``count`` relevant items of a group that stand on the places from ``start``.
+
+    The best order takes the highest grades first, the worst the lowest.
+    """
+    grades, gains = listed
+    grade, gain, precision = 0.0, 0.0, 0.0
+    for j in range(count):
+        at = first + (hits - 1 - j if policy == OPTIMISTIC else j)
+        grade += grades[at]
+        gain += gains[at] * (discounts[start + j + 1] - discounts[start + j])
+        precision += (weight + grade) / (start + j + 1.0)
+    return grade, gain, precision
+
+
+@njit(nogil=True, cache=True)
+def _cut_extreme(drawn, group, hits_above, total, weight, policy, listed, tables):
+    """Best or worst mean of precision at the relevant ranks where the cut falls ``drawn`` places into a group.
+
+    More relevant items are not always better: one more may have a lower precision than the mean of those above.
+    Without grades (``listed`` is empty) each item counts 1.
+    """
+    above, size, hits = group
+    low, high = max(0, drawn - (size - hits)), min(drawn, hits)
+    extreme = -1.0
+    for h in range(low, high + 1):
+        value = 0.0
+        if hits_above + h:
+            start = above if policy == OPTIMISTIC else above + drawn - h
+            own = 0.0
+            if h and listed[0].size:
+                own = _place_items(listed, hits_above, hits, h, start, weight, policy, tables[1])[2]
+            elif h:
+                own = _precision_sum(h, h, h, start, weight, 1.0, tables[0])
+            value = (total + own) / (hits_above + h)
+        if extreme < 0 or (value > extreme) == (policy == OPTIMISTIC):
+            extreme = value
+    return extreme
+
+
+@njit(nogil=True, cache=True)
+def _fill_whole(at, t, state):
+    """What is known at a cut that falls between groups; ``state`` holds found, and the four sums."""
+    found, precisions, grade, gain, weighted = state
+    at[FOUND, t], at[PRECISIONS, t], at[GRADES, t], at[NDCG, t] = found, precisions, grade, gain
+    at[AP, t] = precisions / found if found else 0.0
+    at[WAP, t] = weighted / found if found else 0.0
+
+
+@njit(nogil=True, cache=True)
+def _fill_partly(at, t, drawn, group, state, sums, policy, listed, tables):
+    """What is known, or expected, at a cut that falls ``drawn`` places into a group."""
+    above, size, hits = group
+    found, precisions, grade, gain, weighted = state
+    harmonic, discounts = tables
+    if policy == EXPECTED:
+        mean = sums[0] / hits
+        at[FOUND, t] = found + drawn * hits / size
+        at[PRECISIONS, t] = precisions + _precision_sum(drawn, size, hits, above, found, 1.0, harmonic)
+        # rounding may lift a perfect ranking above 1
+        at[AP, t] = min(_cut_average(drawn, group, found, precisions, found, 1.0, harmonic), 1.0)
+        at[GRADES, t] = grade + drawn * sums[0] / size
+        at[NDCG, t] = gain + sums[1] / size * (discounts[above + drawn] - discounts[above])
+        at[WAP, t] = at[AP, t]
+        if listed[0].size:
+            at[WAP, t] = _cut_average(drawn, group, found, weighted, grade, mean, harmonic)
+        return
+    h = min(drawn, hits) if policy == OPTIMISTIC else max(0, drawn - (size - hits))
+    start = above if policy == OPTIMISTIC else above + drawn - h
+    at[FOUND, t], at[GRADES, t] = found + h, grade + h
+    at[NDCG, t] = gain + discounts[start + h] - discounts[start]
+    at[PRECISIONS, t] = precisions + (_precision_sum(h, h, h, start, found, 1.0, harmonic) if h else 0.0)
+    nothing = (listed[0][:0], listed[1][:0])
+    at[AP, t] = _cut_extreme(drawn, group, found, precisions, found, policy, nothing, tables)
+    at[WAP, t] = at[AP, t]
+    if listed[0].size:
+        own = _place_items(listed, found, hits, h, start, grade, policy, discounts)
+        at[GRADES, t], at[NDCG, t] = grade + own[0], gain + own[1]
+        at[WAP, t] = _cut_extreme(drawn, group, found, weighted, grade, policy, listed, tables)
+
+
+@njit(nogil=True, cache=True)
+def measure_cuts(groups, n, listed, cuts, policy, tables, at):
+    """Fill ``at`` (kinds, cuts) of one query, but for `FIRST`; ``cuts`` are ascending ranks.
+
+    ``groups`` are the arrays above, size and hits; ``listed`` the grades and gains of the relevant items in rank order,
+    ascending among equals, or empty where all count 1; ``tables`` the sums of 1/i and of 1/log2(1 + i).
+    """
+    harmonic, discounts = tables
+    graded, t = listed[0].size > 0, 0
+    found, precisions, grade, gain, weighted = 0, 0.0, 0.0, 0.0, 0.0
+    for g in range(n):
+        above, size, hits = np.int64(groups[0][g]), np.int64(groups[1][g]), np.int64(groups[2][g])
+        while t < cuts.size and cuts[t] <= above:
+            _fill_whole(at, t, (found, precisions, grade, gain, weighted))
+            t += 1
+        if t == cuts.size:
+            return
+        sums = (float(hits), float(hits))
+        if graded:
+            sums = (listed[0][found : found + hits].sum(), listed[1][found : found + hits].sum())
+        while t < cuts.size and cuts[t] < above + size:
+            state = (found, precisions, grade, gain, weighted)
+            _fill_partly(at, t, cuts[t] - above, (above, size, hits), state, sums, policy, listed, tables)
+            t += 1
+        if policy != EXPECTED:
+            # the relevant items stand first or last, as a group of their own
+            above, size = above if policy == OPTIMISTIC else above + size - hits, hits
+        precisions += _precision_sum(size, size, hits, above, found, 1.0, harmonic)
+        if graded and policy != EXPECTED:
+            own = _place_items(listed, found, hits, hits, above, grade, policy, discounts)
+            gain, weighted = gain + own[1], weighted + own[2]
+        else:
+            gain += sums[1] / size * (discounts[above + size] - discounts[above])
+            if graded:
+                weighted += _precision_sum(size, size, hits, above, grade, sums[0] / hits, harmonic)
+            else:
+                weighted = precisions
+        grade += sums[0]
+        found += hits
+    while t < cuts.size:
+        _fill_whole(at, t, (found, precisions, grade, gain, weighted))
+        t += 1
+
+
+@njit(nogil=True, cache=True)
+def _first_of_group(group, hits_above, wanted):
+    """Expected sum of precision at the first ``wanted`` relevant items of a group in random order."""
+    above, size, hits = group
+    # chance[h]: h relevant items stand before a place, given that a relevant one stands on it
+    chance, total = np.zeros(wanted), 0.0
+    chance[0] = 1.0
+    for before in range(size - hits + wanted):
+        mean = 0.0
+        for h in range(wanted):
+            mean += (hits_above + h + 1.0) * chance[h]
+        total += hits / size * mean / (above + before + 1.0)
+        left = size - 1.0 - before
+        for h in range(wanted - 1, -1, -1):
+            stays = 1.0 - (hits - 1.0 - h) / left if left > 0 else 0.0
+            comes = chance[h - 1] * (hits - h) / left if h > 0 and left > 0 else 0.0
+            chance[h] = chance[h] * max(stays, 0.0) + comes
+    return total
+
+
+@njit(nogil=True, cache=True)
+def first_precisions(groups, n, wanted, policy, harmonic):
+    """Expected sum of precision at the first ``wanted`` relevant items of one query, wherever they stand."""
+    found, total = 0, 0.0
+    for g in range(n):
+        above, size, hits = np.int64(groups[0][g]), np.int64(groups[1][g]), np.int64(groups[2][g])
+        if policy != EXPECTED:
+            above, size = above if policy == OPTIMISTIC else above + size - hits, hits
+        left = wanted - found
+        if hits <= left:
+            total += _precision_sum(size, size, hits, above, found, 1.0, harmonic)
+        elif size == hits:
+            total += _precision_sum(left, left, left, above, found, 1.0, harmonic)
+        else:
+            total += _first_of_group((above, size, hits), found, left)
+        found += hits
+        if found >= wanted:
+            break
+    return total
+
+
+@njit(nogil=True, cache=True)
+def _ideal_gain(cut, relevant, levels, discounts):
+    """Discounted gain of the best order, at a cut; ``levels`` are gains, highest first, and how many items have each."""
+    gains, times = levels
+    if gains.size == 0:
+        return discounts[min(cut, relevant)]
+    total, place = 0.0, 0
+    for level in range(gains.size):
+        after = min(place + times[level], cut)
+        total += gains[level] * (discounts[after] - discounts[place])
+        place = after
+    return total
+
+
+@njit(nogil=True, cache=True)
+def measure_block(groups, listed, levels, first, facts, asked, policy, tables, values):
+    """Fill the columns of ``values`` (n_query, n_column) for the queries from ``first``, one for each row of ``groups``.
+
+    ``groups`` (above, size, hits, n), ``listed`` and ``levels`` are as above, a row a query; ``facts`` are the number
+    of relevant items of each query, the sizes of its Hamming balls, and the size of the gallery; ``asked`` the distinct
+    cuts (a rank; 0 all, -1 as many as are relevant, -2 - b ball b), then kind, cut and column of each value.
+    """
+    (relevant, balls, n_item), (specs, kinds, cut_of, columns) = facts, asked
+    at, cuts, order = np.zeros((7, specs.size)), np.empty(specs.size, np.int64), np.empty(specs.size, np.int64)
+    for i in range(groups[3].size):
+        q = first + i
+        n, mine = groups[3][i], (groups[0][i], groups[1][i], groups[2][i])
+        for t in range(specs.size):
+            cut = min(specs[t], n_item) if specs[t] > 0 else n_item if specs[t] == 0 else np.int64(relevant[q])
+            cut = balls[q, -2 - specs[t]] if specs[t] < -1 else cut
+            to = t
+            while to > 0 and cuts[to - 1] > cut:
+                cuts[to], order[to] = cuts[to - 1], order[to - 1]
+                to -= 1
+            cuts[to], order[to] = cut, t
+        grades = (listed[0][i], listed[1][i]) if listed[0].shape[0] else (np.zeros(0), np.zeros(0))
+        if grades[0].size and policy != EXPECTED:
+            place = 0
+            for g in range(n):
+                place += mine[2][g]
+                for part in grades:
+                    part[place - mine[2][g] : place].sort()
+        measure_cuts(mine, n, grades, cuts, policy, tables, at)
+        for place in range(specs.size):
+            t, cut, wanted = order[place], cuts[place], min(cuts[place], np.int64(relevant[q]))
+            for c in range(kinds.size):
+                if cut_of[c] != t:
+                    continue
+                value = at[kinds[c], place]
+                if kinds[c] == NDCG:
+                    best = (levels[0][i], levels[1][i]) if levels[0].shape[0] else (np.zeros(0), np.zeros(0, np.int64))
+                    value /= max(_ideal_gain(cut, relevant[q], best, tables[1]), 1e-300)
+                elif kinds[c] == FIRST:
+                    value = first_precisions(mine, n, wanted, policy, tables[0]) / max(wanted, 1)
+                values[q, columns[c]] = value

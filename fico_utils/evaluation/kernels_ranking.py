@@ -1,0 +1,276 @@
+"""Compiled loops from one block of scores to groups, at category level: who shares a label, and in which order.
+
+Floats are sorted together with their grade; codes are not sorted, but counted by their distance. Groups are as in
+`kernels_measures`, and what is said of compilation in `kernels_instance` holds here too.
+"""
+
+from __future__ import annotations
+
+from collections import namedtuple
+
+import numpy as np
+from numba import njit
+
+from fico_utils.evaluation.tasks import EXPECTED, OPTIMISTIC
+
+#: Of the radix sort: a key is a number of 32 bits before one of 8, the grade; digits have 11 bits and start here.
+DIGIT, GRADE, LOW, MID, TOP = np.uint64(2047), np.uint64(255), np.uint64(8), np.uint64(19), np.uint64(30)
+SIGN, MAGNITUDE = np.uint32(2**31), np.uint32(2**31 - 1)
+#: Groups of some queries, (b, width) int32 each, ``size`` and ``hits`` 1 where nothing stands; ``n`` (b,), how many
+#: there are. ``places`` (b, width) and ``n_places`` (b,) are the ranks, from 0, of the relevant items under the order
+#: of the arrays, empty where nobody asks; ``grades`` and ``gains`` (b, width) float64 of the relevant items in that
+#: order; ``level_gains`` and ``times`` (b, n_levels) of all relevant items, highest gain first.
+Block = namedtuple(
+    "Block", ("above", "size", "hits", "n", "places", "n_places", "grades", "gains", "level_gains", "times")
+)
+
+
+def empty_block(rows: int, n_groups: int, n_listed: int, by_index: bool, n_levels: int) -> Block:
+    """A `Block` of a number of rows, to be used again and again; ``n_levels`` is 0 where there are no grades."""
+    above, size, hits = np.zeros((rows, n_groups), np.int32), *np.ones((2, rows, n_groups), np.int32)
+    places, graded = np.zeros((rows if by_index else 0, n_listed), np.int32), n_levels > 0
+    grades, gains = np.zeros((2, rows if graded else 0, n_listed))
+    levels = np.zeros((rows if graded else 0, n_levels))
+    n, n_places = np.zeros((2, rows), np.int64)
+    return Block(above, size, hits, n, places, n_places, grades, gains, levels, np.zeros(levels.shape, np.int64))
+
+
+@njit(nogil=True, cache=True)
+def _sort(words, shared, limit, keys, spare, counts):
+    """Sorted keys of one row, at least down to rank ``limit``, into ``spare``; how many.
+
+    ``words`` are the bits of floats (or any uint32 below 2**31 that grows with the score). A key holds a number that is
+    smaller where the score is higher and equal where it is equal (-0.0 is 0.0), then the grade; equal ones keep their
+    order. Radix sort in three digits, after dropping the items whose first digit shows that they stand below the limit.
+    No branch depends on the data, which is what makes it fast.
+    """
+    n = words.size
+    low, mid, top = counts[0], counts[1], counts[2]
+    for j in range(n):
+        word = words[j]
+        word = np.uint32(0) if word == SIGN else word
+        word = word if word & SIGN else word ^ MAGNITUDE
+        keys[j] = (np.uint64(word) << LOW) | np.uint64(shared[j])
+    if limit < n:
+        top[:] = 0
+        for j in range(n):
+            top[keys[j] >> TOP] += 1
+        cut, total = 0, top[0]
+        while total < limit:
+            cut += 1
+            total += top[cut]
+        n = 0
+        for j in range(words.size):
+            keys[n] = keys[j]
+            n += (keys[j] >> TOP) <= np.uint64(cut)
+    counts[:] = 0
+    for j in range(n):
+        key = keys[j]
+        low[(key >> LOW) & DIGIT] += 1
+        mid[(key >> MID) & DIGIT] += 1
+        top[key >> TOP] += 1
+    for place in (low, mid, top):
+        total = 0
+        for b in range(place.size):
+            count = place[b]
+            place[b] = total
+            total += count
+    # one after the other from the last digit; the places of a digit are used up as they are taken
+    for j in range(n):
+        digit = (keys[j] >> LOW) & DIGIT
+        to = low[digit]
+        low[digit] = to + 1
+        spare[np.uint64(to)] = keys[j]
+    for j in range(n):
+        digit = (spare[j] >> MID) & DIGIT
+        to = mid[digit]
+        mid[digit] = to + 1
+        keys[np.uint64(to)] = spare[j]
+    for j in range(n):
+        digit = keys[j] >> TOP
+        to = top[digit]
+        top[digit] = to + 1
+        spare[np.uint64(to)] = keys[j]
+    return n
+
+
+@njit(nogil=True, cache=True)
+def _sorted_groups(keys, n, above, size, hits):
+    """Groups of ``n`` sorted keys; ``size`` and ``hits`` hold 1 on entry."""
+    g, i = 0, 0
+    while i < n:
+        if i + 1 == n or (keys[i] ^ keys[i + 1]) > GRADE:
+            # written in any case and kept if relevant, so that there is no branch to mispredict
+            above[g] = i
+            g += (keys[i] & GRADE) != 0
+            i += 1
+            continue
+        stop, count = i, 0
+        while stop < n and (keys[stop] ^ keys[i]) <= GRADE:
+            count += (keys[stop] & GRADE) != 0
+            stop += 1
+        if count:
+            above[g], size[g], hits[g] = i, stop - i, count
+            g += 1
+        i = stop
+    return g
+
+
+@njit(nogil=True, cache=True)
+def _code_groups(row, shared, highest, counts, above, size, hits):
+    """Groups of one row of code scores, 1 ... ``highest``: no sort, a count of each score among all and relevant items.
+
+    A score of 0 is left out.
+    """
+    counts[:] = 0
+    for j in range(row.size):
+        # four tables in turn: an addition need not wait for the one before
+        counts[j & 3, 2 * row[j] + (shared[j] != 0)] += 1
+    n, begin = 0, 0
+    for score in range(highest, 0, -1):
+        others, ours = 0, 0
+        for part in range(4):
+            others += counts[part, 2 * score]
+            ours += counts[part, 2 * score + 1]
+        if ours:
+            above[n], size[n], hits[n] = begin, others + ours, ours
+            n += 1
+        begin += others + ours
+    return n
+
+
+@njit(nogil=True, cache=True)
+def _code_order(row, shared, highest, counts, keys):
+    """The grades of one row of code scores, into ``keys``, in rank order, equal ones in theirs; how many."""
+    begin = counts[0]
+    begin[: highest + 1] = 0
+    for j in range(row.size):
+        begin[row[j]] += 1
+    total = 0
+    for score in range(highest, -1, -1):
+        count = begin[score]
+        begin[score] = total
+        total += count
+    n = begin[0]
+    for j in range(row.size):
+        keys[begin[row[j]]] = shared[j]
+        begin[row[j]] += 1
+    return n
+
+
+@njit(nogil=True, cache=True)
+def _list_relevant(keys, n, depth, i, block):
+    """Write places of the relevant items among ``depth`` keys in rank order, and grades and gains of those among ``n``."""
+    p = 0
+    if block.places.shape[0]:
+        for j in range(depth):
+            block.places[i, p] = j
+            p += (keys[j] & GRADE) != 0
+        block.n_places[i] = p
+    if block.grades.shape[0]:
+        p = 0
+        for j in range(n):
+            grade = keys[j] & GRADE
+            if grade:
+                block.grades[i, p], block.gains[i, p] = grade, 2.0**grade - 1.0
+                p += 1
+
+
+@njit(nogil=True, cache=True)
+def _share(owner, item_owner, lists, graded, mark, shared):
+    """Set ``shared`` (m,) to the number of labels in common with ``owner``, or to 1; how many items share any."""
+    label_start, labels, member_start, members = lists
+    mark[:] = 0
+    for at in range(label_start[owner], label_start[owner + 1]):
+        for i in range(member_start[labels[at]], member_start[labels[at] + 1]):
+            mark[members[i]] = min(mark[members[i]] + 1, 255) if graded else 1
+    count = 0
+    for j in range(item_owner.size):
+        shared[j] = mark[item_owner[j]]
+        count += shared[j] != 0
+    return count
+
+
+@njit(nogil=True, cache=True)
+def rank_block(scores, first, highest, limit, sides, left_out, lists, block, seen):
+    """Fill ``block`` with the groups of the queries from ``first``, one for each row of ``scores`` (b, m).
+
+    Scores are code scores 0 ... ``highest``, or, where that is None, the uint32 words that `_sort` wants. ``sides`` are
+    the owners of labels, of each query and of each item, and how many there are (an item of owner ``n_owners`` has none); ``left_out`` the column that each query leaves out, or empty;
+    ``lists`` the labels of each owner and the item owners of each label (two ragged lists, each as starts and members);
+    ``seen`` holds how many items of each query are ranked, and, to fill, how many are relevant.
+    """
+    (query_owner, item_owner, n_owners), (ranked, relevant) = sides, seen
+    m, graded, owner, count = item_owner.size, block.grades.shape[0] > 0, -1, 0
+    mark, shared = np.zeros(n_owners + 1, np.uint8), np.zeros(m, np.uint8)
+    keys, spare = np.empty(m, np.uint64), np.empty(m, np.uint64)
+    # numba compiles only the branch that fits the type of `highest`
+    if highest is None:
+        counts = np.empty((3, 2048), np.int32)
+    else:
+        counts = np.empty((4, 2 * highest + 2), np.int32)
+    for i in range(scores.shape[0]):
+        q = first + i
+        if query_owner[q] != owner:
+            owner = query_owner[q]
+            count = _share(owner, item_owner, lists, graded, mark, shared)
+        relevant[q] = count
+        kept = np.uint8(0)
+        if left_out.size:
+            kept, shared[left_out[q]] = shared[left_out[q]], 0
+            relevant[q] -= kept != 0
+        above, size, hits = block.above[i], block.size[i], block.hits[i]
+        for g in range(block.n[i]):
+            size[g] = hits[g] = 1
+        if highest is None:
+            n = _sort(scores[i], shared, limit, keys, spare, counts)
+            depth = min(n, ranked[q])  # -inf, not ranked, sorts last
+            block.n[i] = _sorted_groups(spare, depth, above, size, hits)
+            _list_relevant(spare, n, depth, i, block)
+        else:
+            block.n[i] = _code_groups(scores[i], shared, highest, counts, above, size, hits)
+            if block.places.shape[0] or graded:
+                n = _code_order(scores[i], shared, highest, counts, keys)
+                _list_relevant(keys, n, n, i, block)
+        if graded:
+            block.times[i] = 0
+            n_levels = block.times.shape[1]
+            for j in range(m):
+                if shared[j]:
+                    block.times[i, n_levels - shared[j]] += 1
+            for level in range(n_levels):
+                block.level_gains[i, level] = 2.0 ** (n_levels - level) - 1.0
+        if left_out.size:
+            shared[left_out[q]] = kept
+
+
+@njit(nogil=True, cache=True)
+def _measure_curve(groups, n, relevant, policy, curve):
+    """Fill the 11-point interpolated precision-recall curve of one query, from the expected number found at each rank.
+
+    At level recall / 10 it reads the highest precision at the ranks from which on that recall is reached.
+    """
+    curve[:] = 0.0
+    found, level, best = 0, 10, 0.0
+    for g in range(n):
+        found += groups[2][g]
+    for g in range(n - 1, -1, -1):
+        above, size, hits = np.int64(groups[0][g]), np.int64(groups[1][g]), np.int64(groups[2][g])
+        if policy != EXPECTED:
+            above, size = above if policy == OPTIMISTIC else above + size - hits, hits
+        best = max(best, found / (above + size))
+        found -= hits
+        while level > 0 and 10 * found < level * relevant:
+            # the first rank at which the expected recall reaches level / 10
+            step = ((level * relevant - 10 * found) * size + 10 * hits - 1) // (10 * hits)
+            curve[level] = max(best, (found + step * hits / size) / (above + step))
+            level -= 1
+    curve[0] = best
+
+
+@njit(nogil=True, cache=True)
+def curve_block(groups, first, relevant, policy, curves):
+    """Fill the curves of the queries from ``first``, one for each row of ``groups`` (above, size, hits, n)."""
+    for i in range(groups[3].size):
+        mine = (groups[0][i], groups[1][i], groups[2][i])
+        _measure_curve(mine, groups[3][i], relevant[first + i], policy, curves[first + i])
