@@ -11,15 +11,17 @@ import numpy as np
 from fico_utils.errors import InputError
 from fico_utils.evaluation.embeddings import read_table
 from fico_utils.evaluation.relevance import (
+    caption_index,
     count_copies,
     each_image_once,
     find_names,
     fold_parts,
     image_text_tasks,
     query_gallery_tasks,
+    read_pairs,
 )
 from fico_utils.evaluation.similarity import score_source
-from fico_utils.evaluation.tasks import QUERIES_ASK, Task
+from fico_utils.evaluation.tasks import Task
 
 #: Names of relevances that the package eccv-caption holds: -> the attribute that has them.
 KNOWN_RELEVANCE = {"coco": "coco_gts", "cxc": "cxc_gts", "eccv": "eccv_gts"}
@@ -56,22 +58,15 @@ class Given:
     def is_pair(self) -> bool:
         """Whether a query set asks a gallery, in one direction."""
         sets = (self.queries, self.gallery, self.query_labels, self.gallery_labels)
-        only_pairs = self.similarity is not None and self.relevance is not None and self.labels is None
-        return any(x is not None for x in sets) or (only_pairs and False)
+        return self.leave_out_self or any(x is not None for x in sets)
 
     def read(self) -> Given:
         """The same, with names turned into positions, images stored once, and matrices combined."""
         given = self
-        if isinstance(given.similarity, (list, tuple)) and len(given.similarity) and np.ndim(given.similarity[0]) == 2:
-            given = replace(given, similarity=mean_of_matrices(given.similarity, "similarity"))
-        if isinstance(given.similarity_t2i, (list, tuple)) and len(given.similarity_t2i) and np.ndim(given.similarity_t2i[0]) == 2:
-            given = replace(given, similarity_t2i=mean_of_matrices(given.similarity_t2i, "similarity_t2i"))
-        if given.is_pair:
-            return given._read_sets()
-        for name in ("leave_out_self",):
-            if getattr(given, name):
-                raise InputError(f"{name} is for a query set, and none is given: give queries and query_labels")
-        return given._each_image_once()._named()
+        for name in ("similarity", "similarity_t2i"):
+            if isinstance(matrices := getattr(self, name), (list, tuple)) and np.ndim(matrices[0]) == 2:
+                given = replace(given, **{name: mean_of_matrices(matrices, name)})
+        return given._read_sets() if given.is_pair else given._each_image_once()._named()
 
     def _read_sets(self) -> Given:
         given = self
@@ -152,25 +147,34 @@ class Given:
         if number == 1:
             return [self]
         if self.is_pair or self.distractors:
-            raise InputError("folds are parts of images with their captions: leave out the query set, distractors and folds")
-        tasks = self.tasks(n)
-        index = tasks[1].unit
+            raise InputError("folds are parts of images with their captions: leave out folds, or the query set or distractors")
         if self.relevance is not None and self.caption_image is None:
-            raise InputError("folds need to know which captions belong to which images: give caption_image beside relevance")
-        parts = []
-        for images, captions in fold_parts(number, n[0], index):
-            kept: dict[str, Any] = {"caption_image": index[captions] - images.start, "relevance": None}
-            for name, rows in (("images", images), ("labels", images), ("texts", captions), ("text_labels", captions)):
-                if getattr(self, name) is not None:
-                    kept[name] = getattr(self, name)[rows]
-            if self.similarity is not None:
-                kept["similarity"] = np.asarray(self.similarity)[images][:, captions]
-            if self.similarity_t2i is not None:
-                kept["similarity_t2i"] = np.asarray(self.similarity_t2i)[captions][:, images]
-            if self.relevance is not None:
-                raise InputError("folds and relevance are both given, expected one of the two")
-            parts.append(replace(self, **kept))
-        return parts
+            raise InputError("folds need to know of which image a caption is: give caption_image beside relevance")
+        index, pairs = caption_index(self.caption_image, *n), None
+        if self.relevance is not None:
+            if isinstance(self.relevance, Mapping):
+                raise InputError("folds and a relevance by name are both given: leave folds out, or give pairs")
+            pairs, grades = read_pairs(self.relevance, *n, ("image", "caption"))
+            pairs = np.column_stack([pairs, np.ones(len(pairs)) if grades is None else grades])
+        return [self._part(images, captions, index, pairs) for images, captions in fold_parts(number, n[0], index)]
+
+    def _part(self, images: slice, captions: np.ndarray, index: np.ndarray, pairs: np.ndarray | None) -> Given:
+        """Some consecutive images with their captions."""
+        kept: dict[str, Any] = {"caption_image": index[captions] - images.start}
+        for name, rows in (("images", images), ("labels", images), ("texts", captions), ("text_labels", captions)):
+            if (array := getattr(self, name)) is not None:
+                kept[name] = (array.tocsr() if hasattr(array, "tocsr") else np.asarray(array))[rows]
+        if self.similarity is not None:
+            kept["similarity"] = np.asarray(self.similarity)[images][:, captions]
+        if self.similarity_t2i is not None:
+            kept["similarity_t2i"] = np.asarray(self.similarity_t2i)[captions][:, images]
+        if pairs is not None:
+            place = np.full(index.size, -1)
+            place[captions] = np.arange(captions.size)
+            here = (pairs[:, 0] >= images.start) & (pairs[:, 0] < images.stop) & (place[pairs[:, 1].astype(int)] >= 0)
+            inside = pairs[here]
+            kept["relevance"] = np.column_stack([inside[:, 0] - images.start, place[inside[:, 1].astype(int)], inside[:, 2]])
+        return replace(self, **kept)
 
 
 def mean_of_matrices(matrices: Sequence[Any], name: str) -> np.ndarray:

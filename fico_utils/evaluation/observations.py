@@ -34,6 +34,7 @@ class Rules:
     map_divisor: str = "found"
     no_relevant: str = "zero"
     empty_ball: str = "zero"
+    median: str = "middle"  # of an even number of queries, or "floor", rounded down
 
     def __post_init__(self) -> None:
         for name, known in CHOICES.items():

@@ -57,6 +57,9 @@ def observe(
     from fico_utils.evaluation.levels import Level  # which loads what is compiled
 
     plan, threads, bytes_in_all = plan or Plan(), threads or _usable_threads(), block_mib * 2**20
+    if plan.radii and max(plan.radii) > (source.bits or 0):
+        given = f"codes of {source.bits} bits" if source.bits else "no hash codes (measure hamming)"
+        raise InputError(f"radius{max(plan.radii)} is a Hamming distance, and the input has {given}")
     tasks = tasks or image_text_tasks(*source.shape, caption_image, labels)
     seen, sizes, rng = {}, {}, np.random.default_rng(plan.seed)
     with _blas_limit()(limits=1, user_api="blas"):

@@ -8,7 +8,24 @@ from dataclasses import dataclass, field
 from fico_utils.errors import InputError
 from fico_utils.evaluation.metrics import DEFAULT_METRICS, Metric, parse_metrics
 from fico_utils.evaluation.observations import CHANCE, Column, Rules, is_radius
-from fico_utils.evaluation.tasks import INSTANCE, LEVELS
+from fico_utils.evaluation.tasks import INSTANCE
+
+
+@dataclass(frozen=True)
+class Request:
+    """Metrics under some rules, at some levels."""
+
+    metrics: tuple[Metric, ...]
+    rules: Rules
+    levels: tuple[str, ...] = ()  # empty: each metric where the paper has it
+
+    def levels_of(self, metric: Metric) -> tuple[str, ...]:
+        """The levels at which a metric is computed."""
+        return self.levels if self.levels and metric.entry.asked else metric.entry.levels
+
+    def found_at(self, levels: tuple[str, ...]) -> bool:
+        """Whether any metric is computed at any of the levels that are given."""
+        return any(set(self.levels_of(metric)).intersection(levels) for metric in self.metrics)
 
 
 @dataclass(frozen=True)
@@ -23,8 +40,8 @@ class Plan:
     curve: bool = False  # keep the 11-point curve, if there are labels
     sample: int | None = None  # score only so many queries a direction, drawn at random, against the whole gallery
     seed: int = 0  # of that draw
-    every_level: bool = False  # each metric at each level, not only where the paper has it
-    others: tuple[tuple[tuple[Metric, ...], Rules], ...] = ()  # metrics under other rules, in the same pass
+    levels: tuple[str, ...] = ()  # of the metrics, as in `Request`
+    others: tuple[Request, ...] = ()  # taken in the same pass
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "metrics", parse_metrics(self.metrics))
@@ -32,36 +49,36 @@ class Plan:
             raise InputError(f"sample is {self.sample}, expected a number of queries from 1")
 
     @property
-    def requests(self) -> tuple[tuple[tuple[Metric, ...], Rules], ...]:
-        """All that is asked: metrics, and the rules of each."""
-        return ((self.metrics, self.rules), *self.others)
+    def requests(self) -> tuple[Request, ...]:
+        """All that is asked."""
+        return Request(self.metrics, self.rules, self.levels), *self.others
 
     @property
     def radii(self) -> tuple[int, ...]:
         """The Hamming radii among the k."""
-        ks = (metric.k for metrics, _ in self.requests for metric in metrics)
-        return tuple(sorted({int(k[6:]) for k in ks if is_radius(k)}))
-
-    def levels_of(self, metric: Metric) -> tuple[str, ...]:
-        """The levels at which a metric is computed."""
-        return LEVELS if self.every_level and metric.entry.asked else metric.entry.levels
+        return radii_of(metric for request in self.requests for metric in request.metrics)
 
     def columns(self, level: str) -> tuple[Column, ...]:
         """What is kept at one level: for each metric a column, and one of a random ranking."""
         columns = []
-        for metrics, rules in self.requests:
-            for metric in metrics:
-                kind = metric.kept(rules.map_divisor)
-                if kind is not None and level in self.levels_of(metric):
-                    columns += [Column(kind, metric.k, ties) for ties in (rules.ties, CHANCE)]
+        for request in self.requests:
+            for metric in request.metrics:
+                kind = metric.kept(request.rules.map_divisor)
+                if kind is not None and level in request.levels_of(metric):
+                    columns += [Column(kind, metric.k, ties) for ties in (request.rules.ties, CHANCE)]
         return tuple(dict.fromkeys(columns))
 
     def counts_first(self, level: str) -> bool:
         """Whether the first relevant item of one level is asked for."""
-        asked = (metric for metrics, _ in self.requests for metric in metrics)
-        return level == INSTANCE or any(m.kept("") is None and level in self.levels_of(m) for m in asked)
+        asked = ((request, metric) for request in self.requests for metric in request.metrics)
+        return level == INSTANCE or any(m.kept("found") is None and level in r.levels_of(m) for r, m in asked)
 
     @property
     def by_index(self) -> bool:
         """Whether the order of the arrays counts."""
-        return any(rules.ties == "index" for _, rules in self.requests)
+        return any(request.rules.ties == "index" for request in self.requests)
+
+
+def radii_of(metrics: Iterable[Metric]) -> tuple[int, ...]:
+    """The Hamming radii among the k of some metrics, ascending."""
+    return tuple(sorted({int(metric.k[6:]) for metric in metrics if is_radius(metric.k)}))

@@ -16,6 +16,7 @@ from typing import Any
 from fico_utils.errors import InputError
 from fico_utils.evaluation.metrics import DEFAULT_METRICS, Metric, parse_metrics
 from fico_utils.evaluation.observations import CHOICES, Rules
+from fico_utils.evaluation.plan import radii_of
 from fico_utils.evaluation.tasks import CATEGORY, INSTANCE
 
 ALL = "all"
@@ -33,14 +34,16 @@ class Protocol:
     level: str = ""  # of its relevance; empty: each metric where the paper has it
     rules: Rules = field(default_factory=Rules)
     folds: int = 1
-    needs_codes: bool = False
+    every_level: bool = False  # each metric at each level that is given
     note: str = ""  # what else is particular to it
 
-    def asked(self, metrics: tuple[Metric, ...] | None, changes: Mapping[str, str | None], folds: int | None) -> Protocol:
+    def changed(
+        self, metrics: tuple[Metric, ...] | None, changes: Mapping[str, str | None], folds: int | None, every_level: bool
+    ) -> Protocol:
         """The protocol with what a user says himself put before it."""
         rules = replace(self.rules, **{name: value for name, value in changes.items() if value is not None})
-        text = self.metrics if metrics is None else " ".join(map(str, metrics))
-        return replace(self, metrics=text, rules=rules, folds=self.folds if folds is None else folds)
+        kept = {"rules": rules, "folds": self.folds if folds is None else folds, "every_level": every_level}
+        return replace(self, **kept, metrics=self.metrics if metrics is None else " ".join(map(str, metrics)))
 
     @property
     def described(self) -> dict[str, Any]:
@@ -50,18 +53,15 @@ class Protocol:
         level = self.level or f"{INSTANCE}, {CATEGORY}"
         return {"protocol": self.name, "level": level, "metrics": self.metrics, **kept, "folds": self.folds, "note": self.note, "source": self.source}
 
-    def missing(self, levels: tuple[str, ...], directions: tuple[str, ...], is_coded: bool) -> str:
-        """Which argument it would need of what was given; empty where it has all."""
-        if self.level == INSTANCE and INSTANCE not in levels:
-            return "caption_image or relevance"
-        if self.level == CATEGORY and CATEGORY not in levels:
-            return "labels"
-        if self.needs_codes and not is_coded:
-            return "hash codes (measure hamming)"
-        pairs = {"rsum", "mean_recall"}.intersection(metric.name for metric in parse_metrics(self.metrics))
-        if (pairs or self.folds > 1) and len(directions) == 1:
-            return "both directions (images and texts)"
-        return ""
+    @property
+    def parsed(self) -> tuple[Metric, ...]:
+        """Its metrics."""
+        return parse_metrics(self.metrics)
+
+    @property
+    def radii(self) -> tuple[int, ...]:
+        """The Hamming radii among the k."""
+        return radii_of(self.parsed)
 
 
 PROTOCOLS = {
@@ -101,7 +101,7 @@ PROTOCOLS = {
         ),
         Protocol(
             "deephash_radius", "thulab/DeepHash DeepHash/evaluation/__init__.py, get_precision_recall_by_Hamming_Radius_All",
-            "precision@radius2 recall_share@radius2 map@radius2", CATEGORY, _BY_INDEX, needs_codes=True,
+            "precision@radius2 recall_share@radius2 map@radius2", CATEGORY, _BY_INDEX,
             note="hash lookup: what lies within Hamming distance 2; an empty ball counts as 0",
         ),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -180,15 +180,17 @@ def image_text_tasks(
         index = caption_index(caption_image, n_img, n_txt, distractors)
     elif labels is not None and text_labels is None:
         raise InputError("labels and relevance are given, and nobody says which labels captions have: give caption_image or text_labels")
-    if relevance is None:
-        with_image = np.flatnonzero(index >= 0)
-        pairs, grades = np.stack([index[with_image], with_image], 1), None
-    else:
-        pairs, grades = read_pairs(relevance, n_img, n_txt, ("image", "caption"))
+    with_image = np.flatnonzero(index >= 0)
+    own = np.stack([index[with_image], with_image], 1), None
+    if relevance is not None and not isinstance(relevance, Mapping):
+        own = read_pairs(relevance, n_img, n_txt, ("image", "caption"))
     tasks = []
     for direction, (ask, item), n, units in zip(
         DIRECTIONS, ((0, 1), (1, 0)), ((n_img, n_txt), (n_txt, n_img)), (images, index), strict=True
     ):
+        pairs, grades = own
+        if isinstance(relevance, Mapping):  # published relevance need not be the same in both directions
+            pairs, grades = read_pairs(relevance[direction], n_img, n_txt, ("image", "caption"))
         order = np.lexsort((pairs[:, item], pairs[:, ask]))
         correct = group_members(pairs[order, ask], pairs[order, item], n[0])
         shared = None

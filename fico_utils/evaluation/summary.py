@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from fico_utils.errors import InputError
 from fico_utils.evaluation.metrics import (
     CURVE_LEVELS,
     DEFAULT_METRICS,
@@ -22,7 +21,7 @@ from fico_utils.evaluation.metrics import (
     parse_metrics,
 )
 from fico_utils.evaluation.observations import Observations, Rules, Side
-from fico_utils.evaluation.tasks import DIRECTIONS, INSTANCE, LEVELS
+from fico_utils.evaluation.tasks import DIRECTIONS, INSTANCE
 from fico_utils.evaluation.ties import COUNTS, expected_median, hit_probability, hit_rank
 
 COLUMNS = (
@@ -118,7 +117,8 @@ class Score:
     def value(self) -> float:
         """The mean over the queries, or the median rank."""
         if self.values is None:
-            return expected_median(self.side.counts, self.side.rules.ties)
+            median = expected_median(self.side.counts, self.side.rules.ties)
+            return float(np.floor(median)) if self.side.rules.median == "floor" else median
         return float(self.values.mean())
 
     def bootstrap(self, repeats: int = 1000, seed: int = 0) -> np.ndarray:
@@ -173,7 +173,7 @@ def list_scores(
     seen: Observations,
     metrics: str | Iterable[Metric] = DEFAULT_METRICS,
     rules: Rules | None = None,
-    every_level: bool = False,
+    levels: tuple[str, ...] = (),
 ) -> Iterator[Score | Together]:
     """The scores of some observations, level by level; parameters as in `summarise`."""
     metrics = parse_metrics(metrics)
@@ -182,13 +182,11 @@ def list_scores(
             side = seen.side(level, direction, rules)
             curve = [Metric("precision", at) for at in CURVE_LEVELS[: side.counts["curve"].shape[1]]]
             for metric in (*metrics, *curve):
-                every = every_level and metric.entry.asked
-                if metric.name not in TOGETHER and level in (LEVELS if every else metric.entry.levels):
+                at = levels if levels and metric.entry.asked else metric.entry.levels
+                if metric.name not in TOGETHER and level in at:
                     yield Score.of(metric, side)
         for metric in metrics:
             if metric.name in TOGETHER and level == INSTANCE:
-                if seen.directions != DIRECTIONS:
-                    raise InputError(f"{metric} is a sum over both directions, and only {', '.join(seen.directions)} is scored")
                 sides = (seen.side(level, direction, rules) for direction in DIRECTIONS)
                 yield Together(metric, tuple(Score.of(Metric("recall", k), side) for side in sides for k in SUMMED))
 
@@ -198,7 +196,7 @@ def summarise(
     metrics: str | Iterable[Metric] = DEFAULT_METRICS,
     *,
     rules: Rules | None = None,
-    every_level: bool = False,
+    levels: tuple[str, ...] = (),
     intervals: bool = False,
 ) -> list[dict[str, Any]]:
     """The scores of some observations: one dict per number, with the keys `COLUMNS`.
@@ -207,8 +205,8 @@ def summarise(
     ----------
     seen : Observations
     metrics : str, or iterable of Metric
-        Each at the levels at which the paper has it, or with `every_level` at all that were observed. Recall may have
-        any k; a k of other metrics that was not observed is an InputError. The curve follows where it was observed.
+        Each at the levels at which the paper has it, or at `levels`. At instance level recall may have any k; a k of
+        other metrics that was not observed is an InputError. The curve follows where it was observed.
     rules : Rules, by default those of the observations.
     intervals : bool
         95 % bootstrap intervals: images are drawn with their captions, the gallery stays.
@@ -220,7 +218,7 @@ def summarise(
     lies above the shallowest depth.
     """
     rows, ties = [], (rules or seen.rules).ties
-    for score in list_scores(seen, metrics, rules, every_level):
+    for score in list_scores(seen, metrics, rules, levels):
         value = low = high = np.nan
         if defined := score.is_defined:
             value = score.value

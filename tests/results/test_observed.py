@@ -36,7 +36,7 @@ def corpus():
 
 
 def see(arrays, given, ties="expected"):
-    return observe(score_source(**arrays), given["caption_image"], given["labels"], Plan("recall@1 map@10,N", ties))
+    return observe(score_source(**arrays), given["caption_image"], given["labels"], Plan("recall@1 map@10,N", Rules(ties)))
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,101 @@
+"""One system under one or several protocols: the passes that are needed, and the numbers of each protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from fico_utils.errors import InputError
+from fico_utils.evaluation.given import Given
+from fico_utils.evaluation.metrics import TOGETHER
+from fico_utils.evaluation.observations import Observations
+from fico_utils.evaluation.observe import observe
+from fico_utils.evaluation.plan import Plan, Request
+from fico_utils.evaluation.protocols import Protocol
+from fico_utils.evaluation.summary import summarise
+from fico_utils.evaluation.tasks import DIRECTIONS, INSTANCE
+
+#: What makes a row of several folds one number.
+KEY = ("task", "direction", "metric", "k")
+
+
+class Scoring:
+    """What was given, scored once for each number of folds that the protocols ask for."""
+
+    def __init__(self, given: Given, block_mib: int, curve: bool) -> None:
+        self.given, self.block_mib, self.curve = given.read(), block_mib, curve
+        self.source = self.given.source()
+        self.tasks = self.given.tasks(self.source.shape)
+
+    @cached_property
+    def levels(self) -> tuple[str, ...]:
+        """The levels that have relevance."""
+        return self.tasks[0].levels
+
+    def missing(self, protocol: Protocol) -> str:
+        """Which argument a protocol would need besides what was given; empty where it has all."""
+        together = [str(m) for m in protocol.parsed if m.name in TOGETHER]
+        if protocol.level and protocol.level not in self.levels:
+            return "caption_image or relevance" if protocol.level == INSTANCE else "labels"
+        if not self.requested(protocol).found_at(self.levels):
+            return "labels"
+        if protocol.radii and (self.source.bits is None or max(protocol.radii) > self.source.bits):
+            return f"hash codes (measure hamming) of at least {max(protocol.radii)} bits"
+        if together and (INSTANCE not in self.levels or len(self.tasks) < len(DIRECTIONS)):
+            return f"both directions with caption_image, over which {together[0]} is a sum"
+        if protocol.folds > 1 and len(self.tasks) < len(DIRECTIONS):
+            return "images and texts, of which folds are parts"
+        return ""
+
+    def requested(self, protocol: Protocol) -> Request:
+        """The metrics of a protocol at the levels of its relevance."""
+        levels = (protocol.level,) if protocol.level else self.levels if protocol.every_level else ()
+        return Request(protocol.parsed, protocol.rules, levels)
+
+    def observe(self, protocols: Sequence[Protocol]) -> list[Observations]:
+        """The observations of each fold, of protocols with the same number of folds."""
+        first, *others = map(self.requested, protocols)
+        plan = Plan(first.metrics, first.rules, self.curve, levels=first.levels, others=tuple(others))
+        number, seen = protocols[0].folds, []
+        for part in self.given.folds(number, self.source.shape):
+            source, tasks = self.source, self.tasks
+            if number > 1:
+                source = part.source()
+                tasks = part.tasks(source.shape)
+            seen.append(observe(source, plan=plan, tasks=tasks, block_mib=self.block_mib))
+        return seen
+
+    def rows(self, protocols: Sequence[Protocol], intervals: bool) -> list[dict[str, Any]]:
+        """The numbers of all protocols, one below the other, a dict each."""
+        rows: dict[str, list[dict[str, Any]]] = {}
+        for folds in dict.fromkeys(protocol.folds for protocol in protocols):
+            alike = [protocol for protocol in protocols if protocol.folds == folds]
+            seen = self.observe(alike)
+            for protocol in alike:
+                asked = self.requested(protocol)
+                how = {"rules": asked.rules, "levels": asked.levels, "intervals": intervals and folds == 1}
+                scores = mean_of_folds([summarise(part, asked.metrics, **how) for part in seen])
+                rows[protocol.name] = [{**row, "protocol": protocol.name, "folds": folds} for row in scores]
+        return [row for protocol in protocols for row in rows[protocol.name]]
+
+
+def mean_of_folds(folds: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Each number as the mean over the folds, of which it has one row each; the queries of all folds are counted."""
+    if len(folds) == 1:
+        return folds[0]
+    rows = []
+    for parts in zip(*folds, strict=True):
+        row = {**parts[0], "value": np.mean([p["value"] for p in parts]), "chance": np.mean([p["chance"] for p in parts])}
+        undefined = any(part["status"] != "ok" for part in parts)
+        row |= {"n_query": sum(p["n_query"] for p in parts), "status": "undefined" if undefined else "ok"}
+        rows.append(row)
+    return rows
+
+
+def refuse_missing(name: str, missing: str) -> None:
+    """InputError where a protocol lacks an argument."""
+    if missing:
+        raise InputError(f"protocol {name} needs {missing}, which was not given")
