@@ -21,9 +21,10 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 _EXPORTS = {
     "setup": "fico_utils.workspace",
     "evaluate": "fico_utils.evaluation",
+    "compare": "fico_utils.extras.paired",
     "InputError": "fico_utils.errors",
 }
-__all__ = ["InputError", "__version__", "evaluate", "setup"]
+__all__ = ["InputError", "__version__", "compare", "evaluate", "setup"]
 
 
 def __getattr__(name: str) -> Any:

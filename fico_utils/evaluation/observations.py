@@ -117,8 +117,8 @@ def is_radius(k: K | None) -> bool:
 class Observations:
     """Per-query observations of one system on one corpus.
 
-    ``seen`` holds for each direction a dict of arrays, one row per query: ``image``, the image of the query (what is
-    drawn together by the bootstrap), ``ranked``, the depth of its ranking, and ``balls`` (n_query, n_radii), how many
+    ``seen`` holds for each direction a dict of arrays, one row per query: ``query``, which it
+    is; ``image``, its image (what is drawn together by the bootstrap); ``ranked``, the depth of its ranking, and ``balls`` (n_query, n_radii), how many
     items lie within Hamming distance; and, under the name of a level and a slash, ``relevant``, the number of relevant
     items; ``above`` and ``tied``, how many items score higher than the best relevant item and as high (itself
     included); ``tied_correct``, how many of the tied are relevant; ``first``, the rank of the first under the order of

@@ -109,7 +109,7 @@ class _Observer:
 
     def results(self) -> dict[str, np.ndarray]:
         """What was seen, in the order of the queries."""
-        seen = {"image": self.task.unit, "ranked": self.ranked, "balls": self.balls}
+        seen = {"query": self.task.asking, "image": self.task.unit, "ranked": self.ranked, "balls": self.balls}
         for level in self.levels:
             seen |= {f"{level.level}/{name}": array for name, array in level.results().items()}
         back = np.argsort(self.order)

@@ -74,6 +74,7 @@ class Scoring:
         for folds in dict.fromkeys(protocol.folds for protocol in protocols):
             alike = [protocol for protocol in protocols if protocol.folds == folds]
             seen = self.observe(alike)
+            self.latest = seen[-1]  # of the whole gallery, where there are no folds
             for protocol in alike:
                 asked = self.requested(protocol)
                 how = {"rules": asked.rules, "levels": asked.levels, "intervals": intervals and folds == 1}

@@ -1,62 +1,129 @@
-"""Whether two systems differ on the same queries: paired comparisons, by image.
+"""Whether systems differ on the same queries: paired comparisons of what `evaluate` wrote for each query.
 
-The captions of an image are not independent samples, so that what is swapped between two systems is an image with its
-captions.
+The captions of an image are not independent samples, so that what is drawn, and what is swapped between two systems,
+is an image with its captions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fico_utils.errors import InputError
-from fico_utils.evaluation.metrics import Metric
-from fico_utils.evaluation.observations import Observations
-from fico_utils.evaluation.summary import BATCH, Score, list_scores, middle_95, rank_atoms, weighted_medians
-from fico_utils.evaluation.tasks import DIRECTIONS
+from fico_utils.evaluation.metrics import parse_metrics
+from fico_utils.evaluation.outputs import PER_QUERY
+from fico_utils.evaluation.summary import BATCH, middle_95
+from fico_utils.evaluation.tasks import LEVELS
 
-FAMILY = "recall@1,5,10 median_rank mean_rank map@10,100,N"
+if TYPE_CHECKING:
+    import pandas as pd
+
+COLUMNS = (
+    "direction", "metric", "k", "a", "b", "mean_a", "mean_b", "difference", "ci_low", "ci_high", "p", "p_holm", "n_query",
+)  # fmt: skip
+#: Draws of the bootstrap and of the sign-flip test, so that the least p is 1 / (DRAWS + 1).
+DRAWS = 10_000
 
 
-def compare_systems(
-    a: Observations, b: Observations, metrics: str | Iterable[Metric] = FAMILY, *, repeats: int = 10000, seed: int = 0
-) -> list[dict[str, Any]]:
-    """Whether system ``a`` differs from system ``b`` on the same queries: one dict per number of `metrics`.
+def compare(tables_or_files: Sequence[Any], *, metric: str = "recall@1", seed: int = 0) -> pd.DataFrame:
+    """Each pair of systems on the same queries: the difference of their means, whether noise alone makes as large a one.
 
-    Keys: task, direction, metric, k, value_a, value_b, difference (a - b), ci_low, ci_high (95 % bootstrap of the
-    difference, both systems on the same draws of images), p (two-sided permutation test: under the null hypothesis
-    the two systems are exchangeable for each image with its captions), p_holm (p adjusted by Holm's step-down
-    method for all numbers of this comparison), n_query, status. The permutation test draws `repeats` times, so that
-    the least p is 1 / (repeats + 1); the bootstrap takes a tenth. InputError where the queries differ.
+    Parameters
+    ----------
+    tables_or_files : sequence of DataFrame or path
+        What `evaluate` wrote with ``per_query`` for each system; a system is called by its file, or ``1``, ``2``, ...
+    metric : str, such as ``"recall@1"`` or ``"map@10,N"``: one or more that the files hold.
+    seed : int, of the draws.
+
+    Returns
+    -------
+    DataFrame
+        Columns direction, metric, k, a, b, mean_a, mean_b, difference (a - b), ci_low, ci_high (95 % bootstrap over
+        images), p (two-sided paired sign-flip test over images: under the null hypothesis two systems are
+        exchangeable for each image with its captions), p_holm (adjusted by Holm's step-down method over all rows),
+        n_query. A metric of both levels is taken at instance level. InputError where files hold other queries, or not
+        the metric.
     """
-    for direction in DIRECTIONS:
-        x, y = (s.directions[direction]["image"] for s in (a, b))
-        if (a.n_img, a.n_txt) != (b.n_img, b.n_txt) or not np.array_equal(x, y):
-            raise InputError("the two systems have seen different queries, expected the same images and captions")
-    of_b = {score.key: score for score in list_scores(b, metrics)}
+    import pandas as pd
+
+    if len(tables_or_files) < 2:
+        raise InputError(f"compare has {len(tables_or_files)} file, expected two or more that --per-query wrote")
+    systems = dict(_read_per_query(table, i) for i, table in enumerate(tables_or_files))
+    if len(systems) < len(tables_or_files):
+        raise InputError("two of the files have the same name; rename one, since a system is called by its file")
     rows = []
-    for score in list_scores(a, metrics):
-        other = of_b.get(score.key)
-        if other is None:
-            continue
-        row = dict(zip(("task", "direction", "metric", "k"), score.key, strict=True))
-        row |= dict.fromkeys(("value_a", "value_b", "difference", "ci_low", "ci_high", "p", "p_holm"), float("nan"))
-        row |= {"n_query": score.side.counts["relevant"].size, "status": "undefined"}
-        rows.append(row)
-        if score.is_defined and other.is_defined:
-            x, y = (s.bootstrap(max(1, repeats // 10), seed) for s in (score, other))
-            if not (np.isfinite(x).all() and np.isfinite(y).all()):
-                continue  # in some draw a median falls among the items that were not ranked
-            low, high = middle_95(x - y)
-            row |= {"value_a": score.value, "value_b": other.value, "difference": score.value - other.value}
-            row |= {"ci_low": low, "ci_high": high, "status": "ok"}
-            row["p"] = _permutation_p((score, other), repeats, seed)
-    tested = [row for row in rows if row["status"] == "ok"]
-    for row, adjusted in zip(tested, adjust_by_holm(row["p"] for row in tested), strict=True):
+    for asked in parse_metrics(metric):
+        parts = {name: _values_of(table, name, asked) for name, table in systems.items()}
+        for (a, x), (b, y) in combinations(parts.items(), 2):
+            for direction in x:
+                rows.append(_compare_pair(asked, direction, (a, x), (b, y), seed))
+    for row, adjusted in zip(rows, adjust_by_holm(row["p"] for row in rows), strict=True):
         row["p_holm"] = float(adjusted)
-    return rows
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _read_per_query(table: Any, number: int) -> tuple[str, pd.DataFrame]:
+    """The name of a system and its table; InputError where it is no file of values per query."""
+    import pandas as pd
+
+    from fico_utils.extras.corpora.reading import read_table
+
+    name = str(number + 1) if isinstance(table, pd.DataFrame) else Path(table).stem
+    if not isinstance(table, pd.DataFrame):
+        table = read_table(table, PER_QUERY).frame
+    missing = set(PER_QUERY) - set(table.columns)
+    if missing:
+        raise InputError(f"the table of system {name} lacks the column {min(missing)}; expected what evaluate wrote with per_query")
+    try:
+        return name, table.assign(value=table["value"].astype(float), k=table["k"].fillna("").astype(str))
+    except (ValueError, TypeError) as error:
+        raise InputError(f"the values of system {name} are no numbers ({error}); write the file again") from None
+
+
+def _values_of(table: pd.DataFrame, name: str, metric: Any) -> dict[str, pd.DataFrame]:
+    """Direction -> the values of one metric by query, sorted, at the first level that has it."""
+    kept = table[(table["metric"] == metric.name) & (table["k"] == metric.k_text)]
+    level = next((level for level in LEVELS if (kept["task"] == level).any()), None)
+    if level is None:
+        held = sorted({f"{m}@{k}" if k else m for m, k in zip(table["metric"], table["k"], strict=True)})
+        raise InputError(f"the file of system {name} does not hold {metric}; it holds {', '.join(held) or 'nothing'}")
+    kept = kept[kept["task"] == level].astype({"query": str, "image": str})
+    return {str(d): part.set_index("query").sort_index() for d, part in kept.groupby("direction")}
+
+
+def _compare_pair(metric: Any, direction: str, a: tuple[str, dict], b: tuple[str, dict], seed: int) -> dict[str, Any]:
+    """One row, but for ``p_holm``."""
+    (name_a, of_a), (name_b, of_b) = a, b
+    x, y = of_a[direction], of_b.get(direction)
+    same = y is not None and x.index.equals(y.index) and (x["image"] == y["image"]).all()
+    if not same or x.index.has_duplicates:
+        raise InputError(f"{name_a} and {name_b} hold different queries for {metric} {direction}; expected the same images and captions")
+    unit = np.unique(x["image"].to_numpy(str), return_inverse=True)[1]
+    differences = (x["value"] - y["value"]).to_numpy()
+    sums, sizes = np.bincount(unit, differences), np.bincount(unit)
+    drawn, swapped = _draws(sums, sizes, seed)
+    low, high = middle_95(drawn)
+    # a difference that is equal but for rounding counts as reached
+    reached = int((np.abs(swapped) >= abs(sums.sum()) * (1 - 1e-9)).sum())
+    means = {"mean_a": x["value"].mean(), "mean_b": y["value"].mean(), "difference": differences.mean()}
+    found = {"ci_low": low, "ci_high": high, "p": (reached + 1) / (DRAWS + 1), "n_query": differences.size}
+    return {"direction": direction, "metric": metric.name, "k": metric.k_text, "a": name_a, "b": name_b, **means, **found}
+
+
+def _draws(sums: np.ndarray, sizes: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """The mean difference under draws of images, and the sum of differences under random signs, (DRAWS,) each."""
+    rng, n, drawn, swapped = np.random.default_rng(seed), sums.size, [], []
+    for start in range(0, DRAWS, BATCH):
+        size = min(BATCH, DRAWS - start)
+        picks = rng.integers(0, n, (size, n)) + n * np.arange(size)[:, None]
+        times = np.bincount(picks.ravel(), minlength=size * n).reshape(size, n)
+        drawn.append(times @ sums / (times @ sizes))
+        swapped.append((1.0 - 2.0 * rng.integers(0, 2, (size, n), dtype=np.uint8)) @ sums)
+    return np.concatenate(drawn), np.concatenate(swapped)
 
 
 def adjust_by_holm(p_values: Iterable[float]) -> np.ndarray:
@@ -70,30 +137,3 @@ def adjust_by_holm(p_values: Iterable[float]) -> np.ndarray:
     adjusted = np.empty(p.size)
     adjusted[order] = np.minimum(1, np.maximum.accumulate(p[order] * np.arange(p.size, 0, -1)))
     return adjusted
-
-
-def _permutation_p(scores: tuple[Score, Score], repeats: int, seed: int) -> float:
-    """Two-sided p-value: how often swapping the systems at random, image by image, gives as large a difference."""
-    x, y = (score.values for score in scores)
-    image, unit = np.unique(scores[0].side.counts["image"], return_inverse=True)
-    rng, reached = np.random.default_rng(seed), 0
-    if x is None or y is None:
-        atoms = [rank_atoms(score.side) for score in scores]
-        values, weights, query = (np.concatenate(parts) for parts in zip(*atoms, strict=True))
-        owner, of_a = unit[query], np.arange(values.size) < atoms[0][0].size
-
-        def difference(swap: np.ndarray) -> np.ndarray:
-            of_first = (swap[:, owner] != of_a) * weights
-            return weighted_medians(values, of_first) - weighted_medians(values, weights - of_first)
-    else:
-        sums = np.bincount(unit, x - y)
-
-        def difference(swap: np.ndarray) -> np.ndarray:
-            return (1.0 - 2.0 * swap) @ sums
-
-    observed = abs(difference(np.zeros((1, image.size), dtype=bool))[0])
-    for start in range(0, repeats, BATCH):
-        swap = rng.integers(0, 2, (min(BATCH, repeats - start), image.size), dtype=np.uint8).astype(bool)
-        # a difference that is equal but for rounding counts as reached
-        reached += int(np.sum(np.abs(difference(swap)) >= observed * (1 - 1e-9)))
-    return (reached + 1) / (repeats + 1)

@@ -3,86 +3,235 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from fico_utils.errors import InputError
-from fico_utils.files import atomic_path
+from fico_utils.extras.corpora.reading import check_name, printable, read_lines, read_table
+from fico_utils.files import write_text
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 HELP = "score your own embeddings, codes or similarity matrix"
 #: Flag -> what the file holds.
-FILES = {
+ARRAYS = {
     "--images": "embeddings or hash codes of the images, (n_img, d)",
     "--texts": "embeddings or hash codes of the captions, (n_txt, d)",
-    "--similarity": "instead of embeddings: a matrix (n_img, n_txt), larger is closer, -inf is not ranked",
-    "--similarity-t2i": "where the directions differ: a matrix (n_txt, n_img)",
+    "--queries": "instead: embeddings or codes of a query set, (n_q, d), which asks --gallery",
+    "--gallery": "embeddings or codes that are asked, (n_g, d)",
     "--caption-image": "index of each caption's image, (n_txt,); may be left out where n_img divides n_txt and "
-    "captions of an image are consecutive",
-    "--labels": "multi-hot (n_img, n_labels), or class numbers (n_img,); without it no category metrics",
+    "captions of an image are consecutive; -1 with --distractors: of none",
+    "--labels": "multi-hot (n_img, n_labels), or class numbers (n_img,); without it no category level",
+    "--text-labels": "the same of captions, where they have labels of their own",
+    "--query-labels": "the same of --queries",
+    "--gallery-labels": "the same of --gallery",
 }
+#: Flag -> what its files hold; the mean of several is scored.
+MATRICES = {
+    "--similarity": "instead of embeddings: a matrix (n_img, n_txt), larger is closer, -inf is not ranked; the mean of "
+    "several is scored",
+    "--similarity-t2i": "where the directions differ: a matrix (n_txt, n_img)",
+}
+#: Flag -> whose names the file holds, .npy or .txt with one a line.
+NAMES = {
+    "--image-ids": "names of the images",
+    "--caption-image-ids": "instead of --caption-image: the name of each caption's image",
+    "--caption-ids": "names of the captions",
+}
+#: Digits of the longest number that is read: 64 bits hold it.
+DIGITS = 18
 #: Options that `fico_utils.evaluate` takes as they are.
-PASSED_ON = ("measure", "bits", "ties", "curve", "intervals", "allow_zero", "block_mib")
+PASSED_ON = (
+    "measure", "bits", "unranked", "images_repeated", "distractors", "leave_out_self", "allow_zero", "block_mib",
+    "protocol", "ties", "map_divisor", "no_relevant", "empty_ball", "folds", "curve", "intervals", "per_query",
+    "trec_run", "trec_qrels",
+)  # fmt: skip
+#: How a table is written.
+FORMATS = ("table", "csv", "json", "markdown", "latex")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `evaluate`."""
     from fico_utils.evaluation import MEASURES
-    from fico_utils.evaluation.tasks import TIES
 
     parser.description = (
-        "Score your own embeddings, hash codes or similarity matrix. FILE is .npy, .npz, .safetensors or .mat; "
-        "FILE:NAME picks one array."
+        "Score your own embeddings, hash codes or similarity matrix. FILE is .npy, .npz, .safetensors, .mat, .h5, .pt, "
+        ".pth or .parquet; FILE:NAME picks one array."
     )
-    for flag, text in FILES.items():
+    for flag, text in (ARRAYS | NAMES).items():
         parser.add_argument(flag, metavar="FILE", help=text)
+    for flag, text in MATRICES.items():
+        parser.add_argument(flag, metavar="FILE", nargs="+", help=text)
+    text = "CSV with a header: image, caption (query, item), and a grade where there is one; or coco, cxc, eccv"
+    parser.add_argument("--relevance", metavar="FILE", help=text)
+    parser.add_argument("--images-repeated", type=whole_number, metavar="K", help="each image stands K times in a row")
+    text = "images without caption, captions without image stand in the gallery and ask nothing"
+    parser.add_argument("--distractors", action="store_true", help=text)
+    text = "query i is item i of the gallery, and is left out of its own ranking"
+    parser.add_argument("--leave-out-self", action="store_true", help=text)
+    text = "this value of a matrix means: not ranked"
+    parser.add_argument("--unranked", type=float, metavar="X", help=text)
     parser.add_argument("--measure", choices=MEASURES, default="cosine")
-    parser.add_argument("--bits", type=int, metavar="N", help="codes are packed, 8 bits a byte (uint8)")
+    parser.add_argument("--bits", type=whole_number, metavar="N", help="codes are packed, 8 bits a byte (uint8)")
+    parser.add_argument("--allow-zero", action="store_true", help="a zero vector under cosine scores 0 with everything")
+    parser.add_argument(
+        "--block-mib", type=whole_number, default=256, metavar="N", help="memory for one block of scores"
+    )
+    _add_rules(parser)
+    parser.add_argument("--format", choices=FORMATS, help="of what is printed or written (default: table, or csv)")
+    parser.add_argument("--out", metavar="FILE", help="write the scores; without it they are printed")
+    for flag, text in (
+        ("--per-query", "write the value of each query, which `compare` reads"),
+        ("--trec-run", "write the ranking, as TREC tools read it"),
+        ("--trec-qrels", "write the relevance, as TREC tools read it"),
+    ):
+        parser.add_argument(flag, metavar="FILE", help=text)
+
+
+def _add_rules(parser: argparse.ArgumentParser) -> None:
+    """Add what is computed, and how."""
+    from fico_utils.evaluation.observations import CHOICES
+
+    text = "whose numbers: fico, vsepp, coco1k, ..., or all; `protocols` lists them"
+    parser.add_argument("--protocol", default="fico", metavar="NAME", help=text)
     parser.add_argument(
         "--metrics", nargs="+", metavar="NAME@K,K,...",
-        help="such as recall@1,5,10 map@10,N precision@20 median_rank; N is the whole gallery",
+        help="such as recall@1,5,10 map@10,N precision@20 median_rank; N is the whole gallery, R as many as are relevant",
     )  # fmt: skip
     parser.add_argument("--recall-at", metavar="K,K,...", help="instead of --metrics: 1,5,10,50,100,200")
     parser.add_argument("--map-at", metavar="K,K,...", help="instead of --metrics: 10,100,N")
-    parser.add_argument("--ties", choices=TIES, default="expected", help="order of items with equal score")
+    parser.add_argument("--ties", choices=CHOICES["ties"], help="order of items with equal score (default: expected)")
+    parser.add_argument("--map-divisor", choices=CHOICES["map_divisor"], help="of map@k (default: found)")
+    parser.add_argument("--no-relevant", choices=CHOICES["no_relevant"], help="a query without a relevant item")
+    parser.add_argument("--empty-ball", choices=CHOICES["empty_ball"], help="a query whose Hamming ball is empty")
+    parser.add_argument("--folds", type=whole_number, metavar="K", help="score K parts of the images, give the mean")
     parser.add_argument("--curve", action="store_true", help="the 11-point precision-recall curve")
     parser.add_argument(
         "--intervals", action="store_true", help="95 %% bootstrap intervals, images resampled with their captions"
     )
-    parser.add_argument("--allow-zero", action="store_true", help="a zero vector under cosine scores 0 with everything")
-    parser.add_argument("--block-mib", type=int, default=256, metavar="N", help="memory for one block of scores")
-    parser.add_argument("--out", metavar="FILE.csv", help="write a tidy table; without it a table is printed")
 
 
 def run(options: argparse.Namespace) -> int:
     """Exit code, 0."""
-    out = None if options.out is None else Path(options.out)
-    if out is not None and (out.suffix != ".csv" or not out.parent.is_dir()):
-        raise InputError(f"--out is {out}, expected a name ending in .csv in a folder that exists")
+    out, form = _out_and_format(options)
     recall_at, map_at = _numbers(options.recall_at, "--recall-at"), _numbers(options.map_at, "--map-at")
 
     from fico_utils.evaluation import evaluate
     from fico_utils.extras.corpora.arrays import read_array
 
-    places = {name: getattr(options, name) for name in (flag[2:].replace("-", "_") for flag in FILES)}
-    arrays = {name: None if place is None else read_array(place) for name, place in places.items()}
-    if arrays["caption_image"] is not None and 1 in arrays["caption_image"].shape:
+    given = {name: getattr(options, name) for name in map(_keyword, (*ARRAYS, *NAMES, *MATRICES))}
+    for name, places in given.items():
+        if places is not None:
+            read = _read_names if f"--{name.replace('_', '-')}" in NAMES else read_array
+            arrays = [read(place) for place in ([places] if isinstance(places, str) else places)]
+            given[name] = arrays[0] if len(arrays) == 1 else arrays
+    if given["caption_image"] is not None and 1 in given["caption_image"].shape:
         # MATLAB knows no one-dimensional arrays
-        arrays["caption_image"] = arrays["caption_image"].ravel()
+        given["caption_image"] = given["caption_image"].ravel()
+    if options.relevance is not None:
+        given["relevance"] = _read_relevance(options.relevance)
     others = {name: getattr(options, name) for name in PASSED_ON}
-    metrics = None if options.metrics is None else " ".join(options.metrics)
-    scores = evaluate(**arrays, **others, metrics=metrics, recall_at=recall_at, map_at=map_at)
+    metrics = None if options.metrics is None else _check_digits(" ".join(options.metrics), "--metrics")
+    scores = evaluate(**given, **others, metrics=metrics, recall_at=recall_at, map_at=map_at)
+    text = _as_text(scores, form)
     if out is None:
-        print(scores.to_string(index=False, na_rep="", float_format=lambda x: f"{x:.4f}"))
+        print(text, end="" if text.endswith("\n") else "\n")
     else:
-        with atomic_path(out) as temporary:
-            scores.to_csv(temporary, index=False)
+        write_text(out, text)
     return 0
+
+
+def _keyword(flag: str) -> str:
+    return flag[2:].replace("-", "_")
+
+
+def _out_and_format(options: argparse.Namespace) -> tuple[Path | None, str]:
+    """Where scores are written, and how; InputError where a file cannot be."""
+    for flag in ("out", "per_query", "trec_run", "trec_qrels"):
+        path = getattr(options, flag)
+        if path is not None and not check_name(path).parent.is_dir():
+            raise InputError(f"--{flag.replace('_', '-')} is {path}, expected a file in a folder that exists")
+    if options.out is None:
+        return None, options.format or "table"
+    out = check_name(options.out)
+    if options.format is None and out.suffix != ".csv":
+        raise InputError(f"--out is {out}, expected a name ending in .csv, or say --format beside it")
+    return out, options.format or "csv"
+
+
+def _as_text(scores: pd.DataFrame, form: str) -> str:
+    """The table as it is printed or written."""
+    if form == "csv":
+        return scores.to_csv(index=False, lineterminator="\n")
+    if form == "json":
+        return scores.to_json(orient="records", indent=2, double_precision=15) + "\n"
+    if form == "table":
+        alike = [name for name, plain in (("protocol", "fico"), ("folds", 1)) if (scores[name] == plain).all()]
+        return scores.drop(columns=alike).to_string(index=False, na_rep="", float_format=lambda x: f"{x:.4f}")
+    # one row a protocol and direction, as papers print a system
+    names = scores["metric"] + scores["k"].map(lambda k: f"@{k}" if k else "")
+    row = scores[["protocol", "task", "direction"]].agg(" ".join, axis=1)
+    wide = scores.assign(system=row, name=names).pivot(index="system", columns="name", values="value")
+    wide = wide.reindex(index=dict.fromkeys(row), columns=dict.fromkeys(names)).map(lambda x: "" if x != x else f"{x:.4f}")
+    if form == "latex":
+        return wide.to_latex(escape=True)
+    head = [["", *wide.columns], ["---", *("---:" for _ in wide.columns)]]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in [*head, *([i, *r] for i, r in zip(wide.index, wide.values))])
+
+
+def _read_names(place: str) -> np.ndarray:
+    """Names from a .txt file with one a line, or from an array."""
+    from fico_utils.extras.corpora.arrays import read_array
+
+    return np.array(read_lines(check_name(place)), object) if place.endswith(".txt") else read_array(place)
+
+
+def _read_relevance(place: str) -> Any:
+    """Pairs, with grades where there is a third column, from a CSV file; the name of a known relevance stays one."""
+    from fico_utils.evaluation.given import KNOWN_RELEVANCE
+
+    if place in KNOWN_RELEVANCE:
+        return place
+    table = read_table(check_name(place))
+    if len(table.frame.columns) not in (2, 3):
+        raise InputError(f"{place} has columns {', '.join(table.frame.columns)}, expected image, caption, and a grade or none")
+    values = table.frame.to_numpy(object)
+    if all(re.fullmatch("-?[0-9]{1,18}", str(cell)) for cell in values[:, :2].ravel()):
+        try:
+            return values.astype(np.float64)
+        except ValueError as error:
+            raise InputError(f"{place} has a grade that is no number ({error})") from None
+    return values
 
 
 def _numbers(text: str | None, flag: str) -> tuple[int | str, ...] | None:
     """The numbers of a list such as ``1,5,N``; what is no number stays text, to be refused with the rest."""
     if text is None:
         return None
-    parts = [part.strip() for part in text.split(",")]
+    parts = [part.strip() for part in _check_digits(text, flag).split(",")]
     if not all(parts):
         raise InputError(f"{flag} is {text!r}, expected numbers with commas between them, such as 1,5,10")
-    return tuple(int(part) if part.lstrip("-").isdigit() else part.upper() for part in parts)
+    return tuple(int(part) if re.fullmatch("-?[0-9]+", part) else part.upper() for part in parts)
+
+
+def whole_number(text: str) -> int:
+    """A whole number from the command line; ValueError where it is none, or longer than `DIGITS`.
+
+    >>> whole_number("-12")
+    -12
+    """
+    if not re.fullmatch("[-+]?[0-9]+", _check_digits(text, "the number")):
+        raise ValueError(text)
+    return int(text)
+
+
+def _check_digits(text: str, flag: str) -> str:
+    """`text`, all digits of which are ASCII, and no more of them in a row than `DIGITS`."""
+    wrong = [c for c in text if c.isdigit() and not c.isascii()] + re.findall(f"[0-9]{{{DIGITS + 1},}}", text)
+    if wrong:
+        raise InputError(f"{flag} has {printable(wrong[0])!r}, expected digits 0 to 9, at most {DIGITS} of them")
+    return text
