@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,20 +24,53 @@ if TYPE_CHECKING:
 MAX_WORDS = 1000
 
 
+#: Bytes of the longest file name and of the longest path that every system takes.
+NAME_BYTES, PATH_BYTES = 255, 4095
+
+
+def printable(text: Any, length: int = 200) -> str:
+    """A stranger's text as part of a sentence: on one line, escaped where it is no print, cut in the middle if long.
+
+    >>> printable("a\x1b[31m\n" + "b" * 300, 20)
+    'a\\x1b[31m\\n...bbbbbbbb'
+    """
+    text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(text)[: 10 * length])
+    half = length // 2 - 1
+    return text if len(text) <= length else f"{text[:half]}...{text[-half:]}"
+
+
 def first_line(error: Exception) -> str:
     """The first line of what another library says is wrong, or the kind of its error where it says nothing."""
     lines = str(error).strip().splitlines()
-    return lines[0].rstrip(".:") if lines else type(error).__name__
+    return printable(lines[0].rstrip(".:")) if lines else type(error).__name__
+
+
+def find_file(path: str | Path) -> Path:
+    """The path of a file that is there; InputError where none is, or no file can have that name."""
+    parts = os.fsencode(path).replace(b"\\", b"/").split(b"/")
+    if max(map(len, parts)) > NAME_BYTES or len(os.fsencode(path)) > PATH_BYTES or "\0" in str(path):
+        raise InputError(
+            f"{printable(path)} is no name of a file: it has {len(str(path))} characters, expected at most "
+            f"{NAME_BYTES} between two /, and none that is NUL"
+        )
+    try:
+        if Path(path).is_file():
+            return Path(path)
+    except OSError as error:
+        raise InputError(
+            f"{printable(path)} cannot be opened ({error.strerror}): give a file that may be read"
+        ) from None
+    raise InputError(f"there is no file {printable(path, 1000)}")
 
 
 def read_utf8(path: str | Path) -> str:
     """The text of a file, without a byte order mark; InputError where it is missing or is not UTF-8, with the line."""
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"there is no file {path}")
-    data = path.read_bytes()
+    path = find_file(path)
     try:
+        data = path.read_bytes()
         return data.decode("utf-8-sig")
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}): give a file that may be read") from None
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise InputError(
