@@ -14,7 +14,7 @@ import numpy as np
 from fico_utils.errors import InputError
 from fico_utils.extras.corpora.array_formats import SUFFIXES, find_format, read_format
 from fico_utils.extras.corpora.isolated import read_isolated
-from fico_utils.extras.corpora.reading import find_file
+from fico_utils.extras.corpora.reading import check_name, find_file
 
 #: Numbers of stored copies that are compared at a time.
 COMPARED = 2**24
@@ -31,7 +31,7 @@ def read_array(place: str | Path) -> np.ndarray:
     name, or holds objects.
     """
     path, name = _split(str(place))
-    if path.suffix.lower() not in SUFFIXES:
+    if check_name(path).suffix.lower() not in SUFFIXES:
         raise InputError(f"{path} is not one of {', '.join(SUFFIXES)}: convert it, for example with numpy.save")
     if find_file(path).stat().st_size == 0:
         raise InputError(f"{path} is empty, expected an array: make it again")

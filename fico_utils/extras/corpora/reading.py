@@ -45,22 +45,25 @@ def first_line(error: Exception) -> str:
     return printable(lines[0].rstrip(".:")) if lines else type(error).__name__
 
 
-def find_file(path: str | Path) -> Path:
-    """The path of a file that is there; InputError where none is, or no file can have that name."""
+def check_name(path: str | Path) -> Path:
+    """A path to hand to the system; InputError where no file can have that name."""
     parts = os.fsencode(path).replace(b"\\", b"/").split(b"/")
     if max(map(len, parts)) > NAME_BYTES or len(os.fsencode(path)) > PATH_BYTES or "\0" in str(path):
         raise InputError(
             f"{printable(path)} is no name of a file: it has {len(str(path))} characters, expected at most "
-            f"{NAME_BYTES} between two /, and none that is NUL"
+            f"{NAME_BYTES} between two /, and no NUL"
         )
+    return Path(path)
+
+
+def find_file(path: str | Path) -> Path:
+    """The path of a file that is there; InputError where none is, or it may not be opened."""
     try:
-        if Path(path).is_file():
+        if check_name(path).is_file():
             return Path(path)
     except OSError as error:
-        raise InputError(
-            f"{printable(path)} cannot be opened ({error.strerror}): give a file that may be read"
-        ) from None
-    raise InputError(f"there is no file {printable(path, 1000)}")
+        raise InputError(f"{path} cannot be opened ({error.strerror}): give a file that may be read") from None
+    raise InputError(f"there is no file {path}")
 
 
 def read_utf8(path: str | Path) -> str:
@@ -131,7 +134,7 @@ def read_json_object(path: str | Path, keys: Iterable[str] | None = None) -> dic
 
     try:
         content = json.loads(text, object_hook=None if keys is None else keep_wanted)
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError, MemoryError):
         content = None
     if not isinstance(content, dict):
         raise InputError(f"{path} is truncated or no JSON object: get it again")
@@ -170,8 +173,8 @@ def read_table(path: str | Path, columns: tuple[str, ...] = ()) -> Table:
         frame = pd.read_csv(
             io.StringIO(text), dtype=str, keep_default_na=False, na_filter=False, skip_blank_lines=False
         )
-    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        reason = str(error).strip().splitlines()[0].removeprefix("Error tokenizing data. C error: ")
+    except Exception as error:  # whatever pandas makes of a stranger's text
+        reason = first_line(error).removeprefix("Error tokenizing data. C error: ")
         raise InputError(f"{path} cannot be read as CSV ({reason}): quote fields that hold a comma") from None
     if not isinstance(frame.index, pd.RangeIndex):  # pandas takes surplus fields for row names
         raise InputError(f"{path} has rows longer than its header: quote fields that hold a comma")
