@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fico_utils.errors import InputError
+from fico_utils.evaluation.embeddings import as_array
 from fico_utils.evaluation.tasks import DIRECTIONS, QUERIES_ASK, Ragged, SharedLabels, Task, group_members
 
 #: Grades of a relevance of pairs; None where all are 1.
@@ -51,7 +52,7 @@ def caption_index(caption_image: Any, n_img: int, n_txt: int, distractors: bool 
                 "the index of each caption's image"
             )
         return np.repeat(np.arange(n_img, dtype=np.int64), n_txt // n_img)
-    index = np.asarray(caption_image)
+    index = as_array(caption_image, "caption_image")
     if index.shape != (n_txt,):
         raise InputError(f"caption_image has shape {index.shape}, expected one index for each of {n_txt} captions")
     index = whole_numbers(index, "caption_image", f"whole numbers from 0 to {n_img - 1}")
@@ -82,7 +83,7 @@ def read_pairs(relevance: Any, n_query: int, n_item: int, names: tuple[str, str]
         pairs = np.stack([table.coords[0], table.coords[1]], 1)[kept].astype(np.int64)
         grades = table.data[kept].astype(np.float64)
     else:
-        table = np.asarray(relevance)
+        table = as_array(relevance, "relevance")
         if table.ndim != 2 or table.shape[1] not in (2, 3) or table.dtype.kind not in "biuf":
             raise InputError(
                 f"relevance has shape {table.shape} of {table.dtype}, expected pairs ({names[0]}, {names[1]}), "
@@ -120,7 +121,7 @@ def label_marks(labels: Any, n: int, name: str, what: str) -> tuple[np.ndarray, 
         if shape[0] != n or np.any(values != 1):
             raise InputError(f"{name} have shape {shape}, expected one row of 0 and 1 for each of {n} {what}")
         return owner.astype(np.int64), label.astype(np.int64), shape[1]
-    labels = np.asarray(labels)
+    labels = as_array(labels, name)
     if labels.ndim not in (1, 2) or labels.shape[0] != n or labels.size == 0:
         raise InputError(f"{name} have shape {labels.shape}, expected one row for each of {n} {what}")
     if labels.dtype.kind not in "biuf":

@@ -11,8 +11,7 @@ import numpy as np
 from fico_utils import registry
 from fico_utils.artifacts import Recipe
 from fico_utils.errors import InputError
-from fico_utils.evaluation import Observations, Plan, evaluate, observe, score_source
-from fico_utils.evaluation.tasks import LEVELS
+from fico_utils.evaluation import Observations, Plan, Rules, evaluate, observe, score_source
 from fico_utils.experiment import weights as shelf
 from fico_utils.experiment.corpora import corpus, part, regions_of, training_split
 from fico_utils.experiment.features import vocabulary
@@ -239,11 +238,11 @@ def score(
     `ties` is the order of items with equal score, as in `evaluate`; the 11-point curve is kept with the expected one
     alone. `judge` (n_img, n_labels) are other labels than those by which the corpus is judged.
     """
-    plan = Plan(run["metrics"], ties, curve=ties == "expected")
+    plan = Plan(run["metrics"], Rules(ties), curve=ties == "expected")
     stored, caption_image = embed(run, system, name, split), part(run, name, split).caption_image
     judge = labels(run, name, split, required=False) if judge is None else judge
     read = {**stored, "caption_image": caption_image} | ({} if judge is None else {"labels": judge})
-    settings = {level: plan.ks(level) for level in LEVELS} | {"ties": ties, "curve": plan.curve}
+    settings = {"metrics": [str(metric) for metric in plan.metrics], "ties": ties, "curve": plan.curve}
     arrays = run.store.arrays(
         "perquery",
         f"{system}__{name}__{split}",

@@ -110,10 +110,10 @@ def tie_rows(seen: Observations, metrics: str | Iterable[Metric]) -> pd.DataFram
     """
     import pandas as pd
 
-    assert seen.ties in BOUNDS, f"the observations were taken with ties={seen.ties!r}"
+    assert seen.rules.ties in BOUNDS, f"the observations were taken with ties={seen.rules.ties!r}"
     kept = pd.DataFrame(summarise(seen, [m for m in parse_metrics(metrics) if m.name in ("recall", "map")]))
     kept = kept[kept["metric"] != "precision"]  # the curve
-    return kept.assign(metric=kept["metric"] + f"_{seen.ties}").reset_index(drop=True)
+    return kept.assign(metric=kept["metric"] + f"_{seen.rules.ties}").reset_index(drop=True)
 
 
 def place_rows(
@@ -147,8 +147,8 @@ def place_rows(
     first, *others = seen.values()
     panels = []
     for direction in DIRECTIONS:
-        image = first.directions[direction]["image"]
-        same = all(np.array_equal(image, other.directions[direction]["image"]) for other in others)
+        image = first.seen[direction]["image"]
+        same = all(np.array_equal(image, other.seen[direction]["image"]) for other in others)
         assert same, "the systems have seen different queries"
         for task, metric, k, scores in _panels(seen, direction, parse_metrics(metrics)):
             places = rankdata(-np.stack([*scores.values()], 1), axis=1) if scores else np.zeros((image.size, 0))
@@ -170,8 +170,8 @@ def _panels(
     for metric in metrics:
         scores, (level, *_) = {}, metric.entry.levels
         for system, o in seen.items():
-            side = o.side(level, direction)
-            if level in o.levels and metric.k in side.ks and metric.entry.defined(side, metric.k):
+            side = o.side(level, direction) if level in o.levels else None
+            if side and side.holds(metric) and metric.entry.defined(side, metric.k):
                 scores[system] = np.round(metric.entry.values(side, metric.k), DIGITS)
         yield level, f"{metric.name}_place", metric.k_text, scores
 

@@ -97,9 +97,11 @@ def unit_of(quantity: str) -> str:
 
 
 def k_order(k: str) -> float:
-    """Position of `k` in its vocabulary: ranks by size, then N, then the levels of the curve; empty first."""
-    if k == "N":
-        return 1e9
+    """Position of `k` in its vocabulary: ranks by size, then N, R, radii, then the levels of the curve; empty first."""
+    if k in ("N", "R"):
+        return 1e9 + "NR".index(k)
+    if k.startswith("radius"):
+        return 1e9 + 2 + float(k[6:])
     return 2e9 + float(k[2:]) if k.startswith("R=") else float(k or 0)
 
 
@@ -157,7 +159,7 @@ def _words(frame: pd.DataFrame, table: str) -> Iterator[Rule]:
     corpora = (*registry.known_corpora(), *(() if table == "metrics" else ("synthetic", "")))
     known = {"source": SOURCES, "status": STATUSES, "corpus": corpora}
     if table == "metrics":
-        known |= {"split": SPLITS, "task": LEVELS, "direction": DIRECTIONS, "metric": METRICS}
+        known |= {"split": SPLITS, "task": LEVELS, "direction": (*DIRECTIONS, "both"), "metric": METRICS}
         known |= {"system": systems_of(table)}
     else:
         known |= {"phase": PHASES, "unit": ("s", "B", "items/s", "")}

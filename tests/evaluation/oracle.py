@@ -1,33 +1,77 @@
 """The scores from their definitions: every order of the tied items written out, in exact fractions.
 
-Slow on purpose, and it shares no line with the package.
+Slow on purpose, and it shares no line with the package. Relevance is a list of grades, 0 for what is not relevant.
 """
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 from itertools import groupby, permutations, product
 
 TENTHS = [Fraction(t, 10) for t in range(11)]
+RANKED = ("recall", "recall_share", "precision", "map", "f1", "mrr", "ndcg", "acg", "wap")
 
 
-def orders(scores, flags, ties):
-    """All rankings as lists of flags, equally likely under ``expected``; -inf is not ranked."""
+def orders(scores, grades, ties):
+    """All rankings as lists of grades, equally likely under ``expected``; -inf is not ranked."""
     items = sorted((-s, j) for j, s in enumerate(scores) if s != float("-inf"))
     if ties == "index":
-        return [[flags[j] for _, j in items]]
-    groups = [[flags[j] for _, j in group] for _, group in groupby(items, key=lambda item: item[0])]
-    return [[flag for part in parts for flag in part] for parts in product(*([*permutations(g)] for g in groups))]
+        return [[grades[j] for _, j in items]]
+    groups = [[grades[j] for _, j in group] for _, group in groupby(items, key=lambda item: item[0])]
+    return [[grade for part in parts for grade in part] for parts in product(*([*permutations(g)] for g in groups))]
 
 
 def rank_of_first(order):
-    return order.index(True) + 1
+    return next(rank for rank, grade in enumerate(order, 1) if grade)
 
 
-def average_precision(order, k):
+def precisions(order):
+    """Precision at each relevant rank, in order."""
+    return [Fraction(sum(map(bool, order[: j + 1])), j + 1) for j, grade in enumerate(order) if grade]
+
+
+def average_precision(order, k, grades, divisor):
+    relevant = sum(map(bool, grades))
+    if divisor == "first":
+        top, by = precisions(order)[: min(k, relevant)], min(k, relevant)
+    else:
+        top = precisions(order[:k])
+        by = {"found": len(top), "min": min(k, relevant), "relevant": relevant}[divisor]
+    return sum(top) / by if by else Fraction(0)
+
+
+def gain(order):
+    return sum((2**grade - 1) / math.log2(rank + 1) for rank, grade in enumerate(order, 1))
+
+
+def weighted_precision(order, k):
+    """Mean over the relevant ranks of the mean grade down to there."""
+    at = [Fraction(sum(order[: j + 1]), j + 1) for j, grade in enumerate(order[:k]) if grade]
+    return sum(at) / len(at) if at else Fraction(0)
+
+
+def measure(metric, order, k, grades, divisor):
+    """One metric of one ranking; `k` is a number of items, or R, as many as are relevant."""
+    relevant = sum(map(bool, grades))
+    if not relevant:
+        return Fraction(0)
+    divisor = "relevant" if k == "R" else divisor
+    k = relevant if k == "R" else k
     top = order[:k]
-    precisions = [Fraction(sum(top[: j + 1]), j + 1) for j, flag in enumerate(top) if flag]
-    return sum(precisions) / len(precisions) if precisions else Fraction(0)
+    found = sum(map(bool, top))
+    if metric == "ndcg":
+        return gain(top) / gain(sorted(grades, reverse=True)[:k])
+    return {
+        "recall": lambda: Fraction(bool(found)),
+        "recall_share": lambda: Fraction(found, relevant),
+        "precision": lambda: Fraction(found, k),
+        "map": lambda: average_precision(order, k, grades, divisor),
+        "f1": lambda: Fraction(2 * found, k + relevant),
+        "mrr": lambda: Fraction(1, rank_of_first(top)) if found else Fraction(0),
+        "acg": lambda: Fraction(sum(top), k),
+        "wap": lambda: weighted_precision(order, k),
+    }[metric]()
 
 
 def curve_of(found, relevant):
@@ -44,11 +88,13 @@ def pick(values, ties):
         return max(values)
     if ties == "pessimistic":
         return min(values)
-    return Fraction(sum(values), len(values))
+    return sum(values) / len(values)
 
 
 def found_at_each_rank(rankings, ties):
-    return [pick([sum(order[: j + 1]) for order in rankings], ties) for j in range(len(rankings[0]))]
+    return [
+        pick([Fraction(sum(map(bool, order[: j + 1]))) for order in rankings], ties) for j in range(len(rankings[0]))
+    ]
 
 
 def middle(ranks):
@@ -57,48 +103,49 @@ def middle(ranks):
     return Fraction(ranks[(n - 1) // 2] + ranks[n // 2], 2)
 
 
-def direction(scores, correct, relevant, ks, ties):
-    """{(level, metric, k): value} of one direction; ``scores`` rows of floats, flags as rows of bool, or None."""
-    n, m = len(scores), len(scores[0])
-    tops = {k: m if k == "N" else min(k, m) for k in ks}
-    out = {}
-    rankings = [orders(row, flags, ties) for row, flags in zip(scores, correct, strict=True)]
-    for k, top in tops.items():
-        if k != "N":
-            out["instance", "recall", str(k)] = Fraction(
-                sum(pick([int(any(o[:k])) for o in r], ties) for r in rankings), n
-            )
-        found = [pick([sum(o[:top]) for o in r], ties) for r in rankings]
-        out["instance", "precision", str(k)] = Fraction(sum(found), n * top)
-    if all(any(r[0]) for r in rankings):
-        ranks = [[rank_of_first(o) for o in r] for r in rankings]
-        best = {"optimistic": min, "pessimistic": max}.get(ties)
-        if best:
-            ranks = [[best(r)] for r in ranks]
-        out["instance", "mean_rank", ""] = Fraction(sum(Fraction(sum(r), len(r)) for r in ranks), n)
-        # each query's own distribution of ranks, in as few terms as it has
-        weights = [{x: Fraction(r.count(x), len(r)) for x in set(r)} for r in ranks]
-        total = Fraction(0)
-        for combination in product(*(w.items() for w in weights)):
-            chance = Fraction(1)
-            for _, p in combination:
-                chance *= p
-            total += chance * middle([x for x, _ in combination])
-        out["instance", "median_rank", ""] = total
-    if relevant is not None:
-        rankings = [orders(row, flags, ties) for row, flags in zip(scores, relevant, strict=True)]
-        for k, top in tops.items():
-            means = [pick([average_precision(o, top) for o in r], ties) for r in rankings]
-            out["category", "map", str(k)] = Fraction(sum(means), n)
-            found = [pick([sum(o[:top]) for o in r], ties) for r in rankings]
-            out["category", "precision", str(k)] = Fraction(sum(found), n * top)
-        curves = [curve_of(found_at_each_rank(r, ties), sum(f)) for r, f in zip(rankings, relevant, strict=True)]
-        for t in range(11):
-            out["category", "precision", f"R={t / 10:.1f}"] = Fraction(sum(c[t] for c in curves), n)
+def mean(values):
+    return sum(values) / len(values)
+
+
+def rank_metrics(rankings, ties):
+    """Mean and median rank of the first relevant item, of queries that have one."""
+    ranks = [[rank_of_first(o) for o in r] for r in rankings]
+    best = {"optimistic": min, "pessimistic": max}.get(ties)
+    if best:
+        ranks = [[best(r)] for r in ranks]
+    # each query's own distribution of ranks, in as few terms as it has
+    weights = [{x: Fraction(r.count(x), len(r)) for x in set(r)} for r in ranks]
+    median = Fraction(0)
+    for combination in product(*(w.items() for w in weights)):
+        chance = Fraction(1)
+        for _, p in combination:
+            chance *= p
+        median += chance * middle([x for x, _ in combination])
+    return {"mean_rank": mean([Fraction(sum(r), len(r)) for r in ranks]), "median_rank": median}
+
+
+def level(scores, grades, ks, ties, divisor="found", no_relevant="zero", curve=False):
+    """{(metric, k): value} of one direction at one level; `scores` and `grades` are rows of numbers."""
+    out, m = {}, len(scores[0])
+    rankings = [orders(row, g, ties) for row, g in zip(scores, grades, strict=True)]
+    asked = [i for i, g in enumerate(grades) if any(g)]
+    counted = asked if no_relevant == "skip" else range(len(grades))
+    if counted:
+        for metric, k in product(RANKED, ks):
+            top = "R" if k == "R" else m if k == "N" else min(k, m)
+            values = [
+                pick([measure(metric, o, top, grades[i], divisor) for o in rankings[i]], ties) for i in counted
+            ]
+            out[metric, str(k)] = mean(values)
+    if asked and all(any(o) for i in asked for o in rankings[i]):
+        out |= {(name, ""): value for name, value in rank_metrics([rankings[i] for i in asked], ties).items()}
+    if curve and counted:
+        curves = [curve_of(found_at_each_rank(rankings[i], ties), sum(map(bool, grades[i]))) for i in counted]
+        out |= {("precision", f"R={t / 10:.1f}"): mean([c[t] for c in curves]) for t in range(11)}
     return out
 
 
-def evaluate(sim_i2t, sim_t2i, caption_image, labels, ks, ties):
+def evaluate(sim_i2t, sim_t2i, caption_image, labels, ks, ties, **rules):
     """{(direction, level, metric, k): value}; matrices as lists of rows, labels as sets or None."""
     n_img, n_txt = len(sim_i2t), len(caption_image)
     out = {}
@@ -106,9 +153,15 @@ def evaluate(sim_i2t, sim_t2i, caption_image, labels, ks, ties):
         ("i2t", sim_i2t, range(n_img), caption_image),
         ("t2i", sim_t2i, caption_image, range(n_img)),
     ):
-        correct = [[q == i for i in item] for q in query]
-        relevant = None if labels is None else [[bool(labels[q] & labels[i]) for i in item] for q in query]
-        for key, value in direction(scores, correct, relevant, ks, ties).items():
-            out[name, *key] = float(value)
+        own = [[int(q == i) for i in item] for q in query]
+        found = {"instance": level(scores, own, ks, ties, **rules)}
+        if labels is not None:
+            shared = [[len(labels[q] & labels[i]) for i in item] for q in query]
+            found["category"] = level(scores, shared, ks, ties, curve=True, **rules)
+        out |= {(name, at, *key): float(value) for at, values in found.items() for key, value in values.items()}
     assert n_txt == len(sim_t2i)
+    recalls = [out.get((d, "instance", "recall", str(k))) for d in ("i2t", "t2i") for k in (1, 5, 10) if k in ks]
+    if len(recalls) == 6:
+        out["both", "instance", "rsum", ""] = 100 * sum(recalls)
+        out["both", "instance", "mean_recall", ""] = 100 * sum(recalls) / 6
     return out

@@ -26,8 +26,8 @@ from fico_utils.evaluation import (
     score_source,
     summarise,
 )
-from fico_utils.evaluation.kernels_category import measure_groups
-from fico_utils.evaluation.ties import expected_order, harmonic_numbers
+from fico_utils.evaluation.kernels_measures import AP, FOUND, measure_cuts
+from fico_utils.evaluation.ties import discount_sums, expected_order, harmonic_numbers
 from tests.evaluation.test_peers import corpus
 
 METRICS = "recall@1,5,10 median_rank mean_rank map@1,10,100,N precision@1,10,N"
@@ -144,14 +144,18 @@ def test_k_beyond_the_gallery_is_all_of_it():
     assert value["i2t", "map", "1000000000"] == value["i2t", "map", "N"]
 
 
+def measured(groups, cuts, policy, n):
+    """What is known of one query without grades at some cuts, (kinds, cuts)."""
+    at, none, sums = np.zeros((7, len(cuts))), np.zeros(0), (harmonic_numbers(n), discount_sums(n))
+    measure_cuts(tuple(groups), len(groups[0]), (none, none), np.array(cuts), policy, sums, at)
+    return at
+
+
 def test_no_average_precision_is_above_one_by_rounding():
     # all items relevant, the cut between two that tie: 1.0000000000000009 below 116 others before it was held at 1
-    ap, found, none = np.empty(1), np.empty(1), np.empty(0)
     for above in range(1, 200):
         groups = np.array([[0, above], [above, 2], [above, 2]])
-        flags = (0, harmonic_numbers(above + 2), np.empty(2), (ap, found, none))
-        measure_groups(tuple(groups), 2, above + 2, np.array([above + 1]), *flags)
-        assert 1 - 1e-12 < ap[0] <= 1
+        assert 1 - 1e-12 < measured(groups, [above + 1], 0, above + 2)[AP, 0] <= 1
 
 
 def test_observations_give_new_numbers_without_scoring():
@@ -162,7 +166,8 @@ def test_observations_give_new_numbers_without_scoring():
     asked = "recall@3,7 median_rank mean_rank map@N precision@20"
     rows = pd.DataFrame(summarise(kept, asked))
     flags = {"measure": "hamming", "caption_image": index, "labels": labels}
-    same(rows, evaluate(images, texts, **flags, metrics=asked, curve=True))
+    everywhere = evaluate(images, texts, **flags, metrics=asked, curve=True)
+    same(rows, rows[[*rows]].iloc[:, :4].merge(everywhere)[[*rows]])
     assert kept.first_hit_rank("i2t").shape == (70,)
     with pytest.raises(InputError, match="not observed"):
         summarise(kept, "map@30")
@@ -172,10 +177,10 @@ def test_a_sample_of_queries_sees_the_whole_gallery():
     images, texts, index, labels = inputs("cosine")
     plan, source = Plan(**EVERYTHING), score_source(images, texts)
     whole, part = (observe(source, index, labels, p) for p in (plan, replace(plan, sample=30, seed=3)))
-    assert [part.directions[d]["image"].size for d in ("i2t", "t2i")] == [30, 30]
-    image = part.directions["i2t"]["image"]
-    for name in ("above", "tied", "ap", "curve", "relevant", "correct"):
-        np.testing.assert_array_equal(part.directions["i2t"][name], whole.directions["i2t"][name][image])
+    assert [part.seen[d]["image"].size for d in ("i2t", "t2i")] == [30, 30]
+    image = part.seen["i2t"]["image"]
+    for name in part.seen["i2t"]:
+        np.testing.assert_array_equal(part.seen["i2t"][name], whole.seen["i2t"][name][image])
     assert len(summarise(part, METRICS, intervals=True)) == len(summarise(whole, METRICS))
 
 
@@ -201,11 +206,9 @@ def test_expected_order_statistic(kinds, data):
 @pytest.mark.parametrize("policy", range(3))
 def test_one_large_group_against_sampling(policy):
     n, relevant, k = 400, 90, 37
-    ap, found, curve = np.zeros(2), np.zeros(2), np.zeros(11)
-    groups = [np.array([x], np.int32) for x in (5, n, relevant)]
-    k = np.array([k, n + 5])
-    row = ap, found, curve
-    measure_groups(tuple(groups), 1, relevant, k, policy, harmonic_numbers(n + 5), np.empty(1), row)
+    groups, k = [np.array([x], np.int32) for x in (5, n, relevant)], [k, n + 5]
+    at = measured(groups, k, policy, n + 5)
+    ap, found = at[AP], at[FOUND]
     rng, drawn = np.random.default_rng(0), []
     for _ in range(4000):
         flags = np.zeros(n, bool)

@@ -27,7 +27,7 @@ def test_intervals_hold_their_value_and_resample_images():
     pd.testing.assert_frame_equal(rows, again)
     # a plain bootstrap, written out: captions follow their image
     rng = np.random.default_rng(5)
-    image, hit = seen.directions["t2i"]["image"], hit_probability(seen.directions["t2i"], 5, "expected")
+    image, hit = seen.seen["t2i"]["image"], hit_probability(seen.side("instance", "t2i").counts, 5, "expected")
     means = []
     for _ in range(2000):
         drawn = rng.integers(0, 80, 80)
@@ -40,7 +40,7 @@ def test_intervals_hold_their_value_and_resample_images():
 
 def test_interval_of_the_median():
     seen = see()
-    ranks, image = seen.first_hit_rank("t2i"), seen.directions["t2i"]["image"]
+    ranks, image = seen.first_hit_rank("t2i"), seen.seen["t2i"]["image"]
     rng = np.random.default_rng(5)
     medians = [np.median(np.concatenate([ranks[image == i] for i in rng.integers(0, 80, 80)])) for _ in range(1500)]
     median = [*list_scores(seen, "median_rank")][1]
@@ -70,10 +70,10 @@ def test_intervals_cover():
     images, texts, index, _ = corpus(n_img=300, seed=1000)
     source = score_source(images, texts)
     whole = observe(source, index)
-    truth = hit_probability(whole.directions["i2t"], 10, "expected").mean()
+    truth = hit_probability(whole.side("instance", "i2t").counts, 10, "expected").mean()
     for seed in rng.integers(0, 10**6, 60):
         part = observe(source, index, plan=Plan(sample=60, seed=int(seed)))
-        hits = hit_probability(part.directions["i2t"], 10, "expected")
+        hits = hit_probability(part.side("instance", "i2t").counts, 10, "expected")
         low, high = middle_95(Score(Metric("recall", 10), part.side("instance", "i2t"), hits).bootstrap(300))
         inside += low <= truth <= high
     assert inside >= 52

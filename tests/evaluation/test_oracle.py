@@ -11,17 +11,20 @@ from hypothesis import strategies as st
 
 from fico_utils.evaluation import MEASURES, evaluate
 from fico_utils.evaluation.metrics import metric_forms
+from fico_utils.evaluation.observations import CHOICES
 from fico_utils.evaluation.summary import COLUMNS
 from fico_utils.evaluation.tasks import TIES
 from tests.evaluation import oracle
 
 QUICK = settings(max_examples=180, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
-KS = (1, 2, 3, 4, 100, "N")
+KS = (1, 2, 3, 4, 5, 10, "N", "R")
 #: Every metric, so that one that is added is asked for here, and fails until the oracle has its definition.
 EVERYTHING = {
-    "metrics": " ".join(form.replace("@k", "@1,2,3,4,100" + ",N" * (form != "recall@k")) for form in metric_forms()),
+    "metrics": " ".join(form.replace("@k", "@" + ",".join(map(str, KS))) for form in metric_forms()),
     "curve": True,
 }
+DIVISORS = st.sampled_from(CHOICES["map_divisor"])
+EMPTY = st.sampled_from(CHOICES["no_relevant"])
 
 
 @st.composite
@@ -39,7 +42,7 @@ def multi_hot(labels):
 
 
 def check(scores, expected, ties):
-    assert tuple(scores.columns) == COLUMNS
+    assert tuple(scores.columns) == (*COLUMNS, "protocol", "folds")
     seen = {}
     for row in scores.itertuples():
         assert row.ties == ties
@@ -65,22 +68,23 @@ def matrices(draw):
 
 @pytest.mark.parametrize("ties", TIES)
 @QUICK
-@given(case=matrices())
-def test_similarity_matrices(case, ties):
+@given(case=matrices(), divisor=DIVISORS, empty=EMPTY)
+def test_similarity_matrices(case, ties, divisor, empty):
     caption_image, labels, sim, back = case
     t2i = sim.T if back is None else back
-    expected = oracle.evaluate(sim.tolist(), t2i.tolist(), caption_image.tolist(), labels, KS, ties)
+    rules = {"divisor": divisor, "no_relevant": empty}
+    expected = oracle.evaluate(sim.tolist(), t2i.tolist(), caption_image.tolist(), labels, KS, ties, **rules)
     scores = evaluate(
         similarity=sim, similarity_t2i=back, caption_image=caption_image, labels=multi_hot(labels), ties=ties,
-        **EVERYTHING,
+        map_divisor=divisor, no_relevant=empty, **EVERYTHING,
     )  # fmt: skip
     check(scores, expected, ties)
 
 
 @pytest.mark.parametrize("ties", TIES)
 @QUICK
-@given(data=st.data(), corpus=corpora())
-def test_codes_in_every_form(data, corpus, ties):
+@given(data=st.data(), corpus=corpora(), divisor=DIVISORS)
+def test_codes_in_every_form(data, corpus, ties, divisor):
     caption_image, labels = corpus
     bits = data.draw(st.sampled_from([1, 3, 8, 9, 70]))
     rng = np.random.default_rng(data.draw(st.integers(0, 999)))
@@ -88,7 +92,7 @@ def test_codes_in_every_form(data, corpus, ties):
              (int(caption_image.max()) + 1, caption_image.size)]  # fmt: skip
     sim = [[-sum(a != b for a, b in zip(x, y, strict=True)) for y in sides[1].tolist()] for x in sides[0].tolist()]
     back = [list(column) for column in zip(*sim, strict=True)]
-    expected = oracle.evaluate(sim, back, caption_image.tolist(), labels, KS, ties)
+    expected = oracle.evaluate(sim, back, caption_image.tolist(), labels, KS, ties, divisor=divisor)
     form = data.draw(st.sampled_from(["bool", "01", "pm1", "float", "packed"]))
     make = {
         "bool": lambda x: x.astype(bool),
@@ -99,7 +103,7 @@ def test_codes_in_every_form(data, corpus, ties):
     }[form]
     scores = evaluate(
         make(sides[0]), make(sides[1]), measure="hamming", bits=bits if form == "packed" else None, ties=ties,
-        caption_image=caption_image, labels=multi_hot(labels), **EVERYTHING,
+        caption_image=caption_image, labels=multi_hot(labels), map_divisor=divisor, **EVERYTHING,
     )  # fmt: skip
     check(scores, expected, ties)
 
@@ -150,6 +154,8 @@ def test_matrices_that_are_not_fully_ranked(data, corpus):
     for row in scores.itertuples():
         ranking = sim if row.direction == "i2t" else sim.T
         depth, m = int((ranking > -np.inf).sum(axis=1).min()), ranking.shape[1]
+        if row.direction == "both" or row.n_query == 0 or row.k == "R":
+            continue
         if row.k.isdigit():
             assert (row.status == "ok") == (depth == m or int(row.k) <= depth)
         elif row.k:

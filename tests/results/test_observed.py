@@ -76,11 +76,11 @@ def test_places_are_those_of_a_loop(seen):
     for direction in ("i2t", "t2i"):
         ranks = np.stack([o.first_hit_rank(direction) for o in seen.values()], axis=1)
         places = np.array([loop_places([-r for r in row]) for row in ranks.tolist()])
-        for column, k in ((0, "10"), (1, "N")):
-            ap = np.stack([o.directions[direction]["ap"][:, column] for o in seen.values()], axis=1).round(9)
+        for k in (10, "N"):
+            ap = np.stack([o.side("category", direction).column("ap", k) for o in seen.values()], axis=1).round(9)
             by_map = np.array([loop_places(row) for row in ap.tolist()])
             for i, system in enumerate(seen):
-                assert rows.loc[(system, direction, "map_place", k), "value"] == pytest.approx(by_map[:, i].mean())
+                assert rows.loc[(system, direction, "map_place", str(k)), "value"] == pytest.approx(by_map[:, i].mean())
         for i, system in enumerate(seen):
             row = rows.loc[(system, direction, "place", "")]
             assert row["value"] == pytest.approx(places[:, i].mean())

@@ -26,7 +26,7 @@ from fico_utils.costs.storage import code_bits, index_on_top, storage_rows, stor
 from fico_utils.data import features, text
 from fico_utils.data import pictoscenes as scenes
 from fico_utils.data import rewriting as words
-from fico_utils.evaluation import Plan, evaluate, observe, score_source
+from fico_utils.evaluation import Plan, Rules, evaluate, observe, score_source
 from fico_utils.extras.galleries.growing import Growing, gallery_rows
 from fico_utils.extras.galleries.setups import Searchable, setup_rows
 from fico_utils.extras.galleries.truth import Ceiling, Truth
@@ -185,7 +185,7 @@ def places() -> Arrays:
     source, metrics = score_source(*codes, measure="hamming", bits=16), "recall@1,5 map@10"
     sources = {"beit3": score_source(images, texts), "ucch": source}
     seen = {system: observe(scores, None, labels, Plan(metrics)) for system, scores in sources.items()}
-    tied = observe(source, None, labels, Plan(metrics, ties="optimistic"))
+    tied = observe(source, None, labels, Plan(metrics, Rules("optimistic")))
     placed = place_rows(seen, repeats=100)
     out = row_arrays(placed, ("value", "ci_low", "ci_high", "chance", "n_query"), "places.")
     return out | row_arrays(tie_rows(tied, metrics), ("value", "chance", "n_query"), "ties.")
