@@ -82,9 +82,9 @@ PROTOCOLS = {
         ),
         Protocol("clip_benchmark", "LAION-AI/CLIP_benchmark clip_benchmark/metrics/zeroshot_retrieval.py", _FIVE, INSTANCE, _BY_INDEX),
         Protocol(
-            "mteb", "embeddings-benchmark/mteb mteb/_evaluators, by cvangysel/pytrec_eval",
+            "mteb", "embeddings-benchmark/mteb mteb/_evaluators/retrieval_metrics.py, by pytrec_eval",
             f"{_FIVE} recall_share@1,5,10 precision@1,5,10 map@1,5,10 ndcg@1,5,10 mrr@1,5,10", INSTANCE,
-            Rules("index", map_divisor="relevant"), note="recall@k is there called hit rate, recall_share@k recall",
+            Rules("index", map_divisor="relevant"), note="recall@k is called hit rate there, recall_share@k recall; its gain is the grade itself",
         ),
         Protocol(
             "eccv", "naver-ai/eccv-caption eccv_caption/_metrics.py", "recall@1,5,10 map@R precision@R", INSTANCE,
@@ -94,9 +94,9 @@ PROTOCOLS = {
             "dcmh", "jiangqy/DCMH-CVPR2017 DCMH_matlab/.../calcMapTopkMapTopkPreTopkRecLabel.m",
             "map@10,100,N precision@10,100 recall_share@10,100", CATEGORY, _BY_INDEX,
         ),
-        Protocol("ucch", "penghu-cs/UCCH UCCH.py, fx_calc_map_multilabel", "map@N", CATEGORY, Rules("index", no_relevant="skip")),
+        Protocol("ucch", "penghu-cs/UCCH UCCH.py, fx_calc_map_multilabel_k", "map@N", CATEGORY, Rules("index", no_relevant="skip")),
         Protocol(
-            "dadh", "Zjut-MultimediaPlus/DADH utils.py, calc_map_k", "map@10,100,N", CATEGORY,
+            "dadh", "Zjut-MultimediaPlus/DADH main.py, calc_map_k", "map@10,100,N", CATEGORY,
             Rules("index", map_divisor="first"), note="the first min(k, R) relevant items, wherever they stand",
         ),
         Protocol(

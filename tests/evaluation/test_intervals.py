@@ -6,11 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import fico_utils
+from fico_utils.cli import main
 from fico_utils.errors import InputError
-from fico_utils.evaluation import Metric, Plan, observe, score_source, summarise
+from fico_utils.evaluation import Metric, Plan, evaluate, observe, score_source, summarise
+from fico_utils.evaluation.outputs import PER_QUERY
 from fico_utils.evaluation.summary import Score, list_scores, middle_95, rank_atoms, weighted_medians
 from fico_utils.evaluation.ties import hit_probability
-from fico_utils.extras.paired import adjust_by_holm, compare_systems
+from fico_utils.extras.paired import adjust_by_holm
 from tests.evaluation.test_peers import corpus
 
 
@@ -79,29 +82,61 @@ def test_intervals_cover():
     assert inside >= 52
 
 
-def test_compare_finds_a_difference_and_no_other():
-    a, b = see(noise=1.0), see(noise=2.0)
-    rows = pd.DataFrame(compare_systems(a, b, repeats=2000))
-    ok = rows[rows.metric.isin(["recall", "map", "mean_rank", "median_rank"])]
-    assert (ok.status == "ok").all()
-    np.testing.assert_allclose(ok.difference, ok.value_a - ok.value_b)
-    recall = ok[(ok.metric == "recall") & (ok.direction == "t2i")]
+def write(path, noise=1.5, seed=0, shift=None):
+    """The file of values per query of one system."""
+    images, texts, index, labels = corpus(n_img=60, uneven=True, seed=seed, noise=noise)
+    if shift is not None:
+        texts = texts + shift.standard_normal(texts.shape)
+    how = {"caption_image": index, "labels": labels, "metrics": "recall@1,5 map@10 mean_rank median_rank rsum"}
+    return path, evaluate(images, texts, **how, per_query=path)
+
+
+def test_values_per_query_have_the_mean_that_is_printed(tmp_path):
+    path, table = write(tmp_path / "a.csv")
+    frame = pd.read_csv(path, dtype={"k": str}, keep_default_na=False)
+    assert tuple(frame.columns) == PER_QUERY
+    means = frame.groupby(["task", "direction", "metric", "k"])["value"].mean()
+    for row in table[~table.metric.isin(["median_rank", "rsum"])].itertuples():
+        assert means[row.task, row.direction, row.metric, row.k] == pytest.approx(row.value, abs=1e-9)
+
+
+def test_compare_finds_a_difference_and_no_other(tmp_path):
+    (a, of_a), (b, of_b) = write(tmp_path / "a.csv", noise=1.0), write(tmp_path / "b.csv", noise=2.0)
+    rows = fico_utils.compare([a, b], metric="recall@1,5 map@10")
+    assert [*zip(rows.a, rows.b, strict=True)] == [("a", "b")] * 6
+    np.testing.assert_allclose(rows.difference, rows.mean_a - rows.mean_b)
+    value = of_a[of_a.task == "instance"].set_index(["direction", "metric", "k"])["value"]
+    for row in rows.itertuples():
+        assert row.mean_a == pytest.approx(value[row.direction, row.metric, row.k], abs=1e-9)
+    recall = rows[(rows.metric == "recall") & (rows.direction == "t2i")]
     assert (recall.p < 0.01).all()
     assert (recall.ci_low > 0).all()
-    assert (ok.p_holm >= ok.p).all()
-    same = pd.DataFrame(compare_systems(a, a, repeats=500))
+    assert (rows.p_holm >= rows.p).all()
+    frame = pd.read_csv(a, keep_default_na=False)
+    same = fico_utils.compare([frame, frame.copy()])
     assert (same.p == 1).all()
     assert (same.difference == 0).all()
-    with pytest.raises(InputError, match="different queries"):
-        compare_systems(a, see(seed=1))
+    other, _ = write(tmp_path / "c.csv", seed=1)
+    for files, sentence in (([a, other], "different queries"), ([a], "two or more"), ([a, a], "same name")):
+        with pytest.raises(InputError, match=sentence):
+            fico_utils.compare(files)
+    with pytest.raises(InputError, match="does not hold recall@10"):
+        fico_utils.compare([a, b], metric="recall@10")
 
 
-def test_p_values_are_uniform_under_the_null():
-    images, texts, index, _ = corpus(n_img=60)
+def test_three_systems_are_compared_pair_by_pair(tmp_path, capsys):
+    files = [str(write(tmp_path / f"{name}.csv", noise=noise)[0]) for name, noise in (("a", 1), ("b", 1.5), ("c", 2))]
+    assert main(["compare", *files, "--metric", "recall@5"]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert len(printed) == 1 + 2 * 3
+    assert main(["compare", files[0], str(tmp_path / "none.csv")]) == 2
+
+
+def test_p_values_are_uniform_under_the_null(tmp_path):
     rng, p = np.random.default_rng(0), []
-    for _ in range(60):
-        a, b = (observe(score_source(images, texts + rng.standard_normal(texts.shape)), index) for _ in range(2))
-        p.append(compare_systems(a, b, "recall@5", repeats=400)[1]["p"])
+    for _ in range(40):
+        files = [write(tmp_path / f"{name}.csv", shift=rng)[0] for name in "ab"]
+        p.append(fico_utils.compare(files, metric="recall@5").p[1])
     p = np.array(p)
     assert 0.3 < np.mean(p) < 0.7
     assert np.mean(p < 0.1) < 0.25
