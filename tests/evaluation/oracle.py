@@ -47,7 +47,7 @@ def gain(order):
 
 def weighted_precision(order, k):
     """Mean over the relevant ranks of the mean grade down to there."""
-    at = [Fraction(sum(order[: j + 1]), j + 1) for j, grade in enumerate(order[:k]) if grade]
+    at = [Fraction(sum(order[: j + 1])) / (j + 1) for j, grade in enumerate(order[:k]) if grade]
     return sum(at) / len(at) if at else Fraction(0)
 
 
@@ -69,7 +69,7 @@ def measure(metric, order, k, grades, divisor):
         "map": lambda: average_precision(order, k, grades, divisor),
         "f1": lambda: Fraction(2 * found, k + relevant),
         "mrr": lambda: Fraction(1, rank_of_first(top)) if found else Fraction(0),
-        "acg": lambda: Fraction(sum(top), k),
+        "acg": lambda: Fraction(sum(top)) / k,
         "wap": lambda: weighted_precision(order, k),
     }[metric]()
 
