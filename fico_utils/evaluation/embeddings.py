@@ -233,7 +233,9 @@ class EmbeddingScores(ScoreSource):
     order of their own, in tiles of one shape, whatever the order of the input, the memory and the threads.
     """
 
-    def __init__(self, images: Any, texts: Any, measure: Measure, allow_zero: bool = False, names: Names = SIDES) -> None:
+    def __init__(
+        self, images: Any, texts: Any, measure: Measure, allow_zero: bool = False, names: Names = SIDES
+    ) -> None:
         images, texts = read_table(images, names[0]), read_table(texts, names[1])
         if images.shape[1] != texts.shape[1]:
             raise InputError(

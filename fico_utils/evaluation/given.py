@@ -15,7 +15,6 @@ from fico_utils.evaluation.relevance import (
     count_copies,
     each_image_once,
     find_names,
-    fold_parts,
     image_text_tasks,
     query_gallery_tasks,
     read_pairs,
@@ -70,9 +69,18 @@ class Given:
 
     def _read_sets(self) -> Given:
         given = self
-        for name in ("caption_image", "labels", "text_labels", "images_repeated", "similarity_t2i", "caption_image_ids"):
+        for name in (
+            "caption_image",
+            "labels",
+            "text_labels",
+            "images_repeated",
+            "similarity_t2i",
+            "caption_image_ids",
+        ):
             if getattr(given, name) is not None:
-                raise InputError(f"{name} is given with a query set, which has query_labels, gallery_labels or relevance: leave it out")
+                raise InputError(
+                    f"{name} is given with a query set, which has labels of its own or relevance: leave it out"
+                )
         if given.leave_out_self and given.gallery is None and given.similarity is None:
             given = replace(given, gallery=given.queries)
         return given
@@ -100,7 +108,11 @@ class Given:
     def _named(self) -> Given:
         """Positions in place of names."""
         given = self
-        if (given.image_ids is None) != (given.caption_image_ids is None) and given.caption_image is None and given.relevance is None:
+        if (
+            (given.image_ids is None) != (given.caption_image_ids is None)
+            and given.caption_image is None
+            and given.relevance is None
+        ):
             missing = "image_ids" if given.image_ids is None else "caption_image_ids"
             raise InputError(f"{missing} is not given: names of images and, for each caption, of its image go together")
         if given.caption_image_ids is not None:
@@ -110,13 +122,28 @@ class Given:
             given = replace(given, caption_image=named)
         if isinstance(given.relevance, str):
             given = replace(given, relevance=known_relevance(given.relevance, given.image_ids, given.caption_ids))
-        elif given.relevance is not None and not hasattr(given.relevance, "tocoo") and np.asarray(given.relevance).dtype.kind in "OUS":
+        elif (
+            given.relevance is not None
+            and not hasattr(given.relevance, "tocoo")
+            and np.asarray(given.relevance).dtype.kind in "OUS"
+        ):
             given = replace(given, relevance=named_pairs(given.relevance, given.image_ids, given.caption_ids))
         return given
 
     def source(self) -> Any:
         """Where scores come from."""
-        names = ("images", "texts", "queries", "gallery", "similarity", "similarity_t2i", "unranked", "measure", "bits", "allow_zero")
+        names = (
+            "images",
+            "texts",
+            "queries",
+            "gallery",
+            "similarity",
+            "similarity_t2i",
+            "unranked",
+            "measure",
+            "bits",
+            "allow_zero",
+        )
         return score_source(**{name: getattr(self, name) for name in names})
 
     def tasks(self, n: tuple[int, int]) -> list[Task]:
@@ -147,7 +174,9 @@ class Given:
         if number == 1:
             return [self]
         if self.is_pair or self.distractors:
-            raise InputError("folds are parts of images with their captions: leave out folds, or the query set or distractors")
+            raise InputError(
+                "folds are parts of images with their captions: leave out folds, or the query set or distractors"
+            )
         if self.relevance is not None and self.caption_image is None:
             raise InputError("folds need to know of which image a caption is: give caption_image beside relevance")
         index, pairs = caption_index(self.caption_image, *n), None
@@ -173,8 +202,22 @@ class Given:
             place[captions] = np.arange(captions.size)
             here = (pairs[:, 0] >= images.start) & (pairs[:, 0] < images.stop) & (place[pairs[:, 1].astype(int)] >= 0)
             inside = pairs[here]
-            kept["relevance"] = np.column_stack([inside[:, 0] - images.start, place[inside[:, 1].astype(int)], inside[:, 2]])
+            kept["relevance"] = np.column_stack(
+                [inside[:, 0] - images.start, place[inside[:, 1].astype(int)], inside[:, 2]]
+            )
         return replace(self, **kept)
+
+
+def fold_parts(folds: int, n_img: int, index: np.ndarray) -> list[tuple[slice, np.ndarray]]:
+    """The images and the captions of each of some consecutive parts of the images; InputError where they do not divide.
+
+    >>> fold_parts(2, 4, np.array([0, 2, 2, 3]))[1]
+    (slice(2, 4, None), array([1, 2, 3]))
+    """
+    if folds < 1 or n_img % folds:
+        raise InputError(f"folds is {folds}, which does not divide {n_img} images into equal parts: give a divisor")
+    size = n_img // folds
+    return [(slice(a, a + size), np.flatnonzero((index >= a) & (index < a + size))) for a in range(0, n_img, size)]
 
 
 def mean_of_matrices(matrices: Sequence[Any], name: str) -> np.ndarray:
@@ -193,8 +236,13 @@ def named_pairs(relevance: Any, image_ids: Any, caption_ids: Any) -> np.ndarray:
         missing = "image_ids" if image_ids is None else "caption_ids"
         raise InputError(f"relevance names items, and {missing} is not given: give image_ids and caption_ids")
     if table.ndim != 2 or table.shape[1] not in (2, 3):
-        raise InputError(f"relevance has shape {table.shape}, expected pairs (image, caption), or three columns with a grade")
-    columns = [find_names(table[:, 0], image_ids, "image", "image_ids"), find_names(table[:, 1], caption_ids, "caption", "caption_ids")]
+        raise InputError(
+            f"relevance has shape {table.shape}, expected pairs (image, caption), or three columns with a grade"
+        )
+    columns = [
+        find_names(table[:, 0], image_ids, "image", "image_ids"),
+        find_names(table[:, 1], caption_ids, "caption", "caption_ids"),
+    ]
     if table.shape[1] == 3:
         try:
             columns.append(table[:, 2].astype(np.float64))
@@ -203,8 +251,11 @@ def named_pairs(relevance: Any, image_ids: Any, caption_ids: Any) -> np.ndarray:
     return np.stack(columns, 1)
 
 
-def known_relevance(name: str, image_ids: Any, caption_ids: Any) -> Mapping[str, np.ndarray]:
-    """Pairs of positions of each direction that the package eccv-caption holds for the 5K test split of MS-COCO."""
+def known_relevance(name: str, image_ids: Any, caption_ids: Any) -> Mapping[str, tuple[np.ndarray, np.ndarray]]:
+    """Direction -> pairs of positions, and how many relevant items of each query are not in the gallery.
+
+    They are those that the package eccv-caption holds for the 5K test split of MS-COCO.
+    """
     if name not in KNOWN_RELEVANCE:
         raise InputError(f"relevance is {name!r}, expected pairs, or one of {', '.join(KNOWN_RELEVANCE)}")
     try:
@@ -214,15 +265,28 @@ def known_relevance(name: str, image_ids: Any, caption_ids: Any) -> Mapping[str,
             warnings.simplefilter("ignore")
             from eccv_caption import Metrics
     except ImportError:
-        raise InputError(f"relevance {name!r} needs the package eccv-caption, which is not installed: pip install eccv-caption") from None
+        raise InputError(
+            f"relevance {name!r} needs the package eccv-caption, which is not installed: pip install eccv-caption"
+        ) from None
     if image_ids is None or caption_ids is None:
         raise InputError(f"relevance {name!r} names items by MS-COCO's ids: give image_ids and caption_ids")
-    truth, pairs = getattr(Metrics(), KNOWN_RELEVANCE[name]), {}
-    where = [{int(i): at for at, i in enumerate(np.asarray(ids).ravel().tolist())} for ids in (image_ids, caption_ids)]
-    for direction, swap in (("i2t", 1), ("t2i", -1)):
-        found = [(ask, item)[::swap] for ask, items in truth[direction].items() for item in items]
-        missing = [(i, c) for i, c in found if i not in where[0] or c not in where[1]]
-        if missing:
-            raise InputError(f"relevance {name!r} has image {missing[0][0]} and caption {missing[0][1]}, which image_ids or caption_ids lack: expected all of MS-COCO's 5K test")
-        pairs[direction] = np.array(sorted({(where[0][i], where[1][c]) for i, c in found}), np.int64)
+    known = Metrics()
+    truth, pairs, theirs = getattr(known, KNOWN_RELEVANCE[name]), {}, set(known.coco_ids.tolist())
+    images, captions = (
+        {int(i): at for at, i in enumerate(np.asarray(ids).ravel().tolist())} for ids in (image_ids, caption_ids)
+    )
+    for direction, places, others in (("i2t", images, captions), ("t2i", captions, images)):
+        found, absent = [], np.zeros(len(places), np.int64)
+        for query, items in truth[direction].items():
+            # two of ECCV Caption's captions are none of the 25 000: they count as relevant and are never found
+            lacking = [item for item in items if item not in others and (others is images or item in theirs)]
+            if query not in places or lacking:
+                raise InputError(
+                    f"relevance {name!r} has {query if query not in places else lacking[0]}, which image_ids and "
+                    "caption_ids lack: expected all of MS-COCO's 5K test"
+                )
+            here = [others[item] for item in set(items) if item in others]
+            found += [(places[query], item) for item in here]
+            absent[places[query]] = len(set(items)) - len(here)
+        pairs[direction] = np.array(sorted(found), np.int64)[:, :: 1 if direction == "i2t" else -1], absent
     return pairs

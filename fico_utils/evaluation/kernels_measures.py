@@ -234,7 +234,7 @@ def first_precisions(groups, n, wanted, policy, harmonic):
 
 @njit(nogil=True, cache=True)
 def _ideal_gain(cut, relevant, levels, discounts):
-    """Discounted gain of the best order, at a cut; ``levels`` are gains, highest first, and how many items have each."""
+    """Discounted gain of the best order at a cut; ``levels`` are gains, highest first, and how many items have each."""
     gains, times = levels
     if gains.size == 0:
         return discounts[min(cut, relevant)]
@@ -248,7 +248,7 @@ def _ideal_gain(cut, relevant, levels, discounts):
 
 @njit(nogil=True, cache=True)
 def measure_block(groups, listed, levels, first, facts, asked, policy, tables, values):
-    """Fill the columns of ``values`` (n_query, n_column) for the queries from ``first``, one for each row of ``groups``.
+    """Fill the columns of ``values`` (n_query, n_column) of the queries from ``first``, one for each row of ``groups``.
 
     ``groups`` (above, size, hits, n), ``listed`` and ``levels`` are as above, a row a query; ``facts`` are the number
     of relevant items of each query, the sizes of its Hamming balls, and the size of the gallery; ``asked`` the distinct

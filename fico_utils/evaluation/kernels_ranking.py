@@ -160,7 +160,7 @@ def _code_order(row, shared, highest, counts, keys):
 
 @njit(nogil=True, cache=True)
 def _list_relevant(keys, n, depth, i, block):
-    """Write places of the relevant items among ``depth`` keys in rank order, and grades and gains of those among ``n``."""
+    """Write places of the relevant items among ``depth`` keys in rank order, grades and gains of those among ``n``."""
     p = 0
     if block.places.shape[0]:
         for j in range(depth):
@@ -196,7 +196,8 @@ def rank_block(scores, first, highest, limit, sides, left_out, lists, block, see
     """Fill ``block`` with the groups of the queries from ``first``, one for each row of ``scores`` (b, m).
 
     Scores are code scores 0 ... ``highest``, or, where that is None, the uint32 words that `_sort` wants. ``sides`` are
-    the owners of labels, of each query and of each item, and how many there are (an item of owner ``n_owners`` has none); ``left_out`` the column that each query leaves out, or empty;
+    the owners of labels, of each query and of each item, and how many there are (an item of owner ``n_owners`` has
+    none); ``left_out`` the column that each query leaves out, or empty;
     ``lists`` the labels of each owner and the item owners of each label (two ragged lists, each as starts and members);
     ``seen`` holds how many items of each query are ranked, and, to fill, how many are relevant.
     """

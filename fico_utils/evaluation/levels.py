@@ -34,7 +34,9 @@ class Level:
         self.level, self.counted, self.by_index = level, plan.counts_first(level), plan.by_index
         self.curve = level == CATEGORY and plan.curve
         self.curve_ties = plan.rules.ties
-        self.relevant = np.zeros(n, np.int32) if task.correct is None else task.correct.sizes.astype(np.int32)
+        self.relevant = np.zeros(n, np.int32)
+        if level == INSTANCE:
+            self.relevant = (task.correct.sizes + (0 if task.absent is None else task.absent)).astype(np.int32)
         self.filled = {name: np.zeros(n, np.int32) for name in ("above", "tied", "tied_correct")}
         if plan.by_index:
             self.filled["first"] = np.zeros(n, np.int32)
@@ -97,7 +99,12 @@ class Level:
                 self.filled[name][rows] = np.where(there, array[:, 0], none)
         ones = self.thread.ones[:n]
         relevant = self.relevant[rows, None]
-        everything = np.zeros_like(relevant), np.full_like(relevant, n_item), relevant, (relevant[:, 0] > 0).astype(np.int64)
+        everything = (
+            np.zeros_like(relevant),
+            np.full_like(relevant, n_item),
+            relevant,
+            (relevant[:, 0] > 0).astype(np.int64),
+        )
         takes = [("index", (block.places, ones, ones, block.n_places)), ("expected", groups), (CHANCE, everything)]
         takes += [("optimistic", groups), ("pessimistic", groups)]  # these sort the grades of tied items
         for ties, found in takes:

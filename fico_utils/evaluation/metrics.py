@@ -91,9 +91,15 @@ def _reciprocal_rank(side: Side, k: K) -> np.ndarray:
 
 #: In the order in which tables are sorted. Of places, `fico_utils.results.observed` computes the values.
 ENTRIES = (
-    Entry("recall", "R@{k}", FRACTION, (INSTANCE,), values=lambda side, k: hit_probability(side.counts, side.cuts(k), side.rules.ties)),
+    Entry(
+        "recall", "R@{k}", FRACTION, (INSTANCE,),
+        values=lambda side, k: hit_probability(side.counts, side.cuts(k), side.rules.ties),
+    ),
     Entry("median_rank", "median rank", RANK, (INSTANCE,), "", defined=_median_defined),
-    Entry("mean_rank", "mean rank", RANK, (INSTANCE,), "", values=lambda side, k: hit_rank(side.counts, side.rules.ties), defined=_ranks_defined),
+    Entry(
+        "mean_rank", "mean rank", RANK, (INSTANCE,), "", defined=_ranks_defined,
+        values=lambda side, k: hit_rank(side.counts, side.rules.ties),
+    ),
     Entry("place", "place", RANK, (INSTANCE,), "", asked=False),
     Entry("map", "mAP@{k}", FRACTION, (CATEGORY,), values=_map_values, kept=_map_column, has_ball=True),
     Entry("map_place", "place by mAP@{k}", RANK, (CATEGORY,), asked=False),
@@ -103,7 +109,8 @@ ENTRIES = (
     ),
     Entry(
         "precision", "precision at {k}", FRACTION, (CATEGORY,), LEVEL, asked=False,
-        values=lambda side, k: side.counts["curve"][:, CURVE_LEVELS.index(k)], defined=lambda side, k: side.reaches("N"),
+        values=lambda side, k: side.counts["curve"][:, CURVE_LEVELS.index(k)],
+        defined=lambda side, k: side.reaches("N"),
     ),
     Entry(
         "recall_share", "recall share@{k}", FRACTION, kept=lambda divisor, k: "found",
@@ -120,7 +127,10 @@ ENTRIES = (
         "acg", "ACG@{k}", (0.0, inf), has_ball=True, kept=lambda divisor, k: "grades",
         values=lambda side, k: _divide(side.column("grades", k), side.cuts(k)),
     ),
-    Entry("wap", "WAP@{k}", (0.0, inf), has_ball=True, kept=lambda divisor, k: "wap", values=lambda side, k: side.column("wap", k)),
+    Entry(
+        "wap", "WAP@{k}", (0.0, inf), has_ball=True, kept=lambda divisor, k: "wap",
+        values=lambda side, k: side.column("wap", k),
+    ),
     Entry("rsum", "RSUM", (0.0, 600.0), (INSTANCE,), "", defined=lambda side, k: side.reaches(SUMMED[-1])),
     Entry("mean_recall", "mR", PERCENT, (INSTANCE,), "", defined=lambda side, k: side.reaches(SUMMED[-1])),
 )  # fmt: skip
@@ -201,7 +211,9 @@ def _form(entry: Entry) -> str:
     """How a metric is written, in words."""
     if not entry.k_pattern:
         return entry.name
-    return f"{entry.name}@k, k a whole number from 1, N (all), R (as many as are relevant) or a Hamming radius as radius2"
+    return (
+        f"{entry.name}@k, k a whole number from 1, N (all), R (as many as are relevant) or a Hamming radius as radius2"
+    )
 
 
 def _nearest(name: str) -> str:

@@ -125,10 +125,10 @@ def is_radius(k: K | None) -> bool:
 class Observations:
     """Per-query observations of one system on one corpus.
 
-    ``seen`` holds for each direction a dict of arrays, one row per query: ``query``, which it
-    is; ``image``, its image (what is drawn together by the bootstrap); ``ranked``, the depth of its ranking, and ``balls`` (n_query, n_radii), how many
-    items lie within Hamming distance; and, under the name of a level and a slash, ``relevant``, the number of relevant
-    items; ``above`` and ``tied``, how many items score higher than the best relevant item and as high (itself
+    ``seen`` holds for each direction a dict of arrays, one row per query: ``query``, which it is; ``image``, its image
+    (what is drawn together by the bootstrap); ``ranked``, the depth of its ranking; ``balls`` (n_query, n_radii), how
+    many items lie within Hamming distance; and, under the name of a level and a slash, ``relevant``, the number of
+    relevant items; ``above`` and ``tied``, how many items score higher than the best relevant item and as high (itself
     included); ``tied_correct``, how many of the tied are relevant; ``first``, the rank of the first under the order of
     the arrays (only if it was asked for); ``values`` (n_query, n_columns) float64, see `Column`; ``curve`` (n_query,
     11) float64, or (n_query, 0).
@@ -154,7 +154,9 @@ class Observations:
         """What the queries of one direction saw at one level; `rules` are those of the observation by default."""
         arrays = self.seen[direction]
         counts = {name.removeprefix(f"{level}/"): a for name, a in arrays.items() if "/" not in name or level in name}
-        return Side(level, direction, rules or self.rules, self.sizes[direction], counts, self.columns[level], self.radii)
+        return Side(
+            level, direction, rules or self.rules, self.sizes[direction], counts, self.columns[level], self.radii
+        )
 
     def first_hit_rank(self, direction: str) -> np.ndarray:
         """Expected rank of the first correct item, from 1: (n_query,) float64, inf where it was not ranked."""

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 #: Bytes of one thread's block beyond which nothing gets faster: floats, and codes (which fit in a cache).
 USEFUL_BLOCK = {"f": 2**24, "u": 2**20}
 
+
 def observe(
     source: ScoreSource,
     caption_image: Any = None,
@@ -66,7 +67,9 @@ def observe(
         for task in (task.sample(plan.sample, rng) for task in tasks):
             observer, width = _Observer(source, task, plan, Level), source.n_columns(task.direction)
             useful = min(bytes_in_all // threads, USEFUL_BLOCK[source.dtype.kind])
-            rows = source.tile[task.direction] or min(max(1, useful // (width * source.dtype.itemsize)), task.asking.size)
+            rows = source.tile[task.direction] or min(
+                max(1, useful // (width * source.dtype.itemsize)), task.asking.size
+            )
             workers = max(1, min(threads, bytes_in_all // (rows * width * source.dtype.itemsize)))
             _score_blocks(observer.score, observer.units.size, (rows, width), source.dtype, workers)
             seen[task.direction], sizes[task.direction] = observer.results(), task.n_item

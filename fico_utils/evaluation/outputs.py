@@ -70,7 +70,9 @@ def rankings(source: ScoreSource, task: Task) -> Iterator[tuple[int, np.ndarray]
 def trec_name(name: str) -> str:
     """A name as a TREC file may hold it; InputError where it has blanks, which separate columns there."""
     if not name or name.split() != [name]:
-        raise InputError(f"{name!r} cannot stand in a TREC file, whose columns are separated by blanks: give names without")
+        raise InputError(
+            f"{name!r} cannot stand in a TREC file, whose columns are separated by blanks: give names without"
+        )
     return name
 
 
@@ -84,7 +86,9 @@ def write_trec_run(path: str | Path, source: ScoreSource, tasks: list[Task], giv
         queries, items = (list(map(trec_name, names)) for names in item_names(given, task.direction, source.shape))
         for query, order in rankings(source, task):
             head = f"{task.direction}:{queries[query]} Q0"
-            lines += [f"{head} {items[j]} {rank + 1} {order.size - rank} fico-{protocol}" for rank, j in enumerate(order)]
+            lines += [
+                f"{head} {items[j]} {rank + 1} {order.size - rank} fico-{protocol}" for rank, j in enumerate(order)
+            ]
     write_text(path, "\n".join(lines) + "\n")
 
 
@@ -96,7 +100,10 @@ def write_trec_qrels(path: str | Path, tasks: list[Task], given: Given, shape: t
         for row, query in enumerate(task.asking):
             found, grades = relevant_items(task, row)
             if np.any(grades != np.round(grades)):
-                raise InputError(f"relevance has grade {grades[grades != np.round(grades)][0]:g}, and TREC files hold whole numbers: leave out trec_qrels")
+                raise InputError(
+                    f"relevance has grade {grades[grades != np.round(grades)][0]:g}, and TREC has whole numbers: "
+                    "leave out trec_qrels"
+                )
             head = f"{task.direction}:{queries[query]} 0"
             lines += [f"{head} {items[j]} {int(grade)}" for j, grade in zip(found, grades, strict=True)]
     write_text(path, "\n".join(lines) + "\n")

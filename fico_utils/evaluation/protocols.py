@@ -1,7 +1,7 @@
 """Protocols: what the code of each field computes under the names that its papers print.
 
-A row of `PROTOCOLS` says which numbers a code base prints and by which rules; `source` is the published file that it was
-read from. `python -m fico_utils protocols` lists them, and ``evaluate(protocol="all")`` gives one system in all dialects.
+A row of `PROTOCOLS` says which numbers a code base prints and by which rules; `source` is the published file that it
+was read from. `python -m fico_utils protocols` lists them; ``evaluate(protocol="all")`` gives a system in all dialects.
 Where an original sorts with an order of tied items that is not defined (numpy's default sort), a stable sort stands
 for it.
 """
@@ -38,7 +38,11 @@ class Protocol:
     note: str = ""  # what else is particular to it
 
     def changed(
-        self, metrics: tuple[Metric, ...] | None, changes: Mapping[str, str | None], folds: int | None, every_level: bool
+        self,
+        metrics: tuple[Metric, ...] | None,
+        changes: Mapping[str, str | None],
+        folds: int | None,
+        every_level: bool,
     ) -> Protocol:
         """The protocol with what a user says himself put before it."""
         rules = replace(self.rules, **{name: value for name, value in changes.items() if value is not None})
@@ -51,7 +55,15 @@ class Protocol:
         rules = asdict(self.rules)
         kept = {name: rules[name] for name in CHOICES}
         level = self.level or f"{INSTANCE}, {CATEGORY}"
-        return {"protocol": self.name, "level": level, "metrics": self.metrics, **kept, "folds": self.folds, "note": self.note, "source": self.source}
+        return {
+            "protocol": self.name,
+            "level": level,
+            "metrics": self.metrics,
+            **kept,
+            "folds": self.folds,
+            "note": self.note,
+            "source": self.source,
+        }
 
     @property
     def parsed(self) -> tuple[Metric, ...]:
@@ -80,11 +92,15 @@ PROTOCOLS = {
             "blip", "salesforce/BLIP train_retrieval.py", f"{_FIVE} mean_recall", INSTANCE, _BY_INDEX,
             note="-100 stands for a pair that was not ranked",
         ),
-        Protocol("clip_benchmark", "LAION-AI/CLIP_benchmark clip_benchmark/metrics/zeroshot_retrieval.py", _FIVE, INSTANCE, _BY_INDEX),
+        Protocol(
+            "clip_benchmark", "LAION-AI/CLIP_benchmark clip_benchmark/metrics/zeroshot_retrieval.py", _FIVE, INSTANCE,
+            _BY_INDEX,
+        ),
         Protocol(
             "mteb", "embeddings-benchmark/mteb mteb/_evaluators/retrieval_metrics.py, by pytrec_eval",
             f"{_FIVE} recall_share@1,5,10 precision@1,5,10 map@1,5,10 ndcg@1,5,10 mrr@1,5,10", INSTANCE,
-            Rules("index", map_divisor="relevant"), note="recall@k is called hit rate there, recall_share@k recall; its gain is the grade itself",
+            Rules("index", map_divisor="relevant"),
+            note="recall@k is called hit rate there, recall_share@k recall; its gain is the grade itself",
         ),
         Protocol(
             "eccv", "naver-ai/eccv-caption eccv_caption/_metrics.py", "recall@1,5,10 map@R precision@R", INSTANCE,
@@ -94,13 +110,17 @@ PROTOCOLS = {
             "dcmh", "jiangqy/DCMH-CVPR2017 DCMH_matlab/.../calcMapTopkMapTopkPreTopkRecLabel.m",
             "map@10,100,N precision@10,100 recall_share@10,100", CATEGORY, _BY_INDEX,
         ),
-        Protocol("ucch", "penghu-cs/UCCH UCCH.py, fx_calc_map_multilabel_k", "map@N", CATEGORY, Rules("index", no_relevant="skip")),
+        Protocol(
+            "ucch", "penghu-cs/UCCH UCCH.py, fx_calc_map_multilabel_k", "map@N", CATEGORY,
+            Rules("index", no_relevant="skip"),
+        ),
         Protocol(
             "dadh", "Zjut-MultimediaPlus/DADH main.py, calc_map_k", "map@10,100,N", CATEGORY,
             Rules("index", map_divisor="first"), note="the first min(k, R) relevant items, wherever they stand",
         ),
         Protocol(
-            "deephash_radius", "thulab/DeepHash DeepHash/evaluation/__init__.py, get_precision_recall_by_Hamming_Radius_All",
+            "deephash_radius",
+            "thulab/DeepHash DeepHash/evaluation/__init__.py, get_precision_recall_by_Hamming_Radius_All",
             "precision@radius2 recall_share@radius2 map@radius2", CATEGORY, _BY_INDEX,
             note="hash lookup: what lies within Hamming distance 2; an empty ball counts as 0",
         ),

@@ -9,7 +9,7 @@ import numpy as np
 
 from fico_utils.errors import InputError
 from fico_utils.evaluation.embeddings import as_array
-from fico_utils.evaluation.tasks import DIRECTIONS, QUERIES_ASK, Ragged, SharedLabels, Task, group_members
+from fico_utils.evaluation.tasks import DIRECTIONS, QUERIES_ASK, SharedLabels, Task, group_members
 
 #: Grades of a relevance of pairs; None where all are 1.
 Grades = np.ndarray | None
@@ -30,12 +30,14 @@ def find_names(asked: Any, names: Any, what: str, name: str) -> np.ndarray:
     known: dict[str, int] = {}
     for position, text in enumerate(map(str, np.asarray(names).ravel().tolist())):
         if known.setdefault(text, position) != position:
-            raise InputError(f"{name} has {text!r} at {known[text]} and at {position}: give each {what} a name of its own")
+            raise InputError(
+                f"{name} has {text!r} at {known[text]} and at {position}: give each {what} a name of its own"
+            )
     known[""] = -1
     found = [known.get(str(text)) for text in np.asarray(asked).ravel().tolist()]
     if None in found:
         at = found.index(None)
-        raise InputError(f"{what} {str(np.asarray(asked).ravel()[at])!r} (entry {at}) is not among the {len(known) - 1} names of {name}")
+        raise InputError(f"{what} {str(np.asarray(asked).ravel()[at])!r} (entry {at}) is not among the names of {name}")
     return np.array(found, np.int64)
 
 
@@ -77,7 +79,9 @@ def read_pairs(relevance: Any, n_query: int, n_item: int, names: tuple[str, str]
     """
     if hasattr(relevance, "tocoo"):
         if relevance.shape != (n_query, n_item):
-            raise InputError(f"relevance has shape {relevance.shape}, expected {(n_query, n_item)}, {' by '.join(names)}s")
+            raise InputError(
+                f"relevance has shape {relevance.shape}, expected {(n_query, n_item)}, {' by '.join(names)}s"
+            )
         table = relevance.tocoo()
         kept = table.data != 0
         pairs = np.stack([table.coords[0], table.coords[1]], 1)[kept].astype(np.int64)
@@ -99,7 +103,9 @@ def read_pairs(relevance: Any, n_query: int, n_item: int, names: tuple[str, str]
             )
     low = np.flatnonzero(~((grades > 0) & (grades < np.inf)))
     if low.size:
-        raise InputError(f"relevance has grade {grades[low[0]]:g} in pair {low[0]}, expected numbers above 0: leave out what is not relevant")
+        raise InputError(
+            f"relevance has grade {grades[low[0]]:g} in pair {low[0]}, expected a number above 0: leave the pair out"
+        )
     order = np.lexsort((pairs[:, 1], pairs[:, 0]))
     twice = np.flatnonzero((np.diff(pairs[order], axis=0) == 0).all(1))
     if twice.size:
@@ -180,7 +186,9 @@ def image_text_tasks(
     if relevance is None or caption_image is not None:
         index = caption_index(caption_image, n_img, n_txt, distractors)
     elif labels is not None and text_labels is None:
-        raise InputError("labels and relevance are given, and nobody says which labels captions have: give caption_image or text_labels")
+        raise InputError(
+            "labels and relevance are given, and not which labels captions have: give caption_image or text_labels"
+        )
     with_image = np.flatnonzero(index >= 0)
     own = np.stack([index[with_image], with_image], 1), None
     if relevance is not None and not isinstance(relevance, Mapping):
@@ -189,9 +197,10 @@ def image_text_tasks(
     for direction, (ask, item), n, units in zip(
         DIRECTIONS, ((0, 1), (1, 0)), ((n_img, n_txt), (n_txt, n_img)), (images, index), strict=True
     ):
-        pairs, grades = own
+        (pairs, grades), absent = own, None
         if isinstance(relevance, Mapping):  # published relevance need not be the same in both directions
-            pairs, grades = read_pairs(relevance[direction], n_img, n_txt, ("image", "caption"))
+            given, absent = relevance[direction]
+            pairs, grades = read_pairs(given, n_img, n_txt, ("image", "caption"))
         order = np.lexsort((pairs[:, item], pairs[:, ask]))
         correct = group_members(pairs[order, ask], pairs[order, item], n[0])
         shared = None
@@ -201,7 +210,7 @@ def image_text_tasks(
             mine, theirs = (sides[ask], sides[item]) if text_labels is not None else (sides[0], None)
             shared = shared_labels(mine, theirs, (owners[ask], owners[item]))
         every = np.arange(n[0])
-        task = Task(direction, n[1], every, units, correct, None if grades is None else grades[order], shared)
+        task = Task(direction, n[1], every, units, correct, None if grades is None else grades[order], absent, shared)
         tasks.append(task.take(np.flatnonzero(correct.sizes > 0)) if distractors else task)
     return tasks
 
@@ -233,21 +242,22 @@ def query_gallery_tasks(
     if correct is None and shared is None:
         raise InputError("nothing says what is relevant: give query_labels and gallery_labels, or relevance")
     if leave_out_self and n_query != n_item:
-        raise InputError(f"leave_out_self is given with {n_query} queries and {n_item} items, expected one set: query i is item i")
+        raise InputError(
+            f"leave_out_self is given with {n_query} queries and {n_item} items, expected one set: query i is item i"
+        )
     every = np.arange(n_query)
-    return [Task(QUERIES_ASK, n_item - leave_out_self, every, every, correct, grades, shared, leave_out_self)]
-
-
-def fold_parts(folds: int, n_img: int, index: np.ndarray) -> list[tuple[slice, np.ndarray]]:
-    """The images and the captions of each of some consecutive parts of the images; InputError where they do not divide.
-
-    >>> fold_parts(2, 4, np.array([0, 2, 2, 3]))[1]
-    (slice(2, 4, None), array([1, 2, 3]))
-    """
-    if folds < 1 or n_img % folds:
-        raise InputError(f"folds is {folds}, which does not divide {n_img} images into equal parts: give a divisor")
-    size = n_img // folds
-    return [(slice(a, a + size), np.flatnonzero((index >= a) & (index < a + size))) for a in range(0, n_img, size)]
+    return [
+        Task(
+            QUERIES_ASK,
+            n_item - leave_out_self,
+            every,
+            every,
+            correct,
+            grades,
+            labels=shared,
+            leaves_out=leave_out_self,
+        )
+    ]
 
 
 def each_image_once(array: np.ndarray, copies: int, name: Any) -> np.ndarray:

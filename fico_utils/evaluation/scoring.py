@@ -89,7 +89,11 @@ def mean_of_folds(folds: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
         return folds[0]
     rows = []
     for parts in zip(*folds, strict=True):
-        row = {**parts[0], "value": np.mean([p["value"] for p in parts]), "chance": np.mean([p["chance"] for p in parts])}
+        row = {
+            **parts[0],
+            "value": np.mean([p["value"] for p in parts]),
+            "chance": np.mean([p["chance"] for p in parts]),
+        }
         undefined = any(part["status"] != "ok" for part in parts)
         row |= {"n_query": sum(p["n_query"] for p in parts), "status": "undefined" if undefined else "ok"}
         rows.append(row)

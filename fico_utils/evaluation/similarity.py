@@ -74,7 +74,9 @@ class CodeScores(ScoreSource):
     def __init__(self, images: Any, texts: Any, bits: int | None = None, names: Names = SIDES) -> None:
         (images, self.bits), (texts, bits_txt) = pack_codes(images, bits, names[0]), pack_codes(texts, bits, names[1])
         if self.bits != bits_txt:
-            raise InputError(f"{names[0]} have {self.bits} bits and {names[1]} {bits_txt}, expected codes of one length")
+            raise InputError(
+                f"{names[0]} have {self.bits} bits and {names[1]} {bits_txt}, expected codes of one length"
+            )
         self.shape = images.shape[0], texts.shape[0]
         self._sides = {"i2t": (images, np.ascontiguousarray(texts.T))}
         if names == SIDES:

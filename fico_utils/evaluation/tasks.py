@@ -76,6 +76,7 @@ class Task:
     unit: np.ndarray  # (n_query,) what is drawn together by the bootstrap: the image of each query
     correct: Ragged | None = None  # the correct items of each query, ascending; None without an instance level
     grades: np.ndarray | None = None  # float64, one for each member of `correct`; None where all are 1
+    absent: np.ndarray | None = None  # (n_query,) relevant items that are not in the gallery, where there are any
     labels: SharedLabels | None = None  # None without a category level
     leaves_out: bool = False  # query i is item i of the gallery, and is left out of its own ranking
 
@@ -101,5 +102,6 @@ class Task:
         if labels is not None:
             labels = replace(labels, query_owner=labels.query_owner[chosen])
         correct = None if self.correct is None else self.correct.take(chosen)
-        kept = {"asking": self.asking[chosen], "unit": self.unit[chosen]}
+        absent = None if self.absent is None else self.absent[chosen]
+        kept = {"absent": absent, "asking": self.asking[chosen], "unit": self.unit[chosen]}
         return replace(self, **kept, correct=correct, grades=grades, labels=labels)

@@ -53,7 +53,9 @@ def hit_rank(counts: Mapping[str, np.ndarray], ties: str) -> np.ndarray:
     tied, correct = counts["tied"].astype(np.int64), counts["tied_correct"].astype(np.int64)
     if ties == "index":
         return np.where(tied > 0, counts["first"], np.inf)
-    place = {"optimistic": np.ones(tied.size), "pessimistic": tied - correct + 1.0}.get(ties, (tied + 1) / (correct + 1))
+    place = {"optimistic": np.ones(tied.size), "pessimistic": tied - correct + 1.0}.get(
+        ties, (tied + 1) / (correct + 1)
+    )
     return np.where(tied > 0, counts["above"] + place, np.inf)
 
 

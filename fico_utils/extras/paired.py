@@ -23,14 +23,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
 COLUMNS = (
-    "direction", "metric", "k", "a", "b", "mean_a", "mean_b", "difference", "ci_low", "ci_high", "p", "p_holm", "n_query",
+    "direction", "metric", "k", "a", "b", "mean_a", "mean_b", "difference", "ci_low", "ci_high", "p", "p_holm",
+    "n_query",
 )  # fmt: skip
 #: Draws of the bootstrap and of the sign-flip test, so that the least p is 1 / (DRAWS + 1).
 DRAWS = 10_000
 
 
 def compare(tables_or_files: Sequence[Any], *, metric: str = "recall@1", seed: int = 0) -> pd.DataFrame:
-    """Each pair of systems on the same queries: the difference of their means, whether noise alone makes as large a one.
+    """Each pair of systems on the same queries: the difference of means, and whether noise makes as large a one.
 
     Parameters
     ----------
@@ -77,7 +78,9 @@ def _read_per_query(table: Any, number: int) -> tuple[str, pd.DataFrame]:
         table = read_table(table, PER_QUERY).frame
     missing = set(PER_QUERY) - set(table.columns)
     if missing:
-        raise InputError(f"the table of system {name} lacks the column {min(missing)}; expected what evaluate wrote with per_query")
+        raise InputError(
+            f"the table of system {name} lacks the column {min(missing)}; expected what evaluate wrote with per_query"
+        )
     try:
         return name, table.assign(value=table["value"].astype(float), k=table["k"].fillna("").astype(str))
     except (ValueError, TypeError) as error:
@@ -101,7 +104,9 @@ def _compare_pair(metric: Any, direction: str, a: tuple[str, dict], b: tuple[str
     x, y = of_a[direction], of_b.get(direction)
     same = y is not None and x.index.equals(y.index) and (x["image"] == y["image"]).all()
     if not same or x.index.has_duplicates:
-        raise InputError(f"{name_a} and {name_b} hold different queries for {metric} {direction}; expected the same images and captions")
+        raise InputError(
+            f"{name_a} and {name_b} hold different queries for {metric} {direction}; expected the same items"
+        )
     unit = np.unique(x["image"].to_numpy(str), return_inverse=True)[1]
     differences = (x["value"] - y["value"]).to_numpy()
     sums, sizes = np.bincount(unit, differences), np.bincount(unit)
@@ -111,7 +116,15 @@ def _compare_pair(metric: Any, direction: str, a: tuple[str, dict], b: tuple[str
     reached = int((np.abs(swapped) >= abs(sums.sum()) * (1 - 1e-9)).sum())
     means = {"mean_a": x["value"].mean(), "mean_b": y["value"].mean(), "difference": differences.mean()}
     found = {"ci_low": low, "ci_high": high, "p": (reached + 1) / (DRAWS + 1), "n_query": differences.size}
-    return {"direction": direction, "metric": metric.name, "k": metric.k_text, "a": name_a, "b": name_b, **means, **found}
+    return {
+        "direction": direction,
+        "metric": metric.name,
+        "k": metric.k_text,
+        "a": name_a,
+        "b": name_b,
+        **means,
+        **found,
+    }
 
 
 def _draws(sums: np.ndarray, sizes: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -133,9 +133,7 @@ def level(scores, grades, ks, ties, divisor="found", no_relevant="zero", curve=F
     if counted:
         for metric, k in product(RANKED, ks):
             top = "R" if k == "R" else m if k == "N" else min(k, m)
-            values = [
-                pick([measure(metric, o, top, grades[i], divisor) for o in rankings[i]], ties) for i in counted
-            ]
+            values = [pick([measure(metric, o, top, grades[i], divisor) for o in rankings[i]], ties) for i in counted]
             out[metric, str(k)] = mean(values)
     if asked and all(any(o) for i in asked for o in rankings[i]):
         out |= {(name, ""): value for name, value in rank_metrics([rankings[i] for i in asked], ties).items()}

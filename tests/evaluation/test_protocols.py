@@ -192,7 +192,7 @@ def deephash_radius(system):
 
 
 def fico(system):
-    """The paper's own library, whose order of tied items is not defined: on scores that do not tie, see `test_peers`."""
+    """The paper's own library leaves the order of tied items undefined; `test_peers` compares it where nothing ties."""
     table = evaluate(*system[:2], labels=system[2], measure="hamming")
     return {(row.direction, row.metric, row.k): row.value for row in table.itertuples()}
 
@@ -233,7 +233,12 @@ def test_what_is_said_beside_a_protocol_goes_first(system):
 
 @pytest.mark.parametrize(
     ("protocol", "sentence"),
-    [("dcmh", "needs labels"), ("deephash_radius", "needs labels"), ("dadhh", "did you mean dadh?"), ("x", "expected one of")],
+    [
+        ("dcmh", "needs labels"),
+        ("deephash_radius", "needs labels"),
+        ("dadhh", "did you mean dadh?"),
+        ("x", "expected one of"),
+    ],
 )
 def test_a_protocol_says_what_it_lacks(protocol, sentence, system):
     with pytest.raises(InputError, match=sentence.replace("?", r"\?")):
@@ -270,7 +275,12 @@ def test_eccv_caption_scores_the_same():
         "i2t": {int(images[i]): captions[np.argsort(-row)[:200]].tolist() for i, row in enumerate(scores)},
         "t2i": {int(captions[j]): images[np.argsort(-row)[:200]].tolist() for j, row in enumerate(scores.T)},
     }
-    how = {"image_ids": images, "caption_ids": captions, "metrics": "recall@1,5 map@R precision@R", "no_relevant": "skip"}
+    how = {
+        "image_ids": images,
+        "caption_ids": captions,
+        "metrics": "recall@1,5 map@R precision@R",
+        "no_relevant": "skip",
+    }
     for name, names in {
         "coco": {"recall,1": "coco_5k_recalls", "recall,5": "coco_5k_recalls"},
         "cxc": {"recall,1": "cxc_recalls", "recall,5": "cxc_recalls"},

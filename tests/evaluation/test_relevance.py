@@ -1,4 +1,4 @@
-"""Who is relevant to whom, as people hold it: many-to-many, graded, by name, of query sets, with distractors, in folds."""
+"""Who is relevant to whom, as people hold it: many-to-many, graded, by name, of query sets, with distractors."""
 
 from __future__ import annotations
 
@@ -71,7 +71,10 @@ def test_a_set_that_asks_itself(data, ties):
     hot = np.array([[t in s for t in range(3)] for s in labels], int)
     hot = np.column_stack([hot, np.zeros(n, int)])
     how = {"queries": codes, "query_labels": hot, "leave_out_self": True, "metrics": METRICS, "ties": ties}
-    forms = [evaluate(**how, measure="hamming"), evaluate(**{**how, "queries": 2.0 * codes - 1}, measure="inner_product")]
+    forms = [
+        evaluate(**how, measure="hamming"),
+        evaluate(**{**how, "queries": 2.0 * codes - 1}, measure="inner_product"),
+    ]
     others = [[j for j in range(n) if j != i] for i in range(n)]
     scores = [[int((codes[i] == codes[j]).sum()) for j in others[i]] for i in range(n)]
     grades = [[len(labels[i] & labels[j]) for j in others[i]] for i in range(n)]
@@ -198,7 +201,8 @@ def test_trec_files_score_the_same_in_another_tool(tmp_path):
     how = {"caption_image": index, "map_divisor": "relevant", "metrics": asked}
     table = evaluate(images, texts, **how, trec_run=run, trec_qrels=truth)
     names = {
-        "recall_share": measures.R, "precision": measures.P, "map": measures.AP, "ndcg": measures.nDCG, "mrr": measures.RR,
+        "recall_share": measures.R, "precision": measures.P, "map": measures.AP, "ndcg": measures.nDCG,
+        "mrr": measures.RR,
     }  # fmt: skip
     for direction in ("i2t", "t2i"):
         part = table[table.direction == direction]
@@ -237,11 +241,14 @@ REFUSED = {
     "a grade below zero": ({"relevance": [[0, 1, -1.0]]}, "grade -1 in pair 0"),
     "folds that do not divide": ({"folds": 3}, "folds is 3, which does not divide 4 images"),
     "a name twice": ({"image_ids": list("abca"), "caption_image_ids": list("aabbccaa")}, "'a' at 0 and at 3"),
-    "a name that is missing": ({"image_ids": list("abcd"), "caption_image_ids": list("aabbccxx")}, "image 'x' (entry 6)"),
+    "a name that is missing": (
+        {"image_ids": list("abcd"), "caption_image_ids": list("aabbccxx")}, "image 'x' (entry 6)",
+    ),
     "names of one side": ({"image_ids": list("abcd")}, "caption_image_ids is not given"),
     "gallery without labels": ({"query_labels": [0, 1, 2, 3]}, "gallery_labels is not given"),
     "labels of two kinds": (
-        {"query_labels": [0, 1, 2, 3], "gallery_labels": np.eye(8, dtype=int)}, "class numbers and gallery_labels 8 labels",
+        {"query_labels": [0, 1, 2, 3], "gallery_labels": np.eye(8, dtype=int)},
+        "class numbers and gallery_labels 8 labels",
     ),
     "a metric that is nearly one": ({"metrics": "recal@1"}, "did you mean recall?"),
     "a k that is none": ({"metrics": "recall@R2"}, "metrics has 'recall@R2', expected recall@k"),

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from scipy.stats import rankdata
 
-from fico_utils.evaluation import Plan, evaluate, observe, score_source
+from fico_utils.evaluation import Plan, Rules, evaluate, observe, score_source
 from fico_utils.results import observed, store
 from fico_utils.results.observed import critical_difference, place_rows, tie_rows
 from fico_utils.workspace import Run
@@ -36,7 +36,8 @@ def corpus():
 
 
 def see(arrays, given, ties="expected"):
-    return observe(score_source(**arrays), given["caption_image"], given["labels"], Plan("recall@1 map@10,N", Rules(ties)))
+    plan = Plan("recall@1 map@10,N", Rules(ties))
+    return observe(score_source(**arrays), given["caption_image"], given["labels"], plan)
 
 
 @pytest.fixture(scope="module")

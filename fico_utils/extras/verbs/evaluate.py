@@ -100,7 +100,7 @@ def _add_rules(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--protocol", default="fico", metavar="NAME", help=text)
     parser.add_argument(
         "--metrics", nargs="+", metavar="NAME@K,K,...",
-        help="such as recall@1,5,10 map@10,N precision@20 median_rank; N is the whole gallery, R as many as are relevant",
+        help="such as recall@1,5,10 map@10,N precision@20 median_rank; N is all, R as many as are relevant",
     )  # fmt: skip
     parser.add_argument("--recall-at", metavar="K,K,...", help="instead of --metrics: 1,5,10,50,100,200")
     parser.add_argument("--map-at", metavar="K,K,...", help="instead of --metrics: 10,100,N")
@@ -176,11 +176,14 @@ def _as_text(scores: pd.DataFrame, form: str) -> str:
     names = scores["metric"] + scores["k"].map(lambda k: f"@{k}" if k else "")
     row = scores[["protocol", "task", "direction"]].agg(" ".join, axis=1)
     wide = scores.assign(system=row, name=names).pivot(index="system", columns="name", values="value")
-    wide = wide.reindex(index=dict.fromkeys(row), columns=dict.fromkeys(names)).map(lambda x: "" if x != x else f"{x:.4f}")
+    wide = wide.reindex(index=dict.fromkeys(row), columns=dict.fromkeys(names)).map(
+        lambda x: "" if x != x else f"{x:.4f}"
+    )
     if form == "latex":
         return wide.to_latex(escape=True)
-    head = [["", *wide.columns], ["---", *("---:" for _ in wide.columns)]]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in [*head, *([i, *r] for i, r in zip(wide.index, wide.values))])
+    lines = [["", *wide.columns], ["---", *("---:" for _ in wide.columns)]]
+    lines += [[name, *row] for name, row in zip(wide.index, wide.to_numpy(), strict=True)]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 
 def _read_names(place: str) -> np.ndarray:
@@ -198,7 +201,9 @@ def _read_relevance(place: str) -> Any:
         return place
     table = read_table(check_name(place))
     if len(table.frame.columns) not in (2, 3):
-        raise InputError(f"{place} has columns {', '.join(table.frame.columns)}, expected image, caption, and a grade or none")
+        raise InputError(
+            f"{place} has columns {', '.join(table.frame.columns)}, expected image, caption, and a grade or none"
+        )
     values = table.frame.to_numpy(object)
     if all(re.fullmatch("-?[0-9]{1,18}", str(cell)) for cell in values[:, :2].ravel()):
         try:
