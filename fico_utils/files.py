@@ -160,12 +160,24 @@ def read_json(path: str | Path) -> Any:
 
 
 def write_arrays(path: str | Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, Any] | None = None) -> None:
-    """Write named arrays as safetensors, atomically; metadata travels in the header as JSON values."""
-    from safetensors.numpy import save_file
+    """Write named arrays as safetensors, atomically; metadata travels in the header as JSON values.
 
-    header = {name: json.dumps(value) for name, value in (metadata or {}).items()}
-    with atomic_path(path) as temporary:
-        save_file({n: np.asarray(a, order="C") for n, a in arrays.items()}, temporary, metadata=header)
+    Equal arrays and metadata are equal bytes. The library's writer gives metadata a random order, and writes to a hidden
+    file of its own, which a killed run would leave.
+    """
+    ordered = {n: np.asarray(arrays[n], order="C") for n in sorted(arrays, key=lambda n: (-arrays[n].itemsize, n))}
+    header: dict[str, Any] = {"__metadata__": {n: json.dumps(value) for n, value in sorted((metadata or {}).items())}}
+    end = 0
+    for name, array in ordered.items():
+        assert array.dtype.kind in "biuf", "what safetensors holds"
+        kind = "BOOL" if array.dtype.kind == "b" else f"{array.dtype.kind.upper()}{8 * array.itemsize}"
+        header[name] = {"dtype": kind, "shape": list(array.shape), "data_offsets": [end, end := end + array.nbytes]}
+    text = json.dumps(header, ensure_ascii=False).encode()
+    text = text.ljust(-(-len(text) // 8) * 8)  # so that the arrays begin at a multiple of 8 B
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for array in ordered.values():
+            file.write(array.astype(array.dtype.newbyteorder("<"), copy=False).reshape(-1).view(np.uint8))
 
 
 def read_metadata(path: str | Path) -> dict[str, Any]:
