@@ -108,7 +108,7 @@ def check_folder(profile: str, out: str | None) -> list[str]:
     """A line that the results folder can be written, and one on its disk; InputError where one is not so."""
     profile_settings(profile)
     root = results_folder(profile, out)
-    place = next(folder for folder in (root, *root.parents) if folder.exists())
+    place = next(folder for folder in (root, *root.parents) if folder.exists() or folder.is_symlink())
     with refuse_unwritable(root), tempfile.TemporaryFile(dir=place):
         free = shutil.disk_usage(place).free
     if free < DISK:

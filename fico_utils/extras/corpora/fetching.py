@@ -186,7 +186,7 @@ def _unpack(archive: Path, part: Part, folder: Path, progress: bool) -> None:
     """
     base = folder / "images" if part.name.startswith("images/") else folder
     try:
-        with zipfile.ZipFile(archive) as zipped:
+        with refuse_unwritable(base), zipfile.ZipFile(archive) as zipped:
             chosen = [m for m in zipped.infolist() if m.filename.startswith(part.members) and not m.is_dir()]
             if not chosen:
                 raise InputError(f"{archive} holds nothing that begins with {part.members!r}; get it again")
