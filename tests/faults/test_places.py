@@ -17,7 +17,7 @@ from fico_utils import cli
 from fico_utils.provenance import PROJECT
 from tests.faults import writes
 
-CODES = (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EIO)
+CODES = (errno.ENOSPC, errno.EROFS, errno.EACCES)
 #: Each command that writes, below a folder that is to have a fault.
 COMMANDS = (
     ["run", "--out", "{place}"],
@@ -58,10 +58,10 @@ def place(tmp_path: Path) -> Path:
     place = tmp_path / "place"
     for name in ("mini", "other"):
         shutil.copytree(PROJECT / "figures" / "mini", place / name)
-    metrics = place / "other" / "metrics.csv"
-    metrics.write_text(metrics.read_text(encoding="utf-8").replace("mini-s0", "mini-s1"), encoding="utf-8")
-    (place / "mini/runs/04_evaluation").mkdir(parents=True)
-    (place / "mini/runs/04_evaluation/manifest.json").write_text("{}")
+    for table in (place / "other" / "metrics.csv", place / "other" / "costs.csv"):
+        table.write_text(table.read_text(encoding="utf-8").replace("mini-s0", "mini-s1"), encoding="utf-8")
+    (place / "mini/runs").mkdir()
+    (place / "mini/runs/.04_evaluation.lock").write_text("")
     return place
 
 

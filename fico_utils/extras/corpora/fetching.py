@@ -21,7 +21,7 @@ from fico_utils.extras.corpora.openclipart import fetch_openclipart
 from fico_utils.extras.corpora.pictures import PROBLEMS, check_images, file_images
 from fico_utils.extras.corpora.reading import first_line, path_inside
 from fico_utils.extras.corpora.released import RELEASED, list_released
-from fico_utils.files import read_json, sha256_file, write_json
+from fico_utils.files import read_json, refuse_unwritable, sha256_file, write_json
 from fico_utils.progress import show_progress
 
 #: Share of a corpus's pictures that may be missing or unreadable, listed and left out; more is an unpacking gone wrong.
