@@ -11,7 +11,7 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,6 @@ from fico_utils.files import (
     read_arrays,
     read_json,
     read_metadata,
-    refuse_unwritable,
     write_arrays,
     write_json,
 )
@@ -200,11 +199,9 @@ class Store:
         """Hold the right to make one artefact: a second maker would waste work, so it waits."""
         from filelock import FileLock
 
-        name = f"{key_of(path.relative_to(self.root).as_posix())}.lock"
-        with ExitStack() as stack:
-            with refuse_unwritable(self.root):
-                (self.root / ".locks").mkdir(parents=True, exist_ok=True)
-                stack.enter_context(FileLock(self.root / ".locks" / name))
+        lock = self.root / ".locks" / f"{key_of(path.relative_to(self.root).as_posix())}.lock"
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(lock):
             yield
 
     def files(self, *folders: str) -> list[Path]:

@@ -18,6 +18,7 @@ from typing import Any
 
 from fico_utils import __version__
 from fico_utils.errors import InputError
+from fico_utils.files import refuse_unwritable
 
 #: The packages whose modules are verbs.
 VERB_PACKAGES = ("fico_utils.verbs", "fico_utils.extras.verbs")
@@ -55,7 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     verb = next((a for a in arguments if not a.startswith("-")), None)
     options = command_parser(verb).parse_args(arguments)
     try:
-        return find_verbs()[options.verb].run(options)
+        with refuse_unwritable():  # a disk that is full or gone, a folder without permission, a name that is too long
+            return find_verbs()[options.verb].run(options)
     except InputError as error:
         print(f"fico_utils {options.verb}: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
@@ -65,14 +67,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         sys.stderr.close()
         return 0
-    except OSError as error:  # a disk that is full or gone, a folder without permission, a name that is too long
-        place = f"{error.filename}: " if error.filename else ""
-        print(
-            f"fico_utils {options.verb}: {place}{error.strerror or error}; make room or choose another place, and give the "
-            "same command again",
-            file=sys.stderr,
-        )
-        return 2
 
 
 def add_common_options(

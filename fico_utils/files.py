@@ -65,14 +65,17 @@ def content_digest(content: Mapping[str, np.ndarray] | Any) -> str:
 
 
 @contextmanager
-def refuse_unwritable(path: str | Path) -> Iterator[None]:
-    """InputError in place of the system's error where a file or a folder cannot be written."""
+def refuse_unwritable(path: str | Path | None = None) -> Iterator[None]:
+    """InputError in place of the system's error where a file or a folder cannot be written, or, without one, used."""
     try:
         yield
+    except BrokenPipeError:  # no file
+        raise
     except OSError as error:
+        problem = f"write {path}" if path else f"read or write {error.filename or 'a file'}"
         raise InputError(
-            f"cannot write {path} ({error.strerror or error}); make room there or choose another folder, for results with "
-            "--out or out_dir"
+            f"cannot {problem} ({error.strerror or error}); make room or choose another folder, for results with --out "
+            "or out_dir, and give the same command again"
         ) from error
 
 
@@ -80,8 +83,8 @@ def refuse_unwritable(path: str | Path) -> Iterator[None]:
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """A temporary path beside `path`, to be written in the block: renamed to `path` where that ends well, else removed.
 
-    The content is on the disk before it has its name, so that a power cut leaves the old file or the new one. InputError
-    where it cannot be written.
+    The content is on the disk before it has its name, so that a power cut leaves the old file or the new one.
+    InputError where it cannot be written.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.stem}.fico-unfinished-{os.getpid()}-{uuid4().hex}{path.suffix}")
@@ -117,25 +120,20 @@ def _writer_lives(path: Path, process: int) -> bool:
         return False
 
 
-def note(what: str, path: Path, digest: str | None = None) -> None:
-    """Tell the runner, where there is one, that a file was read or written."""
-    if record := os.environ.get(RECORD):
-        append_line(record, {what: str(path.absolute()), "digest": digest})
+def note(what: str, path: Path, digest: str | None = None, record: str | Path | None = None) -> None:
+    """Tell the runner, where there is one, that a file was read or written; `record` is where it looks for that."""
+    if record := record or os.environ.get(RECORD):
+        with refuse_unwritable(record), open(record, "a", encoding="utf-8") as file:
+            file.write(json.dumps({what: str(path.absolute()), "digest": digest}) + "\n")
 
 
-def append_line(path: str | Path, value: Mapping[str, Any]) -> None:
-    """Append a line of JSON to a file; InputError where it cannot be written."""
-    with refuse_unwritable(path), open(path, "a", encoding="utf-8") as file:
-        file.write(json.dumps(value) + "\n")
-
-
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The lines of a file, where there is one; one that is no object of JSON, such as a full disk cut, is left out."""
-    values = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []:
+def read_notes(record: Path) -> list[dict[str, Any]]:
+    """What `note` wrote, in order; a line that is not whole, such as a full disk cut, is left out."""
+    notes = []
+    for line in record.read_text(encoding="utf-8", errors="replace").splitlines() if record.is_file() else []:
         with suppress(ValueError):
-            values.append(json.loads(line))
-    return [value for value in values if isinstance(value, dict)]
+            notes.append(json.loads(line))
+    return [entry for entry in notes if isinstance(entry, dict)]
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -162,8 +160,8 @@ def read_json(path: str | Path) -> Any:
 def write_arrays(path: str | Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, Any] | None = None) -> None:
     """Write named arrays as safetensors, atomically; metadata travels in the header as JSON values.
 
-    Equal arrays and metadata are equal bytes. The library's writer gives metadata a random order, and writes to a hidden
-    file of its own, which a killed run would leave.
+    Equal arrays and metadata are equal bytes. The library's writer gives metadata a random order, and writes to a
+    hidden file of its own, which a killed run would leave.
     """
     ordered = {n: np.asarray(arrays[n], order="C") for n in sorted(arrays, key=lambda n: (-arrays[n].itemsize, n))}
     header: dict[str, Any] = {"__metadata__": {n: json.dumps(value) for n, value in sorted((metadata or {}).items())}}
@@ -226,7 +224,7 @@ def recorded_files(record: Path, root: Path) -> tuple[list[dict[str, Any]], list
     Each is a dict: ``path`` (below `root`), ``sha256`` of its content, ``bytes`` and ``changed_ns``. A file that is not
     there any more was in passing, such as a checkpoint of a training that has ended, and is left out.
     """
-    entries = read_lines(record)
+    entries = read_notes(record)
     entries = entries[max((i for i, entry in enumerate(entries) if "began" in entry), default=0) :]
     wrote = {entry["wrote"]: None for entry in entries if "wrote" in entry}
     read = {entry["read"]: entry["digest"] for entry in entries if "read" in entry and entry["read"] not in wrote}

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from fico_utils.batch.notebook import Execution
 from fico_utils.batch.pipeline import Batch, Step, step_state
-from fico_utils.files import RECORD, RECORDED, append_line, key_of, recorded_files, remove_unfinished, write_json
+from fico_utils.files import RECORD, RECORDED, key_of, note, recorded_files, remove_unfinished, write_json
 from fico_utils.locks import hold_locks
 from fico_utils.machine import describe_machine
 from fico_utils.progress import show_progress
@@ -133,7 +133,7 @@ def run_step(batch: Batch, step: Step, execution: Execution | None = None) -> di
     began, record = datetime.now(UTC), folder / RECORDED
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "manifest.json").unlink(missing_ok=True)
-    append_line(record, {"began": began.isoformat()})
+    note("began", folder, record=record)
     environment = kernel_environment(batch.settings, batch.threads) | {RECORD: str(record)}
     execution.run(batch.folder / f"{step.notebook}.ipynb", folder, parameters, environment)
     if execution.stopped.is_set():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,25 +13,20 @@ from fico_utils import cli
 from fico_utils.artifacts import KEYED, is_artefact
 from fico_utils.batch.pipeline import STEPS
 from fico_utils.errors import InputError
-from fico_utils.files import RECORDED, TEMPORARY, read_json, read_lines
+from fico_utils.files import RECORDED, TEMPORARY, read_json, read_notes
 from fico_utils.locks import hold_locks
 from fico_utils.profiles import profile_settings, results_folder
 from fico_utils.provenance import PROJECT
 
 HELP = "remove the results of a profile"
 _STEPS = "|".join(step.notebook for step in STEPS)
-#: Locks of a run, which Windows lets nobody remove while they are held.
-LOCKS = re.compile(rf"runs/\.({_STEPS})\.(lock|pid)")
-#: Files of a results folder that no step records: of the runner, the report, and what notebook 07 saves by itself.
+#: Files of a results folder that no step notes: of the runner, the report, and what notebook 07 saves by itself. With a
+#: slash behind them, the folders that go even where nothing lies in them.
 KNOWN = re.compile(
-    rf"runs/(package_code\.json|({_STEPS})/(log\.txt|manifest\.json|{re.escape(RECORDED)}|\2\.ipynb))"
-    r"|\.locks/[0-9a-f]{16}\.lock|report/(index\.html|summary\.json|comparison\.html)|seeds\.csv"
+    rf"runs/(package_code\.json|\.({_STEPS})\.(lock|pid)|({_STEPS})/(log\.txt|manifest\.json|{RECORDED}|\4\.ipynb)?)"
+    r"|\.locks/([0-9a-f]{16}\.lock)?|report/((index|comparison)\.html|summary\.json)?|seeds\.csv|runs/|own/"
+    r"|(own/)?(data|features|models|embeddings|perquery|metrics|costs|tables|figures)/|own/data/broken/images/"
     r"|own/data/(images|texts)\.npy"
-)
-#: Folders that are removed where nothing lies in them; with `KEYED` ones, in which units lay.
-FOLDERS = re.compile(
-    rf"(own/)?(data|features|models|embeddings|perquery|metrics|costs|tables|figures)|own/data/broken/images|runs/({_STEPS})"
-    r"|own|report|runs|\.locks"
 )
 
 
@@ -50,54 +46,56 @@ def run(options: argparse.Namespace) -> int:
     if not ours or root.is_symlink() or root in (PROJECT, *PROJECT.parents):
         raise InputError(f"{root} holds no runs/ of ours, so nothing was removed; name a results folder with --out")
     with hold_locks(runs, [step.notebook for step in STEPS]):
-        files, folders, foreign = sort_files(root)
-        for path in files:
-            path.unlink(missing_ok=True)
-    for path in runs.glob(".*.lock"):
-        if LOCKS.fullmatch(path.relative_to(root).as_posix()):
-            path.unlink(missing_ok=True)
-    for folder in sorted(folders, reverse=True):  # the inner before the outer ones
-        with suppress(OSError):  # something else lies in it
-            folder.rmdir()
+        ours, foreign = sort_results(root)
+        remove_paths([path for path in ours if path.suffix != ".lock"])
+    remove_paths(ours)  # when nothing is held any more: Windows keeps open files
     if foreign:
-        names = ", ".join(path.relative_to(root).as_posix() for path in foreign)
+        names = ", ".join(sorted(path.relative_to(root).as_posix() for path in foreign))
         print(f"Removed the results in {root}; left what no run of this package wrote: {names}.")
     else:
         print(f"Removed {root}.")
     return 0
 
 
-def sort_files(root: Path) -> tuple[list[Path], list[Path], list[Path]]:
-    """In a results folder: the files that this package wrote, locks apart, their folders, and everything else.
-
-    Ours is what a step recorded, what has a header of the store, what is half-written, and `KNOWN`. A link is never
-    ours, nor is what lies behind it, nor an empty folder that is not one of `FOLDERS`.
-    """
-    recorded = recorded_outputs(root)
-    files, ours, foreign = [], [], []
-    for place, folders, names in os.walk(root, onerror=lambda error: foreign.append(Path(error.filename))):
-        folder, inside = Path(place), Path(place).relative_to(root).as_posix()
-        foreign += [folder / name for name in folders if (folder / name).is_symlink()]
-        if folders or names or FOLDERS.fullmatch(inside) or KEYED.search(folder.name):
-            ours.append(folder)
+def remove_paths(paths: Sequence[Path]) -> None:
+    """Remove files that are there, and folders in which nothing lies."""
+    for path in paths:
+        if path.is_dir():
+            with suppress(OSError):
+                path.rmdir()
         else:
-            foreign.append(folder)
+            path.unlink(missing_ok=True)
+
+
+def sort_results(root: Path) -> tuple[list[Path], list[Path]]:
+    """What of a results folder is ours, the inner before the outer, and everything else.
+
+    Ours is what a step noted, what has a header of the store, what is half-written, and what is `KNOWN`. A link is
+    never ours, nor is what lies behind it, nor an empty folder that is not `KNOWN` and held no units.
+    """
+    ours: list[Path] = []
+    foreign: list[Path] = []
+    noted = noted_outputs(root)
+    unreadable = foreign.append
+    for place, folders, names in os.walk(root, topdown=False, onerror=lambda error: unreadable(Path(error.filename))):
+        folder = Path(place)
+        foreign += [folder / name for name in folders if (folder / name).is_symlink()]
         for path in (folder / name for name in names):
-            name = path.relative_to(root).as_posix()
-            known = KNOWN.fullmatch(name) or TEMPORARY.fullmatch(path.name) or path in recorded
-            if path.is_symlink() or not path.is_file() or not (known or LOCKS.fullmatch(name) or is_artefact(path)):
-                foreign.append(path)
-            elif not LOCKS.fullmatch(name):
-                files.append(path)
-    return files, ours, sorted(foreign)
+            known = (
+                path in noted or TEMPORARY.fullmatch(path.name) or KNOWN.fullmatch(path.relative_to(root).as_posix())
+            )
+            regular = path.is_file() and not path.is_symlink()
+            (ours if regular and (known or is_artefact(path)) else foreign).append(path)
+        known = KNOWN.fullmatch(f"{folder.relative_to(root).as_posix()}/") or KEYED.search(folder.name)
+        (ours if folders or names or known else foreign).append(folder)
+    return ours, foreign
 
 
-def recorded_outputs(root: Path) -> set[Path]:
-    """The files below a results folder that its steps wrote, by their manifests and by what `note` recorded."""
+def noted_outputs(root: Path) -> set[Path]:
+    """What the steps of a results folder wrote, by their manifests and by what `note` wrote down."""
     paths: set[Path] = set()
-    for step in STEPS:
-        folder = root / "runs" / step.notebook
+    for folder in (root / "runs" / step.notebook for step in STEPS):
         with suppress(InputError, KeyError, TypeError):  # a manifest that is missing or broken says nothing
             paths |= {root / row["path"] for row in read_json(folder / "manifest.json")["outputs"]}
-        paths |= {Path(str(entry["wrote"])) for entry in read_lines(folder / RECORDED) if "wrote" in entry}
+        paths |= {Path(str(entry["wrote"])) for entry in read_notes(folder / RECORDED) if "wrote" in entry}
     return paths

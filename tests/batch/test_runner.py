@@ -283,7 +283,14 @@ def test_sweep_removes_half_written_files_of_the_dead_only(tmp_path: Path) -> No
     alive = unfinished(tmp_path / "metrics.csv")
     dead = [Path(str(p).replace(f"-{os.getpid()}-", "-99999999-")) for p in (alive, unfinished(tmp_path / "runs/x"))]
     other = unfinished(tmp_path / "y.csv")  # of this process by its number, and yet older than this process
-    strange = (".lock", "a-abcdefgh.csv", ".gitignore", ".x-abcdefgh.csv", ".x.fico-unfinished-1-2.csv", dead[0].name[1:])
+    strange = (
+        ".lock",
+        "a-abcdefgh.csv",
+        ".gitignore",
+        ".x-abcdefgh.csv",
+        ".x.fico-unfinished-1-2.csv",
+        dead[0].name[1:],
+    )
     kept = [alive, *(tmp_path / name for name in strange)]
     for path in (*kept, *dead, other):
         path.write_text("")

@@ -44,7 +44,7 @@ LINKS = ("link to a file.csv", "figures/link to a folder", "broken link", "figur
 
 
 def write_results(root: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """The files of a small results folder, just written: finished and unfinished steps, artefacts, units, the report."""
+    """The files of a small results folder, just written: of steps, finished or not, artefacts, units, the report."""
     for step, names in (("04_evaluation", ["metrics/a.csv", "metrics.csv"]), ("06_figures", ["figures/fig1.svg"])):
         record = root / "runs" / step / files.RECORDED
         record.parent.mkdir(parents=True)

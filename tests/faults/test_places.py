@@ -1,4 +1,4 @@
-"""Disks that are full, read-only, without permission or broken, and paths that cannot be: one sentence, no half file."""
+"""Disks that are full or read-only or refuse permission, and paths that cannot be: one sentence, no half file."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 from fico_utils.artifacts import Recipe, Store
 from fico_utils.errors import InputError
-from fico_utils.files import append_line, write_json, write_text
+from fico_utils.files import note, write_text
 from fico_utils.locks import hold_locks
 
 shim, root, recipe = ctypes.CDLL(None), Path(sys.argv[1]), Recipe("visual_features")
@@ -34,7 +34,7 @@ def work(folder, number):
         store.records("costs", "b", recipe, lambda: [{"c": 1.5}])
         store.units("models", "c", recipe).write(number, {"w": np.full(9, number)}, keep=1)
         write_text(folder / "tables" / "t.csv", "a,b" * 99)
-        append_line(folder / "runs" / "files.jsonl", {"wrote": "t.csv"})
+        note("wrote", folder / "t.csv", record=folder / "runs" / "files.jsonl")
 
 def content(folder):
     paths = (p for p in folder.rglob("*") if p.is_file() and p.suffix != ".jsonl")
@@ -112,7 +112,7 @@ def test_a_run_goes_on_after_each_of_some_faults(tmp_path: Path, library: Path) 
     assert problems == []
     assert count > 2
     assert (root / "9.csv").read_text() == str(np.arange(9).sum())
-    assert all(line.split()[0] in ("open", "write", "fsync", "rename", "mkdir", "unlink") for line in writes._lines(state))
+    assert {line.split()[0] for line in state.read_text().splitlines()} > {"open", "write"}
 
 
 def test_the_loop_would_see_a_fault(tmp_path: Path) -> None:
