@@ -6,7 +6,6 @@ running and nothing else, and inside them only the artefact being made, as each 
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections.abc import Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -23,6 +22,7 @@ from fico_utils.locks import hold_locks
 from fico_utils.machine import describe_machine
 from fico_utils.progress import show_progress
 from fico_utils.provenance import said_by
+from fico_utils.stopping import ignore_signals
 from fico_utils.workspace import kernel_environment
 
 
@@ -48,9 +48,6 @@ def run_steps(
     with ExitStack() as stack:
         held = chosen if beside_others else batch.steps
         stack.enter_context(hold_locks(batch.root / "runs", [step.notebook for step in held]))
-        # what schedulers and `kill` send stops a run as Ctrl-C does
-        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-        stack.callback(signal.signal, signal.SIGTERM, before)
         if not beside_others:
             remove_unfinished(batch.root)  # what a killed run left
             stack.callback(remove_unfinished, batch.root)
@@ -75,6 +72,7 @@ def run_steps(
                     execution = Execution()
                     running[pool.submit(run_step, batch, step, execution)] = step, execution
         except BaseException:
+            ignore_signals()  # a second Ctrl-C must not leave a kernel
             for _, execution in running.values():
                 execution.stop()
             raise
