@@ -8,10 +8,10 @@ named and made again.
 from __future__ import annotations
 
 import json
-import shutil
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,8 @@ FORMAT = 1
 Arrays = dict[str, np.ndarray]
 #: Under this name the JSON content of a unit travels among its arrays, so that its digest covers it, too.
 CONTENT = "content.json"
+#: In the name of an artefact, or of the folder of a unit: its seed and its key.
+KEYED = re.compile(r"__s\d+__([0-9a-f]{16})\b")
 
 
 class NewerArtefact(InputError):
@@ -104,6 +106,15 @@ def damage_of(path: str | Path) -> str:
         raise
     except (InputError, AttributeError, KeyError, TypeError):
         return "is not a whole file of ours"
+
+
+def is_artefact(path: Path) -> bool:
+    """Whether a file has a header of ours with the key that its name states, or the folder of its unit."""
+    try:
+        match = KEYED.search(path.name) or KEYED.search(path.parent.name)
+        return match is not None and header_of(path).get("key") == match[1]
+    except (InputError, AttributeError, KeyError, TypeError):
+        return False
 
 
 def _files_below(*folders: Path) -> list[Path]:
@@ -244,5 +255,8 @@ class Units:
                 path.unlink(missing_ok=True)
 
     def remove(self) -> None:
-        """Delete all units: the whole is kept elsewhere."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Delete all units, and their folder where nothing else lies in it: the whole is kept elsewhere."""
+        with suppress(OSError):
+            for path in self._paths():
+                path.unlink()
+            self.folder.rmdir()

@@ -68,6 +68,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         sys.stderr.close()
         return 0
+    except OSError as error:  # a disk that is full or gone, a folder without permission, a name that is too long
+        place = f"{error.filename}: " if error.filename else ""
+        print(
+            f"fico_utils {options.verb}: {place}{error.strerror or error}; make room or choose another place, and give the "
+            "same command again",
+            file=sys.stderr,
+        )
+        return 2
 
 
 def add_common_options(

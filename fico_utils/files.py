@@ -6,13 +6,14 @@ import hashlib
 import json
 import os
 import re
-import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
+import psutil
 
 from fico_utils.errors import InputError
 from fico_utils.provenance import PACKAGE
@@ -20,8 +21,10 @@ from fico_utils.provenance import PACKAGE
 #: Names the file to which reads and writes of artefacts are noted, one JSON object a line (``read`` or ``wrote``: the
 #: path, ``digest``: its content), for the runner of the notebooks.
 RECORD = "FICO_UTILS_RECORD"
-#: What `atomic_path` calls a file that is being written.
-TEMPORARY = re.compile(r"^\..+-[a-z0-9_]{8}(\.[^.]*)?$")
+#: Its name in the folder of a step; it lists what every execution read and wrote, and so tells `clean` what is ours.
+RECORDED = "files.jsonl"
+#: What `atomic_path` calls a file that is being written; the number is that of the process that writes it.
+TEMPORARY = re.compile(r"\..+\.fico-unfinished-(\d+)-[0-9a-f]{32}(\.[^.]*)?")
 #: How the recorded names of files begin that lie in the package, such as weights that ship.
 IN_PACKAGE = "fico_utils:"
 #: Path -> (size and time stamp of the file when it was last read, digest of its content).
@@ -68,44 +71,71 @@ def refuse_unwritable(path: str | Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise InputError(
-            f"cannot write {path} ({error.strerror}); choose a folder you may write to with --out or out_dir"
+            f"cannot write {path} ({error.strerror or error}); make room there or choose another folder, for results with "
+            "--out or out_dir"
         ) from error
 
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """A temporary path beside `path`, renamed to it when the block ends well and removed when it does not.
+    """A temporary path beside `path`, to be written in the block: renamed to `path` where that ends well, else removed.
 
-    InputError where the folder cannot be written.
+    The content is on the disk before it has its name, so that a power cut leaves the old file or the new one. InputError
+    where it cannot be written.
     """
     path = Path(path)
+    temporary = path.with_name(f".{path.stem}.fico-unfinished-{os.getpid()}-{uuid4().hex}{path.suffix}")
     with refuse_unwritable(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
-        os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        temporary.chmod(0o644)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            with open(temporary, "rb+") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            with suppress(OSError):
+                temporary.unlink()
+            raise
     _CHECKED.pop(str(path.absolute()), None)  # two writings may share a time stamp
     note("wrote", path)
 
 
 def remove_unfinished(root: Path) -> None:
-    """Remove the half-written files that a killed run left."""
-    for path in root.rglob(".*"):
-        if path.is_file() and TEMPORARY.match(path.name):
-            path.unlink(missing_ok=True)
+    """Remove the half-written files below a folder that processes left which are not alive any more."""
+    for folder, _, names in os.walk(root):
+        for match in filter(None, map(TEMPORARY.fullmatch, names)):
+            with suppress(OSError):  # such as that of another user, which is in nobody's way
+                if not _writer_lives(path := Path(folder, match.string), int(match[1])):
+                    path.unlink()
+
+
+def _writer_lives(path: Path, process: int) -> bool:
+    """Whether a process runs that began before a file was written."""
+    try:
+        return psutil.Process(process).create_time() <= path.lstat().st_mtime
+    except (psutil.Error, OverflowError):
+        return False
 
 
 def note(what: str, path: Path, digest: str | None = None) -> None:
     """Tell the runner, where there is one, that a file was read or written."""
-    if os.environ.get(RECORD):
-        with open(os.environ[RECORD], "a", encoding="utf-8") as file:
-            file.write(json.dumps({what: str(path.absolute()), "digest": digest}) + "\n")
+    if record := os.environ.get(RECORD):
+        append_line(record, {what: str(path.absolute()), "digest": digest})
+
+
+def append_line(path: str | Path, value: Mapping[str, Any]) -> None:
+    """Append a line of JSON to a file; InputError where it cannot be written."""
+    with refuse_unwritable(path), open(path, "a", encoding="utf-8") as file:
+        file.write(json.dumps(value) + "\n")
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The lines of a file, where there is one; one that is no object of JSON, such as a full disk cut, is left out."""
+    values = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []:
+        with suppress(ValueError):
+            values.append(json.loads(line))
+    return [value for value in values if isinstance(value, dict)]
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -130,12 +160,24 @@ def read_json(path: str | Path) -> Any:
 
 
 def write_arrays(path: str | Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, Any] | None = None) -> None:
-    """Write named arrays as safetensors, atomically; metadata travels in the header as JSON values."""
-    from safetensors.numpy import save_file
+    """Write named arrays as safetensors, atomically; metadata travels in the header as JSON values.
 
-    header = {name: json.dumps(value) for name, value in (metadata or {}).items()}
-    with atomic_path(path) as temporary:
-        save_file({n: np.asarray(a, order="C") for n, a in arrays.items()}, temporary, metadata=header)
+    Equal arrays and metadata are equal bytes. The library's writer gives metadata a random order, and writes to a hidden
+    file of its own, which a killed run would leave.
+    """
+    ordered = {n: np.asarray(arrays[n], order="C") for n in sorted(arrays, key=lambda n: (-arrays[n].itemsize, n))}
+    header: dict[str, Any] = {"__metadata__": {n: json.dumps(value) for n, value in sorted((metadata or {}).items())}}
+    end = 0
+    for name, array in ordered.items():
+        assert array.dtype.kind in "biuf", "what safetensors holds"
+        kind = "BOOL" if array.dtype.kind == "b" else f"{array.dtype.kind.upper()}{8 * array.itemsize}"
+        header[name] = {"dtype": kind, "shape": list(array.shape), "data_offsets": [end, end := end + array.nbytes]}
+    text = json.dumps(header, ensure_ascii=False).encode()
+    text = text.ljust(-(-len(text) // 8) * 8)  # so that the arrays begin at a multiple of 8 B
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for array in ordered.values():
+            file.write(array.astype(array.dtype.newbyteorder("<"), copy=False).reshape(-1).view(np.uint8))
 
 
 def read_metadata(path: str | Path) -> dict[str, Any]:
@@ -179,13 +221,13 @@ def digest_of(path: str | Path) -> str:
 
 
 def recorded_files(record: Path, root: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Files that a process read and did not write, and files that it wrote, as `note` recorded them.
+    """Files that a process read and did not write, and files that it wrote, as `note` recorded them since it `began`.
 
     Each is a dict: ``path`` (below `root`), ``sha256`` of its content, ``bytes`` and ``changed_ns``. A file that is not
     there any more was in passing, such as a checkpoint of a training that has ended, and is left out.
     """
-    lines = record.read_text(encoding="utf-8").splitlines() if record.is_file() else []
-    entries = [json.loads(line) for line in lines]
+    entries = read_lines(record)
+    entries = entries[max((i for i, entry in enumerate(entries) if "began" in entry), default=0) :]
     wrote = {entry["wrote"]: None for entry in entries if "wrote" in entry}
     read = {entry["read"]: entry["digest"] for entry in entries if "read" in entry and entry["read"] not in wrote}
     rows = (

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ast
-import json
+from contextlib import suppress
 from pathlib import Path
 
-from fico_utils.files import key_of, sha256_file
+from fico_utils.errors import InputError
+from fico_utils.files import key_of, read_json, sha256_file, write_json
 from fico_utils.provenance import PACKAGE
 
 #: Suffixes of what is no code: folders, prose, notes on versions, compiled modules.
@@ -16,9 +17,11 @@ NO_CODE = ("", ".md", ".lock", ".pyc", ".nbi", ".nbc")
 def package_digest(cache: Path | None = None, package: Path = PACKAGE) -> str:
     """Key of the package's modules, tables and styles, not of its weights: a notebook runs again when it changes.
 
-    `cache` is a JSON file with the digests of last time; it is written where its folder exists.
+    `cache` is a JSON file with the digests of last time; it is written where its folder exists and may be written.
     """
-    known = json.loads(cache.read_text(encoding="utf-8")) if cache and cache.is_file() else {}
+    known = {}
+    with suppress(InputError):  # there is none yet, or it is broken
+        known = read_json(cache) if cache else {}
     digests = {}
     for path in sorted(package.rglob("*")):
         name = path.relative_to(package).as_posix()
@@ -28,7 +31,8 @@ def package_digest(cache: Path | None = None, package: Path = PACKAGE) -> str:
         same = name in known and known[name][0] == stamp
         digests[name] = known[name] if same else [stamp, _code_digest(path)]
     if cache and cache.parent.is_dir() and digests != known:
-        cache.write_text(json.dumps(digests), encoding="utf-8")
+        with suppress(InputError):
+            write_json(cache, digests)
     return key_of({name: digest for name, (_, digest) in digests.items()})
 
 

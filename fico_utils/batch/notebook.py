@@ -103,9 +103,9 @@ class Execution:
             line = f"{name}: {(text.strip().splitlines() or [''])[0]}".rstrip(": ")
             self.failure = {"cell": self.cell, "heading": self.heading, "error": line}
         finally:
+            self.over.set()
             if content is not None and not self.stopped.is_set():
                 write_text(target / path.name, nbformat.writes(content) + "\n")
-            self.over.set()
 
     def _run_cell(self, client: Any, cell: Any, index: int) -> None:
         """Execute a cell of code, its time added to the phase of its heading."""

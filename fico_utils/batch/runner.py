@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from fico_utils.batch.notebook import Execution
 from fico_utils.batch.pipeline import Batch, Step, step_state
-from fico_utils.files import RECORD, key_of, recorded_files, remove_unfinished, write_json
+from fico_utils.files import RECORD, RECORDED, append_line, key_of, recorded_files, remove_unfinished, write_json
 from fico_utils.locks import hold_locks
 from fico_utils.machine import describe_machine
 from fico_utils.progress import show_progress
@@ -128,16 +128,15 @@ def run_step(batch: Batch, step: Step, execution: Execution | None = None) -> di
     """
     execution = execution or Execution()
     parts, parameters, folder = batch.parts(step), batch.parameters(step), batch.runs(step)
-    record = folder / ".files-recorded.jsonl"
+    began, record = datetime.now(UTC), folder / RECORDED
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "manifest.json").unlink(missing_ok=True)
-    record.unlink(missing_ok=True)
-    began, environment = datetime.now(UTC), kernel_environment(batch.settings, batch.threads) | {RECORD: str(record)}
+    append_line(record, {"began": began.isoformat()})
+    environment = kernel_environment(batch.settings, batch.threads) | {RECORD: str(record)}
     execution.run(batch.folder / f"{step.notebook}.ipynb", folder, parameters, environment)
     if execution.stopped.is_set():
         raise KeyboardInterrupt
     inputs, outputs = recorded_files(record, batch.root)
-    record.unlink(missing_ok=True)
     ended = datetime.now(UTC)
     seconds = (ended - began).total_seconds()
     changes = said_by("git", "status", "--porcelain")

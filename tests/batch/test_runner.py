@@ -272,12 +272,26 @@ def test_broken_manifest_is_stale(bench) -> None:
     assert states_of(batch)["01"] == pipeline.State("stale", "its manifest is not readable")
 
 
-def test_sweep_removes_temporary_files_only(tmp_path: Path) -> None:
-    kept = [tmp_path / ".lock", tmp_path / "a-abcdefgh.csv", tmp_path / ".gitignore", tmp_path / ".x-ABC.csv"]
-    gone = [tmp_path / ".metrics-ab1_defg.csv", tmp_path / "runs/.x-abcdefgh"]
-    (tmp_path / "runs").mkdir()
-    for path in (*kept, *gone):
+def unfinished(path: Path) -> Path:
+    """The file that is there while `path` is being written."""
+    with pytest.raises(ZeroDivisionError), files.atomic_path(path) as temporary:
+        raise ZeroDivisionError
+    return temporary
+
+
+def test_sweep_removes_half_written_files_of_the_dead_only(tmp_path: Path) -> None:
+    alive = unfinished(tmp_path / "metrics.csv")
+    dead = [Path(str(p).replace(f"-{os.getpid()}-", "-99999999-")) for p in (alive, unfinished(tmp_path / "runs/x"))]
+    other = unfinished(tmp_path / "y.csv")  # of this process by its number, and yet older than this process
+    strange = (".lock", "a-abcdefgh.csv", ".gitignore", ".x-abcdefgh.csv", ".x.fico-unfinished-1-2.csv", dead[0].name[1:])
+    kept = [alive, *(tmp_path / name for name in strange)]
+    for path in (*kept, *dead, other):
         path.write_text("")
+    os.utime(other, (1, 1))
+    (tmp_path / "link").symlink_to(tmp_path.parent / "outside", target_is_directory=True)
+    outside = tmp_path.parent / "outside" / dead[0].name
+    outside.parent.mkdir()
+    outside.write_text("")
     files.remove_unfinished(tmp_path)
-    assert [p.exists() for p in kept] == [True] * 4
-    assert [p.exists() for p in gone] == [False] * 2
+    assert [p for p in (*kept, outside) if not p.exists()] == []
+    assert [p for p in (*dead, other) if p.exists()] == []

@@ -19,7 +19,7 @@ from tokenizers.processors import TemplateProcessing
 from fico_utils.data.corpus import Corpus
 from fico_utils.data.text import END, START, Vocabulary
 from fico_utils.extras.pretrained.encoders import load_encoder
-from fico_utils.files import read_json, write_json
+from fico_utils.files import note, read_json, write_json
 from fico_utils.models import losses
 from fico_utils.models.training import draw_pairs
 from fico_utils.progress import show_progress
@@ -71,6 +71,8 @@ def save_example(
                 bar.update()
                 bar.set_postfix(loss=f"{loss.item():.2f}")
     model.network.save_pretrained(folder)
+    for path in sorted(folder.iterdir()):
+        note("wrote", path)
     write_json(kept, recipe)
     return folder
 
