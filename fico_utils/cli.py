@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:  # a disk that is full or gone, a folder without permission, a name that is too long
         place = f"{error.filename}: " if error.filename else ""
         print(
-            f"fico_utils {options.verb}: {place}{error.strerror or error}; make room or choose another place, and give the "
+            f"fico_utils {verb}: {place}{error.strerror or error}; make room or choose another place, and give the "
             "same command again",
             file=sys.stderr,
         )

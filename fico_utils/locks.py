@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
+import platform
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from datetime import datetime
 from pathlib import Path
 
 import psutil
 
 from fico_utils.errors import InputError
 from fico_utils.files import refuse_unwritable
+
+#: Seconds to wait for a lock: longer than `is_held` takes it, and than a run that ends needs to let go.
+WAIT = 1
 
 
 @contextmanager
@@ -29,26 +34,56 @@ def hold_locks(folder: Path, names: Sequence[str]) -> Iterator[None]:
             with refuse_unwritable(folder):
                 folder.mkdir(parents=True, exist_ok=True)
                 try:
-                    stack.enter_context(FileLock(folder / f".{name}.lock", timeout=0))
+                    stack.enter_context(FileLock(folder / f".{name}.lock", timeout=WAIT))
                 except Timeout as error:
-                    owner = lock_owner(folder, name)
-                    process = f" (process {owner})" if owner else ""
+                    owner, _ = lock_owner(folder, name) or ("", "")
                     raise InputError(
-                        f"another run{process} is writing to {folder.parent}; wait for it, or choose another with --out"
+                        f"another run{owner and f' ({owner})'} is writing to {folder.parent}; wait for it, or choose "
+                        "another with --out"
                     ) from error
                 if pid_file.is_file():
                     dead.append(pid_file.read_text(encoding="utf-8").partition(" ")[0])
                 stack.callback(pid_file.unlink, missing_ok=True)
-                pid_file.write_text(f"{os.getpid()} {psutil.Process().create_time()}", encoding="utf-8")
+                write_owner(folder, name)
         if dead:
             print(f"process {dead[0]} ended without unlocking {folder.parent}; its lock is taken over", file=sys.stderr)
         yield
 
 
-def lock_owner(folder: Path, name: str) -> int | None:
-    """The process that holds a name; None where there is none, or where it has died."""
+def write_owner(folder: Path, name: str, since: str = "") -> None:
+    """Write who holds a name: this process; `since` is when the work that the name stands for began, once it has."""
+    text = f"{os.getpid()} {psutil.Process().create_time()} {platform.node()} {since}"
+    (folder / f".{name}.pid").write_text(text, encoding="utf-8")
+
+
+def begin_work(folder: Path, name: str) -> None:
+    """Say to `lock_owner` that the work has begun that a name stands for, which this process holds."""
+    write_owner(folder, name, datetime.now().astimezone().isoformat(" ", "seconds"))
+
+
+def lock_owner(folder: Path, name: str) -> tuple[str, str] | None:
+    """Which process holds a name, in words, and since when it works on it (empty: it has not begun).
+
+    None where no process does, or it has died.
+    """
     try:
-        pid, started = (folder / f".{name}.pid").read_text(encoding="utf-8").split(" ")
-        return int(pid) if psutil.Process(int(pid)).create_time() == float(started) else None
+        pid, started, host, since = (folder / f".{name}.pid").read_text(encoding="utf-8").split(" ", 3)
+        if host != platform.node():
+            return (f"process {pid} on {host}", since) if is_held(folder / f".{name}.lock") else None
+        same = (
+            abs(psutil.Process(int(pid)).create_time() - float(started)) < 60
+        )  # clocks are set, and numbers used again
+        return (f"process {pid}", since) if same else None
     except (OSError, ValueError, psutil.Error):
         return None
+
+
+def is_held(lock: Path) -> bool:
+    """Whether a process, maybe on another machine, holds a lock; assumed where its file may not be opened."""
+    from filelock import FileLock, Timeout
+
+    try:
+        with FileLock(lock, timeout=0):
+            return False
+    except (Timeout, OSError):
+        return True

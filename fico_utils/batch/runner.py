@@ -18,7 +18,7 @@ from tqdm import tqdm
 from fico_utils.batch.notebook import Execution
 from fico_utils.batch.pipeline import Batch, Step, step_state
 from fico_utils.files import RECORD, RECORDED, append_line, key_of, recorded_files, remove_unfinished, write_json
-from fico_utils.locks import hold_locks
+from fico_utils.locks import begin_work, hold_locks
 from fico_utils.machine import describe_machine
 from fico_utils.progress import show_progress
 from fico_utils.provenance import said_by
@@ -70,6 +70,7 @@ def run_steps(
                     end_step(bar, step, "fresh, skipped")
                 else:
                     execution = Execution()
+                    begin_work(batch.root / "runs", step.notebook)
                     running[pool.submit(run_step, batch, step, execution)] = step, execution
         except BaseException:
             ignore_signals()  # a second Ctrl-C must not leave a kernel
