@@ -90,7 +90,7 @@ def alive(pid: int) -> bool:
 
 
 #: A verb of the command line with the notebooks of `bench`: their folder, then its arguments.
-#: A shell's background job ignores Ctrl-C and its children inherit that; a command in the foreground, as here, does not.
+#: A shell's background job ignores Ctrl-C, and so do its children; a command in the foreground, as here, does not.
 DRIVER = """
 import functools, signal, sys
 from pathlib import Path
