@@ -124,7 +124,9 @@ def campaign(seconds: float, seed: int = 0, say: Callable[[str], None] = print) 
                 tiny_command(root.parent), root, library, state, left, say, seed=seed, percent=percent
             )
             failed = _lines(state)
-            say(f"{len(failed)} different calls have failed; {percent} % of them: {count} starts, {len(found)} problems")
+            say(
+                f"{len(failed)} different calls have failed; {percent} % of them: {count} starts, {len(found)} problems"
+            )
             problems += found
             if (root / "metrics.csv").read_bytes() != (folder / "whole/mini/metrics.csv").read_bytes():
                 problems.append(f"metrics.csv differs after {failed}")
