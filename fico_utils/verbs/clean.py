@@ -13,7 +13,7 @@ from fico_utils.artifacts import KEYED, is_artefact
 from fico_utils.batch.pipeline import STEPS
 from fico_utils.errors import InputError
 from fico_utils.files import RECORDED, TEMPORARY, read_json, read_lines
-from fico_utils.locks import hold_locks
+from fico_utils.locks import hold_locks, is_held
 from fico_utils.profiles import profile_settings, results_folder
 from fico_utils.provenance import PROJECT
 
@@ -50,21 +50,31 @@ def run(options: argparse.Namespace) -> int:
     if not ours or root.is_symlink() or root in (PROJECT, *PROJECT.parents):
         raise InputError(f"{root} holds no runs/ of ours, so nothing was removed; name a results folder with --out")
     with hold_locks(runs, [step.notebook for step in STEPS]):
+        if any(map(is_held, (root / ".locks").glob("*.lock"))):
+            raise InputError(f"a training or a notebook is writing to {root}, so nothing was removed; wait for it")
         files, folders, foreign = sort_files(root)
         for path in files:
             path.unlink(missing_ok=True)
-    for path in runs.glob(".*.lock"):
-        if LOCKS.fullmatch(path.relative_to(root).as_posix()):
-            path.unlink(missing_ok=True)
-    for folder in sorted(folders, reverse=True):  # the inner before the outer ones
-        with suppress(OSError):  # something else lies in it
-            folder.rmdir()
+        remove_folders(runs, folders)  # whoever waits for a lock that is removed makes a new one
+    if os.name == "nt":  # there, what is held cannot be removed
+        remove_folders(runs, folders)
     if foreign:
         names = ", ".join(path.relative_to(root).as_posix() for path in foreign)
         print(f"Removed the results in {root}; left what no run of this package wrote: {names}.")
     else:
         print(f"Removed {root}.")
     return 0
+
+
+def remove_folders(runs: Path, folders: list[Path]) -> None:
+    """Remove the locks of a run, and folders where nothing else lies in them."""
+    for path in runs.glob(".*"):
+        if LOCKS.fullmatch(path.relative_to(runs.parent).as_posix()):
+            with suppress(OSError):
+                path.unlink()
+    for folder in sorted(folders, reverse=True):  # the inner before the outer ones
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def sort_files(root: Path) -> tuple[list[Path], list[Path], list[Path]]:
