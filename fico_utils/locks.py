@@ -15,9 +15,6 @@ import psutil
 from fico_utils.errors import InputError
 from fico_utils.files import refuse_unwritable
 
-#: Seconds to wait for a lock: longer than `is_held` takes it, and than a run that ends needs to let go.
-WAIT = 1
-
 
 @contextmanager
 def hold_locks(folder: Path, names: Sequence[str]) -> Iterator[None]:
@@ -33,8 +30,8 @@ def hold_locks(folder: Path, names: Sequence[str]) -> Iterator[None]:
             pid_file = folder / f".{name}.pid"
             with refuse_unwritable(folder):
                 folder.mkdir(parents=True, exist_ok=True)
-                try:
-                    stack.enter_context(FileLock(folder / f".{name}.lock", timeout=WAIT))
+                try:  # for longer than `is_held` holds it
+                    stack.enter_context(FileLock(folder / f".{name}.lock", timeout=1))
                 except Timeout as error:
                     owner, _ = lock_owner(folder, name) or ("", "")
                     raise InputError(
@@ -50,15 +47,11 @@ def hold_locks(folder: Path, names: Sequence[str]) -> Iterator[None]:
         yield
 
 
-def write_owner(folder: Path, name: str, since: str = "") -> None:
-    """Write who holds a name: this process; `since` is when the work that the name stands for began, once it has."""
+def write_owner(folder: Path, name: str, working: bool = False) -> None:
+    """Write that this process holds a name, for `lock_owner`; `working` once it begins what the name stands for."""
+    since = datetime.now().astimezone().isoformat(" ", "seconds") if working else ""
     text = f"{os.getpid()} {psutil.Process().create_time()} {platform.node()} {since}"
     (folder / f".{name}.pid").write_text(text, encoding="utf-8")
-
-
-def begin_work(folder: Path, name: str) -> None:
-    """Say to `lock_owner` that the work has begun that a name stands for, which this process holds."""
-    write_owner(folder, name, datetime.now().astimezone().isoformat(" ", "seconds"))
 
 
 def lock_owner(folder: Path, name: str) -> tuple[str, str] | None:

@@ -13,40 +13,32 @@ _SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if
 class Stopped(KeyboardInterrupt):
     """A signal told this process to stop; `exit_code` is what shells give for that signal, 143 for SIGTERM."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, frame: Any) -> None:
         super().__init__()
         self.exit_code = 128 + number
 
 
 @contextmanager
 def stop_by_signals() -> Iterator[None]:
-    """Inside, each of the signals raises `Stopped`; after one did, they are ignored, so that nothing disturbs the end.
-
-    A signal that was ignored before, as under nohup, stays ignored.
-    """
+    """Inside, each of the signals raises `Stopped`, but for those ignored before, as under nohup; later they do not."""
     before = {number: signal.getsignal(number) for number in _SIGNALS}
     try:
-        set_handlers(_stop)
+        handle_signals(_stop)
         yield
     except Stopped:
-        before = dict.fromkeys(before, signal.SIG_IGN)
+        before = dict.fromkeys(before, signal.SIG_IGN)  # nothing may disturb the end of the process
         raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
-def ignore_signals() -> None:
-    """Ignore the signals from now on: the process ends anyway, and tidies up first."""
-    set_handlers(signal.SIG_IGN)
-
-
-def set_handlers(handler: Any) -> None:
-    """Handle the signals so, but for those that are ignored."""
+def handle_signals(handler: Any) -> None:
+    """Give the signals a handler, or ``SIG_IGN``, but for those that are ignored."""
     for number in _SIGNALS:
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, handler)
 
 
-def _stop(number: int, frame: Any) -> None:
-    raise Stopped(number)
+def _stop(*arguments: Any) -> None:
+    raise Stopped(*arguments)

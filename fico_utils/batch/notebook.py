@@ -21,8 +21,8 @@ from fico_utils.files import write_text
 #: What a kernel is asked at the end: the most memory that it held, B.
 PEAK = "__import__('fico_utils.machine').machine.peak_memory()"
 PATIENCE = 5  # seconds that a kernel has to end after it was interrupted
-#: Arguments of a kernel: it does not warn of its transport, and it ends where its parent died while it started.
-#: From then on ipykernel itself watches the parent, every second.
+#: Arguments of a kernel: it does not warn of its transport, and ends where its parent died while it started. From then
+#: on ipykernel itself watches the parent, every second.
 KERNEL_ARGUMENTS = ["--log-level=40"]
 if os.name == "posix":
     ORPHAN = "__import__('os').getppid() != int(__import__('os').environ['JPY_PARENT_PID'])"
@@ -66,7 +66,7 @@ class Execution:
         self.failure: dict[str, str] | None = None  # cell, heading and last line of the error, where one was raised
         self.phases: list[dict[str, Any]] = []  # heading, seconds and number of cells, in reading order
         self.peak: int | None = None  # most memory that the kernel held, B
-        self.client: Any = None
+        self.kernel: Any = None
         self.stopped, self.over = threading.Event(), threading.Event()
 
     def run(self, path: Path, target: Path, parameters: dict[str, Any], environment: dict[str, str]) -> None:
@@ -84,9 +84,7 @@ class Execution:
             if parameters:
                 content = parameterize_notebook(content, parameters)
             client = NotebookClient(content, timeout=None, startup_timeout=60, extra_arguments=KERNEL_ARGUMENTS)
-            client.create_kernel_manager()
-            self.client = client
-            self._check_stopped()
+            self.kernel = client.create_kernel_manager()
             with open(target / "log.txt", "w", encoding="utf-8") as printed:
                 start = {"env": environment, "cwd": str(path.parent), "stdout": printed, "stderr": printed}
                 with client.setup_kernel(**start):
@@ -109,7 +107,8 @@ class Execution:
 
     def _run_cell(self, client: Any, cell: Any, index: int) -> None:
         """Execute a cell of code, its time added to the phase of its heading."""
-        self._check_stopped()
+        if self.stopped.is_set():
+            raise KeyboardInterrupt
         self.cell = cell.get("id", str(index))
         if cell.cell_type != "code":
             titles = [line.lstrip("#").strip() for line in cell.source.splitlines() if line.startswith("#")]
@@ -124,15 +123,11 @@ class Execution:
             phase["seconds"] = round(phase["seconds"] + time.monotonic() - began, 3)
             phase["cells"] += 1
 
-    def _check_stopped(self) -> None:
-        if self.stopped.is_set():
-            raise KeyboardInterrupt
-
     def stop(self) -> None:
         """Interrupt the running cell, so that it tidies up; kill the kernel of an unwilling one."""
         self.stopped.set()
         for end in (lambda kernel: kernel.send_signal(signal.SIGINT), lambda kernel: kernel.kill()):
             with suppress(Exception):  # it has not started yet, or ends by itself meanwhile
-                asyncio.run(end(self.client.km.provisioner))
+                asyncio.run(end(self.kernel.provisioner))
             if self.over.wait(PATIENCE):
                 return

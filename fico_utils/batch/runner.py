@@ -6,6 +6,7 @@ running and nothing else, and inside them only the artefact being made, as each 
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -18,11 +19,11 @@ from tqdm import tqdm
 from fico_utils.batch.notebook import Execution
 from fico_utils.batch.pipeline import Batch, Step, step_state
 from fico_utils.files import RECORD, RECORDED, append_line, key_of, recorded_files, remove_unfinished, write_json
-from fico_utils.locks import begin_work, hold_locks
+from fico_utils.locks import hold_locks, write_owner
 from fico_utils.machine import describe_machine
 from fico_utils.progress import show_progress
 from fico_utils.provenance import said_by
-from fico_utils.stopping import ignore_signals
+from fico_utils.stopping import handle_signals
 from fico_utils.workspace import kernel_environment
 
 
@@ -70,10 +71,10 @@ def run_steps(
                     end_step(bar, step, "fresh, skipped")
                 else:
                     execution = Execution()
-                    begin_work(batch.root / "runs", step.notebook)
+                    write_owner(batch.root / "runs", step.notebook, working=True)
                     running[pool.submit(run_step, batch, step, execution)] = step, execution
         except BaseException:
-            ignore_signals()  # a second Ctrl-C must not leave a kernel
+            handle_signals(signal.SIG_IGN)  # a second Ctrl-C must not leave a kernel
             for _, execution in running.values():
                 execution.stop()
             raise

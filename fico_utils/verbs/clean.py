@@ -55,26 +55,19 @@ def run(options: argparse.Namespace) -> int:
         files, folders, foreign = sort_files(root)
         for path in files:
             path.unlink(missing_ok=True)
-        remove_folders(runs, folders)  # whoever waits for a lock that is removed makes a new one
-    if os.name == "nt":  # there, what is held cannot be removed
-        remove_folders(runs, folders)
+        for path in runs.glob(".*.lock"):  # whoever waits for a lock that is removed makes a new one
+            if LOCKS.fullmatch(path.relative_to(root).as_posix()):
+                with suppress(OSError):  # on Windows, where it is removed when it is not held any more
+                    path.unlink()
+    for folder in sorted(folders, reverse=True):  # the inner before the outer ones
+        with suppress(OSError):  # something else lies in it
+            folder.rmdir()
     if foreign:
         names = ", ".join(path.relative_to(root).as_posix() for path in foreign)
         print(f"Removed the results in {root}; left what no run of this package wrote: {names}.")
     else:
         print(f"Removed {root}.")
     return 0
-
-
-def remove_folders(runs: Path, folders: list[Path]) -> None:
-    """Remove the locks of a run, and folders where nothing else lies in them."""
-    for path in runs.glob(".*"):
-        if LOCKS.fullmatch(path.relative_to(runs.parent).as_posix()):
-            with suppress(OSError):
-                path.unlink()
-    for folder in sorted(folders, reverse=True):  # the inner before the outer ones
-        with suppress(OSError):
-            folder.rmdir()
 
 
 def sort_files(root: Path) -> tuple[list[Path], list[Path], list[Path]]:
