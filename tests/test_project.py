@@ -21,7 +21,7 @@ from fico_utils.provenance import PROJECT
 PACKAGE = PROJECT / "fico_utils"
 BASE = {
     *("errors", "registry", "files", "locks", "machine", "package_code", "producers"),
-    *("progress", "provenance", "profiles", "artifacts", "workspace"),
+    *("progress", "provenance", "profiles", "artifacts", "stopping", "workspace"),
 }
 #: Folder or module -> what of this package it may import, besides itself and BASE.
 MAY_IMPORT = {
@@ -33,6 +33,7 @@ MAY_IMPORT = {
     "package_code": set(),
     "producers": set(),
     "progress": set(),
+    "stopping": set(),
     "provenance": set(),
     "profiles": {"errors", "provenance", "evaluation"},
     "artifacts": {"errors", "files", "producers", "provenance"},

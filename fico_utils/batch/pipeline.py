@@ -168,10 +168,11 @@ def step_state(batch: Batch, step: Step) -> State:
     """Whether one step is fresh, and why not."""
     path = batch.runs(step, "manifest.json")
     if not path.is_file():
-        if not batch.runs(step, "log.txt").is_file():
-            return State("missing", "never run")
-        running = lock_owner(batch.root / "runs", step.notebook)
-        return State("running") if running else State("interrupted", "the last run did not end")
+        owner, since = lock_owner(batch.root / "runs", step.notebook) or ("", "")
+        if since:
+            return State("running", f"since {since}, {owner}")
+        begun = batch.runs(step, "log.txt").is_file()
+        return State("interrupted", "the last run did not end") if begun else State("missing", "never run")
     try:
         record = read_json(path)
         if record["status"] != "ok":

@@ -19,10 +19,11 @@ from tqdm import tqdm
 from fico_utils.batch.notebook import Execution
 from fico_utils.batch.pipeline import Batch, Step, step_state
 from fico_utils.files import RECORD, RECORDED, key_of, note, recorded_files, remove_unfinished, write_json
-from fico_utils.locks import hold_locks
+from fico_utils.locks import hold_locks, write_owner
 from fico_utils.machine import describe_machine
 from fico_utils.progress import show_progress
 from fico_utils.provenance import said_by
+from fico_utils.stopping import handle_signals
 from fico_utils.workspace import kernel_environment
 
 
@@ -48,9 +49,6 @@ def run_steps(
     with ExitStack() as stack:
         held = chosen if beside_others else batch.steps
         stack.enter_context(hold_locks(batch.root / "runs", [step.notebook for step in held]))
-        # what schedulers and `kill` send stops a run as Ctrl-C does
-        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-        stack.callback(signal.signal, signal.SIGTERM, before)
         if not beside_others:
             remove_unfinished(batch.root)  # what a killed run left
             stack.callback(remove_unfinished, batch.root)
@@ -73,8 +71,10 @@ def run_steps(
                     end_step(bar, step, "fresh, skipped")
                 else:
                     execution = Execution()
+                    write_owner(batch.root / "runs", step.notebook, working=True)
                     running[pool.submit(run_step, batch, step, execution)] = step, execution
         except BaseException:
+            handle_signals(signal.SIG_IGN)  # a second Ctrl-C must not leave a kernel
             for _, execution in running.values():
                 execution.stop()
             raise

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import re
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from fico_utils.artifacts import KEYED, is_artefact
 from fico_utils.batch.pipeline import STEPS
 from fico_utils.errors import InputError
 from fico_utils.files import RECORDED, TEMPORARY, read_json, read_notes
-from fico_utils.locks import hold_locks
+from fico_utils.locks import hold_locks, is_held
 from fico_utils.profiles import profile_settings, results_folder
 from fico_utils.provenance import PROJECT
 
@@ -46,9 +45,20 @@ def run(options: argparse.Namespace) -> int:
     if not ours or root.is_symlink() or root in (PROJECT, *PROJECT.parents):
         raise InputError(f"{root} holds no runs/ of ours, so nothing was removed; name a results folder with --out")
     with hold_locks(runs, [step.notebook for step in STEPS]):
-        ours, foreign = sort_results(root)
-        remove_paths([path for path in ours if path.suffix != ".lock"])
-    remove_paths(ours)  # when nothing is held any more: Windows keeps open files
+        if any(map(is_held, (root / ".locks").glob("*.lock"))):
+            raise InputError(f"a training or a notebook is writing to {root}, so nothing was removed; wait for it")
+        files, folders, foreign = sort_results(root)
+        for path in files:
+            try:
+                path.unlink(missing_ok=True)
+            except (
+                OSError
+            ):  # whoever waits for a lock that is removed makes a new one; Windows removes it when it is free
+                if path.suffix != ".lock":
+                    raise
+    for folder in folders:
+        with suppress(OSError):  # something else lies in it
+            folder.rmdir()
     if foreign:
         names = ", ".join(sorted(path.relative_to(root).as_posix() for path in foreign))
         print(f"Removed the results in {root}; left what no run of this package wrote: {names}.")
@@ -57,27 +67,15 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def remove_paths(paths: Sequence[Path]) -> None:
-    """Remove files that are there, and folders in which nothing lies."""
-    for path in paths:
-        if path.is_dir():
-            with suppress(OSError):
-                path.rmdir()
-        else:
-            path.unlink(missing_ok=True)
-
-
-def sort_results(root: Path) -> tuple[list[Path], list[Path]]:
-    """What of a results folder is ours, the inner before the outer, and everything else.
+def sort_results(root: Path) -> tuple[list[Path], list[Path], list[Path]]:
+    """The files and the folders, the inner ones first, of a results folder that are ours, and everything else.
 
     Ours is what a step noted, what has a header of the store, what is half-written, and what is `KNOWN`. A link is
     never ours, nor is what lies behind it, nor an empty folder that is not `KNOWN` and held no units.
     """
-    ours: list[Path] = []
-    foreign: list[Path] = []
+    files, ours, unreadable, foreign = [], [], [], []
     noted = noted_outputs(root)
-    unreadable = foreign.append
-    for place, folders, names in os.walk(root, topdown=False, onerror=lambda error: unreadable(Path(error.filename))):
+    for place, folders, names in os.walk(root, topdown=False, onerror=unreadable.append):
         folder = Path(place)
         foreign += [folder / name for name in folders if (folder / name).is_symlink()]
         for path in (folder / name for name in names):
@@ -85,10 +83,10 @@ def sort_results(root: Path) -> tuple[list[Path], list[Path]]:
                 path in noted or TEMPORARY.fullmatch(path.name) or KNOWN.fullmatch(path.relative_to(root).as_posix())
             )
             regular = path.is_file() and not path.is_symlink()
-            (ours if regular and (known or is_artefact(path)) else foreign).append(path)
+            (files if regular and (known or is_artefact(path)) else foreign).append(path)
         known = KNOWN.fullmatch(f"{folder.relative_to(root).as_posix()}/") or KEYED.search(folder.name)
         (ours if folders or names or known else foreign).append(folder)
-    return ours, foreign
+    return files, ours, foreign + [Path(error.filename) for error in unreadable]
 
 
 def noted_outputs(root: Path) -> set[Path]:

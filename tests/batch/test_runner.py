@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -17,9 +13,8 @@ from fico_utils.batch import pipeline, runner
 from fico_utils.errors import InputError
 from fico_utils.files import sha256_file
 from fico_utils.locks import hold_locks
-from fico_utils.provenance import PROJECT
 
-from .conftest import ROOT, alive, notebook, reads, states_of, writes
+from .conftest import ROOT, notebook, reads, states_of, writes
 
 
 def test_second_run_is_fresh_and_manifest_is_complete(bench, capfd: pytest.CaptureFixture) -> None:
@@ -170,70 +165,6 @@ def test_changed_settings_reach_setup(bench) -> None:
     source = "import fico_utils\n\nrun = fico_utils.setup(profile=profile, seed=seed, out_dir=out_dir)"
     batch = bench(("doc2vec_epochs=7",), s03=notebook("# 3", source, "assert run['doc2vec_epochs'] == 7"))
     assert runner.run_step(batch, batch.steps[0])["failure"] is None
-
-
-SLOW = """
-import time
-(root / 'a').mkdir(parents=True, exist_ok=True)
-from fico_utils.files import atomic_path
-with atomic_path(root / 'a' / 'big.txt') as temporary:
-    temporary.write_text('half')
-    (root / 'a' / 'begun.txt').write_text(str(__import__('os').getpid()))
-    time.sleep(SECONDS)
-    temporary.write_text('whole')
-"""
-# a shell's background job ignores Ctrl-C and its children inherit that; a run in the foreground, as here, does not
-DRIVER = """
-import signal, sys
-from pathlib import Path
-signal.signal(signal.SIGINT, signal.default_int_handler)
-from fico_utils.batch import pipeline, runner
-steps = (pipeline.Step("03", "03_third"), pipeline.Step("01", "01_first"))
-batch = pipeline.prepare_batch("mini", sys.argv[1], (), Path(sys.argv[2]), steps)
-try:
-    runner.run_steps(batch, steps)
-except KeyboardInterrupt:
-    sys.exit(130)
-"""
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_killed_run_goes_on_where_it_stopped(bench, tmp_path: Path, number: signal.Signals, capfd) -> None:
-    slow = SLOW.replace("SECONDS", "60").strip()
-    batch = bench(s03=notebook("# 3 Third", ROOT, writes("c/z.txt")), s01=notebook("# 1 First", ROOT, slow))
-    command = [sys.executable, "-c", DRIVER, str(tmp_path / "out"), str(tmp_path / "notebooks")]
-    with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.DEVNULL) as process:
-        begun = batch.root / "a/begun.txt"
-        _wait(lambda: begun.is_file() and begun.read_text())
-        kernel = int(begun.read_text())
-
-        with pytest.raises(InputError, match=f"another run .process {process.pid}."):
-            runner.run_steps(batch, batch.steps, quiet=True)
-        assert states_of(batch)["01"].name == "running"
-        process.send_signal(number)
-        code = process.wait(30)
-    assert code == (-signal.SIGKILL if number == signal.SIGKILL else 130)
-    _wait(lambda: not alive(kernel))
-    assert not (batch.root / "a/big.txt").exists()
-    assert not (batch.root / "runs/01_first/manifest.json").exists()
-    assert states_of(batch)["01"].name == "interrupted"
-    if number != signal.SIGKILL:
-        assert not [p for p in batch.root.rglob(".*") if files.TEMPORARY.match(p.name)]
-
-    batch = bench(s03=batch.notebooks["03"], s01=notebook("# 1 First", ROOT, slow.replace("60", "0")))
-    capfd.readouterr()
-    assert runner.run_steps(batch, batch.steps, quiet=True) == {"03": "fresh", "01": "ok"}
-    told = f"process {process.pid} ended without unlocking {batch.root}; its lock is taken over\n"
-    assert capfd.readouterr().err == (told if number == signal.SIGKILL else "")
-    assert (batch.root / "a/big.txt").read_text() == "whole"
-    assert not [p for p in batch.root.rglob(".*") if files.TEMPORARY.match(p.name)]
-
-
-def _wait(condition, seconds: float = 40) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.1)
 
 
 def test_two_runs_at_once_are_refused_and_two_steps_are_not(bench) -> None:

@@ -106,33 +106,31 @@ def tiny_command(out: Path, *more: str) -> list[str]:
     return [sys.executable, "-m", "fico_utils", "run", "--out", str(out), *changes, *more]
 
 
-def campaign(seconds: float, seed: int = 0, say: Callable[[str], None] = print) -> list[str]:
-    """What went wrong when calls of a run of the tiny profile failed for so many seconds; empty where nothing did.
+def campaign(seconds: float, seed: int = 0, say: Callable[[str], None] = print) -> str:
+    """What was tried: calls of a run of the tiny profile failed for about so many seconds.
 
-    In each round a larger share of the calls may fail, all of them in the last, so that a short campaign sees a sample.
+    In the first of two rounds a tenth of the calls may fail, so that a short campaign comes to the last steps, too.
+    AssertionError with everything that went wrong.
     """
-    end = time.monotonic() + seconds
+    end, told = time.monotonic() + seconds, []
     with tempfile.TemporaryDirectory(prefix="fico-writes-") as name:
         folder = Path(name)
-        library, root = build_shim(folder), folder / "disturbed" / "mini"
+        library, state, root = build_shim(folder), folder / "failed.txt", folder / "disturbed" / "mini"
         whole = run_tiny(folder / "whole")
         assert whole.returncode == 0, whole.stderr
         problems: list[str] = []
         for percent in (10, 100):
-            left, state = max(0, end - time.monotonic()), folder / "failed.txt"
-            shutil.rmtree(root, ignore_errors=True)  # what was made already would not be written again
-            count, found = disturb(
-                tiny_command(root.parent), root, library, state, left, say, seed=seed, percent=percent
-            )
-            failed = _lines(state)
-            say(f"{percent} % of all calls: {count} starts, {len(found)} problems; {len(failed)} calls failed so far")
+            shutil.rmtree(root, ignore_errors=True)  # what is there already would not be written again
+            command, left = tiny_command(root.parent), max(0, end - time.monotonic())
+            count, found = disturb(command, root, library, state, left, say, seed=seed, percent=percent)
+            told.append(f"{count} starts with {percent} % of all calls")
             problems += found
             if (root / "metrics.csv").read_bytes() != (folder / "whole/mini/metrics.csv").read_bytes():
-                problems.append(f"metrics.csv differs after {failed}")
-            if left == 0:
-                break
+                problems.append(f"metrics.csv differs after {_lines(state)}")
         done = _call([sys.executable, "-m", "fico_utils", "clean", "--out", str(root.parent)], os.environ)
-        return problems + ([f"clean left {done.stdout} {done.stderr}"] if root.exists() else [])
+        problems += [f"clean left {done.stdout} {done.stderr}"] if root.exists() else []
+        assert not problems, "\n".join(problems)
+        return f"writes: {len(_lines(state))} different calls failed once each; {', '.join(told)}"
 
 
 def _call(command: Sequence[str], environment: Mapping[str, str]) -> subprocess.CompletedProcess:
