@@ -100,7 +100,7 @@ def damage_of(path: str | Path) -> str:
     try:
         stated = header_of(path).get("digest")
         if path.is_relative_to(SHIPPED):  # read whole, as its headers have no seal
-            stated = shipped_sums().get(path.relative_to(SHIPPED).as_posix())
+            stated = shipped_sums(SHIPPED).get(path.relative_to(SHIPPED).as_posix())
         if stated == digest_of(path):
             return ""
         changed = "was changed after it was written: its content does not fit its digest"
@@ -111,7 +111,7 @@ def damage_of(path: str | Path) -> str:
         return "is not a whole file of ours"
 
 
-def shipped_sums(folder: Path = SHIPPED) -> dict[str, str]:
+def shipped_sums(folder: Path) -> dict[str, str]:
     """Name of each file that ships, below its folder -> SHA-256 of its bytes, as the file `SUMS` says."""
     lines = (folder / SUMS).read_text(encoding="utf-8").splitlines() if (folder / SUMS).is_file() else []
     return {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
