@@ -40,6 +40,7 @@ from fico_utils.results.store import read_csv
 
 read_csv(root / "metrics.csv", "metrics", "", "")
 Store(root).arrays("embeddings", "x", Recipe("encoding"), None)
+print("read")
 """
 
 
