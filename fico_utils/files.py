@@ -219,8 +219,8 @@ def recorded_files(record: Path, root: Path) -> tuple[list[dict[str, Any]], list
     lines = record.read_text(encoding="utf-8").splitlines() if record.is_file() else []
     entries = [json.loads(line) for line in lines]
     wrote = {entry["wrote"]: None for entry in entries if "wrote" in entry}
-    missed = {entry["missed"] for entry in entries if "missed" in entry} - wrote.keys()
     read = {entry["read"]: entry["digest"] for entry in entries if "read" in entry and entry["read"] not in wrote}
+    missed = {entry["missed"] for entry in entries if "missed" in entry} - wrote.keys() - read.keys()
     rows = (
         [file_row(Path(name), root, digest) for name, digest in files.items() if Path(name).is_file()]
         for files in (read, wrote)

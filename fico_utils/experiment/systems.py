@@ -182,7 +182,8 @@ def _providers(run: Run, trained: str, name: str) -> Iterator[Run]:
 
 def shipping_run(run: Run, profile: str) -> Run:
     """The run by whose settings the weights of a profile were made, in the store of `run`; it reads only what ships."""
-    note("read", CONFIGS / f"{profile}.yaml")
+    if profile != run.profile:
+        note("read", CONFIGS / f"{profile}.yaml")
     defaults = run.settings if profile == run.profile else profile_settings(profile)
     settings = run.settings | {k: defaults[k] for k in TRAINING} | {"seed": profile_settings(profile)["seed"]}
     return replace(run, profile=profile, seed=settings["seed"], settings=settings, shipped=profile)

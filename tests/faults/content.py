@@ -34,8 +34,14 @@ if os.environ.get("FICO_UTILS_RECORD"):
 
     safetensors.safe_open = safe_open
 """
-#: What a step is made from without being one of its inputs: the notebooks and parameters, by their values.
-BY_VALUE = ("notebooks/", "configs/", "pyproject.toml")
+#: What a step is made from without being one of its inputs: notebooks and its own parameters, by their values; and what
+#: its inputs are compared with.
+BY_VALUE = (
+    *("project:notebooks/", "project:configs/base.yaml", "project:configs/mini.yaml", "project:pyproject.toml"),
+    "fico_utils:weights/SHA256SUMS",
+)
+#: What goes with the code: compiled modules, and kernels that Numba compiled, which it makes anew with their source.
+CODE = (".py", ".pyc", ".nbi", ".nbc")
 
 
 def change_in_place(path: Path, content: bytes) -> None:
@@ -74,9 +80,8 @@ def undeclared_reads(opened: Path, manifests: Iterable[Mapping[str, Any]], root:
         for line in set((opened / manifest["notebook"]).read_text().splitlines()):
             path = Path(line)
             inside = next((name for name, folder in places.items() if path.is_relative_to(folder)), None)
-            if inside is not None and path.is_file() and path.suffix not in (".pyc", ".py", ".lock"):
+            if inside is not None and path.is_file() and path.suffix not in (*CODE, ".lock"):
                 found.add(inside + path.relative_to(places[inside]).as_posix())
-        by_value = tuple(f"project:{name}" for name in BY_VALUE)
-        left = sorted(name for name in found - named if not name.startswith(by_value))
+        left = sorted(name for name in found - named if not name.startswith(BY_VALUE))
         undeclared |= {manifest["step"]: left} if left else {}
     return undeclared
