@@ -18,7 +18,16 @@ from tqdm import tqdm
 
 from fico_utils.batch.notebook import Execution
 from fico_utils.batch.pipeline import Batch, Step, step_state
-from fico_utils.files import RECORD, RECORDED, key_of, note, recorded_files, remove_unfinished, write_json
+from fico_utils.files import (
+    RECORD,
+    RECORDED,
+    file_row,
+    key_of,
+    note,
+    recorded_files,
+    remove_unfinished,
+    write_record,
+)
 from fico_utils.locks import hold_locks, write_owner
 from fico_utils.machine import describe_machine
 from fico_utils.progress import show_progress
@@ -139,6 +148,8 @@ def run_step(batch: Batch, step: Step, execution: Execution | None = None) -> di
     if execution.stopped.is_set():
         raise KeyboardInterrupt
     inputs, outputs = recorded_files(record, batch.root)
+    shown = (folder / f"{step.notebook}.ipynb", folder / "log.txt")
+    outputs += [file_row(path, batch.root) for path in shown if path.is_file()]
     ended = datetime.now(UTC)
     seconds = (ended - began).total_seconds()
     changes = said_by("git", "status", "--porcelain")
@@ -164,5 +175,5 @@ def run_step(batch: Batch, step: Step, execution: Execution | None = None) -> di
         "outputs": outputs,
         "made_from": parts,
     }
-    write_json(folder / "manifest.json", manifest)
+    write_record(folder / "manifest.json", manifest)
     return manifest

@@ -21,7 +21,7 @@ from fico_utils.display.figures import FIGURES
 from fico_utils.display.page import render_page, verdict_counts
 from fico_utils.display.rows import name_beside, our_scores, run_name
 from fico_utils.errors import InputError
-from fico_utils.files import read_json, write_json, write_text
+from fico_utils.files import file_row, read_json, write_record, write_text
 from fico_utils.results.store import read_csv
 
 
@@ -52,7 +52,6 @@ def write_report(root: Path, profile: str, steps: Sequence[dict[str, str]]) -> P
         "tables": [path.name for path in tables],
         "figures": [path.name for path in figures],
     }
-    write_json(root / "report" / "summary.json", summary)
     claims, audit, costs = (_read_frame(root / f"{name}.csv") for name in ("claims", "audit", "costs"))
     machines = [(r["environment"], r["threads"]["native"]) for r in records]
     phases = [{"notebook": r["notebook"], **phase} for r in records for phase in r["phases"]]
@@ -71,8 +70,10 @@ def write_report(root: Path, profile: str, steps: Sequence[dict[str, str]]) -> P
         audit=audit.to_dict("records"),
         costs=costs[costs["source"] == "ours"].to_dict("records") if len(costs) else [],
     )
-    write_text(root / "report" / "index.html", page)
-    return root / "report" / "index.html"
+    path = root / "report" / "index.html"
+    write_text(path, page)
+    write_record(root / "report" / "summary.json", summary | {"outputs": [file_row(path, root)]})
+    return path
 
 
 def _read_manifest(root: Path, notebook: str) -> dict[str, Any] | None:

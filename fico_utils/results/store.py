@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fico_utils.errors import InputError
-from fico_utils.files import atomic_path
+from fico_utils.files import atomic_path, note
 from fico_utils.provenance import PROJECT
 from fico_utils.results import schema
 from fico_utils.results.paper_reference import paper_reference
@@ -111,6 +111,7 @@ def read_csv(
         raise InputError(f"{path} does not exist; expected a {table} table, {first}") from error
     except (ValueError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not readable as CSV ({error}); delete it and {again}") from error
+    note("read", path)
     if columns and list(frame.columns) != list(columns):
         raise InputError(f"{path} has the columns {', '.join(frame.columns)}; expected {', '.join(columns)}")
     for column in numbers:
@@ -126,6 +127,7 @@ def results_or_committed(run: Run, table: str) -> pd.DataFrame:
     """The table of a run, or, where it has none yet, the one committed with the figures of its profile."""
     if run.path(f"{table}.csv").is_file():
         return load(run, table)
+    note("missed", run.path(f"{table}.csv"))
     print(f"{table}.csv was not made in this run: using the one committed in figures/{run.profile}/")
     return load(PROJECT / "figures" / run.profile, table)
 
@@ -169,4 +171,5 @@ def read_stored(run: Run) -> pd.DataFrame:
     for path in (run.path(STORED), PROJECT / "figures" / run.profile / STORED):
         if path.is_file():
             return read_csv(path, "stored", "run notebook 05", "run notebook 05 again", STORED_COLUMNS)
+        note("missed", path)
     return pd.DataFrame(columns=list(STORED_COLUMNS))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -39,27 +40,21 @@ def package(tmp_path: Path) -> Path:
         ("c.py", "", False),
     ],
 )
-def test_package_digest_changes_with_meaning_only(package: Path, tmp_path: Path, name: str, text: str, same: bool):
-    cache = tmp_path / "cache.json"
-    before = package_code.package_digest(cache, package)
-    assert package_code.package_digest(cache, package) == package_code.package_digest(None, package) == before
-    write_text(package / name, text)
-    assert (package_code.package_digest(cache, package) == before) is same
-    assert package_code.package_digest(cache, package) == package_code.package_digest(None, package)
-
-
-def test_digests_of_last_time_are_taken_by_size_and_stamp(package: Path, tmp_path: Path, monkeypatch) -> None:
-    cache = tmp_path / "cache.json"
-    before = package_code.package_digest(cache, package)
-    monkeypatch.setattr(package_code, "_code_digest", lambda path: pytest.fail(f"{path} was read again"))
-    assert package_code.package_digest(cache, package) == before
+def test_package_digest_changes_with_meaning_only(package: Path, name: str, text: str, same: bool):
+    before, path = package_code.package_digests(package), package / name
+    stamp = path.stat() if path.is_file() else package.stat()
+    write_text(path, text)
+    os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    after = package_code.package_digests(package)
+    assert (after == before) is same
+    assert {file for file, _ in after.items() ^ before.items()} == (set() if same else {name}), "the file is named"
 
 
 def test_parts_are_code_of_cells_and_all_settings_but_the_folder() -> None:
     def parts(*cells: str, **settings: object) -> dict:
         known = {"profile": "mini", "depth": 2, **settings}
         batch = Batch("mini", Path(), known, {"00": notebook(*cells)}, Path())
-        batch.package = "p"
+        batch.package = {"a.py": "p", "b.py": "p"}
         return batch.parts(STEPS[0])
 
     first = parts("# prose", "x = 1")
@@ -67,7 +62,10 @@ def test_parts_are_code_of_cells_and_all_settings_but_the_folder() -> None:
     assert parts("# other prose", "x = 1  \n", out_dir="elsewhere") == first
     assert part_differences(first, parts("# prose", "x = 1", depth=3)) == "depth 2 -> 3"
     assert part_differences(first, parts("x = 2")) == "notebook code changed"
-    assert part_differences(first, {**first, "code of the package": "q"}) == "code of the package changed"
+    other = {**first, "code of the package": {"b.py": "q", "a.py": "p"}}
+    assert part_differences(first, other) == "code of the package changed: b.py"
+    other = {**first, "code of the package": dict.fromkeys(["a.py", "c.py", "d.py"], "q")}
+    assert part_differences(first, other) == "code of the package changed: a.py, b.py, c.py, ..."
     assert part_differences(first, first) == ""
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from fico_utils.errors import InputError
 from fico_utils.extras.corpora.reading import first_line
+from fico_utils.files import note
 
 SUFFIXES = (".npy", ".npz", ".safetensors", ".mat")
 #: A .npy file of so many bytes is read at once: an empty array cannot be mapped.
@@ -54,6 +55,7 @@ def read_array(place: str | Path) -> np.ndarray:
         ) from None
     if array.dtype.hasobject:
         raise objects
+    note("read", path)
     return array
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from fico_utils.errors import InputError
 from fico_utils.extras.corpora.reading import first_line
+from fico_utils.files import note
 from fico_utils.progress import show_progress
 
 if TYPE_CHECKING:
@@ -105,6 +106,7 @@ class FileImages(Sequence):
         if sum(sizes) <= HASHED:
             for path, size in zip(self.paths, sizes, strict=True):
                 digest.update(Path(path).read_bytes() if size > 0 else b"")
+                note("read", Path(path))
         return digest.hexdigest()
 
     def original(self, row: int) -> Image:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fico_utils.errors import InputError
+from fico_utils.files import note
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,6 +36,7 @@ def read_utf8(path: str | Path) -> str:
     if not path.is_file():
         raise InputError(f"there is no file {path}")
     data = path.read_bytes()
+    note("read", path)
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -17,7 +17,7 @@ from torch import nn
 
 from fico_utils.errors import InputError
 from fico_utils.extras.corpora.reading import first_line, read_json_object
-from fico_utils.files import key_of, sha256_file
+from fico_utils.files import key_of, note, sha256_file
 
 #: What is fetched of a hub repository, and what a model's key is made of: no pickled weights, no code.
 WANTED = ("*.json", "*.safetensors", "*.txt", "*.model")
@@ -92,6 +92,8 @@ def _check_weights(folder: Path) -> None:
 def files_key(folder: Path) -> str:
     """Key of a model's files: configuration, weights, tokenizer and image processor, by content."""
     files = sorted({file for pattern in WANTED for file in folder.glob(pattern)})
+    for file in files:
+        note("read", file)
     return key_of(*((file.name, _sha256(str(file), file.stat().st_size, file.stat().st_mtime_ns)) for file in files))
 
 
