@@ -63,9 +63,8 @@ def lock_owner(folder: Path, name: str) -> tuple[str, str] | None:
         pid, started, host, since = (folder / f".{name}.pid").read_text(encoding="utf-8").split(" ", 3)
         if host != platform.node():
             return (f"process {pid} on {host}", since) if is_held(folder / f".{name}.lock") else None
-        same = (
-            abs(psutil.Process(int(pid)).create_time() - float(started)) < 60
-        )  # clocks are set, and numbers used again
+        # numbers are used again; a clock that is set moves these times by a little
+        same = abs(psutil.Process(int(pid)).create_time() - float(started)) < 60
         return (f"process {pid}", since) if same else None
     except (OSError, ValueError, psutil.Error):
         return None

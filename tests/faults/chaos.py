@@ -13,10 +13,12 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 
+from fico_utils.files import RECORDED
 from fico_utils.provenance import PROJECT
 from tests.workflow.test_snakefile import TINY
 
@@ -31,7 +33,8 @@ CHANGES = (
     "backbones={regions: {scenes: 60, epochs: 1}, patches: {scenes: 60, epochs: 1}}",
 )
 ACCIDENTS = ("process", "group", "kernel", "SIGTERM")
-KILLS = 10  # of one run, before it is left alone
+KILLS = 25  # of one run, before it is left alone
+PAUSE = 20  # files that are read or written before the next accident, at most
 STOPPED = "interrupted; the same command goes on where it stopped"
 
 
@@ -67,7 +70,7 @@ def killed_run(
     happened, waiting = Counter(), list(accidents)
     while True:
         with tempfile.TemporaryFile("w+") as errors, start_run(out, steps, errors) as process:
-            while waiting and not has_ended(process, rng.uniform(0, 20)):
+            while waiting and not has_ended(process, out, files_used(out) + rng.randrange(PAUSE), rng.uniform(0, 2)):
                 if meets(waiting[0], process, orphans):
                     happened[waiting.pop(0)] += 1
             process.wait()
@@ -114,12 +117,18 @@ def meets(accident: str, process: subprocess.Popen, orphans: float) -> bool:
     return True
 
 
-def has_ended(process: subprocess.Popen, seconds: float) -> bool:
-    """Whether a process ends within so many seconds."""
-    try:
-        return process.wait(seconds) is not None
-    except subprocess.TimeoutExpired:
-        return False
+def has_ended(process: subprocess.Popen, out: Path, files: int, seconds: float) -> bool:
+    """Whether a run ends before its notebooks have read or written so many files, and some seconds more have gone."""
+    while process.poll() is None and files_used(out) < files:
+        time.sleep(0.05)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(seconds)
+    return process.poll() is not None
+
+
+def files_used(out: Path) -> int:
+    """How many files the notebooks of a run have read or written, also before it was killed."""
+    return sum(path.read_bytes().count(b"\n") for path in out.glob(f"mini/runs/*/{RECORDED}"))
 
 
 def is_alive(process: psutil.Process) -> bool:
