@@ -76,8 +76,9 @@ def disturb(
         done = _call(command, shim_environment(library, root, **quiet))
         count += 1
         new = _lines(state)[len(before) :]
-        say(f"{count}: exit code {done.returncode} after {'; '.join(new) or 'nothing failed'}")
-        problems += [f"after {new}: {problem}" for problem in misbehaviour(done, root)]
+        wrong = [f"after {new}: {problem}" for problem in misbehaviour(done, root)]
+        say(f"{count}: exit code {done.returncode} after {'; '.join(new) or 'nothing failed'} {wrong or ''}")
+        problems += wrong
         if done.returncode and not new:
             return count, [*problems, f"failed by itself: {done.stderr[-500:]}"]
     return count, problems
