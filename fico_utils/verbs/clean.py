@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 from fico_utils import cli
@@ -49,13 +49,8 @@ def run(options: argparse.Namespace) -> int:
             raise InputError(f"a training or a notebook is writing to {root}, so nothing was removed; wait for it")
         files, folders, foreign = sort_results(root)
         for path in files:
-            try:
+            with suppress(OSError) if path.suffix == ".lock" else nullcontext():  # Windows keeps what is held
                 path.unlink(missing_ok=True)
-            except (
-                OSError
-            ):  # whoever waits for a lock that is removed makes a new one; Windows removes it when it is free
-                if path.suffix != ".lock":
-                    raise
     for folder in folders:
         with suppress(OSError):  # something else lies in it
             folder.rmdir()
