@@ -111,20 +111,14 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 
 def remove_unfinished(root: Path) -> None:
-    """Remove the half-written files below a folder that processes left which are not alive any more."""
+    """Remove the half-written files below a folder whose writers are not alive any more."""
     for folder, _, names in os.walk(root):
         for match in filter(None, map(TEMPORARY.fullmatch, names)):
-            with suppress(OSError):  # such as that of another user, which is in nobody's way
-                if not _writer_lives(path := Path(folder, match.string), int(match[1])):
+            path, process = Path(folder, match.string), int(match[1])
+            with suppress(OSError, OverflowError, psutil.Error):  # another user's, or one that just ended
+                # a process that began later has the number of the writer, and is another
+                if not psutil.pid_exists(process) or psutil.Process(process).create_time() > path.lstat().st_mtime:
                     path.unlink()
-
-
-def _writer_lives(path: Path, process: int) -> bool:
-    """Whether a process runs that began before a file was written."""
-    try:
-        return psutil.Process(process).create_time() <= path.lstat().st_mtime
-    except (psutil.Error, OverflowError):
-        return False
 
 
 def note(what: str, path: Path, digest: str | None = None, record: str | Path | None = None) -> None:

@@ -290,14 +290,14 @@ def test_check_verify_reads_everything_and_names_what_is_damaged(tmp_path: Path,
 @pytest.mark.parametrize("seed", range(20))
 def test_the_library_reads_what_we_write_and_nothing_depends_on_the_order(tmp_path: Path, seed: int) -> None:
     """`write_arrays` against safetensors' own reader: all dtypes, sizes, orders of bytes and of memory."""
-    rng, dtypes = np.random.default_rng(seed), "? i1 u1 <i2 <u2 <f2 <i4 <u4 <f4 <i8 <u8 <f8 >f4 >i8".split()
-    arrays = {}
+    rng, arrays = np.random.default_rng(seed), {}
+    dtypes = ["?", "i1", "u1", "<i2", "<u2", "<f2", "<i4", "<u4", "<f4", "<i8", "<u8", "<f8", ">f4", ">i8"]
     for number, dtype in enumerate(rng.permutation(dtypes)):
         shape = rng.integers(0, 4, rng.integers(0, 4))
         array = np.array(rng.integers(0, 100, shape)).astype(dtype)
         arrays[f"ü{number}"] = array.T if rng.random() < 0.5 else array[..., ::2] if array.ndim else array
-    write_arrays(tmp_path / "a.safetensors", arrays, {"text": "é\n\"", "number": 0.1})
-    write_arrays(tmp_path / "b.safetensors", dict(reversed(arrays.items())), {"text": "é\n\"", "number": 0.1})
+    write_arrays(tmp_path / "a.safetensors", arrays, {"text": 'é\n"', "number": 0.1})
+    write_arrays(tmp_path / "b.safetensors", dict(reversed(arrays.items())), {"text": 'é\n"', "number": 0.1})
     assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
     read = safetensors.numpy.load_file(tmp_path / "a.safetensors")
     assert read.keys() == arrays.keys()
