@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fico_utils import files
 from fico_utils.batch import pipeline
 from tests.batch.conftest import ROOT, notebook
 from tests.faults import writes
@@ -113,6 +115,15 @@ def test_a_run_goes_on_after_each_of_some_faults(tmp_path: Path, library: Path) 
     assert count > 2
     assert (root / "9.csv").read_text() == str(np.arange(9).sum())
     assert {line.split()[0] for line in state.read_text().splitlines()} > {"open", "write"}
+
+
+def test_content_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    for name in ("fsync", "replace"):
+        real = getattr(os, name)
+        monkeypatch.setattr(os, name, lambda *args, name=name, real=real: calls.append(name) or real(*args))
+    files.write_arrays(tmp_path / "a.safetensors", {"a": np.ones(3)})
+    assert calls == ["fsync", "replace"]
 
 
 def test_the_loop_would_see_a_fault(tmp_path: Path) -> None:
