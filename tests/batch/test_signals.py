@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,7 +44,8 @@ def test_killed_run_goes_on_where_it_stopped(bench, tmp_path: Path, number: int,
         begun = batch.root / "a/begun.txt"
         wait_until(lambda: begun.is_file() and begun.read_text())
         kernel = int(begun.read_text())
-        for _ in range(times):
+        for again in range(times):
+            time.sleep(0.5 * again)  # so that the second finds the first at work
             process.send_signal(number)
         _, said = process.communicate(timeout=60)
     killed = number == signal.SIGKILL
