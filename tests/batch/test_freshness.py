@@ -12,7 +12,7 @@ import pytest
 from fico_utils import package_code
 from fico_utils.artifacts import Recipe, Store
 from fico_utils.batch.pipeline import STEPS, Batch, part_differences
-from fico_utils.files import RECORD, file_difference, recorded_files, write_text
+from fico_utils.files import RECORD, file_difference, note, recorded_files, write_text
 from fico_utils.provenance import PACKAGE
 
 from .conftest import notebook
@@ -83,8 +83,14 @@ def test_recorded_files_are_what_was_read_and_what_was_written(tmp_path: Path, m
     with open(record, "a") as file:
         shipped = next((PACKAGE / "weights/mini").glob("*.safetensors"))
         file.write(json.dumps({"read": str(shipped), "digest": None}) + "\n")
-    inputs, outputs = recorded_files(record, root)
     path = store.path("models", "scan", recipe)
+    note("missed", path)  # another step made it while this one waited for its lock
+    note("missed", root / "x.txt")
+    note("missed", root / "later.txt")
+    (*inputs, absent), outputs = recorded_files(record, root)
+    assert (absent["path"], file_difference(absent, root)) == ("later.txt", "")
+    write_text(root / "later.txt", "a")
+    assert file_difference(absent, root) == "appeared"
     assert [row["path"] for row in inputs] == [f"fico_utils:weights/mini/{shipped.name}", f"models/{path.name}"]
     assert [row["path"].split("/")[0] for row in outputs] == ["models", "x.txt"]
 
