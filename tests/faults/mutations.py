@@ -7,6 +7,7 @@ end of the process, and, for a file below `SMALL` bytes, more than `BYTES` of me
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import json
 import os
 import random
@@ -239,6 +240,7 @@ class Forked:
         if not self.pid:
             code = 1
             with contextlib.suppress(BaseException):
+                faulthandler.disable()  # pytest's would tell of each crash
                 nothing = os.open(os.devnull, os.O_RDWR)
                 for standard in range(3):
                     os.dup2(nothing, standard)
