@@ -198,9 +198,10 @@ def _read_description(path: Path) -> dict[str, Any]:
         return {}
     text = read_utf8(path)
     try:
-        # a name that stands for a part of the file may stand for millions of parts
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
-            raise ValueError("it uses an alias")
+        # brackets in brackets take quadratic time, and an alias may stand for millions of parts
+        nested = text.count("[") + text.count("{") > 100
+        if nested or any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
+            raise ValueError("it is nested, or uses an alias")
         facts = yaml.safe_load(text) or {}
     except Exception as error:  # whatever the parser makes of a stranger's text
         raise InputError(f"{path} is no YAML ({first_line(error)}); write lines such as `name: Mine`") from None
