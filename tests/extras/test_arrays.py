@@ -25,7 +25,8 @@ def folder(tmp_path_factory):
 
     folder, tensor = tmp_path_factory.mktemp("arrays"), torch.tensor(X)
     np.save(folder / "c.npy", X)
-    np.save(folder / "f.NPY", np.asfortranarray(X))
+    with (folder / "f.NPY").open("wb") as file:
+        np.save(file, np.asfortranarray(X))
     np.savez_compressed(folder / "x.npz", x=X, y=X + 1)
     save_file({"e": torch.empty(0), "b": tensor.bfloat16(), "x": tensor}, folder / "x.safetensors")
     savemat(folder / "x.mat", {"x": X, "s": csc_array(X)}, do_compression=True)

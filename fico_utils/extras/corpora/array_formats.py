@@ -147,7 +147,9 @@ def _map_array(path: Path, shape: tuple[int, ...], dtype: np.dtype, offset: int,
 
 def _read_npz(path: Path, name: str | None) -> np.ndarray:
     if not zipfile.is_zipfile(path):
-        raise InputError(f"{path} is no .npz file, whatever its name says, or it is truncated: get it again")
+        raise InputError(
+            f"{path} cannot be read: it is no .npz file, whatever its name says, or truncated; get it again"
+        )
     with zipfile.ZipFile(path) as archive:
         members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
         picked = _pick(path, members, name)
