@@ -97,7 +97,7 @@ def _require_size(place: str | Path, declared: int, held: int) -> None:
     """InputError where an array declares more bytes than its file can hold."""
     if declared > held:
         raise InputError(
-            f"{place} cannot be read: it declares an array of {declared} bytes and can hold {held} of it, so it is "
+            f"{place} cannot be read (it declares an array of {declared} bytes and can hold {held} of it): it is "
             "truncated or damaged; get it again"
         )
 
