@@ -49,6 +49,8 @@ MAY_IMPORT = {
     "extras": {"data", "models", "evaluation", "costs", "results", "display", "experiment"},
     "__init__": set(),
 }
+#: Read only where somebody has installed them.
+OPTIONAL = {"h5py", "pyarrow"}
 HEAVY = {"torch", "faiss", "gensim", "pandas", "matplotlib", "seaborn", "transformers", "papermill"}
 #: What may stand at the top of a module, where it is not imported late; the backbone is a torch module too.
 AT_TOP = {
@@ -263,7 +265,7 @@ def test_all_that_the_package_imports_comes_with_what_it_declares() -> None:
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
             names += [node.module] if isinstance(node, ast.ImportFrom) else []
             imported |= {name.partition(".")[0]: path for name in names}
-    known = provided | sys.stdlib_module_names | {PACKAGE.name}
+    known = provided | sys.stdlib_module_names | {PACKAGE.name} | OPTIONAL
     assert {"numpy", "torch", "threadpoolctl"} <= imported.keys()
     assert {name: path for name, path in imported.items() if name not in known} == {}
 

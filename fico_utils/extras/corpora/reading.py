@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,17 +25,52 @@ if TYPE_CHECKING:
 MAX_WORDS = 1000
 
 
+#: Bytes of the longest file name and of the longest path that every system takes.
+NAME_BYTES, PATH_BYTES = 255, 4095
+
+
+def printable(text: Any, length: int = 200) -> str:
+    """A stranger's text as part of a sentence: on one line, escaped where it is no print, cut in the middle if long.
+
+    >>> printable("a\x1b[31m\n" + "b" * 300, 20)
+    'a\\x1b[31m\\n...bbbbbbbb'
+    """
+    text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(text)[: 10 * length])
+    half = length // 2 - 1
+    return text if len(text) <= length else f"{text[:half]}...{text[-half:]}"
+
+
 def first_line(error: Exception) -> str:
     """The first line of what another library says is wrong, or the kind of its error where it says nothing."""
     lines = str(error).strip().splitlines()
-    return lines[0].rstrip(".:") if lines else type(error).__name__
+    return printable(lines[0].rstrip(".:")) if lines else type(error).__name__
+
+
+def check_name(path: str | Path) -> Path:
+    """A path to hand to the system; InputError where no file can have that name."""
+    parts = os.fsencode(path).replace(b"\\", b"/").split(b"/")
+    if max(map(len, parts)) > NAME_BYTES or len(os.fsencode(path)) > PATH_BYTES or "\0" in str(path):
+        raise InputError(
+            f"{printable(path)} is no name of a file: it has {len(str(path))} characters, expected at most "
+            f"{NAME_BYTES} between two /, and no NUL"
+        )
+    return Path(path)
+
+
+def find_file(path: str | Path) -> Path:
+    """The path of a file that is there; InputError where none is, or it may not be opened."""
+    try:
+        if check_name(path).is_file():
+            open(path, "rb").close()
+            return Path(path)
+    except OSError as error:
+        raise InputError(f"{path} cannot be opened ({error.strerror}): give a file that may be read") from None
+    raise InputError(f"there is no file {path}")
 
 
 def read_utf8(path: str | Path) -> str:
     """The text of a file, without a byte order mark; InputError where it is missing or is not UTF-8, with the line."""
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"there is no file {path}")
+    path = find_file(path)
     data = path.read_bytes()
     note("read", path)
     try:
@@ -99,7 +135,7 @@ def read_json_object(path: str | Path, keys: Iterable[str] | None = None) -> dic
 
     try:
         content = json.loads(text, object_hook=None if keys is None else keep_wanted)
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError, MemoryError):
         content = None
     if not isinstance(content, dict):
         raise InputError(f"{path} is truncated or no JSON object: get it again")
@@ -138,8 +174,8 @@ def read_table(path: str | Path, columns: tuple[str, ...] = ()) -> Table:
         frame = pd.read_csv(
             io.StringIO(text), dtype=str, keep_default_na=False, na_filter=False, skip_blank_lines=False
         )
-    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        reason = str(error).strip().splitlines()[0].removeprefix("Error tokenizing data. C error: ")
+    except Exception as error:  # whatever pandas makes of a stranger's text
+        reason = first_line(error).removeprefix("Error tokenizing data. C error: ")
         raise InputError(f"{path} cannot be read as CSV ({reason}): quote fields that hold a comma") from None
     if not isinstance(frame.index, pd.RangeIndex):  # pandas takes surplus fields for row names
         raise InputError(f"{path} has rows longer than its header: quote fields that hold a comma")
