@@ -11,15 +11,15 @@ import numpy as np
 from fico_utils.data.corpus import SPLITS, Corpus
 from fico_utils.errors import InputError
 from fico_utils.extras.corpora.listing import Listing, plain_name, read_listing
-from fico_utils.extras.corpora.pictures import FileImages, keep_images
+from fico_utils.extras.corpora.pictures import PROBLEMS, FileImages, keep_images
 from fico_utils.extras.corpora.reading import Table, path_inside, read_table
 from fico_utils.files import atomic_path
 
 FRACTIONS = {"train": 0.8, "val": 0.1, "test": 0.1}
 #: The files of a folder that may hold its captions; the first that is there counts.
 CAPTION_FILES = ("captions.csv", "captions.tsv", "metadata.jsonl", "images/metadata.jsonl")
-#: Problems of a picture that leave no picture; a greyscale one is read.
-FATAL = ("missing", "unreadable", "too_large")
+#: Problems that leave no picture; a greyscale one is read.
+FATAL = PROBLEMS[:-1]
 
 
 def stratified_split(labels: np.ndarray, fractions: dict[str, float], seed: int = 0) -> np.ndarray:
@@ -96,39 +96,25 @@ def caption_file(folder: str | Path) -> Path:
 
 
 def list_folder(folder: str | Path, image_column: str | None = None, caption_column: str | None = None) -> Listing:
-    """What the files of a folder say, see `read_folder`; whether there are such pictures is not asked.
-
-    The captions' file may name an image from ``images/`` or from the folder around it.
-    """
+    """What the files of a folder say, see `read_folder`; whether there are such pictures is not asked."""
     folder = Path(folder)
     if not (folder / "images").is_dir():
         raise InputError(f"{folder} has no folder images, expected images/ and captions.csv (image,caption) in it")
-    path = caption_file(folder)
-    listing = read_listing(path, image_column, caption_column, folder / "images")
-    images = listing.images
-    if not (folder / "images" / "images").is_dir():
-        images = [image.removeprefix("images/") for image in images]
-    row_of = {image: row for row, image in enumerate(images)}
-    if len(row_of) < len(images):
-        raise InputError(f"{path} names an image with images/ before it and without: take images/ away")
+    listing = read_listing(caption_file(folder), image_column, caption_column, folder / "images")
+    row_of = {image: row for row, image in enumerate(listing.images)}
     labels, names = _labels(folder / "labels.csv", row_of)
-    splits, paths = _splits(folder / "splits.csv", row_of), [f"{folder / 'images'}/{image}" for image in images]
+    splits, paths = _splits(folder / "splits.csv", row_of), [f"{folder / 'images'}/{image}" for image in row_of]
     splits = listing.splits if splits is None else splits.tolist()
-    return replace(listing, images=images, splits=splits, labels=labels, label_names=names, paths=paths)
+    return replace(listing, splits=splits, labels=labels, label_names=names, paths=paths)
 
 
-def read_problems(folder: str | Path) -> list[tuple[str, str]]:
-    """Image and problem of each row of ``problems.csv``; none where there is no such file."""
+def read_problems(folder: str | Path, kinds: Collection[str] = PROBLEMS) -> list[tuple[str, str]]:
+    """Image and problem of each row of ``problems.csv`` with such a problem; none where there is no such file."""
     path = Path(folder) / "problems.csv"
     if not path.is_file():
         return []
     frame = read_table(path, ("image", "problem")).frame
-    return list(zip(frame["image"], frame["problem"], strict=True))
-
-
-def fatal_problems(folder: str | Path) -> set[str]:
-    """The images of ``problems.csv`` that are left out."""
-    return {image for image, problem in read_problems(folder) if problem in FATAL}
+    return [row for row in zip(frame["image"], frame["problem"], strict=True) if row[1] in kinds]
 
 
 def _image_rows(table: Table, row_of: dict[str, int], each_once: bool) -> list[int]:

@@ -16,7 +16,7 @@ import numpy as np
 
 from fico_utils.data.corpus import Corpus
 from fico_utils.errors import InputError
-from fico_utils.extras.corpora.folder import caption_file, fatal_problems, read_folder
+from fico_utils.extras.corpora.folder import FATAL, caption_file, read_folder, read_problems
 from fico_utils.extras.corpora.published import DATASETS, read_instances, read_labels, read_published
 from fico_utils.extras.corpora.reading import first_line
 from fico_utils.extras.corpora.scan_arrays import read_scan_arrays
@@ -90,7 +90,7 @@ class FolderReader:
                 f"{self.info.name} is not here: there is no file {first}; get it with `python -m fico_utils fetch "
                 f"{self.info.id}`, or say where it is with data_dir"
             )
-        gone = None if whole else fatal_problems(folder)
+        gone = None if whole else dict(read_problems(folder, FATAL))
         return self._open(folder, _label_files(data_dir, labels), in_full, size=size, leave_out=gone)
 
     def read_regions(self, data_dir: str | Path, labels: LabelPaths = ("", "")) -> tuple[Corpus, Regions]:

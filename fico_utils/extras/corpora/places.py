@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from fico_utils.errors import InputError
-from fico_utils.extras.corpora.folder import fatal_problems, list_folder
+from fico_utils.extras.corpora.folder import FATAL, list_folder, read_problems
 from fico_utils.extras.corpora.listing import Listing, read_listing
 from fico_utils.extras.corpora.pictures import file_images, missing_files, refuse_missing
 from fico_utils.extras.corpora.reading import show_value
@@ -25,44 +25,43 @@ def read_corpus(
 ) -> Listing:
     """The `Listing` of a corpus: images, captions, caption_image, splits, labels, label_names, regions, paths.
 
-    Images whose picture ``problems.csv`` lists as missing, unreadable or too large, as `fetch FOLDER` writes it, are
-    left out; those of a file are looked for in ``images/`` beside it, then right beside it.
+    Pictures of a file are looked for in ``images/`` beside it, then right beside it. Images that ``problems.csv``
+    there lists as missing, unreadable or too large, as `fetch FOLDER` writes it, are left out.
 
     Parameters
     ----------
     place : a folder with ``images/`` and captions.csv, captions.tsv or metadata.jsonl (see `folder.read_folder`); a
         Karpathy JSON, a JSON list of ALBEF or BLIP, COCO's captions_*.json, or a table; a folder of SCAN's arrays; or
-        the id of a corpus that a run knows, which is read as a run reads it (so it has the splits that a run makes).
+        the id of a corpus that a run knows, which is read as a run reads it (with the splits that a run makes).
     split : one of the corpus's splits; SCAN's ``testall`` is read only when it is asked for. None: all the others.
-    image_column, caption_column : the columns, or keys, where they have other names than `listing.IMAGE_NAMES` and
-        `listing.CAPTION_NAMES`.
+    image_column, caption_column : the columns, or keys, that have other names than `IMAGE_NAMES` and `CAPTION_NAMES`.
 
     InputError in one sentence with the file and its line or entry, what was expected, and what to try.
     """
-    given = {"place": place, "split": split, "image_column": image_column, "caption_column": caption_column}
-    for name, value in given.items():
-        if not isinstance(value, str | os.PathLike if name == "place" else str | None):
-            raise InputError(f"{name} is {show_value(value)}, expected a text")
+    for name in (image_column or "", caption_column or "", place):
+        if not isinstance(name, str | os.PathLike):
+            raise InputError(f"read_corpus was given {show_value(name)}, expected a text: a path, an id or a column")
     if str(place) in known_corpora() or not os.path.exists(place):
         return _read_known(str(place)).choose(split, (), place)
     path = Path(place)
     if not path.is_dir():
         listing = read_listing(path, image_column, caption_column)
-        return _find_pictures(listing.choose(split, fatal_problems(path.parent), path), path)
+        return _find_pictures(listing.choose(split, dict(read_problems(path.parent, FATAL)), path), path)
     if (path / "images").is_dir():
-        listing = list_folder(path, image_column, caption_column).choose(split, fatal_problems(path), path)
+        listing = list_folder(path, image_column, caption_column)
+        listing = listing.choose(split, dict(read_problems(path, FATAL)), path)
         refuse_missing(listing.paths, path / "images", str(path))
         return listing
     if any(path.glob("*_ims.npy")):
         return list_scan_arrays(path, split)
     raise InputError(
         f"{path} has neither images/ nor arrays such as test_ims.npy; expected images/ and captions.csv in it, or the "
-        "path of a JSON file or table instead of a folder"
+        "path of a JSON file or a table in place of a folder"
     )
 
 
 def _find_pictures(listing: Listing, path: Path) -> Listing:
-    """The listing of a file with the pictures that lie in ``images/`` beside it, or right beside it, if any do."""
+    """The listing of a file with the pictures that lie around it, if any do."""
     for folder in (path.parent / "images", path.parent):
         paths = [f"{folder}/{image}" for image in listing.images]
         if len(missing_files(paths)) < len(paths):
@@ -72,7 +71,7 @@ def _find_pictures(listing: Listing, path: Path) -> Listing:
 
 
 def _read_known(name: str) -> Listing:
-    """The listing of a corpus that a run of the smallest profile knows by its id."""
+    """The listing of a corpus that a run of the profile mini knows by its id."""
     from fico_utils.experiment.corpora import info_of
     from fico_utils.profiles import profile_settings
     from fico_utils.workspace import Run

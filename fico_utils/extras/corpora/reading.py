@@ -111,14 +111,9 @@ def parse_json(text: str, where: str | Path, keys: Iterable[str] | None = None) 
         raise InputError(f"{where} is truncated or no JSON ({first_line(error)}): get it again") from None
 
 
-def read_json(path: str | Path, keys: Iterable[str] | None = None) -> Any:
-    """The value in a JSON file, see `parse_json`; InputError where there is no such file, or it is not UTF-8."""
-    return parse_json(read_utf8(path), path, keys)
-
-
 def read_json_object(path: str | Path, keys: Iterable[str] | None = None) -> dict[str, Any]:
-    """The object in a JSON file, see `read_json`; InputError where it holds another value."""
-    content = read_json(path, keys)
+    """The object in a JSON file, see `parse_json`; InputError where there is no such file, or no object in it."""
+    content = parse_json(read_utf8(path), path, keys)
     if not isinstance(content, dict):
         raise InputError(f"{path} holds {show_value(content)}, expected a JSON object: is it of another kind?")
     return content

@@ -17,7 +17,7 @@ from fico_utils.data.corpus import Corpus
 from fico_utils.errors import InputError
 from fico_utils.extras.corpora.arrays import each_image_once, read_array
 from fico_utils.extras.corpora.listing import Listing
-from fico_utils.extras.corpora.reading import clean_caption, read_lines
+from fico_utils.extras.corpora.reading import clean_caption, read_lines, show_value
 
 #: Names of a split's files, and what the split is called here.
 SPLIT_NAMES = {"train": "train", "dev": "val", "val": "val", "test": "test"}
@@ -27,24 +27,24 @@ WHOLE_TEST = "testall"
 PER_IMAGE = 5
 
 
-class JoinedArrays(Sequence):
+class JoinedArrays:
     """Arrays (n, ...) of one width, one below the other: rows are read when asked for, and nothing is copied before."""
 
     def __init__(self, arrays: Sequence[np.ndarray]):
-        self.arrays, self.starts = list(arrays), np.cumsum([0, *map(len, arrays)])
-        self.shape, self.dtype = (int(self.starts[-1]), *arrays[0].shape[1:]), np.result_type(*arrays)
+        self.arrays, self.starts = arrays, np.cumsum([0, *map(len, arrays)])
+        self.shape, self.dtype = (int(self.starts[-1]), *arrays[0].shape[1:]), arrays[0].dtype
 
     def __len__(self) -> int:
         return self.shape[0]
 
     def __getitem__(self, rows):
         chosen = np.arange(len(self))[rows]
-        part = np.searchsorted(self.starts, chosen, "right") - 1
+        parts = np.searchsorted(self.starts, chosen, "right") - 1
         if chosen.ndim == 0:
-            return self.arrays[part][chosen - self.starts[part]]
+            return self.arrays[parts][chosen - self.starts[parts]]
         found = np.empty((len(chosen), *self.shape[1:]), self.dtype)
-        for place, array in enumerate(self.arrays):
-            found[part == place] = array[chosen[part == place] - self.starts[place]]
+        for part in np.unique(parts):
+            found[parts == part] = self.arrays[part][chosen[parts == part] - self.starts[part]]
         return found
 
     def __array__(self, dtype=None, copy=None) -> np.ndarray:
@@ -56,54 +56,46 @@ def read_scan_arrays(name: str, folder: str | Path) -> tuple[Corpus, dict[str, n
 
     InputError where a file is missing or truncated, counts do not fit together, copies differ, or a caption is empty.
     """
-    listing, arrays = _read_splits(folder, _find_splits(folder))
-    corpus = Corpus(name, listing.images, listing.captions, listing.caption_image, listing.splits)
-    return corpus, {SPLIT_NAMES[split]: array for split, array in arrays.items()}
+    listing, regions = _read_splits(Path(folder), _find_splits(folder))
+    return Corpus(name, listing.images, listing.captions, listing.caption_image, listing.splits), regions
 
 
 def list_scan_arrays(folder: str | Path, split: str | None = None) -> Listing:
-    """What a folder says of one split, or of all but ``testall``, with the mapped regions in the order of the images.
+    """What a folder says of one split, or of all but ``testall``, with the regions in the order of the images.
 
     InputError as of `read_scan_arrays`, or where there is no such split.
     """
     splits = [WHOLE_TEST] if split == WHOLE_TEST else _find_splits(folder)
-    splits = [name for name in splits if split in (None, name, SPLIT_NAMES.get(name))]
-    if not splits:
-        raise InputError(f"{folder} has no split {split!r}; it has {', '.join(_find_splits(folder))}")
-    listing, arrays = _read_splits(folder, splits)
-    regions = arrays[splits[0]] if len(splits) == 1 else JoinedArrays(list(arrays.values()))
-    return replace(listing, regions=regions)
+    chosen = [name for name in splits if split in (None, name, SPLIT_NAMES.get(name))]
+    if not chosen:
+        raise InputError(f"{folder} has no split {show_value(split)}; those that it has are {', '.join(splits)}")
+    listing, regions = _read_splits(Path(folder), chosen)
+    arrays = list(regions.values())
+    if len({array.shape[1:] for array in arrays}) > 1:
+        raise InputError(f"{folder} has arrays of unequal widths in {', '.join(chosen)}: ask for one split")
+    return replace(listing, regions=arrays[0] if len(arrays) == 1 else JoinedArrays(arrays))
 
 
 def _find_splits(folder: str | Path) -> list[str]:
     """The splits that a folder has, as its files call them, without ``testall``."""
     splits = [split for split in SPLIT_NAMES if (Path(folder) / f"{split}_ims.npy").is_file()]
     if not splits:
-        raise InputError(
-            f"{folder} has no file train_ims.npy, dev_ims.npy, val_ims.npy or test_ims.npy (testall_ims.npy alone is "
-            "read as the split testall)"
-        )
+        raise InputError(f"{folder} has no file train_ims.npy, dev_ims.npy, val_ims.npy or test_ims.npy")
     if {"dev", "val"} <= set(splits):
         raise InputError(f"{folder} has both dev_ims.npy and val_ims.npy, expected one of them")
     return splits
 
 
-def _read_splits(folder: str | Path, splits: Sequence[str]) -> tuple[Listing, dict[str, np.ndarray]]:
+def _read_splits(folder: Path, splits: Sequence[str]) -> tuple[Listing, dict[str, np.ndarray]]:
     """Splits one after the other, and the array of each."""
-    ids, texts, parts, arrays = [], [], [], {}
+    ids, texts, parts, regions = [], [], [], {}
     for split in splits:
-        split_ids, split_texts, arrays[split] = _read_split(Path(folder), split)
+        name = SPLIT_NAMES.get(split, split)
+        split_ids, split_texts, regions[name] = _read_split(folder, split)
         ids += split_ids
         texts += split_texts
-        parts += [SPLIT_NAMES.get(split, split)] * len(split_ids)
-    if len({array.shape[1:] for array in arrays.values()}) > 1:
-        shapes = ", ".join(f"{split} {array.shape}" for split, array in arrays.items())
-        raise InputError(f"{folder} has arrays of different widths ({shapes}), expected one: take the others away")
-    first: dict[str, int] = {}
-    for row, image in enumerate(ids):
-        if first.setdefault(image, row) != row:
-            raise InputError(f"{folder}: images {first[image]} and {row} share the id {image!r}, expected one each")
-    return Listing(ids, texts, np.repeat(np.arange(len(ids)), PER_IMAGE), parts), arrays
+        parts += [name] * len(split_ids)
+    return Listing(ids, texts, np.repeat(np.arange(len(ids)), PER_IMAGE), parts), regions
 
 
 def _read_split(folder: Path, split: str) -> tuple[list[str], list[str], np.ndarray]:
