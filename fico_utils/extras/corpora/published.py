@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fico_utils.data.corpus import Corpus
+from fico_utils.data.corpus import SPLITS, Corpus
 from fico_utils.errors import InputError
 from fico_utils.extras.corpora.arrays import read_array
 from fico_utils.extras.corpora.listing import KEYS, Listing, collect, karpathy_entries
@@ -97,12 +97,13 @@ def read_karpathy(path: str | Path, name: str) -> tuple[list[str], Listing]:
             f"{path} says it is of {show_value(content['dataset'])}, expected {DATASETS[name]!r}: give that of {name}"
         )
     listing = collect(path, karpathy_entries(path, content))
-    if name != "mscoco":
-        return listing.images, listing
-    for place, entry in enumerate(content["images"]):
-        if type(entry.get("cocoid")) is not int:
-            raise InputError(f"{path} image {place} has no number cocoid: get the file again")
-    return [str(entry["cocoid"]) for entry in content["images"]], listing
+    for place, (entry, split) in enumerate(zip(content["images"], listing.splits, strict=True)):
+        if split not in SPLITS or (name == "mscoco" and type(entry.get("cocoid")) is not int):
+            raise InputError(
+                f"{path} image {place} has split {show_value(split)} and cocoid {show_value(entry.get('cocoid'))}, "
+                f"expected one of {', '.join(SPLITS)} or restval, and a number in MS-COCO: get the file again"
+            )
+    return [str(e["cocoid"]) for e in content["images"]] if name == "mscoco" else listing.images, listing
 
 
 def read_instances(paths: Sequence[str | Path], image_ids: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
