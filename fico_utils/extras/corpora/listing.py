@@ -57,17 +57,13 @@ class Listing:
         rows = [row for row, (image, part) in named if split in (None, part) and image not in leave_out]
         if not rows:
             raise InputError(f"{place} has no image that problems.csv does not list, expected one: get its pictures")
-
-        def take(values: list | None) -> list | None:
-            return None if values is None else [values[row] for row in rows]
-
-        texts = np.flatnonzero(np.isin(self.caption_image, rows))
+        texts, given = np.flatnonzero(np.isin(self.caption_image, rows)), ("images", "splits", "paths")
         return replace(
             self,
             captions=[self.captions[text] for text in texts],
             caption_image=np.searchsorted(rows, self.caption_image[texts]),
             labels=None if self.labels is None else self.labels[rows],
-            **{name: take(getattr(self, name)) for name in ("images", "splits", "paths")},
+            **{name: [getattr(self, name)[row] for row in rows] for name in given if getattr(self, name)},
         )
 
 
