@@ -12,7 +12,7 @@ from fico_utils.data.corpus import SPLITS, Corpus
 from fico_utils.errors import InputError
 from fico_utils.extras.corpora.listing import Listing, plain_name, read_listing
 from fico_utils.extras.corpora.pictures import PROBLEMS, FileImages, keep_images
-from fico_utils.extras.corpora.reading import Table, path_inside, read_table
+from fico_utils.extras.corpora.reading import Table, path_inside, read_table, show_value
 from fico_utils.files import atomic_path
 
 FRACTIONS = {"train": 0.8, "val": 0.1, "test": 0.1}
@@ -124,16 +124,18 @@ def _image_rows(table: Table, row_of: dict[str, int], each_once: bool) -> list[i
     images = [image if image in row_of else image.removeprefix("images/") for image in images]
     for row, image in enumerate(images):
         if image not in row_of:
-            raise InputError(f"{table.where(row)}: image {image!r} is not in captions.csv; expected one of its images")
+            raise InputError(
+                f"{table.where(row)}: image {show_value(image)} is not in captions.csv; expected one of its images"
+            )
         if each_once and image in lines:
             raise InputError(
-                f"{table.where(row)}: image {image!r} stands in line {lines[image]} already, expected once"
+                f"{table.where(row)}: image {show_value(image)} stands in line {lines[image]} already, expected once"
             )
         lines[image] = table.lines[row]
     absent = [image for image in row_of if image not in lines]
     if each_once and absent:
         raise InputError(
-            f"{table.path} has no row for image {absent[0]!r} ({len(absent)} such images), expected one for each"
+            f"{table.path} has no row for image {show_value(absent[0])} ({len(absent)} such images), expected one for each"
         )
     return [row_of[image] for image in images]
 
@@ -162,7 +164,9 @@ def _splits(path: Path, row_of: dict[str, int]) -> np.ndarray | None:
     table = read_table(path, ("image", "split"))
     given = table.frame["split"].to_numpy(str)
     for row in np.flatnonzero(~np.isin(given, SPLITS))[:1]:
-        raise InputError(f"{table.where(row)}: the split is {str(given[row])!r}, expected {', '.join(SPLITS)}")
+        raise InputError(
+            f"{table.where(row)}: the split is {show_value(str(given[row]))}, expected {', '.join(SPLITS)}"
+        )
     return given[np.argsort(_image_rows(table, row_of, each_once=True))]
 
 
