@@ -135,7 +135,7 @@ def _image_rows(table: Table, row_of: dict[str, int], each_once: bool) -> list[i
     absent = [image for image in row_of if image not in lines]
     if each_once and absent:
         raise InputError(
-            f"{table.path} has no row for image {show_value(absent[0])} ({len(absent)} such images), expected one for each"
+            f"{table.path} has no row for image {show_value(absent[0])} ({len(absent)} such images), expected one each"
         )
     return [row_of[image] for image in images]
 

@@ -174,9 +174,8 @@ class Table:
         """The columns as uint8 (n_rows, n_columns); InputError where a field is neither 0 nor 1."""
         values = self.frame[columns].to_numpy(str)
         for row, column in np.argwhere((values != "0") & (values != "1"))[:1]:
-            raise InputError(
-                f"{self.where(row)}: {printable(columns[column])} is {show_value(str(values[row, column]))}, expected 0 or 1"
-            )
+            name, value = printable(columns[column]), show_value(str(values[row, column]))
+            raise InputError(f"{self.where(row)}: {name} is {value}, expected 0 or 1")
         return (values == "1").astype(np.uint8)
 
 
