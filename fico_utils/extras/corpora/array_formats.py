@@ -100,8 +100,8 @@ def _require_size(place: str | Path, declared: int, held: int) -> None:
     """InputError where an array declares more bytes than its file can hold."""
     if declared > held:
         raise InputError(
-            f"{place} declares an array of {declared} bytes, but holds at most {held}: it is truncated or damaged, "
-            "get it again"
+            f"{place} cannot be read: it declares an array of {declared} bytes and has {held} for it, so it is truncated "
+            "or damaged; get it again"
         )
 
 

@@ -37,13 +37,13 @@ def read_isolated(path: Path, name: str | None, library: str) -> np.ndarray:
     request = {"path": str(path), "name": name, "library": library}
     process = start_reader(request)
     timer = threading.Timer(PATIENCE + path.stat().st_size / RATE, process.kill)
-    with process:
-        timer.start()
-        try:
+    timer.start()
+    try:
+        with process:
             answer, array = _receive(process.stdout)
-        finally:
-            timer.cancel()
-            process.kill()
+    finally:
+        timer.cancel()
+        process.kill()  # it has ended, unless this process was interrupted
     if "error" in answer:
         raise InputError(answer["error"])
     if array is None:
