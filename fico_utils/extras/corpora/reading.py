@@ -11,7 +11,7 @@ import json
 import os
 import re
 import reprlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -203,10 +203,29 @@ def read_table(path: str | Path, columns: tuple[str, ...] = (), separators: str 
         raise InputError(f"{path} has rows longer than its header: quote fields that hold a comma")
     frame.columns = [str(name).strip() for name in frame.columns]
     if not frame.columns.is_unique or not set(columns) <= set(frame.columns):
-        expected = ", ".join(columns) or "names that differ"
-        raise InputError(f"{path} has columns {printable(', '.join(frame.columns))}, expected {expected}, each once")
+        expected = ", ".join((*columns, "each name once"))
+        raise InputError(f"{path} has columns {printable(', '.join(frame.columns))}, expected {expected}")
     breaks = sum((frame[name].str.count("\n").to_numpy() for name in frame.columns), np.zeros(len(frame), np.int64))
     return Table(path, frame, 2 + np.arange(len(frame)) + np.cumsum(breaks) - breaks)
+
+
+def rows_by_id(ids: Iterable[str], wanted: Iterable[str], path: str | Path, where: Callable[[int], str]) -> list[int]:
+    """For each wanted image its row among the `ids` of a table; InputError where an image has two rows, or none.
+
+    `where` says in words where a row stands.
+    """
+    row_of: dict[str, int] = {}
+    for row, image in enumerate(ids):
+        if row_of.setdefault(image, row) != row:
+            first = where(row_of[image])
+            raise InputError(f"{where(row)}: image {show_value(image)} stands in {first} already, expected once")
+    absent = [image for image in wanted if image not in row_of]
+    if absent:
+        raise InputError(
+            f"{path} has no row for image {show_value(absent[0])} ({len(absent)} such images), expected one for each: "
+            "is it of another corpus?"
+        )
+    return [row_of[image] for image in wanted]
 
 
 def _quotes(text: str, separator: str) -> bool:
