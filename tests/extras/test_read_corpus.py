@@ -255,7 +255,7 @@ BAD = {
         ('[{"image": "a.jpg", "caption": {}}]', r"entry 0: the caption is \{\}, expected a text"),
         ('[{"image": "a.jpg", "caption": "\\ud800"}]', r"entry 0: the caption is '\\ud800', expected a text"),
         ('[{"image": "a.jpg", "caption": "x", "split": 1}]', "entry 0: the split is 1, expected a text"),
-        ('[{"image": "a.jpg", "caption": "x"}, {"image": "a.jpg", "caption": "x", "split": [1]}]', "entry 1: the split"),
+        ('[{"image": "a", "caption": "x"}, {"image": "a", "caption": "x", "split": [1]}]', "entry 1: the split is"),
         ("[]", "a.json has no rows or entries with a caption"),
         ('[{"image": "a.jpg", "cap', r"a.json is truncated or no JSON \(Unterminated string.*line 1"),
         ("5", "a.json has no list 'images'; expected Karpathy's JSON"),
