@@ -72,6 +72,7 @@ def find_file(path: str | Path) -> Path:
     """The path of a file that is there; InputError where none is, or it may not be opened."""
     try:
         if check_name(path).is_file():
+            open(path, "rb").close()
             return Path(path)
     except OSError as error:
         raise InputError(f"{path} cannot be opened ({error.strerror}): give a file that may be read") from None
@@ -80,12 +81,9 @@ def find_file(path: str | Path) -> Path:
 
 def read_utf8(path: str | Path) -> str:
     """The text of a file, without a byte order mark; InputError where it is missing or is not UTF-8, with the line."""
-    path = find_file(path)
+    data = find_file(path).read_bytes()
     try:
-        data = path.read_bytes()
         return data.decode("utf-8-sig")
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}): give a file that may be read") from None
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise InputError(
