@@ -171,7 +171,7 @@ def _table_entries(path: str | Path, images: Names, captions: Names) -> Iterator
 
     Flickr30K's published one lacks a bar in one line, so that a caption stands behind its number, in the field before.
     """
-    table = reading.read_table(path, separators=",\t|")
+    table = reading.read_table(path, separators="\t|,")
     names = list(table.frame.columns)
     column_of = {name.lower(): name for name in reversed(names)} | {name: name for name in names}
     where = f"{path} with the columns {reading.printable(', '.join(names))}"

@@ -145,7 +145,8 @@ def parse_json(text: str, where: str | Path, keys: Iterable[str] | None = None) 
     try:
         return json.loads(text, object_hook=None if keys is None else keep_wanted)
     except (ValueError, RecursionError, MemoryError) as error:
-        raise InputError(f"{where} is truncated or no JSON ({first_line(error)}): get it again") from None
+        remedy = "name it .jsonl if each line is an object" if "Extra data" in str(error) else "get it again"
+        raise InputError(f"{where} is truncated or no JSON ({first_line(error)}): {remedy}") from None
 
 
 def read_json_object(path: str | Path, keys: Iterable[str] | None = None) -> dict[str, Any]:
