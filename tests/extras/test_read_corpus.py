@@ -67,7 +67,7 @@ FORMATS = {
     "metadata.jsonl": "\n".join(json.dumps({"file_name": i, "text": texts}) for i, (_, texts) in SCENES.items())
     + "\n\n",
     "lines.jsonl": "".join(json.dumps({"file_name": i, "caption": text}) + "\r\n" for i, text in ROWS),
-    "blip.json": json.dumps([{"image": i, "caption": texts} for i, (_, texts) in SCENES.items()]),
+    "blip.json": "\ufeff" + json.dumps([{"image": i, "caption": texts} for i, (_, texts) in SCENES.items()]),
     "albef.json": json.dumps([{"image": i, "caption": text, "image_id": f"coco_{i}"} for i, text in ROWS]),
     "dataset_mine.json": json.dumps(karpathy()),
     "dataset_bare.json": json.dumps(karpathy(with_ids=False), ensure_ascii=False),
