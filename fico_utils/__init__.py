@@ -21,9 +21,10 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 _EXPORTS = {
     "setup": "fico_utils.workspace",
     "evaluate": "fico_utils.evaluation",
+    "read_corpus": "fico_utils.extras.corpora.places",
     "InputError": "fico_utils.errors",
 }
-__all__ = ["InputError", "__version__", "evaluate", "setup"]
+__all__ = ["InputError", "__version__", "evaluate", "read_corpus", "setup"]
 
 
 def __getattr__(name: str) -> Any:
