@@ -21,9 +21,10 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 _EXPORTS = {
     "setup": "fico_utils.workspace",
     "evaluate": "fico_utils.evaluation",
+    "load_encoder": "fico_utils.extras.pretrained.encoders",
     "InputError": "fico_utils.errors",
 }
-__all__ = ["InputError", "__version__", "evaluate", "setup"]
+__all__ = ["InputError", "__version__", "evaluate", "load_encoder", "setup"]
 
 
 def __getattr__(name: str) -> Any:
