@@ -47,7 +47,7 @@ def forget_rows():
 
 
 def embed(model, corpus, root, name="x"):
-    return pretrained_corpus.embed_corpus(model, corpus, Store(root), name, effort=Effort(progress=False))
+    return pretrained_corpus.embed_inputs(model, model.inputs(corpus), Store(root), name, effort=Effort(progress=False))
 
 
 def make_run(tmp_path, **rows):
@@ -104,7 +104,7 @@ def test_the_key_covers_model_corpus_precision_and_files(checkpoints, corpus, tm
     embed(model, corpus, tmp_path)
     assert len(list((tmp_path / "embeddings").iterdir())) == 3
     with pytest.raises(InputError, match="cannot be stored as 'bfloat16'"):
-        pretrained_corpus.embed_corpus(model, corpus, Store(tmp_path), "x", effort=Effort(), dtype="bfloat16")
+        pretrained_corpus.embed_inputs(model, model.inputs(corpus), Store(tmp_path), "x", effort=Effort(), dtype="bfloat16")
 
 
 def test_pictures_in_files_are_read_in_their_own_size(checkpoints, tmp_path):

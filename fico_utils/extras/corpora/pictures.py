@@ -39,7 +39,7 @@ class TooLarge(InputError):
 
 
 def read_picture(picture: str | os.PathLike | Image) -> Image:
-    """A picture of a file, or one that Pillow opened, as it is seen: upright, in RGB; what is transparent becomes white.
+    """A picture of a file, or one that Pillow opened, as it is seen: upright, RGB; what is transparent becomes white.
 
     InputError where there is no file or no picture, a truncated one, or one of more than `PIXEL_LIMIT` pixels.
     """

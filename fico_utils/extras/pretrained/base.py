@@ -154,7 +154,7 @@ class Pretrained(FusionModel):
         Alone or among others, a picture has the same vector up to the rounding of float32, which stays below 1e-5.
         InputError names a picture that cannot be read.
         """
-        given = _listed(pictures, (str, PathLike, *_image_types()), "pictures")
+        given = _listed(pictures)
         read = Pictures(len(given), lambda rows: [read_picture(given[row]) for row in rows], self.preparation)
         return single_vectors(encode_side(self.encode_image, read, BATCH))
 
@@ -163,7 +163,11 @@ class Pretrained(FusionModel):
 
         A text that is longer than the model reads is cut, its end token is kept, and stderr says how many were cut.
         """
-        return encode_side(self.encode_text, self.tokens(_listed(texts, (str,), "texts")), BATCH)
+        given = _listed(texts)
+        for place, text in enumerate(given):
+            if not isinstance(text, str):
+                raise InputError(f"text {place} to encode is {text!r}; expected a text")
+        return encode_side(self.encode_text, self.tokens(given), BATCH)
 
     def tokens(self, captions: Sequence[str], padding: str | bool = False) -> np.ndarray:
         """Ids plus one, 0 where padded: (n, L) int32; longer captions are cut, and stderr says how many."""
@@ -189,12 +193,9 @@ class Pretrained(FusionModel):
     def inputs(self, corpus: Corpus) -> Inputs:
         """What it reads of a corpus; pictures are read when they are asked for."""
         pictures = corpus_pictures(corpus, self.preparation)
-        return self.read_inputs(pictures, corpus.captions, corpus.caption_image, corpus.key)
-
-    def read_inputs(self, pictures: Pictures, captions: Sequence[str], caption_image: np.ndarray, key: str) -> Inputs:
-        """What it reads of pictures and captions whose key, without that of the files, is `key`."""
-        tokens = {self.text_input: self.tokens(captions)}
-        return Inputs({self.image_input: pictures}, tokens, caption_image, key_of(key, pictures.key, self.key))
+        tokens = {self.text_input: self.tokens(corpus.captions)}
+        key = key_of(corpus.key, pictures.key, self.key)
+        return Inputs({self.image_input: pictures}, tokens, corpus.caption_image, key)
 
     def _ids(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """The tokenizer's ids (B, L) and the mask (B, L) int64, on the device, without columns of padding alone.
@@ -251,21 +252,9 @@ def single_vectors(embeddings: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(embeddings[:, 0])
 
 
-def _image_types() -> tuple[type, ...]:
-    from PIL import Image
-
-    return (Image.Image,)
-
-
-def _listed(items: Iterable[Any], types: tuple[type, ...], what: str) -> list[Any]:
-    """The items; InputError where they are a single one, or none, or one of them is of another type."""
-    expected = f"expected a list of {what}: {' or '.join(t.__name__ for t in types)}"
-    if isinstance(items, types):
-        raise InputError(f"a single {type(items).__name__} is given; {expected}")
-    items = list(items)
-    for place, item in enumerate(items):
-        if not isinstance(item, types):
-            raise InputError(f"item {place} is a {type(item).__name__}; {expected}")
+def _listed(items: Any) -> list[Any]:
+    """The items, or the single one, to encode; InputError where there is none."""
+    items = list(items) if isinstance(items, Iterable) and not isinstance(items, str) else [items]
     if not items:
-        raise InputError(f"nothing is given to encode; {expected}")
+        raise InputError("nothing is given to encode; expected at least one picture or text")
     return items

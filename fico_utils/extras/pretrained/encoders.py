@@ -30,6 +30,7 @@ from fico_utils.extras.pretrained.files import (
     load_network,
     load_processor,
     load_tokenizer,
+    load_weights,
     read_config,
 )
 from fico_utils.extras.pretrained.open_clip import is_open_clip, load_open_clip
@@ -205,13 +206,10 @@ def _join_towers(vision: Path, text: Path, dtype: torch.dtype) -> tuple[type[Pre
     if kind is None:
         known = ", or ".join(" with ".join(towers) for towers in TOWERS.values())
         raise InputError(f"{vision} holds a {classes[0]} and {text} a {classes[1]}; expected {known}")
-    towers = [load_network(getattr(transformers, c), f, dtype) for c, f in zip(classes, (vision, text), strict=True)]
-    network_class, state = getattr(transformers, kind.architecture), {}
-    for name, tower in zip(("vision_model", "text_model"), towers, strict=True):
-        inner = "" if hasattr(tower, name) else f"{name}."  # CLIP's towers stand in a module with their projection
-        state |= {inner + weight: tensor for weight, tensor in tower.state_dict().items()}
-    sizes = {"projection_dim": towers[0].config.projection_dim} if kind is Clip else {}
-    config = network_class.config_class(
-        vision_config=towers[0].config.to_dict(), text_config=towers[1].config.to_dict(), **sizes
-    )
+    state = {}
+    for folder, tower, head in ((vision, "vision_model.", "visual_proj"), (text, "text_model.", "text_proj")):
+        weights = load_weights(folder)  # of CLIP they have their names in the whole, of SigLIP those inside the tower
+        state |= {n if n.startswith((tower, head)) else tower + n: tensor for n, tensor in weights.items()}
+    network_class, width = getattr(transformers, kind.architecture), configs[0].get("projection_dim", 512)
+    config = network_class.config_class(vision_config=configs[0], text_config=configs[1], projection_dim=width)
     return kind, load_network(network_class, vision, dtype, config, state)

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 import transformers
+from safetensors.torch import load_file
 from torch import nn
 
 from fico_utils.errors import InputError
@@ -78,7 +79,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def check_weights(folder: Path, name: str = "model.safetensors") -> None:
+def _check_weights(folder: Path, name: str = "model.safetensors") -> None:
     """InputError where a model has no weights called `name`, only pickles, or parts of them lie outside its folder."""
     index = folder / f"{name}.index.json"
     if (folder / name).is_file():
@@ -124,7 +125,7 @@ def load_network(
     """
     options: dict[str, Any] = {**_LOCAL, "dtype": dtype, "use_safetensors": True, "output_loading_info": True}
     if state is None:
-        check_weights(folder)
+        _check_weights(folder)
     else:
         options |= {"config": config, "state_dict": state}
     network, loading = load_part(
@@ -138,6 +139,12 @@ def load_network(
             "checkpoint that was trained as one"
         )
     return network.eval()
+
+
+def load_weights(folder: Path, name: str = "model.safetensors") -> dict[str, torch.Tensor]:
+    """The weights in one file of a folder, by name."""
+    _check_weights(folder, name)
+    return load_part(folder, "network", load_file, folder / name)
 
 
 def load_processor(folder: Path) -> Any:

@@ -10,12 +10,11 @@ from typing import Any
 
 import torch
 import transformers
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from fico_utils.errors import InputError
 from fico_utils.extras.corpora.reading import first_line, read_json_object
-from fico_utils.extras.pretrained.files import check_weights, load_network, load_part
+from fico_utils.extras.pretrained.files import load_network, load_part, load_weights
 
 CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
 #: Section of the configuration -> what does not change the architecture. Anything else must be off, or as in `_PLAIN`.
@@ -85,8 +84,7 @@ def load_open_clip(folder: Path, dtype: torch.dtype) -> tuple[nn.Module, Any, An
         config, processor = _configuration(sections), _image_processor(sections)
     except Exception as error:
         raise InputError(f"{path} is no configuration of open_clip ({first_line(error)}): get it again") from None
-    check_weights(folder, WEIGHTS)
-    state = _translated(load_part(folder, "network", load_file, folder / WEIGHTS))
+    state = _translated(load_weights(folder, WEIGHTS))
     network = load_network(transformers.CLIPModel, folder, dtype, config, state)
     unknown = sorted(set(state) - set(network.state_dict()))
     if unknown:
