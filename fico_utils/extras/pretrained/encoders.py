@@ -173,9 +173,7 @@ def load_encoder(
         raise InputError(f"dtype is {dtype!r}; expected one of {', '.join(DTYPES)}")
     places = [folder] if isinstance(folder, str | PathLike) else list(folder)
     if len(places) not in (1, 2):
-        raise InputError(
-            f"{len(places)} folders are given; expected one, or two: the vision tower's and the text tower's"
-        )
+        raise InputError(f"{len(places)} folders are given; expected one, or two: of the vision and of the text tower")
     folders = [find_folder(str(place), revision) for place in places]
     pair = [folders[0] / "vision", folders[0] / "text"]
     if len(folders) == 1 and all(map(Path.is_dir, pair)) and not (folders[0] / "config.json").is_file():
@@ -212,4 +210,4 @@ def _join_towers(vision: Path, text: Path, dtype: torch.dtype) -> tuple[type[Pre
         state |= {n if n.startswith((tower, head)) else tower + n: tensor for n, tensor in weights.items()}
     network_class, width = getattr(transformers, kind.architecture), configs[0].get("projection_dim", 512)
     config = network_class.config_class(vision_config=configs[0], text_config=configs[1], projection_dim=width)
-    return kind, load_network(network_class, vision, dtype, config, state)
+    return kind, load_network(network_class, vision, dtype, config=config, state_dict=state)

@@ -112,25 +112,16 @@ def _sha256(path: str, _size: int, _changed: int) -> str:
     return sha256_file(path)
 
 
-def load_network(
-    network_class: type,
-    folder: Path,
-    dtype: torch.dtype,
-    config: Any = None,
-    state: dict[str, torch.Tensor] | None = None,
-) -> nn.Module:
-    """The network of a folder, ready to encode; or that of `config` with the weights `state`, made from this folder.
+def load_network(network_class: type, folder: Path, dtype: torch.dtype, **converted: Any) -> nn.Module:
+    """The network of a folder, ready; `converted` is ``config`` and ``state_dict`` where it was not saved whole.
 
     InputError where files are missing or broken, or weights are those of another model.
     """
-    options: dict[str, Any] = {**_LOCAL, "dtype": dtype, "use_safetensors": True, "output_loading_info": True}
-    if state is None:
+    if not converted:
         _check_weights(folder)
-    else:
-        options |= {"config": config, "state_dict": state}
-    network, loading = load_part(
-        folder, "network", network_class.from_pretrained, folder if state is None else None, **options
-    )
+    options = {**_LOCAL, "dtype": dtype, "use_safetensors": True, "output_loading_info": True, **converted}
+    source = None if converted else folder
+    network, loading = load_part(folder, "network", network_class.from_pretrained, source, **options)
     # what scales the cosines of a loss has no part in them
     missing = sorted(set(loading["missing_keys"]) - {"logit_scale", "logit_bias"})
     if missing:

@@ -9,22 +9,29 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 from torch import Tensor, nn
+from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, PreTrainedTokenizerFast
 
 from fico_utils.errors import InputError
 from fico_utils.extras.corpora.reading import first_line, read_json_object
 from fico_utils.extras.pretrained.files import load_network, load_part, load_weights
 
 CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
-#: Section of the configuration -> what does not change the architecture. Anything else must be off, or as in `_PLAIN`.
-_KNOWN = {
-    "model_cfg": "embed_dim vision_cfg text_cfg quick_gelu custom_text init_logit_scale init_logit_bias",
-    "vision_cfg": "width layers mlp_ratio head_width patch_size image_size patch_dropout output_tokens timm_pool timm_proj "
-    "attn_pooler_queries attn_pooler_heads",
-    "text_cfg": "width layers mlp_ratio heads context_length vocab_size bos_id eos_id output_tokens hf_tokenizer_name "
-    "hf_model_pretrained hf_proj_type hf_pooler_type",
-    "preprocess_cfg": "size mode mean std interpolation fill_color",
+#: Section of the configuration -> what is read of it, with open_clip's default.
+_READ: dict[str, dict[str, Any]] = {
+    "model_cfg": {"embed_dim": None, "quick_gelu": False},
+    "vision_cfg": {"width": 768, "layers": 12, "head_width": 64, "mlp_ratio": 4, "patch_size": 16, "image_size": 224},
+    "text_cfg": {"width": 512, "layers": 12, "heads": 8, "mlp_ratio": 4, "context_length": 77, "vocab_size": 49408},
+    "preprocess_cfg": {
+        "size": None, "mean": CLIPImageProcessorPil.image_mean, "std": CLIPImageProcessorPil.image_std,
+        "interpolation": "bicubic", "resize_mode": "shortest",
+    },
+}  # fmt: skip
+#: What changes nothing in a plain CLIP, and what must have one of these values. Anything else must be off.
+_IGNORED = {
+    *("vision_cfg", "text_cfg", "custom_text", "init_logit_scale", "init_logit_bias", "patch_dropout", "output_tokens"),
+    *("timm_pool", "timm_proj", "attn_pooler_queries", "attn_pooler_heads", "bos_id", "eos_id", "mode", "fill_color"),
+    *("hf_tokenizer_name", "hf_model_pretrained", "hf_proj_type", "hf_pooler_type"),
 }
 _PLAIN = {
     "pool_type": ("tok", "argmax"), "pos_embed_type": ("learnable",), "proj_type": ("linear",),
@@ -49,6 +56,10 @@ _INSIDE = {
     ".ln_1.": ".layer_norm1.", ".ln_2.": ".layer_norm2.", ".attn.": ".self_attn.",
     ".mlp.c_fc.": ".mlp.fc1.", ".mlp.c_proj.": ".mlp.fc2.",
 }  # fmt: skip
+_REMEDY = (
+    "take a copy of the model that transformers saved, where there is one, or encode with open_clip, save the "
+    "embeddings with numpy.save and give them to evaluate"
+)
 
 
 def is_open_clip(folder: Path) -> bool:
@@ -64,92 +75,72 @@ def load_open_clip(folder: Path, dtype: torch.dtype) -> tuple[nn.Module, Any, An
     """
     path = folder / CONFIG
     read = read_json_object(path)
-    model = read.get("model_cfg")
-    sections = {"model_cfg": model, "preprocess_cfg": read.get("preprocess_cfg", {})}
-    if isinstance(model, dict):
-        sections |= {name: model.get(name) for name in ("vision_cfg", "text_cfg")}
-    for name, section in sections.items():
-        if not isinstance(section, dict):
-            raise InputError(f"{path} has no {name}; expected the configuration that open_clip saves: get it again")
-        for key, value in section.items():
-            if value and key not in _KNOWN[name].split() and value not in _PLAIN.get(key, ()):
-                raise _refuse(path, name, key, value)
-    for name, key in (("vision_cfg", "layers"), ("vision_cfg", "image_size"), ("preprocess_cfg", "size")):
-        value = sections[name].get(key, 0)
-        if isinstance(value, list) and (
-            key == "layers" or len(set(value)) > 1
-        ):  # a ResNet; a picture that is no square
-            raise _refuse(path, name, key, value)
     try:
-        config, processor = _configuration(sections), _image_processor(sections)
-    except Exception as error:
+        given = {**read, **{name: read["model_cfg"][name] for name in ("vision_cfg", "text_cfg")}}
+        config, processor = _configure(**{name: _settle(path, name, given.get(name) or {}) for name in _READ})
+    except InputError:
+        raise
+    except Exception as error:  # whatever else stands in a stranger's file
         raise InputError(f"{path} is no configuration of open_clip ({first_line(error)}): get it again") from None
-    state = _translated(load_weights(folder, WEIGHTS))
-    network = load_network(transformers.CLIPModel, folder, dtype, config, state)
+    state = _translate(load_weights(folder, WEIGHTS))
+    network = load_network(CLIPModel, folder, dtype, config=config, state_dict=state)
     unknown = sorted(set(state) - set(network.state_dict()))
     if unknown:
-        raise InputError(f"{folder / WEIGHTS} holds {unknown[0]!r}, which a plain CLIP does not have; {_HELP}")
-    make = transformers.PreTrainedTokenizerFast
-    return network, processor, load_part(folder, "tokenizer", make, tokenizer_file=str(folder / "tokenizer.json"))
+        raise InputError(f"{folder / WEIGHTS} holds {unknown[0]!r}, which a plain CLIP does not have; {_REMEDY}")
+    vocabulary = str(folder / "tokenizer.json")
+    return network, processor, load_part(folder, "tokenizer", PreTrainedTokenizerFast, tokenizer_file=vocabulary)
 
 
-_HELP = (
-    "take a copy of the model that was saved by transformers, where there is one, or encode with open_clip, save the "
-    "embeddings with numpy.save and give them to evaluate"
-)
+def _settle(path: Path, section: str, given: dict[str, Any]) -> dict[str, Any]:
+    """What is read of a section, defaults filled in; InputError where it asks for more than a plain CLIP."""
+    settled = dict(_READ[section])
+    for key, value in given.items():
+        if isinstance(value, list) and key.endswith("size") and len(set(value)) == 1:
+            value = value[0]  # a square by both of its sides
+        known = key in _IGNORED or (key in settled and (key in ("mean", "std") or not isinstance(value, list)))
+        if value and not (value in _PLAIN[key] if key in _PLAIN else known):
+            raise InputError(
+                f"{path} asks for {key} {value!r} in {section}, which only open_clip's own code builds; {_REMEDY}"
+            )
+        if key in settled and value is not None:
+            settled[key] = value
+    return settled
 
 
-def _refuse(path: Path, section: str, key: str, value: Any) -> InputError:
-    return InputError(f"{path} asks for {key} {value!r} in {section}, which only open_clip's own code builds; {_HELP}")
+def _configure(
+    model_cfg: dict[str, Any], vision_cfg: dict[str, Any], text_cfg: dict[str, Any], preprocess_cfg: dict[str, Any]
+) -> tuple[CLIPConfig, Any]:
+    """The configuration of transformers' CLIP, and its image processor."""
 
-
-def _configuration(sections: dict[str, dict]) -> transformers.CLIPConfig:
-    model, vision, text = sections["model_cfg"], sections["vision_cfg"], sections["text_cfg"]
-    act = {"hidden_act": "quick_gelu" if model.get("quick_gelu") else "gelu"}
-
-    def tower(given: dict[str, Any], width: int, heads: int) -> dict[str, Any]:
+    def tower(given: dict[str, Any], heads: int) -> dict[str, Any]:
         return {
-            "hidden_size": width, "intermediate_size": int(width * given.get("mlp_ratio", 4.0)),
-            "num_hidden_layers": given.get("layers", 12), "num_attention_heads": heads, **act,
+            "hidden_size": given["width"], "intermediate_size": int(given["width"] * given["mlp_ratio"]),
+            "num_hidden_layers": given["layers"], "num_attention_heads": heads,
+            "hidden_act": "quick_gelu" if model_cfg["quick_gelu"] else "gelu",
         }  # fmt: skip
 
-    width, width_text = vision.get("width", 768), text.get("width", 512)
-    return transformers.CLIPConfig(
-        projection_dim=model["embed_dim"],
-        vision_config={
-            **tower(vision, width, width // vision.get("head_width", 64)),
-            "image_size": _side(vision.get("image_size", 224)),
-            "patch_size": _side(vision.get("patch_size", 16)),
-        },
-        text_config={
-            **tower(text, width_text, text.get("heads", 8)),
-            "max_position_embeddings": text.get("context_length", 77),
-            "vocab_size": text.get("vocab_size", 49408),
-            "bos_token_id": 0, "eos_token_id": 2,  # of 2, transformers takes the state at the largest id, as open_clip
-        },
-    )  # fmt: skip
-
-
-def _image_processor(sections: dict[str, dict]) -> Any:
-    given = {name: value for name, value in sections["preprocess_cfg"].items() if value is not None}
-    side = _side(given.get("size", sections["vision_cfg"].get("image_size", 224)))
-    square = {"height": side, "width": side}
-    squash = given.get("resize_mode") == "squash"
-    return transformers.CLIPImageProcessorPil(
-        size=square if squash else {"shortest_edge": side},
-        crop_size=square,
-        resample=2 if given.get("interpolation") == "bilinear" else 3,  # of Pillow
-        image_mean=given.get("mean", transformers.CLIPImageProcessorPil.image_mean),
-        image_std=given.get("std", transformers.CLIPImageProcessorPil.image_std),
+    vision, text = (
+        tower(vision_cfg, vision_cfg["width"] // vision_cfg["head_width"]),
+        tower(text_cfg, text_cfg["heads"]),
     )
+    vision |= {"image_size": vision_cfg["image_size"], "patch_size": vision_cfg["patch_size"]}
+    # of the end 2, transformers takes the state at the largest id of a text, as open_clip does
+    text |= {"max_position_embeddings": text_cfg["context_length"], "bos_token_id": 0, "eos_token_id": 2}
+    text["vocab_size"] = text_cfg["vocab_size"]
+    side = preprocess_cfg["size"] or vision_cfg["image_size"]
+    square = {"height": side, "width": side}
+    processor = CLIPImageProcessorPil(
+        size=square if preprocess_cfg["resize_mode"] == "squash" else {"shortest_edge": side},
+        crop_size=square,
+        resample=2 if preprocess_cfg["interpolation"] == "bilinear" else 3,  # as Pillow numbers them
+        image_mean=preprocess_cfg["mean"],
+        image_std=preprocess_cfg["std"],
+    )
+    return CLIPConfig(projection_dim=model_cfg["embed_dim"], vision_config=vision, text_config=text), processor
 
 
-def _side(size: int | list[int]) -> int:
-    return size[0] if isinstance(size, list) else size
-
-
-def _translated(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Weights under the names and in the shapes of transformers' CLIP; what only training reads is left out."""
+def _translate(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights under the names and in the shapes of transformers' CLIP; what no embedding depends on is left out."""
     out = {}
     for there, tensor in state.items():
         name = there.removeprefix("text.")  # of a network that has its text tower apart
@@ -158,9 +149,8 @@ def _translated(state: dict[str, Tensor]) -> dict[str, Tensor]:
         for old, new in _INSIDE.items():
             name = name.replace(old, new)
         if ".in_proj_" in name:
-            out |= {
-                name.replace("in_proj_", f"{x}_proj."): part for x, part in zip("qkv", tensor.chunk(3), strict=True)
-            }
+            parts = zip("qkv", tensor.chunk(3), strict=True)
+            out |= {name.replace("in_proj_", f"{part}_proj."): piece.contiguous() for part, piece in parts}
         elif name not in ("attn_mask", "logit_bias"):
-            out[name] = tensor.T if begin in ("visual.proj", "text_projection") else tensor
-    return {name: tensor.contiguous() for name, tensor in out.items()}
+            out[name] = tensor.T.contiguous() if begin in ("visual.proj", "text_projection") else tensor
+    return out

@@ -34,12 +34,11 @@ def run(options: argparse.Namespace) -> int:
     """Exit code, 0."""
     import numpy as np
 
+    from fico_utils import load_encoder, read_corpus
     from fico_utils.artifacts import Store
     from fico_utils.extras.corpora.pictures import FileImages
-    from fico_utils.extras.corpora.places import read_corpus
     from fico_utils.extras.pretrained.base import Pictures, single_vectors
     from fico_utils.extras.pretrained.embedding import Effort, embed_inputs
-    from fico_utils.extras.pretrained.encoders import load_encoder
     from fico_utils.models.training import Inputs
 
     corpus, out = read_corpus(options.place, split=options.split), Path(options.out)
