@@ -25,6 +25,10 @@ _EXPORTS = {
     "InputError": "fico_utils.errors",
 }
 __all__ = ["InputError", "__version__", "evaluate", "load_encoder", "setup"]
+    "read_corpus": "fico_utils.extras.corpora.places",
+    "InputError": "fico_utils.errors",
+}
+__all__ = ["InputError", "__version__", "evaluate", "read_corpus", "setup"]
 
 
 def __getattr__(name: str) -> Any:

@@ -98,7 +98,6 @@ CSV = {
         CAPTIONS + "b.png," + "w " * 5000,
         "line 7: the caption has 5000 words, expected at most",
     ),
-    "same caption": ("captions", CAPTIONS + "b.png,Two cats\n", "line 7: image 'b.png' has this caption already"),
     "path escape": (
         "captions",
         CAPTIONS + "../own/images/b.png,x\n",
@@ -107,7 +106,7 @@ CSV = {
     "absolute path": ("captions", CAPTIONS + "/b.png,x\n", "line 7: file name '/b.png' does not lie inside"),
     "no image": ("captions", CAPTIONS + ",x\n", "line 7: file name '' does not lie inside"),
     "blank line": ("captions", CAPTIONS + "\nb.png,x\n", "line 7: file name '' does not lie inside"),
-    "other columns": ("captions", "file,text\nb.png,x\n", "has columns file, text, expected image, caption"),
+    "other columns": ("captions", "file,text\nb.png,x\n", "the columns file, text has no image; expected it under image, file_name, .* image_column"),
     "surplus comma": ("captions", CAPTIONS + "b.png,x, y\n", "cannot be read as CSV .*line 6.*quote fields"),
     "all surplus": ("captions", "image,caption\nb.png,x, y\n", "captions.csv .*quote fields that hold a comma"),
     "no rows": ("captions", "image,caption\n", "captions.csv has no rows"),

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from fico_utils.data.corpus import SPLITS, Corpus
 from fico_utils.errors import InputError
-from fico_utils.extras.corpora.pictures import FileImages, keep_images
-from fico_utils.extras.corpora.reading import Table, clean_caption, path_inside, read_table
+from fico_utils.extras.corpora.listing import Listing, plain_name, read_listing
+from fico_utils.extras.corpora.pictures import PROBLEMS, FileImages, keep_images
+from fico_utils.extras.corpora.reading import Table, path_inside, read_table
 from fico_utils.files import atomic_path
 
 FRACTIONS = {"train": 0.8, "val": 0.1, "test": 0.1}
+#: The files of a folder that may hold its captions; the first that is there counts.
+CAPTION_FILES = ("captions.csv", "captions.tsv", "metadata.jsonl", "images/metadata.jsonl")
+#: Problems that leave no picture; a greyscale one is read.
+FATAL = PROBLEMS[:-1]
 
 
 def stratified_split(labels: np.ndarray, fractions: dict[str, float], seed: int = 0) -> np.ndarray:
@@ -68,42 +74,55 @@ def read_folder(
     ========== ================================ =====================================================================
 
     ``image`` is a file below ``images/`` and is the image's id. Files are UTF-8, their first line names the columns.
-    Images come in the order in which ``captions.csv`` first names them. Where there is no ``splits.csv``, a stratified
-    split (0.8, 0.1, 0.1) is made. `size` is that of `FileImages`, `leave_out` is that of `keep_images`.
+    The captions may stand in another of `CAPTION_FILES`, under other names, see `read_listing`. Images come in the
+    order in which it first names them. Where no split is said, a stratified one (0.8, 0.1, 0.1) is made. `size` is that
+    of `FileImages`, `leave_out` is that of `keep_images`.
 
     InputError names the first thing that is wrong, with its file and line.
     """
+    listing, name = list_folder(folder), name or Path(folder).resolve().name
+    labels, split = listing.labels, listing.splits
+    if None in split or not (Path(folder) / "splits.csv").is_file():
+        split = stratified_split(np.zeros((len(split), 1)) if labels is None else labels, FRACTIONS)
+    texts, index, pictures = listing.captions, listing.caption_image, FileImages(listing.paths, size)
+    corpus = Corpus(name, listing.images, texts, index, split, labels, listing.label_names, pictures)
+    return keep_images(corpus, Path(folder) / "images", leave_out)
+
+
+def caption_file(folder: str | Path) -> Path:
+    """Where a folder has its captions: the first of `CAPTION_FILES` that is there, or else the first."""
+    paths = [Path(folder) / name for name in CAPTION_FILES]
+    return next((path for path in paths if path.is_file()), paths[0])
+
+
+def list_folder(folder: str | Path, image_column: str | None = None, caption_column: str | None = None) -> Listing:
+    """What the files of a folder say, see `read_folder`; whether there are such pictures is not asked."""
     folder = Path(folder)
     if not (folder / "images").is_dir():
         raise InputError(f"{folder} has no folder images, expected images/ and captions.csv (image,caption) in it")
-    table = read_table(folder / "captions.csv", ("image", "caption"))
-    row_of: dict[str, int] = {}
-    captions: dict[tuple[str, str], int] = {}
-    paths = []
-    for row, (image, text) in enumerate(zip(table.frame["image"], table.frame["caption"], strict=True)):
-        where = table.where(row)
-        if image not in row_of:
-            paths.append(path_inside(folder / "images", image, where))
-            row_of[image] = len(row_of)
-        text = clean_caption(text, where)
-        if (image, text) in captions:
-            raise InputError(f"{where}: image {image!r} has this caption already, expected each once")
-        captions[image, text] = row_of[image]
-    if not captions:
-        raise InputError(f"{table.path} has no rows, expected one for each caption")
+    listing = read_listing(caption_file(folder), image_column, caption_column, folder / "images")
+    row_of = {image: row for row, image in enumerate(listing.images)}
     labels, names = _labels(folder / "labels.csv", row_of)
-    split = _splits(folder / "splits.csv", row_of)
-    if split is None:
-        split = stratified_split(np.zeros((len(row_of), 1)) if labels is None else labels, FRACTIONS)
-    name, texts, index = name or folder.resolve().name, [text for _, text in captions], list(captions.values())
-    corpus = Corpus(name, list(row_of), texts, index, split, labels, names, FileImages(paths, size))
-    return keep_images(corpus, folder / "images", leave_out)
+    splits, paths = _splits(folder / "splits.csv", row_of), [f"{folder / 'images'}/{image}" for image in row_of]
+    splits = listing.splits if splits is None else splits.tolist()
+    return replace(listing, splits=splits, labels=labels, label_names=names, paths=paths)
+
+
+def read_problems(folder: str | Path, kinds: Collection[str] = PROBLEMS) -> list[tuple[str, str]]:
+    """Image and problem of each row of ``problems.csv`` with such a problem; none where there is no such file."""
+    path = Path(folder) / "problems.csv"
+    if not path.is_file():
+        return []
+    frame = read_table(path, ("image", "problem")).frame
+    return [row for row in zip(frame["image"], frame["problem"], strict=True) if row[1] in kinds]
 
 
 def _image_rows(table: Table, row_of: dict[str, int], each_once: bool) -> list[int]:
     """The image of each row, which must have a caption; and, if asked for, each image must stand in one row."""
     lines: dict[str, int] = {}
-    for row, image in enumerate(table.frame["image"]):
+    images = [plain_name(image, table.where(row)) for row, image in enumerate(table.frame["image"])]
+    images = [image if image in row_of else image.removeprefix("images/") for image in images]
+    for row, image in enumerate(images):
         if image not in row_of:
             raise InputError(f"{table.where(row)}: image {image!r} is not in captions.csv; expected one of its images")
         if each_once and image in lines:
@@ -116,7 +135,7 @@ def _image_rows(table: Table, row_of: dict[str, int], each_once: bool) -> list[i
         raise InputError(
             f"{table.path} has no row for image {absent[0]!r} ({len(absent)} such images), expected one for each"
         )
-    return [row_of[image] for image in table.frame["image"]]
+    return [row_of[image] for image in images]
 
 
 def _labels(path: Path, row_of: dict[str, int]) -> tuple[np.ndarray | None, tuple[str, ...]]:
@@ -175,5 +194,5 @@ def export_folder(corpus: Corpus, folder: str | Path) -> Path:
     if corpus.labels is not None:
         labels = [(names[row], corpus.label_names[column]) for row, column in np.argwhere(corpus.labels)]
     splits = list(zip(names, corpus.split.tolist(), strict=True))
-    write_folder(folder, list(dict.fromkeys(captions)), labels, splits)
+    write_folder(folder, captions, labels, splits)
     return folder

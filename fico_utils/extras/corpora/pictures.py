@@ -175,17 +175,22 @@ def check_images(corpus: Corpus, progress: bool = False) -> dict[str, list[str]]
 def keep_images(corpus: Corpus, folder: str | Path, leave_out: Collection[str] | None) -> Corpus:
     """The corpus without the images whose ids `leave_out` names; None keeps all, even those without a file.
 
-    InputError where files of the others, which lie below `folder`, are missing: how many, and which first.
+    InputError where files of the others, which lie below `folder`, are missing.
     """
     if leave_out is None:
         return corpus
-    paths, left_out = corpus.images.paths, set(leave_out)
-    missing = [row for row in missing_files(paths) if corpus.image_ids[row] not in left_out]
+    left_out = set(leave_out)
+    kept = [row for row, image_id in enumerate(corpus.image_ids) if image_id not in left_out]
+    refuse_missing([corpus.images.paths[row] for row in kept], folder, f"Corpus {corpus.name!r}")
+    return corpus if len(kept) == corpus.n_img else corpus.select(kept)
+
+
+def refuse_missing(paths: Sequence[str], folder: str | Path, whose: str) -> None:
+    """InputError where files of pictures, which lie below `folder`, are missing: how many, and which first."""
+    missing = [paths[position] for position in missing_files(paths)]
     if missing:
-        first = ", ".join(os.path.relpath(paths[row], folder) for row in missing[:3])
+        first = ", ".join(os.path.relpath(path, folder) for path in missing[:3])
         raise InputError(
-            f"Corpus {corpus.name!r}: {len(missing)} of {len(paths)} pictures are not in {folder} (first: {first}); "
+            f"{whose}: {len(missing)} of {len(paths)} pictures are not in {folder} (first: {first}); "
             "put them there, or let `python -m fico_utils fetch` list them in problems.csv, and they are left out"
         )
-    kept = [row for row, image_id in enumerate(corpus.image_ids) if image_id not in left_out]
-    return corpus if len(kept) == corpus.n_img else corpus.select(kept)

@@ -5,8 +5,11 @@ Every error says which file is wrong, and where in it.
 
 from __future__ import annotations
 
+import csv
 import io
 import json
+import re
+import reprlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +24,15 @@ if TYPE_CHECKING:
 
 #: Words of the longest caption taken for one; real ones have some tens (COCO's longest fifty).
 MAX_WORDS = 1000
+#: Half a surrogate pair, which JSON can write and no file can hold.
+HALF_LETTER = re.compile("[\ud800-\udfff]")
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 120
+
+
+def show_value(value: Any) -> str:
+    """A value out of somebody's file for a sentence: as Python writes it, cut where it is long or deep."""
+    return _SHORT.repr(value)
 
 
 def first_line(error: Exception) -> str:
@@ -58,8 +70,8 @@ def clean_caption(text: Any, where: str) -> str:
     >>> clean_caption(" A dog  runs.\\n", "line 1")
     'A dog runs.'
     """
-    if not isinstance(text, str):
-        raise InputError(f"{where}: the caption is {text!r}, expected a text")
+    if not isinstance(text, str) or HALF_LETTER.search(text):
+        raise InputError(f"{where}: the caption is {show_value(text)}, expected a text")
     words = text.split()
     if not words:
         raise InputError(f"{where}: the caption is empty; write one, or leave the line out")
@@ -83,24 +95,27 @@ def path_inside(folder: str | Path, name: Any, where: str) -> str:
     return f"{folder}/{name}"
 
 
-def read_json_object(path: str | Path, keys: Iterable[str] | None = None) -> dict[str, Any]:
-    """The JSON object in a file; with `keys`, of it and of every object in it only what stands under them.
+def parse_json(text: str, where: str | Path, keys: Iterable[str] | None = None) -> Any:
+    """The value that a JSON text writes; with `keys`, of every object in it only what stands under them.
 
     What else an object holds is dropped as soon as that object is read: COCO's outlines take ten times the rest.
-
-    InputError where there is no such file, or it is not UTF-8, truncated, or no JSON object.
     """
-    text, wanted = read_utf8(path), None if keys is None else frozenset(keys)
+    wanted = None if keys is None else frozenset(keys)
 
     def keep_wanted(entry: dict[str, Any]) -> dict[str, Any]:
         return {key: value for key, value in entry.items() if key in wanted}
 
     try:
-        content = json.loads(text, object_hook=None if keys is None else keep_wanted)
-    except (ValueError, RecursionError):
-        content = None
+        return json.loads(text, object_hook=None if keys is None else keep_wanted)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{where} is truncated or no JSON ({first_line(error)}): get it again") from None
+
+
+def read_json_object(path: str | Path, keys: Iterable[str] | None = None) -> dict[str, Any]:
+    """The object in a JSON file, see `parse_json`; InputError where there is no such file, or no object in it."""
+    content = parse_json(read_utf8(path), path, keys)
     if not isinstance(content, dict):
-        raise InputError(f"{path} is truncated or no JSON object: get it again")
+        raise InputError(f"{path} holds {show_value(content)}, expected a JSON object: is it of another kind?")
     return content
 
 
@@ -124,17 +139,22 @@ class Table:
         return (values == "1").astype(np.uint8)
 
 
-def read_table(path: str | Path, columns: tuple[str, ...] = ()) -> Table:
+def read_table(path: str | Path, columns: tuple[str, ...] = (), separators: str = ",") -> Table:
     """A UTF-8 CSV file with a header that has `columns` at least; quoted fields may run over several lines.
+
+    Of the `separators`, the one that the header has most of counts. Between tabs or bars a quotation mark is often just
+    one, so that it quotes only where all of them do.
 
     InputError where there is no such file, or it is not UTF-8, or lacks its header or a column, or a row is longer.
     """
     import pandas as pd
 
     path, text = Path(path), read_utf8(path)
+    separator = max(separators, key=text.partition("\n")[0].count)
+    options = {"sep": separator, "quoting": csv.QUOTE_MINIMAL if _quotes(text, separator) else csv.QUOTE_NONE}
     try:
         frame = pd.read_csv(
-            io.StringIO(text), dtype=str, keep_default_na=False, na_filter=False, skip_blank_lines=False
+            io.StringIO(text), dtype=str, keep_default_na=False, na_filter=False, skip_blank_lines=False, **options
         )
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         reason = str(error).strip().splitlines()[0].removeprefix("Error tokenizing data. C error: ")
@@ -142,7 +162,17 @@ def read_table(path: str | Path, columns: tuple[str, ...] = ()) -> Table:
     if not isinstance(frame.index, pd.RangeIndex):  # pandas takes surplus fields for row names
         raise InputError(f"{path} has rows longer than its header: quote fields that hold a comma")
     frame.columns = [str(name).strip() for name in frame.columns]
+    if not frame.columns.is_unique:
+        raise InputError(f"{path} has columns {', '.join(frame.columns)}, expected each name once")
     if not set(columns) <= set(frame.columns):
         raise InputError(f"{path} has columns {', '.join(frame.columns)}, expected {', '.join(columns)}")
     breaks = sum((frame[name].str.count("\n").to_numpy() for name in frame.columns), np.zeros(len(frame), np.int64))
     return Table(path, frame, 2 + np.arange(len(frame)) + np.cumsum(breaks) - breaks)
+
+
+def _quotes(text: str, separator: str) -> bool:
+    """Whether the quotation marks of a table quote fields; a CSV file is taken at its word."""
+    try:
+        return separator == "," or bool(list(csv.reader(io.StringIO(text), delimiter=separator, strict=True)))
+    except csv.Error:
+        return False
