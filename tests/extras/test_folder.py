@@ -106,7 +106,11 @@ CSV = {
     "absolute path": ("captions", CAPTIONS + "/b.png,x\n", "line 7: file name '/b.png' does not lie inside"),
     "no image": ("captions", CAPTIONS + ",x\n", "line 7: file name '' does not lie inside"),
     "blank line": ("captions", CAPTIONS + "\nb.png,x\n", "line 7: file name '' does not lie inside"),
-    "other columns": ("captions", "file,text\nb.png,x\n", "the columns file, text has no image; expected it under image, file_name, .* image_column"),
+    "other columns": (
+        "captions",
+        "file,text\nb.png,x\n",
+        "the columns file, text has no image; expected it under image, file_name, .* image_column",
+    ),
     "surplus comma": ("captions", CAPTIONS + "b.png,x, y\n", "cannot be read as CSV .*line 6.*quote fields"),
     "all surplus": ("captions", "image,caption\nb.png,x, y\n", "captions.csv .*quote fields that hold a comma"),
     "no rows": ("captions", "image,caption\n", "captions.csv has no rows"),

@@ -221,10 +221,16 @@ def sentence(content, raw):
 
 BAD_JSON = {
     "other corpus": (lambda c: c.update(dataset="coco"), "says it is of 'coco', expected 'flickr30k'"),
-    "unknown split": (lambda c: change(c, split="dev"), "image 2 has split 'dev' and cocoid None, expected one of train, val, test or"),
+    "unknown split": (
+        lambda c: change(c, split="dev"),
+        "image 2 has split 'dev' and cocoid None, expected one of train, val, test or",
+    ),
     "no split": (lambda c: c["images"][2].pop("split"), "image 2 has split None and"),
     "no captions": (lambda c: change(c, sentences=[]), r"image row 2 \('1002.jpg'\) has no caption"),
-    "duplicate ids": (lambda c: change(c, filename="1000.jpg"), "image 2: image '1000.jpg' is there before, expected it once"),
+    "duplicate ids": (
+        lambda c: change(c, filename="1000.jpg"),
+        "image 2: image '1000.jpg' is there before, expected it once",
+    ),
     "empty caption": (lambda c: sentence(c, " \n"), r"image 2 \('1002.jpg'\) sentence 1: the caption is empty"),
     "5000 words": (
         lambda c: sentence(c, "word " * 5000),
