@@ -5,6 +5,7 @@ Weights are safetensors; nothing is unpickled, and no code that comes with a che
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Callable
@@ -121,7 +122,12 @@ def load_network(network_class: type, folder: Path, dtype: torch.dtype, **conver
         _check_weights(folder)
     options = {**_LOCAL, "dtype": dtype, "use_safetensors": True, "output_loading_info": True, **converted}
     source = None if converted else folder
-    network, loading = load_part(folder, "network", network_class.from_pretrained, source, **options)
+    logger = logging.getLogger("transformers.modeling_utils")  # what it reports of weights is judged here
+    logger.disabled = True
+    try:
+        network, loading = load_part(folder, "network", network_class.from_pretrained, source, **options)
+    finally:
+        logger.disabled = False
     # what scales the cosines of a loss has no part in them
     missing = sorted(set(loading["missing_keys"]) - {"logit_scale", "logit_bias"})
     if missing:

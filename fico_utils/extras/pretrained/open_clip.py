@@ -136,7 +136,7 @@ def _configure(
         image_mean=preprocess_cfg["mean"],
         image_std=preprocess_cfg["std"],
     )
-    return CLIPConfig(projection_dim=model_cfg["embed_dim"], vision_config=vision, text_config=text), processor
+    return CLIPConfig(projection_dim=int(model_cfg["embed_dim"]), vision_config=vision, text_config=text), processor
 
 
 def _translate(state: dict[str, Tensor]) -> dict[str, Tensor]:
