@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
 
     corpus, out = read_corpus(options.place, split=options.split), Path(options.out)
     if corpus.paths is None:
-        raise InputError(f"{options.place} has no files of pictures; expected images/ in the folder, or beside the file")
+        raise InputError(f"{options.place} has no files of pictures; expected images/ in it or beside it")
     model, files = load_encoder(options.model, options.device), FileImages(corpus.paths)
     pictures = Pictures(len(files), lambda rows: [files.original(int(row)) for row in rows], model.preparation)
     inputs = Inputs(
