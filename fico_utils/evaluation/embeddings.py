@@ -19,9 +19,35 @@ CHUNK = 2**22
 Prepared = tuple[np.dtype, Callable[[np.ndarray], np.ndarray]]
 
 
+def as_array(values: Any, name: str) -> np.ndarray:
+    """Whatever holds numbers, as numpy's array: sparse matrices are filled up, numpy's own arrays stay as they are.
+
+    Torch tensors may be of any type, on any device, sparse or with gradients; a type that numpy lacks becomes float32.
+
+    InputError where ``values`` cannot be read so; ``name`` says in it what they are.
+    """
+    if isinstance(values, np.ndarray):
+        return values
+    try:
+        if hasattr(values, "toarray"):  # of scipy
+            return values.toarray()
+        if not hasattr(values, "detach"):
+            return np.asarray(values)
+        tensor = values.detach().cpu().to_dense().resolve_conj().resolve_neg()
+        try:
+            return tensor.numpy()
+        except TypeError:  # bfloat16 and smaller
+            return tensor.float().numpy()
+    except Exception as error:
+        reason = (str(error).splitlines() or [""])[0] or type(error).__name__
+        raise InputError(
+            f"{name} cannot be read as an array ({reason}), expected numbers: give a plain numeric array"
+        ) from None
+
+
 def read_table(array: Any, name: str) -> np.ndarray:
     """``array`` as a two-dimensional, non-empty array of numbers (a memory map stays one)."""
-    array = array if isinstance(array, np.ndarray) else np.asarray(array)
+    array = as_array(array, name)
     if array.dtype.kind not in "biuf":
         raise InputError(f"{name} hold {array.dtype} values, expected numbers: give a plain numeric array")
     if array.ndim != 2 or array.size == 0:

@@ -12,7 +12,7 @@ from fico_utils.data.corpus import SPLITS, Corpus
 from fico_utils.errors import InputError
 from fico_utils.extras.corpora.listing import Listing, plain_name, read_listing
 from fico_utils.extras.corpora.pictures import PROBLEMS, FileImages, keep_images
-from fico_utils.extras.corpora.reading import Table, path_inside, read_table
+from fico_utils.extras.corpora.reading import Table, path_inside, read_table, rows_by_id, show_value
 from fico_utils.files import atomic_path
 
 FRACTIONS = {"train": 0.8, "val": 0.1, "test": 0.1}
@@ -75,14 +75,14 @@ def read_folder(
 
     ``image`` is a file below ``images/`` and is the image's id. Files are UTF-8, their first line names the columns.
     The captions may stand in another of `CAPTION_FILES`, under other names, see `read_listing`. Images come in the
-    order in which it first names them. Where no split is said, a stratified one (0.8, 0.1, 0.1) is made. `size` is that
-    of `FileImages`, `leave_out` is that of `keep_images`.
+    order in which it first names them. Where there is no ``splits.csv``, a stratified split (0.8, 0.1, 0.1) is made.
+    `size` is that of `FileImages`, `leave_out` is that of `keep_images`.
 
     InputError names the first thing that is wrong, with its file and line.
     """
     listing, name = list_folder(folder), name or Path(folder).resolve().name
     labels, split = listing.labels, listing.splits
-    if None in split or not (Path(folder) / "splits.csv").is_file():
+    if not (Path(folder) / "splits.csv").is_file():
         split = stratified_split(np.zeros((len(split), 1)) if labels is None else labels, FRACTIONS)
     texts, index, pictures = listing.captions, listing.caption_image, FileImages(listing.paths, size)
     corpus = Corpus(name, listing.images, texts, index, split, labels, listing.label_names, pictures)
@@ -117,43 +117,33 @@ def read_problems(folder: str | Path, kinds: Collection[str] = PROBLEMS) -> list
     return [row for row in zip(frame["image"], frame["problem"], strict=True) if row[1] in kinds]
 
 
-def _image_rows(table: Table, row_of: dict[str, int], each_once: bool) -> list[int]:
-    """The image of each row, which must have a caption; and, if asked for, each image must stand in one row."""
-    lines: dict[str, int] = {}
+def _image_names(table: Table, row_of: dict[str, int]) -> list[str]:
+    """The image of each row of a table, which must have a caption."""
     images = [plain_name(image, table.where(row)) for row, image in enumerate(table.frame["image"])]
     images = [image if image in row_of else image.removeprefix("images/") for image in images]
     for row, image in enumerate(images):
         if image not in row_of:
-            raise InputError(f"{table.where(row)}: image {image!r} is not in captions.csv; expected one of its images")
-        if each_once and image in lines:
             raise InputError(
-                f"{table.where(row)}: image {image!r} stands in line {lines[image]} already, expected once"
+                f"{table.where(row)}: image {show_value(image)} is not in captions.csv; expected one of its images"
             )
-        lines[image] = table.lines[row]
-    absent = [image for image in row_of if image not in lines]
-    if each_once and absent:
-        raise InputError(
-            f"{table.path} has no row for image {absent[0]!r} ({len(absent)} such images), expected one for each"
-        )
-    return [row_of[image] for image in images]
+    return images
 
 
 def _labels(path: Path, row_of: dict[str, int]) -> tuple[np.ndarray | None, tuple[str, ...]]:
     if not path.is_file():
         return None, ()
     table = read_table(path, ("image",))
+    images = _image_names(table, row_of)
     if list(table.frame.columns) == ["image", "label"]:
-        rows, given = _image_rows(table, row_of, each_once=False), table.frame["label"].str.strip()
+        given = table.frame["label"].str.strip()
         for row in np.flatnonzero(given == "")[:1]:
             raise InputError(f"{table.where(row)}: the label is empty; name it, or leave the line out")
         names = sorted(set(given))
-        columns, values = np.searchsorted(names, given.to_numpy(str)), 1
-    else:
-        names = [column for column in table.frame.columns if column != "image"]
-        values, columns, rows = table.marks(names), slice(None), _image_rows(table, row_of, each_once=True)
-    labels = np.zeros((len(row_of), len(names)), np.uint8)
-    labels[rows, columns] = values
-    return labels, tuple(names)
+        labels = np.zeros((len(row_of), len(names)), np.uint8)
+        labels[[row_of[image] for image in images], np.searchsorted(names, given.to_numpy(str))] = 1
+        return labels, tuple(names)
+    names = [column for column in table.frame.columns if column != "image"]
+    return table.marks(names)[rows_by_id(images, row_of, path, table.where)], tuple(names)
 
 
 def _splits(path: Path, row_of: dict[str, int]) -> np.ndarray | None:
@@ -162,8 +152,10 @@ def _splits(path: Path, row_of: dict[str, int]) -> np.ndarray | None:
     table = read_table(path, ("image", "split"))
     given = table.frame["split"].to_numpy(str)
     for row in np.flatnonzero(~np.isin(given, SPLITS))[:1]:
-        raise InputError(f"{table.where(row)}: the split is {str(given[row])!r}, expected {', '.join(SPLITS)}")
-    return given[np.argsort(_image_rows(table, row_of, each_once=True))]
+        raise InputError(
+            f"{table.where(row)}: the split is {show_value(str(given[row]))}, expected {', '.join(SPLITS)}"
+        )
+    return given[rows_by_id(_image_names(table, row_of), row_of, path, table.where)]
 
 
 def write_rows(path: Path, columns: tuple[str, ...], rows: list[tuple]) -> None:

@@ -57,17 +57,13 @@ class Listing:
         rows = [row for row, (image, part) in named if split in (None, part) and image not in leave_out]
         if not rows:
             raise InputError(f"{place} has no image that problems.csv does not list, expected one: get its pictures")
-
-        def take(values: list | None) -> list | None:
-            return None if values is None else [values[row] for row in rows]
-
-        texts = np.flatnonzero(np.isin(self.caption_image, rows))
+        texts, given = np.flatnonzero(np.isin(self.caption_image, rows)), ("images", "splits", "paths")
         return replace(
             self,
             captions=[self.captions[text] for text in texts],
             caption_image=np.searchsorted(rows, self.caption_image[texts]),
             labels=None if self.labels is None else self.labels[rows],
-            **{name: take(getattr(self, name)) for name in ("images", "splits", "paths")},
+            **{name: [getattr(self, name)[row] for row in rows] for name in given if getattr(self, name)},
         )
 
 
@@ -116,7 +112,7 @@ def collect(path: str | Path, entries: Iterable[Entry], below: Path | None = Non
             row_of[image] = len(row_of)
             splits.append(JOINS.get(split, split))
         elif texts == [] or JOINS.get(split, split) != splits[row_of[image]]:
-            raise InputError(f"{where}: image {image!r} is there before, expected it once and in one split")
+            raise InputError(f"{where}: image {show_value(image)} is there before, expected it once and in one split")
         for text in texts if isinstance(texts, list) else [texts]:
             captions.append(clean_caption(text, where))
             index.append(row_of[image])
@@ -176,7 +172,7 @@ def _table_entries(path: str | Path, images: Names, captions: Names) -> Iterator
     table = reading.read_table(path, separators=",\t|")
     names = list(table.frame.columns)
     column_of = {name.lower(): name for name in reversed(names)} | {name: name for name in names}
-    where = f"{path} with the columns {', '.join(names)}"
+    where = f"{path} with the columns {reading.printable(', '.join(names))}"
     image, caption = _field(column_of, images, "image", where), _field(column_of, captions, "caption", where)
     texts, before = table.frame[caption], table.frame[names[names.index(caption) - 1]]
     joined = before.str.fullmatch(r"\s*\d+\s+\S.*") & (texts == "")
@@ -220,5 +216,5 @@ def karpathy_entries(path: str | Path, content: Any, images: Names = IMAGE_NAMES
         if folder and not f"/{folder}".endswith(f"/{image}"):
             image = f"{plain_name(folder, where).rstrip('/')}/{image}"
         yield image, [], entry.get("split"), where
-        for place, sentence in _listed(f"{where} ({image!r})", entry, "sentences"):
+        for place, sentence in _listed(f"{where} ({show_value(image)})", entry, "sentences"):
             yield image, _field(sentence, ("raw",), "caption", place), entry.get("split"), place

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fico_utils.errors import InputError
-from fico_utils.extras.corpora.reading import first_line
+from fico_utils.extras.corpora.reading import first_line, printable
 from fico_utils.progress import show_progress
 
 if TYPE_CHECKING:
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 #: Pixels of the largest picture that is opened: more than any camera's, less than what would fill the memory.
 PIXEL_LIMIT = 100_000_000
+#: Pixels of a picture of few bytes: more, and as many a byte, only those hold that are nearly empty.
+FEW_PIXELS, PIXELS_A_BYTE = 4_000_000, 1000
+#: What is read; of Pillow's other formats, some start programs.
+FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 #: What `check_images` looks for, the fatal kinds first.
 PROBLEMS = ("missing", "unreadable", "too_large", "greyscale")
 #: Bytes of all files of a corpus up to which they are read for its key; of larger ones their sizes stand for them.
@@ -31,11 +35,11 @@ HASHED = 2**28
 
 
 class TooLarge(InputError):
-    """A picture of more than `PIXEL_LIMIT` pixels."""
+    """A picture of more than `PIXEL_LIMIT` pixels, or of more than its bytes can mean."""
 
-    def __init__(self, path: str | os.PathLike, size: str) -> None:
-        limit = f"expected at most {PIXEL_LIMIT}: shrink the picture, or leave it out"
-        super().__init__(f"{path} has {size} pixels, {limit}")
+    def __init__(self, path: str | os.PathLike, size: str, limit: int = PIXEL_LIMIT) -> None:
+        limited = f"expected at most {limit}{' of so small a file' if limit < PIXEL_LIMIT else ''}"
+        super().__init__(f"{path} has {size} pixels, {limited}: shrink the picture, or leave it out")
 
 
 def read_picture(picture: str | os.PathLike | Image) -> Image:
@@ -50,10 +54,12 @@ def read_picture(picture: str | os.PathLike | Image) -> Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit below is the one that counts
-            opened = picture if given else Image.open(picture)
+            opened = picture if given else Image.open(picture, formats=FORMATS)
         with nullcontext(opened) if given else opened:
-            if opened.width * opened.height > PIXEL_LIMIT:
-                raise TooLarge(name, f"{opened.width} x {opened.height}")
+            held = PIXEL_LIMIT if given else os.path.getsize(picture)
+            limit = min(PIXEL_LIMIT, max(FEW_PIXELS, PIXELS_A_BYTE * held))
+            if opened.width * opened.height > limit:
+                raise TooLarge(name, f"{opened.width} x {opened.height}", limit)
             upright = ImageOps.exif_transpose(opened)
             if upright.mode.startswith("I"):  # 16 bits a pixel, which Pillow would cut off at 255
                 values = np.asarray(upright).clip(0, 65535) // 256
@@ -164,7 +170,7 @@ def check_images(corpus: Corpus, progress: bool = False) -> dict[str, list[str]]
             continue
         try:
             images.original(row)
-            with Image.open(images.paths[row]) as picture:
+            with Image.open(images.paths[row], formats=FORMATS) as picture:
                 if picture.mode in ("1", "L", "LA") or picture.mode.startswith("I"):
                     problems["greyscale"].append(image_id)
         except InputError as error:
@@ -189,7 +195,7 @@ def refuse_missing(paths: Sequence[str], folder: str | Path, whose: str) -> None
     """InputError where files of pictures, which lie below `folder`, are missing: how many, and which first."""
     missing = [paths[position] for position in missing_files(paths)]
     if missing:
-        first = ", ".join(os.path.relpath(path, folder) for path in missing[:3])
+        first = printable(", ".join(os.path.relpath(path, folder) for path in missing[:3]))
         raise InputError(
             f"{whose}: {len(missing)} of {len(paths)} pictures are not in {folder} (first: {first}); "
             "put them there, or let `python -m fico_utils fetch` list them in problems.csv, and they are left out"

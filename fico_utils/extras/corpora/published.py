@@ -15,7 +15,14 @@ from fico_utils.errors import InputError
 from fico_utils.extras.corpora.arrays import read_array
 from fico_utils.extras.corpora.listing import KEYS, Listing, collect, karpathy_entries
 from fico_utils.extras.corpora.pictures import FileImages, keep_images
-from fico_utils.extras.corpora.reading import path_inside, read_json_object, read_lines, read_table, show_value
+from fico_utils.extras.corpora.reading import (
+    path_inside,
+    read_json_object,
+    read_lines,
+    read_table,
+    rows_by_id,
+    show_value,
+)
 
 #: Name in the JSON of each corpus.
 DATASETS = {"flickr30k": "flickr30k", "mscoco": "coco"}
@@ -177,19 +184,5 @@ def read_labels(
         raise InputError(
             f"{path} holds {values[row, column]} in row {row}, expected 0 or 1: threshold soft scores first"
         )
-    rows = slice(None) if ids is None else _image_rows(path, ids, image_ids)
+    rows = slice(None) if ids is None else rows_by_id(ids, image_ids, path, f"{path} row {{}}".format)
     return np.asarray(values[rows], np.uint8), tuple(names)
-
-
-def _image_rows(path: str | Path, ids: list[str], image_ids: Sequence[str]) -> list[int]:
-    """The row of each image in a table whose rows have ids."""
-    row_of: dict[str, int] = {}
-    for row, image_id in enumerate(ids):
-        if row_of.setdefault(image_id, row) != row:
-            raise InputError(f"{path} has two rows for image {image_id!r} ({row_of[image_id]} and {row}), expected one")
-    absent = [image_id for image_id in image_ids if image_id not in row_of]
-    if absent:
-        raise InputError(
-            f"{path} has no row for image {absent[0]!r} ({len(absent)} such images); is it of another corpus?"
-        )
-    return [row_of[image_id] for image_id in image_ids]

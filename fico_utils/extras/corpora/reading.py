@@ -8,9 +8,10 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
 import reprlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,20 +36,56 @@ def show_value(value: Any) -> str:
     return _SHORT.repr(value)
 
 
+#: Bytes of the longest file name and of the longest path that every system takes.
+NAME_BYTES, PATH_BYTES = 255, 4095
+
+
+def printable(text: Any, length: int = 200) -> str:
+    """A stranger's text as part of a sentence: on one line, escaped where it is no print, cut in the middle if long.
+
+    >>> printable("a\x1b[31m\n" + "b" * 300, 20)
+    'a\\x1b[31m\\n...bbbbbbbb'
+    """
+    text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(text)[: 10 * length])
+    half = length // 2 - 1
+    return text if len(text) <= length else f"{text[:half]}...{text[-half:]}"
+
+
 def first_line(error: Exception) -> str:
     """The first line of what another library says is wrong, or the kind of its error where it says nothing."""
     lines = str(error).strip().splitlines()
-    return lines[0].rstrip(".:") if lines else type(error).__name__
+    return printable(lines[0].rstrip(".:")) if lines else type(error).__name__
+
+
+def check_name(path: str | Path) -> Path:
+    """A path to hand to the system; InputError where no file can have that name."""
+    parts = os.fsencode(path).replace(b"\\", b"/").split(b"/")
+    if max(map(len, parts)) > NAME_BYTES or len(os.fsencode(path)) > PATH_BYTES or "\0" in str(path):
+        raise InputError(
+            f"{printable(path)} is no name of a file: it has {len(str(path))} characters, expected at most "
+            f"{NAME_BYTES} between two /, and no NUL"
+        )
+    return Path(path)
+
+
+def find_file(path: str | Path) -> Path:
+    """The path of a file that is there; InputError where none is, or it may not be opened."""
+    try:
+        if check_name(path).is_file():
+            return Path(path)
+    except OSError as error:
+        raise InputError(f"{path} cannot be opened ({error.strerror}): give a file that may be read") from None
+    raise InputError(f"there is no file {path}")
 
 
 def read_utf8(path: str | Path) -> str:
     """The text of a file, without a byte order mark; InputError where it is missing or is not UTF-8, with the line."""
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"there is no file {path}")
-    data = path.read_bytes()
+    path = find_file(path)
     try:
+        data = path.read_bytes()
         return data.decode("utf-8-sig")
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}): give a file that may be read") from None
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise InputError(
@@ -91,7 +128,9 @@ def path_inside(folder: str | Path, name: Any, where: str) -> str:
     """
     parts = name.split("/") if isinstance(name, str) else [""]
     if "" in parts or "." in parts or ".." in parts or "\\" in name or "\0" in name:
-        raise InputError(f"{where}: file name {name!r} does not lie inside {folder}; expected one such as 'a.jpg'")
+        raise InputError(
+            f"{where}: file name {show_value(name)} does not lie inside {folder}; expected one such as 'a.jpg'"
+        )
     return f"{folder}/{name}"
 
 
@@ -107,7 +146,7 @@ def parse_json(text: str, where: str | Path, keys: Iterable[str] | None = None) 
 
     try:
         return json.loads(text, object_hook=None if keys is None else keep_wanted)
-    except (ValueError, RecursionError) as error:
+    except (ValueError, RecursionError, MemoryError) as error:
         raise InputError(f"{where} is truncated or no JSON ({first_line(error)}): get it again") from None
 
 
@@ -135,7 +174,8 @@ class Table:
         """The columns as uint8 (n_rows, n_columns); InputError where a field is neither 0 nor 1."""
         values = self.frame[columns].to_numpy(str)
         for row, column in np.argwhere((values != "0") & (values != "1"))[:1]:
-            raise InputError(f"{self.where(row)}: {columns[column]} is {str(values[row, column])!r}, expected 0 or 1")
+            name, value = printable(columns[column]), show_value(str(values[row, column]))
+            raise InputError(f"{self.where(row)}: {name} is {value}, expected 0 or 1")
         return (values == "1").astype(np.uint8)
 
 
@@ -156,18 +196,36 @@ def read_table(path: str | Path, columns: tuple[str, ...] = (), separators: str 
         frame = pd.read_csv(
             io.StringIO(text), dtype=str, keep_default_na=False, na_filter=False, skip_blank_lines=False, **options
         )
-    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        reason = str(error).strip().splitlines()[0].removeprefix("Error tokenizing data. C error: ")
+    except Exception as error:  # whatever pandas makes of a stranger's text
+        reason = first_line(error).removeprefix("Error tokenizing data. C error: ")
         raise InputError(f"{path} cannot be read as CSV ({reason}): quote fields that hold a comma") from None
     if not isinstance(frame.index, pd.RangeIndex):  # pandas takes surplus fields for row names
         raise InputError(f"{path} has rows longer than its header: quote fields that hold a comma")
     frame.columns = [str(name).strip() for name in frame.columns]
-    if not frame.columns.is_unique:
-        raise InputError(f"{path} has columns {', '.join(frame.columns)}, expected each name once")
-    if not set(columns) <= set(frame.columns):
-        raise InputError(f"{path} has columns {', '.join(frame.columns)}, expected {', '.join(columns)}")
+    if not frame.columns.is_unique or not set(columns) <= set(frame.columns):
+        expected = ", ".join((*columns, "each name once"))
+        raise InputError(f"{path} has columns {printable(', '.join(frame.columns))}, expected {expected}")
     breaks = sum((frame[name].str.count("\n").to_numpy() for name in frame.columns), np.zeros(len(frame), np.int64))
     return Table(path, frame, 2 + np.arange(len(frame)) + np.cumsum(breaks) - breaks)
+
+
+def rows_by_id(ids: Iterable[str], wanted: Iterable[str], path: str | Path, where: Callable[[int], str]) -> list[int]:
+    """For each wanted image its row among the `ids` of a table; InputError where an image has two rows, or none.
+
+    `where` says in words where a row stands.
+    """
+    row_of: dict[str, int] = {}
+    for row, image in enumerate(ids):
+        if row_of.setdefault(image, row) != row:
+            first = where(row_of[image])
+            raise InputError(f"{where(row)}: image {show_value(image)} stands in {first} already, expected once")
+    absent = [image for image in wanted if image not in row_of]
+    if absent:
+        raise InputError(
+            f"{path} has no row for image {show_value(absent[0])} ({len(absent)} such images), expected one for each: "
+            "is it of another corpus?"
+        )
+    return [row_of[image] for image in wanted]
 
 
 def _quotes(text: str, separator: str) -> bool:

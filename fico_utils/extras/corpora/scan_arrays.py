@@ -28,24 +28,20 @@ PER_IMAGE = 5
 
 
 class JoinedArrays:
-    """Arrays (n, ...) of one width, one below the other: rows are read when asked for, and nothing is copied before."""
+    """Arrays (n, ...) of one width, one below the other; joined[i], joined[i:j], joined[integers] read only these."""
 
     def __init__(self, arrays: Sequence[np.ndarray]):
-        self.arrays, self.starts = arrays, np.cumsum([0, *map(len, arrays)])
-        self.shape, self.dtype = (int(self.starts[-1]), *arrays[0].shape[1:]), arrays[0].dtype
+        self.rows = [row for array in arrays for row in np.asarray(array)]
+        self.shape, self.dtype = (len(self.rows), *arrays[0].shape[1:]), arrays[0].dtype
 
     def __len__(self) -> int:
-        return self.shape[0]
+        return len(self.rows)
 
     def __getitem__(self, rows):
         chosen = np.arange(len(self))[rows]
-        parts = np.searchsorted(self.starts, chosen, "right") - 1
         if chosen.ndim == 0:
-            return self.arrays[parts][chosen - self.starts[parts]]
-        found = np.empty((len(chosen), *self.shape[1:]), self.dtype)
-        for part in np.unique(parts):
-            found[parts == part] = self.arrays[part][chosen[parts == part] - self.starts[part]]
-        return found
+            return self.rows[chosen]
+        return np.array([self.rows[row] for row in chosen], self.dtype).reshape(-1, *self.shape[1:])
 
     def __array__(self, dtype=None, copy=None) -> np.ndarray:
         return self[:].astype(dtype or self.dtype, copy=False)
