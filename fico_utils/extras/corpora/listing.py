@@ -103,15 +103,17 @@ def collect(path: str | Path, entries: Iterable[Entry], below: Path | None = Non
     captions, index, splits = [], [], []
     around = "" if below is None or (below / below.name).is_dir() else f"{below.name}/"
     for name, texts, split, where in entries:
-        image, split = plain_name(name, where).removeprefix(around), split or None
+        known = isinstance(name, str) and name in row_of
+        image = name if known else plain_name(name, where).removeprefix(around)
+        if not isinstance(split, str | None) or HALF_LETTER.search(split or ""):
+            raise InputError(f"{where}: the split is {show_value(split)}, expected a text such as 'test'")
+        split = JOINS.get(split, split) or None
         if image not in row_of:
-            if not isinstance(split, str | None) or HALF_LETTER.search(split or ""):
-                raise InputError(f"{where}: the split is {show_value(split)}, expected a text such as 'test'")
             if below is not None:
                 path_inside(below, image, where)
             row_of[image] = len(row_of)
-            splits.append(JOINS.get(split, split))
-        elif texts == [] or JOINS.get(split, split) != splits[row_of[image]]:
+            splits.append(split)
+        elif texts == [] or split != splits[row_of[image]]:
             raise InputError(f"{where}: image {show_value(image)} is there before, expected it once and in one split")
         for text in texts if isinstance(texts, list) else [texts]:
             captions.append(clean_caption(text, where))
@@ -169,7 +171,7 @@ def _table_entries(path: str | Path, images: Names, captions: Names) -> Iterator
 
     Flickr30K's published one lacks a bar in one line, so that a caption stands behind its number, in the field before.
     """
-    table = reading.read_table(path, separators=",\t|")
+    table = reading.read_table(path, separators="\t|,")
     names = list(table.frame.columns)
     column_of = {name.lower(): name for name in reversed(names)} | {name: name for name in names}
     where = f"{path} with the columns {reading.printable(', '.join(names))}"

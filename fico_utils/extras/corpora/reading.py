@@ -72,6 +72,7 @@ def find_file(path: str | Path) -> Path:
     """The path of a file that is there; InputError where none is, or it may not be opened."""
     try:
         if check_name(path).is_file():
+            open(path, "rb").close()
             return Path(path)
     except OSError as error:
         raise InputError(f"{path} cannot be opened ({error.strerror}): give a file that may be read") from None
@@ -80,12 +81,9 @@ def find_file(path: str | Path) -> Path:
 
 def read_utf8(path: str | Path) -> str:
     """The text of a file, without a byte order mark; InputError where it is missing or is not UTF-8, with the line."""
-    path = find_file(path)
+    data = find_file(path).read_bytes()
     try:
-        data = path.read_bytes()
         return data.decode("utf-8-sig")
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}): give a file that may be read") from None
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise InputError(
@@ -147,7 +145,8 @@ def parse_json(text: str, where: str | Path, keys: Iterable[str] | None = None) 
     try:
         return json.loads(text, object_hook=None if keys is None else keep_wanted)
     except (ValueError, RecursionError, MemoryError) as error:
-        raise InputError(f"{where} is truncated or no JSON ({first_line(error)}): get it again") from None
+        remedy = "name it .jsonl if each line is an object" if "Extra data" in str(error) else "get it again"
+        raise InputError(f"{where} is truncated or no JSON ({first_line(error)}): {remedy}") from None
 
 
 def read_json_object(path: str | Path, keys: Iterable[str] | None = None) -> dict[str, Any]:

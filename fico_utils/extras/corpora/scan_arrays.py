@@ -76,7 +76,10 @@ def _find_splits(folder: str | Path) -> list[str]:
     """The splits that a folder has, as its files call them, without ``testall``."""
     splits = [split for split in SPLIT_NAMES if (Path(folder) / f"{split}_ims.npy").is_file()]
     if not splits:
-        raise InputError(f"{folder} has no file train_ims.npy, dev_ims.npy, val_ims.npy or test_ims.npy")
+        raise InputError(
+            f"{folder} has no file train_ims.npy, dev_ims.npy, val_ims.npy or test_ims.npy; testall is read when it is "
+            "asked for as the split"
+        )
     if {"dev", "val"} <= set(splits):
         raise InputError(f"{folder} has both dev_ims.npy and val_ims.npy, expected one of them")
     return splits
