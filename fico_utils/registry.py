@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fico_utils.errors import InputError
+from fico_utils.escaping import one_line
 
 #: Family id -> (printed name, hues of the Okabe-Ito palette, dark to light).
 FAMILIES = {
@@ -36,6 +37,10 @@ class Index:
     shade: int  # index into the family's hues
     marker: str  # of matplotlib, as the line style is
     line: str = "-"
+
+    def __post_init__(self) -> None:
+        """People may choose the name: it is one line that can be shown, or the id where nothing is left of it."""
+        object.__setattr__(self, "name", one_line(self.name) or self.id)
 
     @property
     def colour(self) -> str:
@@ -80,6 +85,8 @@ class CorpusInfo:
     reader: str = "fico_utils.extras.corpora.library:FolderReader"  # ``module:class``, called with the `CorpusInfo`
     provenance: str = ""  # where it comes from and under which licence, in a sentence
     folder: str = ""  # of a folder corpus that somebody brought: where it is
+
+    __post_init__ = Index.__post_init__
 
     @property
     def drawn(self) -> bool:

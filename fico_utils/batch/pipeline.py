@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from fico_utils import registry
 from fico_utils.batch.notebook import declared_parameters, read_notebook
 from fico_utils.errors import InputError
+from fico_utils.escaping import one_line
 from fico_utils.files import file_difference, key_of, read_json
 from fico_utils.locks import lock_owner
 from fico_utils.machine import usable_cores
@@ -176,7 +177,7 @@ def step_state(batch: Batch, step: Step) -> State:
         record = read_json(path)
         if record["status"] != "ok":
             failed = record["failure"]
-            return State("failed", f"cell {failed['cell']}: {failed['error']}")
+            return State("failed", one_line(f"cell {failed['cell']}: {failed['error']}"))
         changes = (
             f"{kind} {changed}: {row['path']}"
             for kind in ("output", "input")
@@ -184,9 +185,9 @@ def step_state(batch: Batch, step: Step) -> State:
             if (changed := file_difference(row, batch.root))
         )
         why = part_differences(record["made_from"], batch.parts(step)) or next(changes, "")
-    except (InputError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # of a record that is none
         why = "its manifest is not readable"
-    return State("stale", why) if why else State("fresh")
+    return State("stale", one_line(why)) if why else State("fresh")
 
 
 def part_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:

@@ -9,9 +9,10 @@ import numpy as np
 
 from fico_utils.data.corpus import SPLITS, Corpus
 from fico_utils.errors import InputError
+from fico_utils.escaping import csv_text
 from fico_utils.extras.corpora.pictures import FileImages, keep_images
 from fico_utils.extras.corpora.reading import Table, clean_caption, path_inside, read_table
-from fico_utils.files import atomic_path
+from fico_utils.files import atomic_path, write_text
 
 FRACTIONS = {"train": 0.8, "val": 0.1, "test": 0.1}
 
@@ -68,6 +69,7 @@ def read_folder(
     ========== ================================ =====================================================================
 
     ``image`` is a file below ``images/`` and is the image's id. Files are UTF-8, their first line names the columns.
+    The apostrophe with which a spreadsheet marks a text that begins with = + - @ is no part of it (`escaping`).
     Images come in the order in which ``captions.csv`` first names them. Where there is no ``splits.csv``, a stratified
     split (0.8, 0.1, 0.1) is made. `size` is that of `FileImages`, `leave_out` is that of `keep_images`.
 
@@ -151,8 +153,7 @@ def write_rows(path: Path, columns: tuple[str, ...], rows: list[tuple]) -> None:
     """Write a CSV file, atomically."""
     import pandas as pd
 
-    with atomic_path(path) as temporary:
-        pd.DataFrame(rows, columns=list(columns)).to_csv(temporary, index=False, lineterminator="\n")
+    write_text(path, csv_text(pd.DataFrame(rows, columns=list(columns))))
 
 
 def write_folder(folder: str | Path, captions: list[tuple], labels: list[tuple] | None, splits: list[tuple]) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fico_utils.errors import InputError
+from fico_utils.escaping import cell_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -142,6 +143,7 @@ def read_table(path: str | Path, columns: tuple[str, ...] = ()) -> Table:
     if not isinstance(frame.index, pd.RangeIndex):  # pandas takes surplus fields for row names
         raise InputError(f"{path} has rows longer than its header: quote fields that hold a comma")
     frame.columns = [str(name).strip() for name in frame.columns]
+    frame = frame.map(cell_text)
     if not set(columns) <= set(frame.columns):
         raise InputError(f"{path} has columns {', '.join(frame.columns)}, expected {', '.join(columns)}")
     breaks = sum((frame[name].str.count("\n").to_numpy() for name in frame.columns), np.zeros(len(frame), np.int64))
