@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pandas as pd
 
-#: Control characters but tab and line feed, line separators, direction overrides and isolates, surrogates, and two that
-#: XML forbids.
-_UNSHOWN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
+#: Control characters but tab and line feed, line separators, direction overrides and isolates, surrogates, two that
+#: XML forbids, and the mark of byte order, on which matplotlib's PDF breaks.
+_UNSHOWN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff\ufffe\uffff]")
 _MARKDOWN = re.compile(r"[\\`*_{}\[\]#|~$&]|<(?=[A-Za-z/!?])")
 _LATEX = {
     **{sign: f"\\{sign}" for sign in "#$%&_{}"}, "\\": r"\textbackslash{}", "~": r"\textasciitilde{}",

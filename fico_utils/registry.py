@@ -24,6 +24,7 @@ FAMILIES = {
 }
 #: Grey for the paper's own numbers, wherever they are drawn.
 PAPER_COLOUR = "#6E6E6E"
+LONGEST_NAME = 60  # characters
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,9 @@ class Index:
     line: str = "-"
 
     def __post_init__(self) -> None:
-        """People may choose the name: it is one line that can be shown, or the id where nothing is left of it."""
-        object.__setattr__(self, "name", one_line(self.name) or self.id)
+        """People may choose the name: it is one short line that can be shown, or the id where nothing is left of it."""
+        name = one_line(self.name) or self.id
+        object.__setattr__(self, "name", name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…")
 
     @property
     def colour(self) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,7 +70,7 @@ def clean_caption(text: Any, where: str) -> str:
             f"{where}: the caption has {len(words)} words, expected at most {MAX_WORDS}; "
             "is this a document, or a file with other line ends?"
         )
-    return " ".join(words)
+    return re.sub("[\ud800-\udfff]", "\ufffd", " ".join(words))  # halves of characters, which JSON may hold
 
 
 def path_inside(folder: str | Path, name: Any, where: str) -> str:
