@@ -24,7 +24,7 @@ FAMILIES = {
 }
 #: Grey for the paper's own numbers, wherever they are drawn.
 PAPER_COLOUR = "#6E6E6E"
-LONGEST_NAME = 60  # characters
+LONGEST_NAME = 40  # characters
 
 
 @dataclass(frozen=True)

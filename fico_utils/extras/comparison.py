@@ -71,7 +71,7 @@ def _read_run(root: Path) -> Compared:
     _, ours = both_sides(metrics, costs)
     known = read_json(keys) if keys.is_file() else {}
     if not isinstance(known, dict) or not has_shape([*known.values()], [str]):
-        raise InputError(f"{keys} is {str(known)[:40]!r}; expected a hash for each corpus: run notebook 01 again")
+        raise InputError(f"{keys} is {str(known)[:40]!r}; expected a hash for each corpus: run notebook 04 again")
     return Compared(label, root, commit, known, chance, ours)
 
 
