@@ -48,7 +48,7 @@ TAGS = {"div", "style", "table", "caption", "thead", "tbody", "tr", "th", "td", 
 ATTRIBUTES = {"class", "id", "type", "scope", "colspan", "rowspan"}
 BOLD = re.compile(r"([\w\s#,]*\{\s*font-weight: bold;\s*\}\s*)*")
 DESCRIPTION = ".//{http://purl.org/dc/elements/1.1/}description"
-AGAIN = "run notebook 06 again"
+AGAIN = "run the step that wrote it again"
 
 
 def write_report(root: Path, profile: str, steps: Sequence[dict[str, str]]) -> Path:
