@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from functools import partial
 from importlib import import_module
 from pkgutil import iter_modules
 from types import ModuleType
@@ -19,6 +18,7 @@ from typing import Any
 
 from fico_utils import __version__
 from fico_utils.errors import InputError
+from fico_utils.escaping import one_line, printable
 from fico_utils.files import refuse_unwritable
 from fico_utils.stopping import stop_by_signals
 
@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options = command_parser(verb).parse_args(arguments)
             return find_verbs()[options.verb].run(options)
     except InputError as error:
-        print(f"fico_utils {verb}: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"fico_utils {verb}: {one_line(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as error:
         print("interrupted; the same command goes on where it stopped", file=sys.stderr)
@@ -88,7 +88,7 @@ def add_common_options(
 
 def progress_printer(quiet: bool) -> Callable[[str], None]:
     """What prints a line of progress, or drops it under ``--quiet``."""
-    return (lambda line: None) if quiet else partial(print, flush=True)
+    return (lambda line: None) if quiet else (lambda line: print(printable(line), flush=True))
 
 
 def update_report(batch: Any) -> str:

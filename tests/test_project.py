@@ -20,13 +20,14 @@ from fico_utils.provenance import PROJECT
 
 PACKAGE = PROJECT / "fico_utils"
 BASE = {
-    *("errors", "registry", "files", "locks", "machine", "package_code", "producers"),
+    *("errors", "escaping", "registry", "files", "locks", "machine", "package_code", "producers"),
     *("progress", "provenance", "profiles", "artifacts", "stopping", "workspace"),
 }
 #: Folder or module -> what of this package it may import, besides itself and BASE.
 MAY_IMPORT = {
     "errors": set(),
-    "registry": {"errors"},
+    "escaping": set(),
+    "registry": {"errors", "escaping"},
     "files": {"errors"},
     "locks": set(),
     "machine": set(),

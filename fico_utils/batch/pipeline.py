@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from fico_utils import registry
 from fico_utils.batch.notebook import declared_parameters, read_notebook
 from fico_utils.errors import InputError
+from fico_utils.escaping import one_line
 from fico_utils.files import file_difference, key_of, read_record
 from fico_utils.locks import lock_owner
 from fico_utils.machine import usable_cores
@@ -179,9 +180,9 @@ def step_state(batch: Batch, step: Step) -> State:
         return State("stale", "its manifest was cut or changed after it was written")
     if record["status"] != "ok":
         failed = record["failure"]
-        return State("failed", f"cell {failed['cell']}: {failed['error']}")
+        return State("failed", one_line(f"cell {failed['cell']}: {failed['error']}"))
     why = part_differences(record["made_from"], batch.parts(step)) or next(file_changes(record, batch.root), "")
-    return State("stale", why) if why else State("fresh")
+    return State("stale", one_line(why)) if why else State("fresh")
 
 
 def file_changes(record: Mapping[str, Any], root: Path) -> Iterator[str]:

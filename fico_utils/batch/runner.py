@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from fico_utils.batch.notebook import Execution
 from fico_utils.batch.pipeline import Batch, Step, step_state
+from fico_utils.escaping import one_line
 from fico_utils.files import (
     RECORD,
     RECORDED,
@@ -129,7 +130,7 @@ def end_step(bar: tqdm, step: Step, text: str, problem: str = "") -> None:
         if not bar.disable:
             print(f"[{bar.n}/{bar.total}] {step.notebook}: {text}", flush=True)
         if problem:
-            print(problem, file=sys.stderr, flush=True)
+            print(one_line(problem), file=sys.stderr, flush=True)
 
 
 def run_step(batch: Batch, step: Step, execution: Execution | None = None) -> dict[str, Any]:

@@ -14,7 +14,8 @@ from fico_utils.extras.claims import read_claims
 from fico_utils.provenance import PROJECT
 
 DESCRIPTION = "<metadata><dc:description>{}</dc:description></metadata>"
-SVG = f'<svg xmlns="http://www.w3.org/2000/svg">{DESCRIPTION}<path d="M0 0"/></svg>'
+DUBLIN = "http://purl.org/dc/elements/1.1/"
+SVG = f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:dc="{DUBLIN}">{DESCRIPTION}<path d="M0 0"/></svg>'
 VOID = {"meta", "img", "br"}
 
 

@@ -10,10 +10,11 @@ import numpy as np
 
 from fico_utils.data.corpus import SPLITS, Corpus
 from fico_utils.errors import InputError
+from fico_utils.escaping import csv_text
 from fico_utils.extras.corpora.listing import Listing, plain_name, read_listing
 from fico_utils.extras.corpora.pictures import PROBLEMS, FileImages, keep_images
 from fico_utils.extras.corpora.reading import Table, path_inside, read_table, rows_by_id, show_value
-from fico_utils.files import atomic_path
+from fico_utils.files import atomic_path, write_text
 
 FRACTIONS = {"train": 0.8, "val": 0.1, "test": 0.1}
 #: The files of a folder that may hold its captions; the first that is there counts.
@@ -77,6 +78,7 @@ def read_folder(
     The captions may stand in another of `CAPTION_FILES`, under other names, see `read_listing`. Images come in the
     order in which it first names them. Where there is no ``splits.csv``, a stratified split (0.8, 0.1, 0.1) is made.
     `size` is that of `FileImages`, `leave_out` is that of `keep_images`.
+    The apostrophe with which a spreadsheet marks a text that begins with = + - @ is no part of it (`escaping`).
 
     InputError names the first thing that is wrong, with its file and line.
     """
@@ -162,8 +164,7 @@ def write_rows(path: Path, columns: tuple[str, ...], rows: list[tuple]) -> None:
     """Write a CSV file, atomically."""
     import pandas as pd
 
-    with atomic_path(path) as temporary:
-        pd.DataFrame(rows, columns=list(columns)).to_csv(temporary, index=False, lineterminator="\n")
+    write_text(path, csv_text(pd.DataFrame(rows, columns=list(columns))))
 
 
 def write_folder(folder: str | Path, captions: list[tuple], labels: list[tuple] | None, splits: list[tuple]) -> None:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fico_utils.errors import InputError
+from fico_utils.escaping import cell_text
 from fico_utils.files import note
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ def clean_caption(text: Any, where: str) -> str:
             f"{where}: the caption has {len(words)} words, expected at most {MAX_WORDS}; "
             "is this a document, or a file with other line ends?"
         )
-    return " ".join(words)
+    return re.sub("[\ud800-\udfff]", "\ufffd", " ".join(words))  # halves of characters, which JSON may hold
 
 
 def path_inside(folder: str | Path, name: Any, where: str) -> str:
@@ -204,6 +205,7 @@ def read_table(path: str | Path, columns: tuple[str, ...] = (), separators: str 
     if not isinstance(frame.index, pd.RangeIndex):  # pandas takes surplus fields for row names
         raise InputError(f"{path} has rows longer than its header: quote fields that hold a comma")
     frame.columns = [str(name).strip() for name in frame.columns]
+    frame = frame.map(cell_text)
     if not frame.columns.is_unique or not set(columns) <= set(frame.columns):
         expected = ", ".join((*columns, "each name once"))
         raise InputError(f"{path} has columns {printable(', '.join(frame.columns))}, expected {expected}")
