@@ -19,7 +19,6 @@ from typing import Any
 from fico_utils import __version__
 from fico_utils.errors import InputError
 from fico_utils.escaping import one_line, printable
-from fico_utils.files import refuse_unwritable
 from fico_utils.stopping import stop_by_signals
 
 #: The packages whose modules are verbs.
@@ -57,9 +56,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     verb = next((a for a in arguments if not a.startswith("-")), None)
     try:
-        with stop_by_signals(), refuse_unwritable():  # such as on a disk that is full, or where a name is too long
-            options = command_parser(verb).parse_args(arguments)
-            return find_verbs()[options.verb].run(options)
+        with stop_by_signals():
+            from fico_utils.files import refuse_unwritable  # numpy comes with it, and a signal may come before
+
+            with refuse_unwritable():  # such as on a disk that is full, or where a name is too long
+                options = command_parser(verb).parse_args(arguments)
+                return find_verbs()[options.verb].run(options)
     except InputError as error:
         print(f"fico_utils {verb}: {one_line(str(error))}", file=sys.stderr)
         return 2

@@ -36,7 +36,7 @@ COLUMNS = {
 #: What a table's HTML consists of, as `Table.to_html` writes it, and the only rules of its style.
 TAGS = {"div", "style", "table", "caption", "thead", "tbody", "tr", "th", "td", "p", "br"}
 ATTRIBUTES = {"class", "id", "type", "scope", "colspan", "rowspan"}
-BOLD = re.compile(r"([\w\s#,]*\{\s*font-weight: bold;\s*\}\s*)*")
+BOLD = re.compile(r"\s*([\w\s#,]*\{\s*font-weight: bold;\s*\}\s*)*")
 DESCRIPTION = ".//{http://purl.org/dc/elements/1.1/}description"
 AGAIN = "run the step that wrote it again"
 

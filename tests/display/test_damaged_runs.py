@@ -17,6 +17,7 @@ from fico_utils.display.picture import save_picture
 from fico_utils.display.report import write_report
 from fico_utils.display.tables import make_table
 from fico_utils.extras import audit
+from fico_utils.files import seal_of, write_record
 from fico_utils.provenance import PROJECT
 from fico_utils.results import store
 from fico_utils.workspace import Run
@@ -42,8 +43,7 @@ def whole(tmp_path_factory):
     make_table("table2", metrics).write(run)
     save_picture(draw_figure("fig2"), run, "fig2")
     path = root / "runs" / "04_evaluation" / "manifest.json"
-    path.parent.mkdir(parents=True)
-    path.write_text(json.dumps(manifest()))
+    write_record(path, manifest())
     return root
 
 
@@ -128,20 +128,26 @@ def test_stored_csv_is_read_with_one_sentence(whole, tmp_path):
             store.read_stored(Run("mini", 0, root, {}))
 
 
+def sealed(**changes):
+    """A manifest as the runner writes it."""
+    record = manifest(**changes)
+    return {**record, "seal": seal_of(record)}
+
+
 MANIFESTS = {
     "a list": [], "a number": 5, "text": "x", "nothing": None, "empty": {}, "of a list": [manifest()],
     **{f"{n} {v!r}"[:40]: manifest(**{n: v}) for n in manifest() for v in ("x", 5, [1], {"a": 1}, None)},
     "no number": manifest(seconds=float("nan")), "without end": manifest(seconds=float("inf")),
     "large": manifest(peak_memory_bytes=10**400), "phase": manifest(phases=[{"heading": 5, "seconds": "long"}]),
-    "markup": manifest(start="<script>", environment={"python": "<b>", "memory_bytes": 1, "packages": {"<i>": "<i>"}}),
+    "markup": sealed(start="<script>", environment={"python": "<b>", "memory_bytes": 1, "packages": {"<i>": "<i>"}}),
     "file": manifest(inputs=[{"path": 5, "sha256": None, "bytes": "x"}]),
-    "path": manifest(inputs=[{"path": "x" * 5000, "sha256": "", "bytes": 1, "changed_ns": 1}]),
+    "path": sealed(inputs=[{"path": "x" * 5000, "sha256": "", "bytes": 1, "changed_ns": 1}]),
 }  # fmt: skip
 
 
 def test_a_damaged_manifest_is_named_and_the_rest_is_there(tmp_path, capsys):
     texts = {name: json.dumps(content).encode() for name, content in MANIFESTS.items()}
-    texts |= {name: damage(json.dumps(manifest()).encode()) for name, damage in DAMAGE.items()}
+    texts |= {name: damage(json.dumps(sealed()).encode()) for name, damage in DAMAGE.items()}
     texts["deep"] = b"[" * 100_000
     read, batch = [], prepare_batch(out=str(tmp_path))
     path = batch.runs(find_step(STEPS, "04"), "manifest.json")
