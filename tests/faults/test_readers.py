@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 import signal
-import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -133,10 +132,6 @@ def test_pictures_that_start_programs_or_fill_the_memory_are_refused(tmp_path) -
     with pytest.raises(InputError, match="cannot identify image file"):
         read_picture(tmp_path / "eps.jpg")
     Image.new("RGB", (9000, 9000)).save(tmp_path / "empty.webp", lossless=True)
-    head = struct.pack("<2sIIIIiiHHIIiiII", b"BM", 58, 0, 54, 40, 2000, 2000, 1, 8, 1, 0, 0, 0, 0, 0)
-    (tmp_path / "runs.bmp").write_bytes(head + bytes(1024 + 4))
-    with pytest.raises(InputError, match="2000 x 2000 pixels"):
-        read_picture(tmp_path / "runs.bmp")
     assert (tmp_path / "empty.webp").stat().st_size < 10_000
     with pytest.raises(InputError, match=r"9000 x 9000 pixels, expected at most \d+ of so small a file"):
         read_picture(tmp_path / "empty.webp")

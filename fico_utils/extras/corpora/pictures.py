@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 PIXEL_LIMIT = 100_000_000
 #: Pixels of a picture of few bytes: more, and as many a byte, only those hold that are nearly empty.
 FEW_PIXELS, PIXELS_A_BYTE = 4_000_000, 1000
-#: Pixels that a byte of a BMP file can mean; Pillow reads its runs in Python, a million in a second.
-BMP_PIXELS_A_BYTE = 128
 #: What is read; of Pillow's other formats, some start programs.
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 #: What `check_images` looks for, the fatal kinds first.
@@ -55,9 +53,7 @@ def read_picture(path: str | os.PathLike) -> Image:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit below is the one that counts
             picture = Image.open(path, formats=FORMATS)
         with picture:
-            size = os.path.getsize(path)
-            meant = BMP_PIXELS_A_BYTE * size if picture.format == "BMP" else max(FEW_PIXELS, PIXELS_A_BYTE * size)
-            limit = min(PIXEL_LIMIT, meant)
+            limit = min(PIXEL_LIMIT, max(FEW_PIXELS, PIXELS_A_BYTE * os.path.getsize(path)))
             if picture.width * picture.height > limit:
                 raise TooLarge(path, f"{picture.width} x {picture.height}", limit)
             if picture.mode.startswith("I"):  # 16 bits a pixel, which Pillow would cut off at 255
