@@ -29,6 +29,7 @@ class Crash(Exception):
 
 def picture_seeds() -> dict[str, list[bytes]]:
     """Format -> pictures of several modes and ways to store them."""
+    Image.init()  # all of Pillow's readers, which each fork would load again
     rgb = Image.fromarray(PIXELS[..., :3])
     rgba, grey, palette = Image.fromarray(PIXELS), rgb.convert("L"), rgb.convert("P")
     exif = Image.Exif()
