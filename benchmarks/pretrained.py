@@ -89,7 +89,7 @@ def measure(sizes: dict, repeats: int, memory_mib: int, dtype: str, folder: Path
     from fico_utils.extras.pretrained import embedding as pretrained_corpus
     from fico_utils.extras.pretrained import encoders as pretrained
 
-    model = pretrained.load_encoder(str(checkpoint(folder / "clip", sizes)), dtype=dtype)
+    model = pretrained.load_encoder(checkpoint(folder / "clip", sizes), device="", dtype=dtype)
     items = corpus(sizes["n_img"])
     network, place = model.network, model.device
     workers = len(os.sched_getaffinity(0))

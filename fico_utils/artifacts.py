@@ -8,10 +8,10 @@ named and made again.
 from __future__ import annotations
 
 import json
-import shutil
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,18 +27,22 @@ from fico_utils.files import (
     read_arrays,
     read_json,
     read_metadata,
-    refuse_unwritable,
+    seal_of,
     write_arrays,
     write_json,
 )
 from fico_utils.producers import version_of
-from fico_utils.provenance import commit
+from fico_utils.provenance import SHIPPED, commit
 
-#: Version of the layout of headers. A file of a newer layout is refused and never overwritten.
-FORMAT = 1
+#: Version of the layout of headers; the first had no seal. A file of a newer layout is refused and never overwritten.
+FORMAT = 2
 Arrays = dict[str, np.ndarray]
 #: Under this name the JSON content of a unit travels among its arrays, so that its digest covers it, too.
 CONTENT = "content.json"
+#: In the name of an artefact, or of the folder of a unit: its seed and its key.
+KEYED = re.compile(r"__s\d+__([0-9a-f]{16})\b")
+#: What says the SHA-256 of every file that ships, as the tool sha256sum writes and reads it.
+SUMS = "SHA256SUMS"
 
 
 class NewerArtefact(InputError):
@@ -78,7 +82,7 @@ class Recipe:
 
 
 def header_of(path: str | Path) -> dict[str, Any]:
-    """The header of an artefact: ``recipe``, ``key``, ``digest``, ``about``, ``format``; empty where it has none.
+    """The header of an artefact: ``recipe``, ``key``, ``digest``, ``about``, ``format``, ``seal``; or empty.
 
     InputError where the file is missing or broken, or was written by a newer version of this package.
     """
@@ -96,6 +100,8 @@ def damage_of(path: str | Path) -> str:
     """What is wrong with an artefact, in words: its content does not fit its digest, or it is not whole; else empty."""
     try:
         stated = header_of(path).get("digest")
+        if path.is_relative_to(SHIPPED):  # read whole, as its headers have no seal
+            stated = shipped_sums(SHIPPED).get(path.relative_to(SHIPPED).as_posix())
         if stated == digest_of(path):
             return ""
         changed = "was changed after it was written: its content does not fit its digest"
@@ -104,6 +110,21 @@ def damage_of(path: str | Path) -> str:
         raise
     except (InputError, AttributeError, KeyError, TypeError):
         return "is not a whole file of ours"
+
+
+def is_artefact(path: Path) -> bool:
+    """Whether a file has a header of ours with the key that its name states, or the folder of its unit."""
+    try:
+        match = KEYED.search(path.name) or KEYED.search(path.parent.name)
+        return match is not None and header_of(path).get("key") == match[1]
+    except (InputError, AttributeError, KeyError, TypeError):
+        return False
+
+
+def shipped_sums(folder: Path) -> dict[str, str]:
+    """Name of each file that ships, below its folder -> SHA-256 of its bytes, as the file `SUMS` says."""
+    lines = (folder / SUMS).read_text(encoding="utf-8").splitlines() if (folder / SUMS).is_file() else []
+    return {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
 
 
 def _files_below(*folders: Path) -> list[Path]:
@@ -176,24 +197,23 @@ class Store:
 
     def header(self, recipe: Recipe, content: Any, **about: Any) -> dict[str, Any]:
         """The header of an artefact of some content."""
-        return {
+        header = {
             "format": FORMAT,
             "recipe": recipe.described,
             "key": recipe.key,
             "digest": content_digest(content),
             "about": {**self.about, "commit": commit(), **about},
         }
+        return header | {"seal": seal_of(header)}
 
     @contextmanager
     def locked(self, path: Path) -> Iterator[None]:
         """Hold the right to make one artefact: a second maker would waste work, so it waits."""
         from filelock import FileLock
 
-        name = f"{key_of(path.relative_to(self.root).as_posix())}.lock"
-        with ExitStack() as stack:
-            with refuse_unwritable(self.root):
-                (self.root / ".locks").mkdir(parents=True, exist_ok=True)
-                stack.enter_context(FileLock(self.root / ".locks" / name))
+        lock = self.root / ".locks" / f"{key_of(path.relative_to(self.root).as_posix())}.lock"
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(lock):
             yield
 
     def files(self, *folders: str) -> list[Path]:
@@ -230,7 +250,7 @@ class Units:
 
     def read(self, number: int) -> tuple[Arrays, Any]:
         """Arrays of a unit, and the JSON-able content that was written with them."""
-        arrays = read_arrays(self.path(number))
+        arrays = read_artefact(self.path(number))
         return arrays, json.loads(arrays.pop(CONTENT).tobytes())
 
     def write(
@@ -244,5 +264,8 @@ class Units:
                 path.unlink(missing_ok=True)
 
     def remove(self) -> None:
-        """Delete all units: the whole is kept elsewhere."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Delete all units, and their folder where nothing else lies in it: the whole is kept elsewhere."""
+        with suppress(OSError):
+            for path in self._paths():
+                path.unlink()
+            self.folder.rmdir()

@@ -2,7 +2,8 @@
 
 A verb is a module of `VERB_PACKAGES`: its name is that of the file, `HELP` is one line about it,
 ``add_arguments(parser)`` adds its arguments, and ``run(options)`` does the work and returns the exit code.
-Exit codes: 0 good, 1 a step failed, 2 bad usage or bad input (one sentence on stderr), 130 interrupted.
+Exit codes: 0 good, 1 a step failed, 2 bad usage or bad input (one sentence on stderr); one that a signal stops gives
+128 and its number, as shells do: 130 after Ctrl-C, 143 after SIGTERM.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from functools import partial
 from importlib import import_module
 from pkgutil import iter_modules
 from types import ModuleType
@@ -18,6 +18,8 @@ from typing import Any
 
 from fico_utils import __version__
 from fico_utils.errors import InputError
+from fico_utils.escaping import one_line, printable
+from fico_utils.stopping import stop_by_signals
 
 #: The packages whose modules are verbs.
 VERB_PACKAGES = ("fico_utils.verbs", "fico_utils.extras.verbs")
@@ -53,15 +55,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"Python {sys.version.split()[0]} runs this; set up .venv with 3.11 or newer", file=sys.stderr)
         return 2
     verb = next((a for a in arguments if not a.startswith("-")), None)
-    options = command_parser(verb).parse_args(arguments)
     try:
-        return find_verbs()[options.verb].run(options)
+        with stop_by_signals():
+            from fico_utils.files import refuse_unwritable  # numpy comes with it, and a signal may come before
+
+            with refuse_unwritable():  # such as on a disk that is full, or where a name is too long
+                options = command_parser(verb).parse_args(arguments)
+                return find_verbs()[options.verb].run(options)
     except InputError as error:
-        print(f"fico_utils {options.verb}: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"fico_utils {verb}: {one_line(str(error))}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         print("interrupted; the same command goes on where it stopped", file=sys.stderr)
-        return 130
+        return getattr(error, "exit_code", 130)
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         sys.stderr.close()
         return 0
@@ -84,7 +90,7 @@ def add_common_options(
 
 def progress_printer(quiet: bool) -> Callable[[str], None]:
     """What prints a line of progress, or drops it under ``--quiet``."""
-    return (lambda line: None) if quiet else partial(print, flush=True)
+    return (lambda line: None) if quiet else (lambda line: print(printable(line), flush=True))
 
 
 def update_report(batch: Any) -> str:

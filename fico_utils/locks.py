@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import platform
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from datetime import datetime
 from pathlib import Path
 
 import psutil
@@ -28,27 +30,52 @@ def hold_locks(folder: Path, names: Sequence[str]) -> Iterator[None]:
             pid_file = folder / f".{name}.pid"
             with refuse_unwritable(folder):
                 folder.mkdir(parents=True, exist_ok=True)
-                try:
-                    stack.enter_context(FileLock(folder / f".{name}.lock", timeout=0))
+                try:  # for longer than `is_held` holds it
+                    stack.enter_context(FileLock(folder / f".{name}.lock", timeout=1))
                 except Timeout as error:
-                    owner = lock_owner(folder, name)
-                    process = f" (process {owner})" if owner else ""
+                    owner, _ = lock_owner(folder, name) or ("", "")
                     raise InputError(
-                        f"another run{process} is writing to {folder.parent}; wait for it, or choose another with --out"
+                        f"another run{owner and f' ({owner})'} is writing to {folder.parent}; wait for it, or choose "
+                        "another with --out"
                     ) from error
                 if pid_file.is_file():
                     dead.append(pid_file.read_text(encoding="utf-8").partition(" ")[0])
                 stack.callback(pid_file.unlink, missing_ok=True)
-                pid_file.write_text(f"{os.getpid()} {psutil.Process().create_time()}", encoding="utf-8")
+                write_owner(folder, name)
         if dead:
             print(f"process {dead[0]} ended without unlocking {folder.parent}; its lock is taken over", file=sys.stderr)
         yield
 
 
-def lock_owner(folder: Path, name: str) -> int | None:
-    """The process that holds a name; None where there is none, or where it has died."""
+def write_owner(folder: Path, name: str, working: bool = False) -> None:
+    """Write that this process holds a name, for `lock_owner`; `working` once it begins what the name stands for."""
+    since = datetime.now().astimezone().isoformat(" ", "seconds") if working else ""
+    text = f"{os.getpid()} {psutil.Process().create_time()} {platform.node()} {since}"
+    (folder / f".{name}.pid").write_text(text, encoding="utf-8")
+
+
+def lock_owner(folder: Path, name: str) -> tuple[str, str] | None:
+    """Which process holds a name, in words, and since when it works on it (empty: it has not begun).
+
+    None where no process does, or it has died.
+    """
     try:
-        pid, started = (folder / f".{name}.pid").read_text(encoding="utf-8").split(" ")
-        return int(pid) if psutil.Process(int(pid)).create_time() == float(started) else None
+        pid, started, host, since = (folder / f".{name}.pid").read_text(encoding="utf-8").split(" ", 3)
+        if host != platform.node():
+            return (f"process {pid} on {host}", since) if is_held(folder / f".{name}.lock") else None
+        # numbers are used again; a clock that is set moves these times by a little
+        same = abs(psutil.Process(int(pid)).create_time() - float(started)) < 60
+        return (f"process {pid}", since) if same else None
     except (OSError, ValueError, psutil.Error):
         return None
+
+
+def is_held(lock: Path) -> bool:
+    """Whether a process, maybe on another machine, holds a lock; assumed where its file may not be opened."""
+    from filelock import FileLock, Timeout
+
+    try:
+        with FileLock(lock, timeout=0):
+            return False
+    except (Timeout, OSError):
+        return True

@@ -1,9 +1,8 @@
-"""A digest of this package's code, of syntax trees without comments and docstrings, so that prose may change freely."""
+"""Digests of this package's code, of syntax trees without comments and docstrings, so that prose may change freely."""
 
 from __future__ import annotations
 
 import ast
-import json
 from pathlib import Path
 
 from fico_utils.files import key_of, sha256_file
@@ -13,27 +12,14 @@ from fico_utils.provenance import PACKAGE
 NO_CODE = ("", ".md", ".lock", ".pyc", ".nbi", ".nbc")
 
 
-def package_digest(cache: Path | None = None, package: Path = PACKAGE) -> str:
-    """Key of the package's modules, tables and styles, not of its weights: a notebook runs again when it changes.
-
-    `cache` is a JSON file with the digests of last time; it is written where its folder exists.
-    """
-    known = json.loads(cache.read_text(encoding="utf-8")) if cache and cache.is_file() else {}
+def package_digests(package: Path = PACKAGE) -> dict[str, str]:
+    """Each module, table and style of the package -> its key, not its weights: a step runs again when one changes."""
     digests = {}
     for path in sorted(package.rglob("*")):
         name = path.relative_to(package).as_posix()
-        if path.suffix in NO_CODE or name.startswith(("weights/", "_project/")):
-            continue
-        stamp = [path.stat().st_size, path.stat().st_mtime_ns]
-        same = name in known and known[name][0] == stamp
-        digests[name] = known[name] if same else [stamp, _code_digest(path)]
-    if cache and cache.parent.is_dir() and digests != known:
-        cache.write_text(json.dumps(digests), encoding="utf-8")
-    return key_of({name: digest for name, (_, digest) in digests.items()})
-
-
-def _code_digest(path: Path) -> str:
-    return key_of(ast.dump(parse_code(path))) if path.suffix == ".py" else sha256_file(path)
+        if path.suffix not in NO_CODE and not name.startswith(("weights/", "_project/")):
+            digests[name] = key_of(ast.dump(parse_code(path))) if path.suffix == ".py" else sha256_file(path)
+    return digests
 
 
 def parse_code(path: Path) -> ast.Module:

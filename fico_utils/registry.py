@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fico_utils.errors import InputError
+from fico_utils.escaping import one_line
 
 #: Family id -> (printed name, hues of the Okabe-Ito palette, dark to light).
 FAMILIES = {
@@ -23,6 +24,7 @@ FAMILIES = {
 }
 #: Grey for the paper's own numbers, wherever they are drawn.
 PAPER_COLOUR = "#6E6E6E"
+LONGEST_NAME = 40  # characters
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,11 @@ class Index:
     shade: int  # index into the family's hues
     marker: str  # of matplotlib, as the line style is
     line: str = "-"
+
+    def __post_init__(self) -> None:
+        """People may choose the name: it is one short line that can be shown, or the id where nothing is left of it."""
+        name = one_line(self.name) or self.id
+        object.__setattr__(self, "name", name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…")
 
     @property
     def colour(self) -> str:
@@ -80,6 +87,8 @@ class CorpusInfo:
     reader: str = "fico_utils.extras.corpora.library:FolderReader"  # ``module:class``, called with the `CorpusInfo`
     provenance: str = ""  # where it comes from and under which licence, in a sentence
     folder: str = ""  # of a folder corpus that somebody brought: where it is
+
+    __post_init__ = Index.__post_init__
 
     @property
     def drawn(self) -> bool:

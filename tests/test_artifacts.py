@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -11,13 +12,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+import safetensors.numpy
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fico_utils import artifacts
+from fico_utils import artifacts, files
 from fico_utils.artifacts import Recipe, Store, damage_of, header_of
 from fico_utils.errors import InputError
-from fico_utils.files import RECORD, content_digest, digest_of, read_metadata, write_arrays
+from fico_utils.experiment import label_sources, weights
+from fico_utils.files import RECORD, content_digest, digest_of, read_metadata, sha256_file, write_arrays
+from fico_utils.provenance import SHIPPED
+from tests.faults.content import change_in_place, flip_bit
 
 RECIPE = Recipe("backbone", {"epochs": 3, "classes": {"shape": 8}}, 1, ("0123",))
 
@@ -74,19 +79,108 @@ def test_a_raised_version_is_another_key(monkeypatch: pytest.MonkeyPatch):
 @settings(max_examples=60, deadline=None)
 @given(place=st.integers(0, 10**6), bit=st.integers(0, 7))
 def test_any_flipped_bit_is_noticed(tmp_path_factory: pytest.TempPathFactory, place: int, bit: int):
-    """Wherever it falls: in the numbers, in the header, or in its length."""
+    """Wherever it falls: in the numbers, in the header and its log, or in its length; size and stamp are as before."""
     store = Store(tmp_path_factory.mktemp("flip"))
-    content = {"w": np.arange(40, dtype=np.float32), "n": np.array([3])}
-    store.arrays("models", "x", RECIPE, lambda: content)
+    arrays, rows = {"w": np.arange(40, dtype=np.float32), "n": np.array([3])}, [{"seconds": 1.5}, {"seconds": 2.5e-7}]
+    log = [{"epoch": 1, "loss": 0.4375}]
+    for suffix, keep, content in ((".safetensors", store.arrays, arrays), (".json", store.records, rows)):
+        keep("models", "x", RECIPE, lambda content=content: content, log=log)
+        path = store.path("models", "x", RECIPE, suffix)
+        header, digest = header_of(path), digest_of(path)
+        flip_bit(path, place, bit)
+        if not damage_of(path):  # between the words of a JSON text
+            assert (header_of(path), digest_of(path)) == (header, digest)
+            continue
+        assert digest_of(path) != digest, "a step that read or wrote the file is stale"
+        made = keep("models", "x", RECIPE, lambda content=content: content, log=log)
+        assert content_digest(made) == content_digest(content) == digest_of(path)
+        assert not damage_of(path)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -0.0, np.nextafter(np.float32(2), np.float32(3))])
+def test_a_number_set_to_another_is_noticed_and_made_again(store: Store, value: float):
+    store.arrays("models", "x", RECIPE, lambda: {"w": np.float32([0, 1, 2])})
     path = store.path("models", "x", RECIPE)
-    raw = bytearray(path.read_bytes())
-    raw[place % len(raw)] ^= 1 << bit
-    path.write_bytes(bytes(raw))
-    header_is_whole = not damage_of(path)
-    made = store.arrays("models", "x", RECIPE, lambda: content)
-    assert all(np.array_equal(made[n], content[n]) for n in content)
-    if header_is_whole:  # the bit fell into words of the header that say nothing of the content
-        assert digest_of(path) == content_digest(content)
+    change_in_place(path, path.read_bytes()[:-4] + np.float32(value).tobytes())
+    assert damage_of(path).startswith("was changed after it was written")
+    assert store.arrays("models", "x", RECIPE, lambda: {"w": np.float32([0, 1, 2])})["w"].tolist() == [0, 1, 2]
+    assert not damage_of(path)
+
+
+def test_an_artefact_of_the_first_layout_is_read_and_its_content_checked(store: Store):
+    """What earlier versions kept: an entry for each name of the header, and no seal."""
+    from safetensors.numpy import save_file
+
+    path = store.path("models", "x", RECIPE)
+    path.parent.mkdir(parents=True)
+    header = {**store.header(RECIPE, {"w": np.ones(2)}), "format": 1}
+    del header["seal"]
+    save_file({"w": np.ones(2)}, path, {name: json.dumps(value) for name, value in header.items()})
+    assert header_of(path) == header
+    assert store.arrays("models", "x", RECIPE, never)["w"].tolist() == [1, 1]
+    flip_bit(path, -1, 0)
+    assert damage_of(path).startswith("was changed")
+
+
+WRITES = """
+import sys
+import numpy as np
+from fico_utils.artifacts import Recipe, Store
+for number in range(4):
+    content = {name: np.arange(9.0) for name in ("w", "b", "scale", "shift", "é")}
+    Store(f"{sys.argv[1]}/{number}", {"run": "x"}).arrays("models", "x", Recipe("backbone"), lambda: content, log=[1.5])
+"""
+
+
+def test_equal_arrays_are_equal_bytes(tmp_path: Path):
+    for seed in ("0", "1", "random"):
+        environment = {**os.environ, "PYTHONHASHSEED": seed}
+        subprocess.run([sys.executable, "-c", WRITES, str(tmp_path / seed)], check=True, env=environment)
+    written = [path.read_bytes() for path in tmp_path.rglob("*.safetensors")]
+    assert len(written) == 12
+    assert len(set(written)) == 1
+
+
+@pytest.fixture
+def ships(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of its own for what ships, with a few of the files that do."""
+    folder = tmp_path / "weights"
+    for name in ("mini/doc2vec.safetensors", "mini/vocabulary__picto_people.json", "labels__picto_people.safetensors"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(SHIPPED / name, folder / name)
+    shutil.copy(SHIPPED / artifacts.SUMS, folder)
+    for module in (artifacts, files, weights, label_sources):
+        monkeypatch.setattr(module, "SHIPPED", folder)
+    return folder
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(place=st.integers(0, 10**6), bit=st.integers(0, 7), header=st.booleans())
+def test_any_flipped_bit_of_what_ships_is_refused(ships: Path, place: int, bit: int, header: bool):
+    """Its headers have no seal, so that `SUMS` keeps all bytes, those of the training's log among them."""
+    for path in (p for p in ships.rglob("*") if p.suffix in (".safetensors", ".json")):
+        before, whole = digest_of(path), path.read_bytes()
+        assert weights.whole_shipped(path) == path
+        flip_bit(path, place % 3000 if header else place, bit)
+        assert digest_of(path) != before
+        with pytest.raises(InputError, match=f"so it does not serve; restore it with: git checkout -- {path}"):
+            weights.whole_shipped(path)
+        path.write_bytes(whole)
+
+
+def test_changed_labels_judge_nobody(ships: Path):
+    assert label_sources.given_labels("picto_people") == ships / "labels__picto_people.safetensors"
+    flip_bit(ships / "labels__picto_people.safetensors", -1, 0)
+    with pytest.raises(InputError, match="does not serve; restore it with"):
+        label_sources.given_labels("picto_people")
+
+
+def test_the_sums_name_every_file_that_ships_and_no_other():
+    shipped = {
+        p.relative_to(SHIPPED).as_posix(): p for p in SHIPPED.rglob("*") if p.suffix in (".safetensors", ".json")
+    }
+    assert artifacts.shipped_sums(SHIPPED) == {name: sha256_file(path) for name, path in shipped.items()}
+    assert artifacts.damaged_artefacts(SHIPPED) == (len(shipped), {})
 
 
 def test_damage_is_named_once_and_mended(store: Store, capsys: pytest.CaptureFixture[str]):
@@ -191,3 +285,23 @@ def test_check_verify_reads_everything_and_names_what_is_damaged(tmp_path: Path,
     said = capsys.readouterr()
     assert said.err.startswith(f"{path} was changed after it was written")
     assert said.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_library_reads_what_we_write_and_nothing_depends_on_the_order(tmp_path: Path, seed: int) -> None:
+    """`write_arrays` against safetensors' own reader: all dtypes, sizes, orders of bytes and of memory."""
+    rng, arrays = np.random.default_rng(seed), {}
+    dtypes = ["?", "i1", "u1", "<i2", "<u2", "<f2", "<i4", "<u4", "<f4", "<i8", "<u8", "<f8", ">f4", ">i8"]
+    for number, dtype in enumerate(rng.permutation(dtypes)):
+        shape = rng.integers(0, 4, rng.integers(0, 4))
+        array = np.array(rng.integers(0, 100, shape)).astype(dtype)
+        arrays[f"ü{number}"] = array.T if rng.random() < 0.5 else array[..., ::2] if array.ndim else array
+    write_arrays(tmp_path / "a.safetensors", arrays, {"text": 'é\n"', "number": 0.1})
+    write_arrays(tmp_path / "b.safetensors", dict(reversed(arrays.items())), {"text": 'é\n"', "number": 0.1})
+    assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
+    read = safetensors.numpy.load_file(tmp_path / "a.safetensors")
+    assert read.keys() == arrays.keys()
+    for name, array in arrays.items():
+        assert read[name].dtype == array.dtype.newbyteorder("<")
+        assert read[name].shape == array.shape
+        assert (read[name] == array).all()

@@ -136,7 +136,7 @@ def test_run_status_report_clean(notebooks: Path, tmp_path: Path, capsys) -> Non
 
     (root / "mine.txt").write_text("notes")
     assert cli.main(["clean", *common]) == 0
-    assert "left what this package does not write: mine.txt" in capsys.readouterr().out
+    assert "left what no run of this package wrote: mine.txt" in capsys.readouterr().out
     assert [p.name for p in root.iterdir()] == ["mine.txt"]
     assert "holds no runs/ of ours" in sentence(capsys, "clean", *common)
     assert "holds no runs to report" in sentence(capsys, "report", *common)

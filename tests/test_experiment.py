@@ -15,6 +15,7 @@ from fico_utils.experiment import systems, weights
 from fico_utils.extras.shipping import ship
 from fico_utils.files import content_digest
 from fico_utils.models import encoding, training
+from tests.faults.content import flip_bit
 
 NAME = "picto_diverse"
 TOY = {
@@ -135,6 +136,22 @@ def test_a_raised_version_makes_embeddings_anew_though_the_weights_are_the_same(
     served.embeddings()
     after = trained.store.files("embeddings")
     assert len(after) == len(before) + 1
+
+
+def test_what_ships_serves_a_run_that_asks_for_it_whatever_was_trained(trained, shipped, tmp_path):
+    """So that the figure of notebook 00 is the same before and after the notebooks that train."""
+    for run in (trained, setup(tmp_path)):
+        served = experiment.serve(run, "ucch", NAME, shipped=True)
+        assert (served.origin, served.weights.path) == ("shipped", weights.SHIPPED / f"mini/ucch__{NAME}.safetensors")
+    assert experiment.serve(trained, "ucch", NAME).origin == "trained"
+
+
+def test_a_changed_shipped_file_stops_whoever_asks_for_it(shipped, tmp_path, monkeypatch):
+    """Nothing is trained in its place, which would take hours."""
+    monkeypatch.setattr(training, "fit", no_training)
+    flip_bit(weights.SHIPPED / f"mini/ucch__{NAME}.safetensors", -1)
+    with pytest.raises(InputError, match="does not serve; restore it with: git checkout"):
+        experiment.embed(setup(tmp_path), "ucch", NAME)
 
 
 def test_shipped_weights_serve_where_nothing_was_trained(trained, shipped, tmp_path, monkeypatch, capsys):

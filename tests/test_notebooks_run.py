@@ -12,7 +12,8 @@ import pytest
 
 from fico_utils.batch.pipeline import STEPS
 from fico_utils.provenance import PROJECT
-from fico_utils.verbs.clean import ARTEFACTS
+from fico_utils.verbs.clean import sort_results
+from tests.faults.content import recording_environment, undeclared_reads
 
 pytestmark = [
     pytest.mark.notebooks,
@@ -39,22 +40,29 @@ SMALL = (
 MEMORY = 4 * 2**30  # bytes, a step
 
 
-def run(root: Path, *more: str) -> subprocess.CompletedProcess:
+def run(root: Path, *more: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess:
     """The finished command on a small `mini`."""
     more = (*(f"--set={change}" for change in SMALL), *more)
     command = [sys.executable, "-m", "fico_utils", "run", "--profile", "mini", "--out", str(root), *more]
-    return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False, env=env)
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the kernels of that run record what they open."""
+    return tmp_path_factory.mktemp("recording")
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory, recording: Path) -> Path:
     """The results folder of one run."""
     root = tmp_path_factory.mktemp("results") / "mini"
-    done = run(root)
+    env = recording_environment(recording)
+    done = run(root, env=env)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.splitlines()[-1] == str(root / "report/index.html")
     assert [step.id for step in STEPS if step.aside] == ["07"]
-    done = run(root, "--only", "07", "--set=systems=[beit3, ucch, dadh]")  # it trains each on the example
+    done = run(root, "--only", "07", "--set=systems=[beit3, ucch, dadh]", env=env)  # it trains each on the example
     assert done.returncode == 0, done.stdout + done.stderr
     return root
 
@@ -71,6 +79,10 @@ def test_each_notebook_ends_well_in_little_memory(manifests: dict[str, dict]) ->
     assert {name: m["peak_memory_bytes"] for name, m in manifests.items() if m["peak_memory_bytes"] > MEMORY} == {}
 
 
+def test_every_file_that_a_step_read_belongs_to_it(results: Path, manifests: dict[str, dict], recording: Path) -> None:
+    assert undeclared_reads(recording / "opened", manifests.values(), results) == {}
+
+
 def test_each_step_leaves_its_artefacts(results: Path, manifests: dict[str, dict]) -> None:
     for step in STEPS[1:]:
         assert manifests[step.id]["outputs"], f"{step.notebook} wrote nothing that belongs to it"
@@ -84,7 +96,7 @@ def test_each_step_leaves_its_artefacts(results: Path, manifests: dict[str, dict
 
 
 def test_clean_knows_everything_that_a_run_leaves(results: Path) -> None:
-    assert {p.name for p in results.iterdir()} - {*ARTEFACTS, "runs"} == set()
+    assert sort_results(results)[2] == []
 
 
 def test_tables_follow_the_schema(results: Path) -> None:

@@ -20,19 +20,21 @@ from fico_utils.provenance import PROJECT
 
 PACKAGE = PROJECT / "fico_utils"
 BASE = {
-    *("errors", "registry", "files", "locks", "machine", "package_code", "producers"),
-    *("progress", "provenance", "profiles", "artifacts", "workspace"),
+    *("errors", "escaping", "registry", "files", "locks", "machine", "package_code", "producers"),
+    *("progress", "provenance", "profiles", "artifacts", "stopping", "workspace"),
 }
 #: Folder or module -> what of this package it may import, besides itself and BASE.
 MAY_IMPORT = {
     "errors": set(),
-    "registry": {"errors"},
+    "escaping": set(),
+    "registry": {"errors", "escaping"},
     "files": {"errors"},
     "locks": set(),
     "machine": set(),
     "package_code": set(),
     "producers": set(),
     "progress": set(),
+    "stopping": set(),
     "provenance": set(),
     "profiles": {"errors", "provenance", "evaluation"},
     "artifacts": {"errors", "files", "producers", "provenance"},
@@ -48,6 +50,8 @@ MAY_IMPORT = {
     "extras": {"data", "models", "evaluation", "costs", "results", "display", "experiment"},
     "__init__": set(),
 }
+#: Read only where somebody has installed them.
+OPTIONAL = {"h5py", "pyarrow"}
 HEAVY = {"torch", "faiss", "gensim", "pandas", "matplotlib", "seaborn", "transformers", "papermill"}
 #: What may stand at the top of a module, where it is not imported late; the backbone is a torch module too.
 AT_TOP = {
@@ -262,7 +266,7 @@ def test_all_that_the_package_imports_comes_with_what_it_declares() -> None:
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
             names += [node.module] if isinstance(node, ast.ImportFrom) else []
             imported |= {name.partition(".")[0]: path for name in names}
-    known = provided | sys.stdlib_module_names | {PACKAGE.name}
+    known = provided | sys.stdlib_module_names | {PACKAGE.name} | OPTIONAL
     assert {"numpy", "torch", "threadpoolctl"} <= imported.keys()
     assert {name: path for name, path in imported.items() if name not in known} == {}
 

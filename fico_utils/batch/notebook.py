@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import json
+import os
 import signal
 import sys
 import threading
@@ -20,6 +21,12 @@ from fico_utils.files import write_text
 #: What a kernel is asked at the end: the most memory that it held, B.
 PEAK = "__import__('fico_utils.machine').machine.peak_memory()"
 PATIENCE = 5  # seconds that a kernel has to end after it was interrupted
+#: Arguments of a kernel: it does not warn of its transport, and ends where its parent died while it started. From then
+#: on ipykernel itself watches the parent, every second.
+KERNEL_ARGUMENTS = ["--log-level=40"]
+if os.name == "posix":
+    ORPHAN = "__import__('os').getppid() != int(__import__('os').environ['JPY_PARENT_PID'])"
+    KERNEL_ARGUMENTS.append(f"--IPKernelApp.exec_lines=if {ORPHAN}: __import__('os')._exit(1)")
 
 
 def read_notebook(path: Path) -> dict[str, Any]:
@@ -76,12 +83,11 @@ class Execution:
             content = load_notebook_node(str(path))
             if parameters:
                 content = parameterize_notebook(content, parameters)
-            quiet = ["--log-level=40"]  # each kernel warns of its transport; that says nothing about the notebook
-            client = NotebookClient(content, timeout=None, startup_timeout=60, extra_arguments=quiet)
+            client = NotebookClient(content, timeout=None, startup_timeout=60, extra_arguments=KERNEL_ARGUMENTS)
+            self.kernel = client.create_kernel_manager()
             with open(target / "log.txt", "w", encoding="utf-8") as printed:
                 start = {"env": environment, "cwd": str(path.parent), "stdout": printed, "stderr": printed}
                 with client.setup_kernel(**start):
-                    self.kernel = client.km.provisioner
                     for index, cell in enumerate(content.cells):
                         self._run_cell(client, cell, index)
                         printed.writelines(o.text for o in cell.get("outputs", []) if o.output_type == "stream")
@@ -95,9 +101,9 @@ class Execution:
             line = f"{name}: {(text.strip().splitlines() or [''])[0]}".rstrip(": ")
             self.failure = {"cell": self.cell, "heading": self.heading, "error": line}
         finally:
+            self.over.set()
             if content is not None and not self.stopped.is_set():
                 write_text(target / path.name, nbformat.writes(content) + "\n")
-            self.over.set()
 
     def _run_cell(self, client: Any, cell: Any, index: int) -> None:
         """Execute a cell of code, its time added to the phase of its heading."""
@@ -121,8 +127,7 @@ class Execution:
         """Interrupt the running cell, so that it tidies up; kill the kernel of an unwilling one."""
         self.stopped.set()
         for end in (lambda kernel: kernel.send_signal(signal.SIGINT), lambda kernel: kernel.kill()):
-            if self.kernel is not None:
-                with suppress(Exception):  # it may end by itself meanwhile
-                    asyncio.run(end(self.kernel))
-            if self.over.wait(PATIENCE) or self.kernel is None:
+            with suppress(Exception):  # it has not started yet, or ends by itself meanwhile
+                asyncio.run(end(self.kernel.provisioner))
+            if self.over.wait(PATIENCE):
                 return

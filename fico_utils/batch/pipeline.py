@@ -6,7 +6,7 @@ the content of the files that it read; comments, docstrings and prose do not cou
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,10 +15,11 @@ from typing import Any, NamedTuple
 from fico_utils import registry
 from fico_utils.batch.notebook import declared_parameters, read_notebook
 from fico_utils.errors import InputError
-from fico_utils.files import file_difference, key_of, read_json
+from fico_utils.escaping import one_line
+from fico_utils.files import file_difference, key_of, read_record
 from fico_utils.locks import lock_owner
 from fico_utils.machine import usable_cores
-from fico_utils.package_code import package_digest
+from fico_utils.package_code import package_digests
 from fico_utils.profiles import profile_settings, read_overrides, results_folder, suggest_name
 from fico_utils.provenance import PROJECT
 
@@ -100,9 +101,9 @@ class Batch:
         return max(1, min(self.settings["threads"], usable_cores()))
 
     @cached_property
-    def package(self) -> str:
-        """Digest of the package's code."""
-        return package_digest(self.root / "runs" / "package_code.json")
+    def package(self) -> dict[str, str]:
+        """Each file of the package's code, and its key."""
+        return package_digests()
 
     def parameters(self, step: Step) -> dict[str, Any]:
         """What the parameters cell of a step's notebook declares, with the values of this batch."""
@@ -168,25 +169,28 @@ def step_state(batch: Batch, step: Step) -> State:
     """Whether one step is fresh, and why not."""
     path = batch.runs(step, "manifest.json")
     if not path.is_file():
-        if not batch.runs(step, "log.txt").is_file():
-            return State("missing", "never run")
-        running = lock_owner(batch.root / "runs", step.notebook)
-        return State("running") if running else State("interrupted", "the last run did not end")
+        owner, since = lock_owner(batch.root / "runs", step.notebook) or ("", "")
+        if since:
+            return State("running", f"since {since}, {owner}")
+        begun = batch.runs(step, "log.txt").is_file()
+        return State("interrupted", "the last run did not end") if begun else State("missing", "never run")
     try:
-        record = read_json(path)
-        if record["status"] != "ok":
-            failed = record["failure"]
-            return State("failed", f"cell {failed['cell']}: {failed['error']}")
-        changes = (
-            f"{kind} {changed}: {row['path']}"
-            for kind in ("output", "input")
-            for row in record[f"{kind}s"]
-            if (changed := file_difference(row, batch.root))
-        )
-        why = part_differences(record["made_from"], batch.parts(step)) or next(changes, "")
-    except (InputError, KeyError, TypeError, AttributeError):
-        why = "its manifest is not readable"
-    return State("stale", why) if why else State("fresh")
+        record = read_record(path)
+    except InputError:
+        return State("stale", "its manifest was cut or changed after it was written")
+    if record["status"] != "ok":
+        failed = record["failure"]
+        return State("failed", one_line(f"cell {failed['cell']}: {failed['error']}"))
+    why = part_differences(record["made_from"], batch.parts(step)) or next(file_changes(record, batch.root), "")
+    return State("stale", one_line(why)) if why else State("fresh")
+
+
+def file_changes(record: Mapping[str, Any], root: Path) -> Iterator[str]:
+    """Each file that is no more as a record of its ``outputs``, and of ``inputs`` where it has any, says; in words."""
+    for kind in ("output", "input"):
+        for row in record.get(f"{kind}s", []):
+            if changed := file_difference(row, root):
+                yield f"{kind} {changed}: {row['path']}"
 
 
 def part_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
@@ -196,5 +200,6 @@ def part_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     'epochs of scan 4 -> 2'
     """
     names = [name for name in old | new if old.get(name) != new.get(name)]
-    code = {NOTEBOOK: f"{NOTEBOOK} changed", CODE: f"{CODE} changed"}
+    files = sorted({file for file, _ in old.get(CODE, {}).items() ^ new.get(CODE, {}).items()})
+    code = {NOTEBOOK: f"{NOTEBOOK} changed", CODE: f"{CODE} changed: {', '.join(files[:3])}{', ...' * bool(files[3:])}"}
     return "; ".join(code.get(n, f"{n} {old.get(n, 'unset')} -> {new.get(n, 'unset')}") for n in names)

@@ -18,11 +18,22 @@ from tqdm import tqdm
 
 from fico_utils.batch.notebook import Execution
 from fico_utils.batch.pipeline import Batch, Step, step_state
-from fico_utils.files import RECORD, key_of, recorded_files, remove_unfinished, write_json
-from fico_utils.locks import hold_locks
+from fico_utils.escaping import one_line
+from fico_utils.files import (
+    RECORD,
+    RECORDED,
+    file_row,
+    key_of,
+    note,
+    recorded_files,
+    remove_unfinished,
+    write_record,
+)
+from fico_utils.locks import hold_locks, write_owner
 from fico_utils.machine import describe_machine
 from fico_utils.progress import show_progress
 from fico_utils.provenance import said_by
+from fico_utils.stopping import handle_signals
 from fico_utils.workspace import kernel_environment
 
 
@@ -48,9 +59,6 @@ def run_steps(
     with ExitStack() as stack:
         held = chosen if beside_others else batch.steps
         stack.enter_context(hold_locks(batch.root / "runs", [step.notebook for step in held]))
-        # what schedulers and `kill` send stops a run as Ctrl-C does
-        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-        stack.callback(signal.signal, signal.SIGTERM, before)
         if not beside_others:
             remove_unfinished(batch.root)  # what a killed run left
             stack.callback(remove_unfinished, batch.root)
@@ -73,8 +81,10 @@ def run_steps(
                     end_step(bar, step, "fresh, skipped")
                 else:
                     execution = Execution()
+                    write_owner(batch.root / "runs", step.notebook, working=True)
                     running[pool.submit(run_step, batch, step, execution)] = step, execution
         except BaseException:
+            handle_signals(signal.SIG_IGN)  # a second Ctrl-C must not leave a kernel
             for _, execution in running.values():
                 execution.stop()
             raise
@@ -120,7 +130,7 @@ def end_step(bar: tqdm, step: Step, text: str, problem: str = "") -> None:
         if not bar.disable:
             print(f"[{bar.n}/{bar.total}] {step.notebook}: {text}", flush=True)
         if problem:
-            print(problem, file=sys.stderr, flush=True)
+            print(one_line(problem), file=sys.stderr, flush=True)
 
 
 def run_step(batch: Batch, step: Step, execution: Execution | None = None) -> dict[str, Any]:
@@ -130,16 +140,17 @@ def run_step(batch: Batch, step: Step, execution: Execution | None = None) -> di
     """
     execution = execution or Execution()
     parts, parameters, folder = batch.parts(step), batch.parameters(step), batch.runs(step)
-    record = folder / ".files-recorded.jsonl"
+    began, record = datetime.now(UTC), folder / RECORDED
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "manifest.json").unlink(missing_ok=True)
-    record.unlink(missing_ok=True)
-    began, environment = datetime.now(UTC), kernel_environment(batch.settings, batch.threads) | {RECORD: str(record)}
+    note("began", folder, record=record)
+    environment = kernel_environment(batch.settings, batch.threads) | {RECORD: str(record)}
     execution.run(batch.folder / f"{step.notebook}.ipynb", folder, parameters, environment)
     if execution.stopped.is_set():
         raise KeyboardInterrupt
     inputs, outputs = recorded_files(record, batch.root)
-    record.unlink(missing_ok=True)
+    shown = (folder / f"{step.notebook}.ipynb", folder / "log.txt")
+    outputs += [file_row(path, batch.root) for path in shown if path.is_file()]
     ended = datetime.now(UTC)
     seconds = (ended - began).total_seconds()
     changes = said_by("git", "status", "--porcelain")
@@ -165,5 +176,5 @@ def run_step(batch: Batch, step: Step, execution: Execution | None = None) -> di
         "outputs": outputs,
         "made_from": parts,
     }
-    write_json(folder / "manifest.json", manifest)
+    write_record(folder / "manifest.json", manifest)
     return manifest

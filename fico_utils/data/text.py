@@ -6,9 +6,8 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from multiprocessing import get_context
 
 import numpy as np
 
@@ -17,6 +16,8 @@ PAD, START, END, UNKNOWN = range(4)
 #: Doc2Vec's first learning rate. gensim's 0.025 suits long documents: after ten passes over a caption of a dozen words
 #: the vector has hardly left the mean.
 RATE = 0.1
+#: Captions that are inferred at a time: about a second of work, after which a process that is told to stop can stop.
+BLOCK = 1000
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?")  # letters and digits of any script
 
 
@@ -103,15 +104,12 @@ def doc2vec(
 ) -> np.ndarray:
     """Vectors (n, dims) float32 of captions by the weights of `train_doc2vec`.
 
-    One caption has one vector, whatever was inferred before it and in however many processes (`workers`).
+    One caption has one vector, whatever was inferred before it and in however many threads (`workers`).
     """
     distinct = sorted({" ".join(words(caption)) for caption in captions})
-    if workers > 1 and len(distinct) > 2000:  # below that, starting a process costs more than it saves
-        infer = partial(_infer, weights, seed=seed, epochs=epochs)
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            inferred = np.concatenate([*pool.map(infer, np.array_split(distinct, workers))])
-    else:
-        inferred = _infer(weights, distinct, seed, epochs)
+    blocks = [distinct[i : i + BLOCK] for i in range(0, max(1, len(distinct)), BLOCK)]
+    with ThreadPoolExecutor(workers) as pool:  # gensim computes without the interpreter's lock
+        inferred = np.concatenate([*pool.map(partial(_infer, weights, seed=seed, epochs=epochs), blocks)])
     row = {text: i for i, text in enumerate(distinct)}
     return inferred[[row[" ".join(words(caption))] for caption in captions]]
 
@@ -124,8 +122,9 @@ def _infer(weights: dict[str, np.ndarray], texts: Sequence[str], seed: int, epoc
     model = Doc2Vec(dm=0, vector_size=dims, min_count=1, workers=1, seed=seed, hashfxn=stable_hash)
     names = weights["words"].tobytes().decode().split("\n")
     model.build_vocab_from_freq(dict(zip(names, weights["counts"].tolist(), strict=True)))
-    rows = [names.index(name) for name in model.wv.index_to_key]  # gensim orders equal counts as it likes
-    model.syn1neg = np.ascontiguousarray(weights["output"][rows])
+    rows = {name: row for row, name in enumerate(names)}
+    order = [rows[name] for name in model.wv.index_to_key]  # gensim orders equal counts as it likes
+    model.syn1neg = np.ascontiguousarray(weights["output"][order])
     vectors = np.empty((len(texts), 1, dims), np.float32)
     rates = np.linspace(RATE, model.min_alpha, epochs, endpoint=False)
     lock, work = np.ones(1, np.float32), np.zeros(dims, np.float32)

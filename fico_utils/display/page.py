@@ -9,6 +9,7 @@ import jinja2
 import pandas as pd
 
 from fico_utils.display.rows import join_words
+from fico_utils.escaping import printable
 
 HERE = Path(__file__).parent
 #: Verdict -> mark beside its words, so that no verdict is told by colour alone.
@@ -61,6 +62,9 @@ def number_text(text: str) -> str:
 
 
 FOLDERS = jinja2.FileSystemLoader([HERE, HERE.parent / "extras"])
-TEMPLATES = jinja2.Environment(loader=FOLDERS, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+TEMPLATES = jinja2.Environment(
+    loader=FOLDERS, autoescape=True, trim_blocks=True, lstrip_blocks=True,
+    finalize=lambda value: printable(value) if type(value) is str else value,
+)  # fmt: skip
 TEMPLATES.filters |= {"duration": duration_text, "number": number_text, "join_words": join_words}
 TEMPLATES.globals |= {"style": (HERE / "report.css").read_text(encoding="utf-8"), "marks": MARKS}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import html
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,11 +15,15 @@ import matplotlib.style
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.axis import Tick
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.text import Text
+from matplotlib.ticker import LogFormatter
 
 from fico_utils import registry
 from fico_utils.display.looks import QUIET
+from fico_utils.escaping import csv_text, html_text, one_line, printable
 from fico_utils.files import atomic_path
 from fico_utils.workspace import Run
 
@@ -48,6 +51,8 @@ class Picture:
 
     def __post_init__(self) -> None:
         """Lay the figure out once: found again from the last one, a layout would differ in the third digit."""
+        object.__setattr__(self, "alt", one_line(self.alt))
+        _take_as_text(self.figure)
         with drawing_style():
             self.figure.draw_without_rendering()
             self.figure.set_layout_engine("none")
@@ -69,12 +74,22 @@ class Picture:
     def _repr_html_(self) -> str:
         picture = base64.b64encode(self.render("png")).decode()
         width = round(self.figure.get_figwidth() * 150)
-        return f'<img width="{width}" alt="{html.escape(self.alt)}" src="data:image/png;base64,{picture}">'
+        return f'<img width="{width}" alt="{html_text(self.alt)}" src="data:image/png;base64,{picture}">'
+
+
+def _take_as_text(figure: Figure) -> None:
+    """Draw every word as it was written, `$` and all; the powers of ten at a logarithmic axis stay mathematics."""
+    axes = [axis for ax in figure.axes for axis in (ax.xaxis, ax.yaxis)]
+    powers = [a for a in axes if isinstance(a.get_major_formatter(), LogFormatter)]
+    numbers = {label for a in powers for tick in a.findobj(Tick) for label in (tick.label1, tick.label2)}
+    for text in figure.findobj(lambda artist: isinstance(artist, Text) and artist not in numbers):
+        text.set_parse_math(False)
+        text.set_text(printable(text.get_text()))
 
 
 def save_picture(picture: Picture, place: Run | str | Path, name: str) -> list[Path]:
     """Paths of ``name.svg``, ``name.pdf`` and ``name.csv`` (numbers), written to a folder or a run's ``figures/``."""
-    table = picture.data.to_csv(index=False, float_format="%.9g", lineterminator="\n").encode()
+    table = csv_text(picture.data, "%.9g").encode()
     files = {"svg": picture.render("svg"), "pdf": picture.render("pdf"), "csv": table}
     return write_renditions(place, "figures", name, files)
 

@@ -1,18 +1,20 @@
 """The page you read in the morning: what was found, what ran, how long, on what, from which inputs, what came out.
 
 One HTML file that needs nothing beside it, and the same facts as ``summary.json``. It reads manifests, tables and
-figures from the results folder and computes nothing; `report.html.j2` says what stands where, and in which words.
+figures from the results folder and computes nothing; `report.html.j2` says what stands where, and in which words. What
+cannot be read is named on the page, which goes on with the rest: a run may have been damaged, or come from a stranger.
 """
 
 from __future__ import annotations
 
 import base64
-import html
 import re
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pandas as pd
 
@@ -21,25 +23,49 @@ from fico_utils.display.figures import FIGURES
 from fico_utils.display.page import render_page, verdict_counts
 from fico_utils.display.rows import name_beside, our_scores, run_name
 from fico_utils.errors import InputError
-from fico_utils.files import read_json, write_json, write_text
-from fico_utils.results.store import read_csv
+from fico_utils.escaping import one_line
+from fico_utils.files import file_row, read_record, write_record, write_text
+from fico_utils.results.store import load, read_csv
+
+#: Columns that the page shows of a table.
+COLUMNS = {
+    "claims": ("place", "claim", "evidence", "verdict_paper", "verdict_ours"),
+    "audit": ("where", "observation", "arithmetic", "reading"),
+    "costs": ("source", "system", "corpus", "phase", "quantity", "value", "status"),
+}
+#: What a table's HTML consists of, as `Table.to_html` writes it, and the only rules of its style.
+TAGS = {"div", "style", "table", "caption", "thead", "tbody", "tr", "th", "td", "p", "br"}
+ATTRIBUTES = {"class", "id", "type", "scope", "colspan", "rowspan"}
+BOLD = re.compile(r"\s*([\w\s#,]*\{\s*font-weight: bold;\s*\}\s*)*")
+DESCRIPTION = ".//{http://purl.org/dc/elements/1.1/}description"
+AGAIN = "run the step that wrote it again"
 
 
 def write_report(root: Path, profile: str, steps: Sequence[dict[str, str]]) -> Path:
     """Path of the page just written, ``<root>/report/index.html``; ``summary.json`` lies beside it.
 
     `root` is ``results/<profile>``; `steps` have ``id``, ``notebook``, ``why`` and ``state`` (fresh, stale, missing,
-    failed, ...).
+    failed, ...). A sentence on each file that cannot be read is on the page, in the summary and on stderr.
     """
-    steps = [{**step, "manifest": _read_manifest(root, step["notebook"])} for step in steps]
-    records = [step["manifest"] for step in steps if step["manifest"]]
-    tables = sorted((root / "tables").glob("*.html"))
+    problems: list[str] = []
+    manifests = [root / "runs" / step["notebook"] / "manifest.json" for step in steps]
+    read = _read_files(read_record, manifests, problems)
+    steps = [{**step, "manifest": read.get(path)} for step, path in zip(steps, manifests, strict=True)]
+    records = list(read.values())
+    tables = _read_files(_read_table, sorted((root / "tables").glob("*.html")), problems)
     figures = sorted((root / "figures").glob("*.svg"), key=lambda path: (not path.stem.startswith("fig"), path.stem))
+    figures = _read_files(_read_picture, figures, problems)
+    frames = _read_files(_read_frame, [root / f"{name}.csv" for name in COLUMNS], problems)
+    claims, audit, costs = (frames.get(root / f"{name}.csv", pd.DataFrame()) for name in COLUMNS)
+    measured = _read_files(_measured_corpora, [root / "metrics.csv"], problems)
+    for problem in problems:
+        print(problem, file=sys.stderr)
     kept = ("status", "key", "start", "seconds", "untracked_seconds", "failure")
     summary = {
         "profile": profile,
         "written": datetime.now(UTC).isoformat(timespec="seconds"),
-        "good": bool(steps) and all(step["state"] == "fresh" for step in steps),
+        "good": bool(steps) and all(step["state"] == "fresh" for step in steps) and not problems,
+        "problems": problems,
         "seconds": round(sum(r["seconds"] for r in records), 3),
         "peak_memory_bytes": max((r["peak_memory_bytes"] or 0 for r in records), default=0),
         "steps": [
@@ -52,56 +78,79 @@ def write_report(root: Path, profile: str, steps: Sequence[dict[str, str]]) -> P
         "tables": [path.name for path in tables],
         "figures": [path.name for path in figures],
     }
-    write_json(root / "report" / "summary.json", summary)
-    claims, audit, costs = (_read_frame(root / f"{name}.csv") for name in ("claims", "audit", "costs"))
     machines = [(r["environment"], r["threads"]["native"]) for r in records]
     phases = [{"notebook": r["notebook"], **phase} for r in records for phase in r["phases"]]
     page = render_page(
         "report.html.j2",
         **summary | {"steps": steps, "records": records},
-        seeds=sorted({str(r["seed"]) for r in records}),
-        measured=_measured_corpora(_read_frame(root / "metrics.csv", ("value", "chance"))),
+        seeds=sorted({str(r.get("seed")) for r in records}),
+        measured=measured.get(root / "metrics.csv", []),
         machines=[machine for i, machine in enumerate(machines) if machine not in machines[:i]],
         slowest=sorted(phases, key=lambda phase: -phase["seconds"])[:10],
         titles={name: entry.title for name, entry in FIGURES.items()},
-        table_parts=[(path.stem, path.read_text(encoding="utf-8")) for path in tables],
-        figure_parts=[(path.stem, *_read_picture(path)) for path in figures],
+        table_parts=[(path.stem, table) for path, table in tables.items()],
+        figure_parts=[(path.stem, *picture) for path, picture in figures.items()],
         claims=claims.to_dict("records"),
         counts=verdict_counts(claims).to_dict() if len(claims) else {},
         audit=audit.to_dict("records"),
         costs=costs[costs["source"] == "ours"].to_dict("records") if len(costs) else [],
     )
-    write_text(root / "report" / "index.html", page)
-    return root / "report" / "index.html"
+    path = root / "report" / "index.html"
+    write_text(path, page)
+    write_record(root / "report" / "summary.json", summary | {"outputs": [file_row(path, root)]})
+    return path
 
 
-def _read_manifest(root: Path, notebook: str) -> dict[str, Any] | None:
+def _read_files(read: Callable[[Path], Any], paths: Iterable[Path], problems: list[str]) -> dict[Path, Any]:
+    """What `read` gives of each file that is there; why it cannot of others is added to `problems`."""
+    found = {}
+    for path in paths:
+        try:
+            if path.exists():
+                found[path] = read(path)
+        except (InputError, OSError) as error:
+            problems.append(one_line(str(error)))
+    return found
+
+
+def _read_frame(path: Path) -> pd.DataFrame:
+    """A table that a step wrote, as text."""
+    frame = read_csv(path, path.stem, AGAIN, AGAIN)
+    if missing := [column for column in COLUMNS[path.stem] if column not in frame]:
+        raise InputError(f"{path} lacks the columns {', '.join(missing)}; {AGAIN}")
+    return frame
+
+
+def _parse(path: Path, kind: str) -> ElementTree.Element:
+    """The root of a file of XML; InputError where it is cut or something else."""
     try:
-        return read_json(root / "runs" / notebook / "manifest.json")
-    except InputError:
-        return None
+        # &nbsp; is HTML's, not XML's
+        return ElementTree.fromstring(path.read_bytes().replace(b"&nbsp;", b"&#160;"))
+    except (ValueError, LookupError, RecursionError, ElementTree.ParseError) as error:
+        raise InputError(f"{path} is not a whole {kind} ({error}); {AGAIN}") from error
 
 
-def _read_frame(path: Path, numbers: Sequence[str] = ()) -> pd.DataFrame:
-    """A table that a step wrote, as text but for `numbers`; empty where it did not."""
-    if not path.is_file():
-        return pd.DataFrame()
-    return read_csv(path, path.stem, "run notebook 06", "run it again", numbers=numbers)
+def _read_table(path: Path) -> str:
+    """A table's HTML, written anew from what was read, so that nothing but a table comes into the page."""
+    tree = _parse(path, "table")
+    known = all(element.tag in TAGS and {*element.attrib} <= ATTRIBUTES for element in tree.iter())
+    if not known or not all(len(e) == 0 and BOLD.fullmatch(e.text or "") for e in tree.iter("style")):
+        raise InputError(f"{path} holds more than a table of ours; {AGAIN}")
+    return ElementTree.tostring(tree, "unicode", method="html")
 
 
 def _read_picture(path: Path) -> tuple[str, str]:
     """Alternative text (the picture's own description) and data of an SVG file."""
-    content = path.read_bytes()
-    found = re.search("<dc:description>(.*?)</dc:description>", content.decode(), re.DOTALL)
-    alt = html.unescape(found[1]) if found else path.stem
-    return " ".join(alt.split()), base64.b64encode(content).decode()
+    tree = _parse(path, "SVG picture")
+    if tree.tag != "{http://www.w3.org/2000/svg}svg":
+        raise InputError(f"{path} is not an SVG picture; {AGAIN}")
+    return one_line(tree.findtext(DESCRIPTION) or path.stem), base64.b64encode(path.read_bytes()).decode()
 
 
-def _measured_corpora(metrics: pd.DataFrame) -> list[dict[str, Any]]:
-    """Each corpus that a run measured: names, the run, and the best system's t2i ``recall`` at 1 and ``map`` at N."""
+def _measured_corpora(path: Path) -> list[dict[str, Any]]:
+    """Each corpus of a metrics.csv: names, the run, and the best system's t2i ``recall`` at 1 and ``map`` at N."""
     measured = []
-    mine = our_scores(metrics) if len(metrics) else pd.DataFrame({"corpus": []})
-    for corpus_id, rows in mine.groupby("corpus"):
+    for corpus_id, rows in our_scores(load(path, "metrics")).groupby("corpus"):
         info = registry.corpus(corpus_id)
         corpus = {"info": info, "name": name_beside(info.name, info.beside, info.id), "run": run_name(rows)}
         for metric, k in (("recall", "1"), ("map", "N")):

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from fico_utils.display.picture import write_renditions
+from fico_utils.escaping import csv_text, html_text, latex_text, markdown_text
 from fico_utils.workspace import Run
 
 UNDEFINED, UNAVAILABLE, DNF, EXTRAPOLATED = "n/a", "–", "DNF", "†"
@@ -24,8 +24,6 @@ MARKS = (
 GIB = 2**30
 INTERVAL = "± 95 %"  # the part that holds half the width of the interval of ours
 REFERENCE = "Reference"  # the row group of chance and the perfect retriever
-LATEX = {"–": "--", "†": r"\textdagger{}", "‡": r"\textdaggerdbl{}", "×": r"$\times$", "±": r"$\pm$"}
-
 
 Row = tuple[str, str]  # its group and its label
 
@@ -156,38 +154,46 @@ class Table:
         best = [[self._is_best(part, (group, label), c) for c in self.columns] for group, label, part in frame.index]
         return pd.DataFrame(best, frame.index, frame.columns)
 
-    def _joined_heads(self, sign: str) -> list[str]:
+    def _joined_heads(self, sign: str, escape: Callable[[str], str] = str) -> list[str]:
         """The headers of all columns as text, their levels joined."""
         heads = [(h,) if isinstance(h, str) else h for h in self.side_by_side]
-        return [*self.side_by_side.index.names, *(sign.join(filter(None, head)) for head in heads)]
+        joined = (sign.join(map(escape, filter(None, head))) for head in heads)
+        return [*self.side_by_side.index.names, *joined]
 
-    def _style(self):
-        """Styler of `side_by_side`: bold best, fixed ids, so that same input gives same bytes."""
+    def _style(self, escape: Callable[[str], str]):
+        """Styler of `side_by_side`: texts escaped, bold best, fixed ids, so that same input gives same bytes."""
         from pandas.io.formats.style import Styler
 
         bold = self.bold.map(lambda best: "font-weight: bold" if best else "")
-        return Styler(self.side_by_side, uuid=self.name, cell_ids=False).apply(lambda _: bold, axis=None)
+        style = Styler(self.side_by_side, uuid=self.name, cell_ids=False).apply(lambda _: bold, axis=None)
+        return style.format(escape).format_index(escape, axis=0).format_index(escape, axis=1)
 
     def to_csv(self) -> str:
         """`side_by_side` as CSV, one header line, levels joined by a blank."""
         heads = self._joined_heads(" ")
-        return self.side_by_side.set_axis(heads[3:], axis=1).reset_index().to_csv(index=False, lineterminator="\n")
+        return csv_text(self.side_by_side.set_axis(heads[3:], axis=1).reset_index())
 
     def to_markdown(self) -> str:
         """`side_by_side` as a GitHub table below its caption; what repeats in the first two columns is left out."""
-        lines = [self._joined_heads("<br>"), ["---"] * 3 + ["---:"] * len(self.columns)]
+        lines = [self._joined_heads("<br>", markdown_text), ["---"] * 3 + ["---:"] * len(self.columns)]
         before = ("", "")
         for (*row, part), texts, best in zip(
             self.side_by_side.index, self.side_by_side.to_numpy(), self.bold.to_numpy(), strict=True
         ):
-            first = ["" if row[:depth] == before[:depth] else row[depth - 1] for depth in (1, 2)]
-            lines.append([*first, part, *(f"**{text}**" if b else text for text, b in zip(texts, best, strict=True))])
+            first = ["" if row[:depth] == before[:depth] else markdown_text(row[depth - 1]) for depth in (1, 2)]
+            cells = zip(map(markdown_text, texts), best, strict=True)
+            lines.append([*first, part, *(f"**{text}**" if bold else text for text, bold in cells)])
             before = row
-        return "\n".join([f"**{self.caption}**", "", *map(markdown_line, lines), "", MARKS, ""])
+        return "\n".join([f"**{markdown_text(self.caption)}**", "", *map(markdown_line, lines), "", MARKS, ""])
 
     def to_html(self) -> str:
         """`side_by_side` as an HTML fragment: a captioned table of class ``fico-table`` and its marks."""
-        table = self._style().set_caption(self.caption).set_table_attributes('class="fico-table"').to_html()
+        table = (
+            self._style(html_text)
+            .set_caption(html_text(self.caption))
+            .set_table_attributes('class="fico-table"')
+            .to_html()
+        )
         return f'<div class="fico-table-frame">\n{table}<p class="fico-marks">{MARKS}</p>\n</div>\n'
 
     _repr_html_ = to_html
@@ -195,8 +201,7 @@ class Table:
     def to_latex(self) -> str:
         """`side_by_side` as a LaTeX table as wide as the text; needs booktabs and graphicx."""
         n = len(self.columns)
-        style = self._style().format(escape="latex")
-        body = style.format_index(escape="latex", axis=0).format_index(escape="latex", axis=1).to_latex(
+        body = self._style(latex_text).to_latex(
             hrules=True, multicol_align="c", multirow_align="naive", sparse_index=True, convert_css=True,
             column_format="lll" + ("r" if self.comparison else "l") * n, clines="skip-last;data",
         )  # fmt: skip
@@ -204,15 +209,12 @@ class Table:
         group, system = rf"\cline{{1-{3 + n}}}", rf"\cline{{2-{3 + n}}}"
         body = body.replace(f"{group} {system}\n\\bottomrule", r"\bottomrule")
         body = body.replace(f"{group} {system}", r"\midrule").replace(system, rf"\cmidrule{{2-{3 + n}}}")
-        caption = self.caption.replace("Table", "The paper's Table", 1)  # LaTeX counts its own
-        caption = re.sub(r"([%&_#$])", r"\\\1", f"{caption} {MARKS}")
-        text = "\n".join([
+        # LaTeX counts its own
+        caption = latex_text(f"{self.caption} {MARKS}".replace("Table", "The paper's Table", 1))
+        return "\n".join([
             r"% needs \usepackage{booktabs,graphicx}", r"\begin{table*}", r"\centering", rf"\caption{{{caption}}}",
             rf"\label{{tab:{self.name}}}", r"\resizebox{\textwidth}{!}{%", body.rstrip() + "}", r"\end{table*}", "",
         ])  # fmt: skip
-        for sign, command in LATEX.items():
-            text = text.replace(sign, command)
-        return text
 
     def write(self, place: Run | str | Path) -> list[Path]:
         """Paths of the CSV, Markdown, HTML and LaTeX files, written to a folder or a run's ``tables/``."""

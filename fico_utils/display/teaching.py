@@ -55,7 +55,8 @@ def curves(logs: Mapping[str, Sequence[Mapping[str, float]]], terms: Sequence[st
         words = "mean recall on validation (0 to 1)" if term == "score" else f"{term}, training"
         ax.set(xlabel="epoch", ylabel=words)
         ax.xaxis.get_major_locator().set_params(integer=True)
-    figure.axes[-1].legend()
+    lines = [line for line in figure.axes[-1].lines if line.get_label() in logs]  # also names that begin with _
+    figure.axes[-1].legend(handles=lines)
     rows = [{"training": name, **row} for name, log in logs.items() for row in log]
     return Picture(figure, pd.DataFrame(rows), f"Training curves of {', '.join(logs)}: {', '.join(terms)} by epoch.")
 

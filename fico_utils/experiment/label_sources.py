@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fico_utils import registry
-from fico_utils.artifacts import Recipe, damage_of
+from fico_utils.artifacts import Recipe
 from fico_utils.errors import InputError
 from fico_utils.experiment.corpora import corpus, part
 from fico_utils.experiment.features import PRETRAINING, backbone_weights, visual
-from fico_utils.experiment.weights import Weights, train_model
+from fico_utils.experiment.weights import Weights, train_model, whole_shipped
 from fico_utils.files import key_of, read_arrays
 from fico_utils.provenance import SHIPPED
 from fico_utils.workspace import Run
@@ -23,9 +22,9 @@ if TYPE_CHECKING:
     from fico_utils.models.query2label import Query2Label
 
 
-def given_labels(name: str) -> Path:
-    """File of the labels by which a corpus is judged that withholds its own: data that ships, with its digest."""
-    return SHIPPED / f"labels__{name}.safetensors"
+def given_labels(name: str) -> Path | None:
+    """File of the labels by which a corpus is judged that withholds its own, where they ship; InputError if damaged."""
+    return whole_shipped(SHIPPED / f"labels__{name}.safetensors")
 
 
 def labels(run: Run, name: str, split: str, required: bool = True) -> np.ndarray | None:
@@ -49,22 +48,15 @@ def labels(run: Run, name: str, split: str, required: bool = True) -> np.ndarray
     if not registry.corpus(name).generated:
         return own.labels
     path = given_labels(name)
-    if not path.is_file():
+    if path is None:
         return written_labels(run, name, split)
-    kept = _read_labels(path)
+    kept = read_arrays(path)
     if split not in kept or len(kept[split]) < own.n_img:
         raise InputError(
             f"labels of {name} ship for {', '.join(f'{len(a)} {s}' for s, a in kept.items())} scenes, and "
             f"{own.n_img} of {split} were asked for; ask for fewer, or judge by the true labels of the corpus"
         )
     return np.unpackbits(kept[split][: own.n_img], axis=1, count=own.labels.shape[1])
-
-
-@lru_cache(maxsize=4)
-def _read_labels(path: Path) -> dict[str, np.ndarray]:
-    if damage := damage_of(path):
-        raise InputError(f"{path} {damage}; restore it, for example with git, as queries are judged by it")
-    return read_arrays(path)
 
 
 def written_labels(run: Run, name: str, split: str) -> np.ndarray:

@@ -64,8 +64,8 @@ def feature_keys(run: Run, system: str, name: str) -> list[str]:
         keys += [doc2vec_weights(run, name=name).digest, str(run["doc2vec_epochs"])]
     else:
         keys.append(vocabulary_recipe(run, name).key)
-    if model.image_extra and registry.corpus(name).generated and given_labels(name).is_file():
-        keys.append(header_of(given_labels(name))["digest"])
+    if model.image_extra and registry.corpus(name).generated and (given := given_labels(name)):
+        keys.append(header_of(given)["digest"])
     return keys
 
 

@@ -18,9 +18,9 @@ from fico_utils.experiment.features import vocabulary
 from fico_utils.experiment.label_sources import labels
 from fico_utils.experiment.model_inputs import feature_keys, inputs, inputs_key
 from fico_utils.experiment.weights import Weights, find_weights, train_model
-from fico_utils.files import content_digest
+from fico_utils.files import content_digest, note
 from fico_utils.producers import version_of
-from fico_utils.profiles import profile_settings
+from fico_utils.profiles import CONFIGS, profile_settings
 from fico_utils.workspace import Run
 
 if TYPE_CHECKING:
@@ -148,15 +148,17 @@ class Served:
         )
 
 
-def serve(run: Run, system: str, name: str) -> Served:
+def serve(run: Run, system: str, name: str, *, shipped: bool = False) -> Served:
     """The `Served` of a system on a corpus: trained in this run, or shipped, or trained now, in that order.
+
+    With `shipped`, what ships comes first, so that what serves is the same whatever this run has trained.
 
     What ships by the run's own profile comes first, then what the profile `standard` made. Where nothing fits and the
     profile gives no epochs, the system is trained as long and as large as `standard` trains it, as nothing ships for a
     corpus of one's own.
     """
     trained = registry.system(system).trained
-    for provider in _providers(run, trained, name):
+    for provider in sorted(_providers(run, trained, name), key=lambda p: not (shipped and p.shipped)):
         ready = find_weights(provider, *weights_recipe(provider, system, name)[:2], live=not provider.shipped)
         if ready is not None:  # validated on the profile's split; what is searched has the asking run's sizes
             settings = provider.settings | {"n_val": run["n_val"]}
@@ -179,6 +181,8 @@ def _providers(run: Run, trained: str, name: str) -> Iterator[Run]:
 
 def shipping_run(run: Run, profile: str) -> Run:
     """The run by whose settings the weights of a profile were made, in the store of `run`; it reads only what ships."""
+    if profile != run.profile:
+        note("read", CONFIGS / f"{profile}.yaml")
     defaults = run.settings if profile == run.profile else profile_settings(profile)
     settings = run.settings | {k: defaults[k] for k in TRAINING} | {"seed": profile_settings(profile)["seed"]}
     return replace(run, profile=profile, seed=settings["seed"], settings=settings, shipped=profile)

@@ -7,10 +7,8 @@ trainings by one recipe end in other numbers on other machines, and no system ca
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +16,8 @@ import numpy as np
 
 from fico_utils.artifacts import Recipe, damage_of, header_of, read_artefact
 from fico_utils.errors import InputError
-from fico_utils.provenance import SHIPPED
+from fico_utils.files import digest_of, note
+from fico_utils.provenance import IN_CHECKOUT, SHIPPED
 from fico_utils.workspace import Run
 
 if TYPE_CHECKING:
@@ -70,7 +69,10 @@ def find_weights(run: Run, name: str, recipe: Recipe, live: bool = False) -> Wei
     """
     path = run.store.path("models", name, recipe)
     if not run.shipped and run.store.holds(path, recipe):
+        note("read", path, digest_of(path))
         return Weights(path, "trained", header_of(path))
+    if not run.shipped:
+        note("missed", path)  # a step that took what ships is stale once these are there
     if live:
         return None
     profiles = sorted(path.parent.name for path in SHIPPED.glob(f"*/{name}.safetensors"))
@@ -135,20 +137,20 @@ def train_model(
 
 
 def shipped_file(profile: str, file: str, recipe: Recipe) -> Path | None:
-    """What ships under a name, where it is of this recipe and undamaged; one sentence on stderr where it is damaged."""
-    path = SHIPPED / profile / file
-    if not path.is_file() or header_of(path).get("key") != recipe.key:
+    """What ships under a name, where it is of this recipe; InputError where it is damaged."""
+    path = whole_shipped(SHIPPED / profile / file)
+    return path if path and header_of(path).get("key") == recipe.key else None
+
+
+def whole_shipped(path: Path) -> Path | None:
+    """A file that ships, as the runner is told; None where there is none, InputError where it is damaged."""
+    if not path.is_file():
         return None
-    damage = damage_of(path)
-    if damage:
-        _warn(f"{path} {damage}; it does not serve")
-    return None if damage else path
-
-
-@lru_cache(maxsize=64)
-def _warn(sentence: str) -> None:
-    """Say a sentence on stderr, once."""
-    print(sentence, file=sys.stderr)
+    if damage := damage_of(path):
+        way = f"git checkout -- {path}" if IN_CHECKOUT else "pip install --force-reinstall --no-deps fico-utils"
+        raise InputError(f"{path} {damage}, so it does not serve; restore it with: {way}")
+    note("read", path, digest_of(path))
+    return path
 
 
 def _narrowed(array: np.ndarray) -> np.ndarray:

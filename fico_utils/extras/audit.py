@@ -11,6 +11,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
+from fico_utils.escaping import csv_text
 from fico_utils.files import write_text
 from fico_utils.results.paper_reference import GIB, read_paper
 from fico_utils.workspace import Run
@@ -43,7 +44,7 @@ def find_contradictions() -> pd.DataFrame:
 def write_audit(run: Run) -> Path:
     """Path of ``<root>/audit.csv``, just written, which the report shows."""
     path = run.path("audit.csv")
-    write_text(path, find_contradictions().to_csv(index=False, lineterminator="\n"))
+    write_text(path, csv_text(find_contradictions()))
     return path
 
 

@@ -17,7 +17,7 @@ from fico_utils.display.page import number_text, render_page
 from fico_utils.errors import InputError
 from fico_utils.evaluation import Metric
 from fico_utils.extras.claims.numbers import Side, both_sides, row_name
-from fico_utils.files import key_of, read_json, write_text
+from fico_utils.files import key_of, read_json, read_record, write_text
 from fico_utils.results import load, schema
 
 COLUMNS = ("table", "place", "system", "what", "run", "value", "reference", "difference", "outside")
@@ -64,11 +64,14 @@ def _read_run(root: Path) -> Compared:
         name: {f"{r.direction} {r.metric} {r.k}": f"{r.value:.9g} of {r.n_query:.0f}" for r in part.itertuples()}
         for name, part in rows.groupby("corpus")
     }
-    records = [read_json(path) for path in (root / "runs").glob("*/manifest.json")]
+    records = [read_record(path) for path in (root / "runs").glob("*/manifest.json")]
     commits = [(record["end"] or record["start"], (record["git"] or {}).get("commit") or "") for record in records]
     commit = max(commits, default=("", ""))[1][:10]
     _, ours = both_sides(metrics, costs)
-    return Compared(label, root, commit, read_json(keys) if keys.is_file() else {}, chance, ours)
+    known = read_json(keys) if keys.is_file() else {}
+    if not isinstance(known, dict) or not all(isinstance(value, str) for value in known.values()):
+        raise InputError(f"{keys} is {str(known)[:40]!r}; expected a hash for each corpus: run notebook 04 again")
+    return Compared(label, root, commit, known, chance, ours)
 
 
 def same_corpus(a: Compared, b: Compared, corpus: str) -> bool:

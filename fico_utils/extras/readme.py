@@ -17,6 +17,7 @@ from fico_utils.display.rows import SHIPPED, as_shipped
 from fico_utils.display.table import markdown_line
 from fico_utils.display.tables.costs import MILLION
 from fico_utils.errors import InputError
+from fico_utils.escaping import markdown_text
 from fico_utils.extras import seeds
 from fico_utils.extras.setups import measured_screens, setup_name
 from fico_utils.files import write_text
@@ -45,7 +46,7 @@ def results_table(metrics: pd.DataFrame, corpora: Sequence[str]) -> str:
     index = ["system", "corpus", "direction", "metric", "k"]
     values = mine.drop_duplicates(index).set_index(index).sort_index()
     shipped, known = as_shipped(mine), set(mine["system"])
-    names = {s: registry.system(s).name + SHIPPED * (s in shipped) for s in registry.systems()}
+    names = {s: markdown_text(registry.system(s).name) + SHIPPED * (s in shipped) for s in registry.systems()}
     names |= {"perfect": "*Perfect retriever*", "chance": "*Chance*"}
 
     def cell(*key: str) -> str:
@@ -56,7 +57,7 @@ def results_table(metrics: pd.DataFrame, corpora: Sequence[str]) -> str:
         return f"{100 * row['value']:.1f}" + (f" ± {half:.1f}" if pd.notna(half) else "")
 
     return _table(
-        [f"{registry.corpus(c).name}<br>{head}" for c in corpora for head in HEADS],
+        [f"{markdown_text(registry.corpus(c).name)}<br>{head}" for c in corpora for head in HEADS],
         [[names[s], *(cell(s, c, *column) for c in corpora for column in COLUMNS)] for s in names if s in known],
     )
 
@@ -98,12 +99,13 @@ def costs_table(costs: pd.DataFrame, corpus: str) -> str:
             waits.append(("attention", "seconds_per_query", s, large))
             encoding = cell([("encode", "seconds", s, MILLION[0])], 1, 0)
             size = f"{stored(s) / 2**30:,.2f}"
-            rows.append([registry.system(s).name, encoding, size, cell(waits, 1e3, 2), *found("gallery", s)])
+            name = markdown_text(registry.system(s).name)
+            rows.append([name, encoding, size, cell(waits, 1e3, 2), *found("gallery", s)])
     good = [screen for screen in measured_screens(mine.to_dict("records"), large) if screen.pays]
     if good:
         best = max(good, key=lambda screen: screen.faster).setup
         waits = cell([("deploy", "seconds_per_query", best, large)], 1e3, 2)
-        rows.append([f"*{setup_name(best)}*", "both", "both", waits, *found("deploy", best)])
+        rows.append([f"*{markdown_text(setup_name(best))}*", "both", "both", waits, *found("deploy", best)])
     if "perfect" in set(grown["system"]):
         rows.append(["*Perfect retriever*", "", "", "", *found("gallery", "perfect")])
     heads = ["encoding 1M images<br>and 5M captions, s", "their size<br>on disk, GiB"]
@@ -115,6 +117,7 @@ def seeds_table(spread: pd.DataFrame, corpus: str) -> str:
     """Mean, least and largest of our systems over seeds on a corpus, as a GitHub table, in percent."""
     mine = spread[spread["corpus"] == corpus].set_index(["system", "direction", "metric", "k"]).sort_index()
     known = set(mine.index.get_level_values("system"))
+    names = {s: markdown_text(row.name) for s, row in registry.systems().items() if s in known}
 
     def cell(*place: str) -> str:
         if place not in mine.index:
@@ -123,8 +126,8 @@ def seeds_table(spread: pd.DataFrame, corpus: str) -> str:
         return f"{mean:.1f} ({low:.1f} to {high:.1f})"
 
     return _table(
-        [f"{registry.corpus(corpus).name}<br>{head}" for head in HEADS],
-        [[system.name, *(cell(s, *c) for c in COLUMNS)] for s, system in registry.systems().items() if s in known],
+        [f"{markdown_text(registry.corpus(corpus).name)}<br>{head}" for head in HEADS],
+        [[name, *(cell(s, *c) for c in COLUMNS)] for s, name in names.items()],
     )
 
 

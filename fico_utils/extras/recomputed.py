@@ -10,6 +10,7 @@ from fico_utils.display.figures import draw_figure
 from fico_utils.display.picture import save_picture
 from fico_utils.display.tables import make_table
 from fico_utils.errors import InputError
+from fico_utils.escaping import csv_text
 from fico_utils.evaluation import evaluate
 from fico_utils.extras.corpora import released
 from fico_utils.files import write_text
@@ -42,7 +43,7 @@ def recompute_tables(run: Run, folder: str | Path, say: Callable[[str], None] = 
         make_table(name, metrics).write(run)
     save_picture(draw_figure("fig3", metrics), run, "fig3")
     digits = released.equal_digits(metrics[metrics["source"] == "ours"], store.paper_reference("metrics"))
-    write_text(run.path("tables", "digits.csv"), digits.to_csv(index=False, lineterminator="\n"))
+    write_text(run.path("tables", "digits.csv"), csv_text(digits))
     counts = digits[["digits", "digits_equal", "equal"]].sum()
     return (
         f"{counts['equal']} of {len(digits)} numbers of Tables 2 to 4 come out as the paper prints them, "

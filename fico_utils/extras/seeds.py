@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from fico_utils import registry
 from fico_utils.errors import InputError
+from fico_utils.escaping import csv_text
 from fico_utils.files import write_text
 from fico_utils.results import store
 from fico_utils.results.schema import order_by
@@ -76,7 +77,7 @@ def write_seeds(roots: Sequence[str | Path], out: str | Path) -> Path:
     """Path of the file just written: `over_seeds` of the runs in some results folders."""
     frame, path = over_seeds([store.load(root, "metrics") for root in roots]), Path(out)
     path = path / FILE if path.suffix != ".csv" else path
-    write_text(path, frame.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+    write_text(path, csv_text(frame, "%.6g"))
     return path
 
 

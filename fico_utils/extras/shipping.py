@@ -14,7 +14,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from fico_utils import registry
+from fico_utils import artifacts, registry
 from fico_utils.display.table import markdown_line
 from fico_utils.errors import InputError
 from fico_utils.evaluation import Metric
@@ -22,7 +22,7 @@ from fico_utils.experiment import corpora, features, label_sources
 from fico_utils.experiment import weights as shelf
 from fico_utils.experiment.systems import weights_recipe
 from fico_utils.experiment.weights import Weights, backbone_name, find_weights
-from fico_utils.files import atomic_path, read_arrays, write_text
+from fico_utils.files import atomic_path, read_arrays, sha256_file, write_text
 from fico_utils.models import model_class
 from fico_utils.profiles import profile_settings
 from fico_utils.workspace import Run
@@ -64,6 +64,9 @@ def ship(run: Run) -> list[Path]:
     for path, source in files.items():
         with atomic_path(path) as temporary:
             shutil.copyfile(source, temporary)
+    sums = artifacts.shipped_sums(shelf.SHIPPED)
+    sums |= {path.relative_to(shelf.SHIPPED).as_posix(): sha256_file(path) for path in files}
+    texts[shelf.SHIPPED / artifacts.SUMS] = "".join(f"{sums[name]}  {name}\n" for name in sorted(sums))
     for path, text in texts.items():
         write_text(path, text)
     return [*files, *texts]

@@ -7,12 +7,15 @@ caption is our lines of Table 1, with shapes as the paper writes them: ``128x17`
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fico_utils.errors import InputError
-from fico_utils.files import atomic_path
+from fico_utils.escaping import cell_text, csv_text
+from fico_utils.files import note, write_text
 from fico_utils.provenance import PROJECT
 from fico_utils.results import schema
 from fico_utils.results.paper_reference import paper_reference
@@ -100,17 +103,24 @@ def read_csv(
 ) -> pd.DataFrame:
     """A file of one of our tables as it stands: text, and float in the columns `numbers` that it has.
 
-    No such file, no CSV file, other than `columns` where these are given, or a word where a number belongs is an
+    No such file, no whole CSV file, other than `columns` where these are given, or a word where a number belongs is an
     InputError; `first` and `again` say what to try where there is no file, and where it cannot be read.
     """
     import pandas as pd
 
     try:
-        frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
+        text = path.read_bytes().decode("utf-8-sig")
+        head, *rows = [row for row in csv.reader(io.StringIO(text, newline=""), strict=True) if row] or [[]]
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist; expected a {table} table, {first}") from error
-    except (ValueError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path} is not readable as CSV ({error}); delete it and {again}") from error
+    note("read", path)
+    uneven = next((f"row {n} has {len(row)} cells" for n, row in enumerate(rows, 1) if len(row) != len(head)), "")
+    if uneven or len({*head}) < len(head) or not text.endswith("\n"):
+        found = uneven or "it repeats a column, or its end is missing"
+        raise InputError(f"{path} is not a whole {table} table ({found}); delete it and {again}")
+    frame = pd.DataFrame([[cell_text(cell) for cell in row] for row in rows], columns=head, dtype=str)
     if columns and list(frame.columns) != list(columns):
         raise InputError(f"{path} has the columns {', '.join(frame.columns)}; expected {', '.join(columns)}")
     for column in numbers:
@@ -126,13 +136,13 @@ def results_or_committed(run: Run, table: str) -> pd.DataFrame:
     """The table of a run, or, where it has none yet, the one committed with the figures of its profile."""
     if run.path(f"{table}.csv").is_file():
         return load(run, table)
+    note("missed", run.path(f"{table}.csv"))
     print(f"{table}.csv was not made in this run: using the one committed in figures/{run.profile}/")
     return load(PROJECT / "figures" / run.profile, table)
 
 
 def _write_csv(path: Path, rows: pd.DataFrame, float_format: str | None = None) -> Path:
-    with atomic_path(path) as temporary:
-        rows.to_csv(temporary, index=False, float_format=float_format, lineterminator="\n", encoding="utf-8")
+    write_text(path, csv_text(rows, float_format))
     return path
 
 
@@ -169,4 +179,5 @@ def read_stored(run: Run) -> pd.DataFrame:
     for path in (run.path(STORED), PROJECT / "figures" / run.profile / STORED):
         if path.is_file():
             return read_csv(path, "stored", "run notebook 05", "run notebook 05 again", STORED_COLUMNS)
+        note("missed", path)
     return pd.DataFrame(columns=list(STORED_COLUMNS))

@@ -50,16 +50,25 @@ def run(options: argparse.Namespace) -> int:
 
 
 def verify_content(options: argparse.Namespace) -> int:
-    """Exit code: 0 where every artefact of the results and every shipped file fits its digest, else 1."""
+    """Exit code: 0 where artefacts, what ships, and all files that a manifest or the report names are whole, else 1."""
     from fico_utils.artifacts import damaged_artefacts
+    from fico_utils.batch.pipeline import file_changes
+    from fico_utils.files import read_record
 
     root = results_folder(options.profile, options.out)
     count, damaged = damaged_artefacts(root, SHIPPED)
-    for path, damage in damaged.items():
-        print(f"{path} {damage}; delete it, or restore it with git, and run again", file=sys.stderr)
+    problems = [f"{path} {damage}" for path, damage in damaged.items()]
+    for path in (*sorted(root.glob("runs/*/manifest.json")), *root.glob("report/summary.json")):
+        try:
+            written = {"outputs": read_record(path)["outputs"]}  # an input may change: its step is stale then
+            problems += [f"{path} says otherwise: {change}" for change in file_changes(written, root)]
+        except InputError:
+            problems.append(f"{path} was cut or changed after it was written")
+    for problem in problems:
+        print(f"{problem}; delete it, or restore it with git, and run again", file=sys.stderr)
     if not options.quiet:
         print(f"{count - len(damaged)} of {count} artefacts in {root} and {SHIPPED} fit the digest of their content")
-    return 1 if damaged else 0
+    return 1 if problems else 0
 
 
 def requirements() -> list[str]:
@@ -108,7 +117,7 @@ def check_folder(profile: str, out: str | None) -> list[str]:
     """A line that the results folder can be written, and one on its disk; InputError where one is not so."""
     profile_settings(profile)
     root = results_folder(profile, out)
-    place = next(folder for folder in (root, *root.parents) if folder.exists())
+    place = next(folder for folder in (root, *root.parents) if folder.exists() or folder.is_symlink())
     with refuse_unwritable(root), tempfile.TemporaryFile(dir=place):
         free = shutil.disk_usage(place).free
     if free < DISK:

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 from fico_utils.errors import InputError
+from fico_utils.files import atomic_path
 from fico_utils.provenance import project_folder
 
 HELP = "write notebooks and profiles into a folder to work in"
@@ -28,11 +29,8 @@ def run(options: argparse.Namespace) -> int:
     for source, target in pairs:
         if target.exists() and target.read_bytes() != source.read_bytes():
             raise InputError(f"{target} is there already and differs; nothing was written, choose another folder")
-    try:
-        for source, target in pairs:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, target)
-    except OSError as error:
-        raise InputError(f"cannot write {folder} ({error.strerror}); choose another folder") from error
+    for source, target in pairs:
+        with atomic_path(target) as temporary:
+            shutil.copyfile(source, temporary)
     print(f"Notebooks and profiles are in {folder}; next: cd {folder} && fico run, or jupyter lab notebooks")
     return 0

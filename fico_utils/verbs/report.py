@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+import os
 
 from fico_utils import cli
 from fico_utils.errors import InputError
@@ -24,7 +24,7 @@ def run(options: argparse.Namespace) -> int:
     if options.runs:
         from fico_utils.extras.comparison import write_comparison
 
-        missing = [name for name in options.runs if not Path(name).is_dir()]
+        missing = [name for name in options.runs if not os.path.isdir(name)]
         if missing:
             raise InputError(f"the folder {missing[0]} does not exist; expected two or more results folders")
         print(write_comparison(options.runs, across=options.across))

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
 
 from fico_utils.batch import pipeline
+from fico_utils.provenance import PROJECT
 
 PARAMETERS = 'profile: str = "mini"  # profile\nseed: int = 0  # seed\nout_dir: str = "results"  # folder\n'
 ROOT = "from pathlib import Path\n\nroot = Path(out_dir) / profile"
@@ -81,3 +87,42 @@ def alive(pid: int) -> bool:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+#: A verb of the command line with the notebooks of `bench`: their folder, then its arguments.
+#: A shell's background job ignores Ctrl-C, and so do its children; a command in the foreground, as here, does not.
+DRIVER = """
+import functools, signal, sys
+from pathlib import Path
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from fico_utils import cli
+from fico_utils.batch import pipeline
+folder = Path(sys.argv[1])
+stems = sorted(path.stem for path in folder.glob("*.ipynb"))
+pipeline.STEPS = tuple(pipeline.Step(stem[:2], stem) for stem in stems)
+pipeline.prepare_batch = functools.partial(pipeline.prepare_batch, folder=folder, steps=pipeline.STEPS)
+sys.exit(cli.main(sys.argv[2:]))
+"""
+
+
+def start(tmp_path: Path, verb: str, *arguments: str, **environment: str) -> subprocess.Popen:
+    """A verb in a process of its own, on the notebooks that `bench` stored, with the results of `bench`."""
+    call = [sys.executable, "-c", DRIVER, str(tmp_path / "notebooks"), verb, *arguments, "--out", str(tmp_path / "out")]
+    variables = {**os.environ, "PYTHONPATH": str(PROJECT), **environment}
+    return subprocess.Popen(
+        call,
+        cwd=PROJECT,
+        env=variables,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 60) -> None:
+    """Wait until something is true; an assertion fails after so many seconds."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)

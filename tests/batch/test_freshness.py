@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from fico_utils import package_code
 from fico_utils.artifacts import Recipe, Store
 from fico_utils.batch.pipeline import STEPS, Batch, part_differences
-from fico_utils.files import RECORD, file_difference, recorded_files, write_text
+from fico_utils.files import RECORD, file_difference, note, recorded_files, write_text
 from fico_utils.provenance import PACKAGE
 
 from .conftest import notebook
@@ -39,27 +40,21 @@ def package(tmp_path: Path) -> Path:
         ("c.py", "", False),
     ],
 )
-def test_package_digest_changes_with_meaning_only(package: Path, tmp_path: Path, name: str, text: str, same: bool):
-    cache = tmp_path / "cache.json"
-    before = package_code.package_digest(cache, package)
-    assert package_code.package_digest(cache, package) == package_code.package_digest(None, package) == before
-    write_text(package / name, text)
-    assert (package_code.package_digest(cache, package) == before) is same
-    assert package_code.package_digest(cache, package) == package_code.package_digest(None, package)
-
-
-def test_digests_of_last_time_are_taken_by_size_and_stamp(package: Path, tmp_path: Path, monkeypatch) -> None:
-    cache = tmp_path / "cache.json"
-    before = package_code.package_digest(cache, package)
-    monkeypatch.setattr(package_code, "_code_digest", lambda path: pytest.fail(f"{path} was read again"))
-    assert package_code.package_digest(cache, package) == before
+def test_package_digest_changes_with_meaning_only(package: Path, name: str, text: str, same: bool):
+    before, path = package_code.package_digests(package), package / name
+    stamp = path.stat() if path.is_file() else package.stat()
+    write_text(path, text)
+    os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    after = package_code.package_digests(package)
+    assert (after == before) is same
+    assert {file for file, _ in after.items() ^ before.items()} == (set() if same else {name}), "the file is named"
 
 
 def test_parts_are_code_of_cells_and_all_settings_but_the_folder() -> None:
     def parts(*cells: str, **settings: object) -> dict:
         known = {"profile": "mini", "depth": 2, **settings}
         batch = Batch("mini", Path(), known, {"00": notebook(*cells)}, Path())
-        batch.package = "p"
+        batch.package = {"a.py": "p", "b.py": "p"}
         return batch.parts(STEPS[0])
 
     first = parts("# prose", "x = 1")
@@ -67,7 +62,10 @@ def test_parts_are_code_of_cells_and_all_settings_but_the_folder() -> None:
     assert parts("# other prose", "x = 1  \n", out_dir="elsewhere") == first
     assert part_differences(first, parts("# prose", "x = 1", depth=3)) == "depth 2 -> 3"
     assert part_differences(first, parts("x = 2")) == "notebook code changed"
-    assert part_differences(first, {**first, "code of the package": "q"}) == "code of the package changed"
+    other = {**first, "code of the package": {"b.py": "q", "a.py": "p"}}
+    assert part_differences(first, other) == "code of the package changed: b.py"
+    other = {**first, "code of the package": dict.fromkeys(["a.py", "c.py", "d.py"], "q")}
+    assert part_differences(first, other) == "code of the package changed: a.py, b.py, c.py, ..."
     assert part_differences(first, first) == ""
 
 
@@ -85,8 +83,14 @@ def test_recorded_files_are_what_was_read_and_what_was_written(tmp_path: Path, m
     with open(record, "a") as file:
         shipped = next((PACKAGE / "weights/mini").glob("*.safetensors"))
         file.write(json.dumps({"read": str(shipped), "digest": None}) + "\n")
-    inputs, outputs = recorded_files(record, root)
     path = store.path("models", "scan", recipe)
+    note("missed", path)  # another step made it while this one waited for its lock
+    note("missed", root / "x.txt")
+    note("missed", root / "later.txt")
+    (*inputs, absent), outputs = recorded_files(record, root)
+    assert (absent["path"], file_difference(absent, root)) == ("later.txt", "")
+    write_text(root / "later.txt", "a")
+    assert file_difference(absent, root) == "appeared"
     assert [row["path"] for row in inputs] == [f"fico_utils:weights/mini/{shipped.name}", f"models/{path.name}"]
     assert [row["path"].split("/")[0] for row in outputs] == ["models", "x.txt"]
 

@@ -12,6 +12,7 @@ import torch
 from fico_utils.data import features
 from fico_utils.data.pictoscenes import make_corpus
 from fico_utils.data.text import END, PAD, START, UNKNOWN, Vocabulary, doc2vec, train_doc2vec, words
+from fico_utils.provenance import PROJECT
 
 CAPTIONS = ["A red cat.", "A red dog!", "a blue cat", "The cat's sun, left of the red dog."] * 5
 
@@ -53,6 +54,28 @@ def test_doc2vec_is_the_same_in_another_process():
         for _ in range(2)
     }
     assert len(runs) == 1
+
+
+SCRIPT = """
+from fico_utils.data import text
+text.BLOCK = 3
+captions = [f"a {a} {b}" for a in ("red", "blue", "green") for b in ("cat", "dog", "sun")]
+weights = text.train_doc2vec(captions * 4, seed=0, epochs=2, dims=8)
+alone = text.doc2vec(weights, captions, seed=0, epochs=2)
+text.BLOCK = len(captions)
+assert (alone == text.doc2vec(weights, captions, seed=0, epochs=2, workers=3)).all()
+text.BLOCK = 1
+assert (alone == text.doc2vec(weights, captions, seed=0, epochs=2, workers=3)).all()
+assert text.doc2vec(weights, [], seed=0, epochs=2).shape == (0, 8)
+"""
+
+
+def test_threads_change_no_number_and_a_script_needs_no_guard(tmp_path):
+    """With processes that spawn, a script without ``if __name__ == "__main__"`` ran itself again and hung for ever."""
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    done = subprocess.run([sys.executable, script], cwd=PROJECT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.fixture(scope="module")

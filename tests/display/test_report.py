@@ -11,10 +11,12 @@ import pytest
 
 from fico_utils.display.report import write_report
 from fico_utils.extras.claims import read_claims
+from fico_utils.files import seal_of
 from fico_utils.provenance import PROJECT
 
 DESCRIPTION = "<metadata><dc:description>{}</dc:description></metadata>"
-SVG = f'<svg xmlns="http://www.w3.org/2000/svg">{DESCRIPTION}<path d="M0 0"/></svg>'
+DUBLIN = "http://purl.org/dc/elements/1.1/"
+SVG = f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:dc="{DUBLIN}">{DESCRIPTION}<path d="M0 0"/></svg>'
 VOID = {"meta", "img", "br"}
 
 
@@ -56,7 +58,7 @@ def root(tmp_path: Path) -> Path:
     """A results folder with one step that ran, one that failed, one that never ran."""
     failed = {"cell": "fit", "heading": "2.2 Fit", "error": "ValueError: <no> & never"}
     records = [manifest(), manifest(step="02", notebook="02_training", status="failed", failure=failed, seconds=5.0)]
-    files = {f"runs/{record['notebook']}/manifest.json": json.dumps(record) for record in records}
+    files = {f"runs/{record['notebook']}/manifest.json": json.dumps({**record, "seal": seal_of(record)}) for record in records}
     files |= {
         "tables/table2.html": "<table><tr><td>41.5</td></tr></table>",
         "tables/table4.html": "<table><tr><td>88.7</td></tr></table>",

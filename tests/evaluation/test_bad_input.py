@@ -116,6 +116,9 @@ RULES = {
     ),
     "k below 1": (GOOD, ("--recall-at", "1,0"), "recall_at has 0"),
     "negative k": (GOOD, ("--map-at", "-5"), "map_at has -5"),
+    "k is no ASCII digit": (GOOD, ("--recall-at", "²"), "--recall-at has '²', expected digits 0 to 9"),
+    "k beyond int64": (GOOD, ("--map-at", "9" * 20), "expected digits 0 to 9, at most 18"),
+    "k of a metric beyond int64": (GOOD, ("--metrics", "recall@" + "9" * 20), "expected digits 0 to 9, at most 18"),
     "k is no number": (GOOD, ("--recall-at", "1,all"), "recall_at has 'ALL'"),
     "recall at N": (GOOD, ("--recall-at", "N"), "recall_at has 'N'"),
     "empty k": (GOOD, ("--map-at", "1,,2"), "--map-at is '1,,2'"),
@@ -184,19 +187,17 @@ def bad_files(folder):
     for size in (4, 50, 200):
         (folder / f"cut{size}.safetensors").write_bytes(whole[:size])
         files[f"cut{size}.safetensors"] = (f"{folder}/cut{size}.safetensors:x", "truncated")
-    write_safetensors(folder / "bf16.safetensors", "BF16", [2], 0, 4, b"1234")
-    files["bf16"] = (folder / "bf16.safetensors", "holds BF16 values")
+    write_safetensors(folder / "f4.safetensors", "F4", [8], 0, 4, b"1234")
+    files["f4"] = (folder / "f4.safetensors", "holds F4 values")
     write_safetensors(folder / "size.safetensors", "F32", [3], 0, 8, b"12345678")
     files["wrong size"] = (folder / "size.safetensors", "truncated")
-    start = b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(124) + b"\x00\x02IM"
-    (folder / "v73.mat").write_bytes(start.ljust(512, b" ") + b"\x89HDF\r\n\x1a\n")
-    files["v7.3"] = (folder / "v73.mat", "version 7.3")
     from scipy.io import savemat
 
     savemat(folder / "old.mat", {"x": np.ones((4, 8)), "cell": np.array([{}, 1], dtype=object)})
     files["mat name"] = (f"{folder}/old.mat:z", "has no array 'z', only cell, x")
     files["mat cell"] = (f"{folder}/old.mat:cell", "never unpickled")
     (folder / "cut.mat").write_bytes((folder / "old.mat").read_bytes()[:180])
+    files["long name"] = ("x" * 5000 + ".npy", "is no name of a file: it has 5004 characters")
     files["cut.mat"] = (f"{folder}/cut.mat:x", "cut.mat")
     return files
 

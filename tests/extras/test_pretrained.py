@@ -238,7 +238,7 @@ def test_a_hub_copy_is_found_without_the_hub(monkeypatch, tmp_path, checkpoints,
         ({"model_type": "blip", "architectures": ["BlipForConditionalGeneration"]}, "BlipForConditionalGeneration"),
         ({"model_type": "clip", "architectures": ["CLIPVisionModel"]}, "CLIPVisionModel"),
         ({"architectures": ["CLIPModel"]}, "names no model_type"),
-        ([], "is truncated or no JSON object: get it again"),
+        ([], r"holds \[\], expected a JSON object"),
     ],
 )
 def test_an_unknown_class_of_model(tmp_path, config, said):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import numpy as np
 import pytest
 import torch
@@ -46,8 +44,9 @@ def forget_rows():
     pretrained_corpus._loaded.cache_clear()
 
 
-def embed(model, corpus, root, name="x"):
-    return pretrained_corpus.embed_corpus(model, corpus, Store(root), name, effort=Effort(progress=False))
+def embed(model, corpus, root, name="x", **options):
+    inputs, effort = model.inputs(corpus), Effort(progress=False)
+    return pretrained_corpus.embed_inputs(model, inputs, Store(root), name, effort=effort, **options)
 
 
 def make_run(tmp_path, **rows):
@@ -67,7 +66,6 @@ def test_streamed_embeddings_are_those_of_encode(checkpoints, corpus, tmp_path):
 def test_a_killed_run_encodes_no_finished_unit_again(checkpoints, corpus, tmp_path, monkeypatch):
     """Calls of the network itself are counted."""
     monkeypatch.setattr(pretrained_corpus, "LARGEST_CPU", 2)
-    monkeypatch.setattr(pretrained_corpus, "Side", partial(pretrained_corpus.Side, unit=4))
     model = pretrained.load_encoder(checkpoints["clip"], device="cpu")
     calls, stop = {"image": [], "text": []}, [3]
     for name in calls:
@@ -81,11 +79,11 @@ def test_a_killed_run_encodes_no_finished_unit_again(checkpoints, corpus, tmp_pa
 
         monkeypatch.setattr(model.network, f"get_{name}_features", counted)
     with pytest.raises(KeyboardInterrupt):
-        embed(model, corpus, tmp_path)
+        embed(model, corpus, tmp_path, unit=4)
     assert calls == {"image": [2, 2, 2], "text": []}
     calls["image"].clear()
     stop[0] = None
-    got = embed(model, corpus, tmp_path)
+    got = embed(model, corpus, tmp_path, unit=4)
     assert calls["image"] == [2, 2, 1]  # the first unit of four was done
     assert sum(calls["text"]) == corpus.n_txt
     expected = encoding.encode(model, model.inputs(corpus))
@@ -104,7 +102,7 @@ def test_the_key_covers_model_corpus_precision_and_files(checkpoints, corpus, tm
     embed(model, corpus, tmp_path)
     assert len(list((tmp_path / "embeddings").iterdir())) == 3
     with pytest.raises(InputError, match="cannot be stored as 'bfloat16'"):
-        pretrained_corpus.embed_corpus(model, corpus, Store(tmp_path), "x", effort=Effort(), dtype="bfloat16")
+        embed(model, corpus, tmp_path, dtype="bfloat16")
 
 
 def test_pictures_in_files_are_read_in_their_own_size(checkpoints, tmp_path):

@@ -207,7 +207,8 @@ def bomb(width, height):
 def test_an_image_bomb_is_refused_before_it_is_opened(files, side):
     (files / "flickr30k" / "1000.jpg").write_bytes(bomb(side, side))
     corpus = read_published("flickr30k", files / "flickr30k.json", files / "flickr30k", complete=False)
-    with pytest.raises(InputError, match=r"1000.jpg has .* pixels, expected at most 100000000: shrink"):
+    limit = "(100000000|4000000 of so small a file)"
+    with pytest.raises(InputError, match=rf"1000.jpg has .* pixels, expected at most {limit}: shrink"):
         corpus.images[:2]
 
 
@@ -221,11 +222,11 @@ def sentence(content, raw):
 
 BAD_JSON = {
     "other corpus": (lambda c: c.update(dataset="coco"), "says it is of 'coco', expected 'flickr30k'"),
-    "unknown split": (lambda c: change(c, split="dev"), "image 2 has KeyError 'dev'; expected filename, split"),
-    "no split": (lambda c: c["images"][2].pop("split"), "image 2 has KeyError 'split'"),
+    "unknown split": (lambda c: change(c, split="dev"), "image 2 has split 'dev' and cocoid None, expected"),
+    "no split": (lambda c: c["images"][2].pop("split"), "image 2 has split None and"),
     "no captions": (lambda c: change(c, sentences=[]), r"image row 2 \('1002.jpg'\) has no caption"),
-    "duplicate ids": (lambda c: change(c, filename="1000.jpg"), "image rows 0 and 2 share the id '1000.jpg'"),
-    "empty caption": (lambda c: sentence(c, " \n"), r"image 2 \(1002.jpg\) sentence 1: the caption is empty"),
+    "duplicate ids": (lambda c: change(c, filename="1000.jpg"), "image 2: image '1000.jpg' is there before"),
+    "empty caption": (lambda c: sentence(c, " \n"), r"image 2 \('1002.jpg'\) sentence 1: the caption is empty"),
     "5000 words": (
         lambda c: sentence(c, "word " * 5000),
         "sentence 1: the caption has 5000 words, expected at most 1000",
@@ -237,7 +238,7 @@ BAD_JSON = {
     ),
     "absolute path": (lambda c: change(c, filename="/etc/passwd"), "file name '/etc/passwd' does not lie inside"),
     "no picture": (lambda c: change(c, filename="none.jpg"), r"1 of 8 pictures are not in .*\(first: none.jpg\)"),
-    "no images": (lambda c: c.update(images=[]), "holds no images, expected Karpathy's JSON"),
+    "no images": (lambda c: c.update(images=[]), "json has no rows or entries with a caption, expected one"),
 }
 
 
@@ -256,11 +257,11 @@ def test_bad_split_files_are_refused_in_one_sentence(files, case):
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (lambda data: data[: len(data) // 2], "is truncated or no JSON object"),
+        (lambda data: data[: len(data) // 2], r"json is truncated or no JSON \(.* line 1 column \d+"),
         (lambda data: data.replace(b"Caption 1", b"Caf\xe9 1"), "is not UTF-8"),
-        (lambda data: b"[1, 2]", "is truncated or no JSON object"),
-        (lambda data: b"", "is truncated or no JSON object"),
-        (lambda data: data.replace(b'"raw":', b'"raw"'), "is truncated or no JSON object"),
+        (lambda data: b"[1, 2]", r"json holds \[1, 2\], expected a JSON object"),
+        (lambda data: b"", r"is truncated or no JSON \("),
+        (lambda data: data.replace(b'"raw":', b'"raw"'), r"is truncated or no JSON \(.*':'"),
     ],
     ids=["truncated", "not UTF-8", "an array", "empty", "no colon"],
 )
@@ -284,7 +285,7 @@ def test_of_a_json_only_the_wanted_keys_are_kept(tmp_path):
         "images": [{"id": 1}, {"id": "ü", "name": None}], "id": {},
     }  # fmt: skip
     (tmp_path / "a.json").write_text("[" * 100_000, encoding="utf-8")
-    with pytest.raises(InputError, match="is truncated or no JSON object"):
+    with pytest.raises(InputError, match=r"is truncated or no JSON \("):
         read_json_object(tmp_path / "a.json", ())
 
 
@@ -303,15 +304,15 @@ def cut(path):
 
 BAD_LABELS = {
     "other length": ("a.npy", lambda p: np.save(p, LABELS[:5]), "has 5 rows for 8 images, expected one for each"),
-    "truncated": ("a.npy", cut, "is truncated or no .npy file"),
+    "truncated": ("a.npy", cut, "is truncated or damaged"),
     "pickle": ("a.npy", pickled, "holds Python objects, which are never unpickled"),
-    "version 7.3": ("a.mat", mat73, "is a .mat file of version 7.3: save it in MATLAB with -v7"),
+    "no HDF5": ("a.mat", mat73, "cannot be read .*: it is truncated or no .mat file"),
     "no LAll": ("a.mat", lambda p: savemat(p, {"other": LABELS}), "has no array 'LAll', only other"),
     "soft scores": ("a.npy", lambda p: np.save(p, LABELS * 0.3), "holds 0.3 in row .*: threshold soft scores first"),
     "one row twice": (
         "a.csv",
         lambda p: p.write_text("image,cat\n1000.jpg,1\n1000.jpg,0\n"),
-        "two rows for image '1000.jpg'",
+        r"a.csv row 1: image '1000.jpg' stands in .*a.csv row 0 already",
     ),
     "image without row": (
         "a.csv",

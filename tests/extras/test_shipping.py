@@ -12,12 +12,12 @@ import pytest
 
 import fico_utils
 from fico_utils import experiment, provenance
-from fico_utils.artifacts import damage_of, header_of
+from fico_utils.artifacts import SUMS, damage_of, header_of, shipped_sums
 from fico_utils.errors import InputError
 from fico_utils.evaluation import evaluate
 from fico_utils.experiment import weights
 from fico_utils.extras import shipping
-from fico_utils.files import read_arrays
+from fico_utils.files import read_arrays, sha256_file
 from fico_utils.models import ucch
 from fico_utils.provenance import PROJECT
 from fico_utils.results import store
@@ -163,7 +163,8 @@ def test_what_was_not_measured_is_said(tmp_path):
 
 def test_what_ships_is_the_artefact_itself_with_a_card_and_the_vocabulary(trained, tmp_path, monkeypatch):
     monkeypatch.setattr(weights, "SHIPPED", tmp_path)
-    paths = shipping.ship(trained)
+    (tmp_path / SUMS).write_text("0123  other/kept.json\n")
+    *paths, sums = shipping.ship(trained)
     names = {p.relative_to(tmp_path / "mini").as_posix() for p in paths}
     pieces = ("backbone", "doc2vec", "query2label", FILE)
     assert names == {
@@ -171,7 +172,11 @@ def test_what_ships_is_the_artefact_itself_with_a_card_and_the_vocabulary(traine
         f"vocabulary__{NAME}.json",
         "README.md",
     }
-    assert not any(damage_of(p) for p in paths if p.suffix != ".md")
+    binary = {p.relative_to(tmp_path).as_posix(): p for p in paths if p.suffix != ".md"}
+    assert not any(map(damage_of, binary.values()))
+    assert sums == tmp_path / SUMS
+    said = {name: sha256_file(path) for name, path in binary.items()} | {"other/kept.json": "0123"}
+    assert shipped_sums(tmp_path) == said
     assert (tmp_path / "mini" / f"{FILE}.md").read_text(encoding="utf-8") == card_of(trained, FILE)
 
 

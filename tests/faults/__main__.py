@@ -1,7 +1,7 @@
 """All campaigns that look for faults, at a budget of one's own: ``python -m tests.faults --minutes 30 [--only NAME]``.
 
-A campaign is a function ``campaign(seconds, seed)`` in a module of this folder. It tries inputs, or accidents, for about
-so many seconds, gives text about what it tried, and raises an AssertionError that lists the faults it found.
+A campaign is a function ``campaign(seconds, seed)`` in a module of this folder. It tries inputs, or accidents, for
+about so many seconds, gives text about what it tried, and raises an AssertionError that lists the faults it found.
 """
 
 from __future__ import annotations

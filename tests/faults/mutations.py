@@ -1,12 +1,13 @@
 """Changing good files in ways that break readers, and judging what a reader does with them.
 
-A reader may give a value or refuse with an `InputError` of one sentence. All else is a fault: another exception, the end
-of the process, and, for a file below `SMALL` bytes, more than `BYTES` of memory or `SECONDS` of processor time.
+A reader may give a value or refuse with an `InputError` of one sentence. All else is a fault: another exception, the
+end of the process, and, for a file below `SMALL` bytes, more than `BYTES` of memory or `SECONDS` of processor time.
 """
 
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import json
 import os
 import random
@@ -173,7 +174,7 @@ class Hunt:
             self.refused += 1
             said = str(error)
             self.sentences.add(re.sub(r"\d+|/\S+|'[^']*'", "#", said)[:80])
-            if not said or len(said) > 1500 or not said.isprintable():
+            if not said.strip() or len(said) > 1500:
                 fault = f"no sentence: {said[:300]!r}"
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt):
@@ -239,6 +240,7 @@ class Forked:
         if not self.pid:
             code = 1
             with contextlib.suppress(BaseException):
+                faulthandler.disable()  # pytest's would tell of each crash
                 nothing = os.open(os.devnull, os.O_RDWR)
                 for standard in range(3):
                     os.dup2(nothing, standard)
@@ -264,3 +266,24 @@ class Forked:
             max(self.peak[0], used.ru_maxrss * (1024 if sys.platform == "linux" else 1)),
             max(self.peak[1], used.ru_utime + used.ru_stime),
         )
+
+
+@contextlib.contextmanager
+def measured_children(hunt: Hunt) -> Iterator[None]:
+    """Note what the children of a block took beyond a child that does nothing."""
+    Forked.peak = (0, 0.0)
+    with Forked(lambda out: None):
+        pass
+    held = Forked.peak[0]
+    yield
+    hunt.memory, hunt.seconds = max(hunt.memory, Forked.peak[0] - held), max(hunt.seconds, Forked.peak[1])
+    if hunt.memory > BYTES or hunt.seconds > SECONDS:
+        hunt.faults["limits"] = f"a child took {hunt.memory >> 20} MiB or {hunt.seconds:.1f} s"
+
+
+def conclude(hunts: list[Hunt]) -> str:
+    """What was tried, a line a reader; AssertionError with the faults where there are any."""
+    text = "\n".join(map(str, hunts))
+    faults = [f"{hunt.reader}: {fault}" for hunt in hunts for fault in hunt.faults.values()]
+    assert not faults, "\n".join([text, *faults])
+    return text

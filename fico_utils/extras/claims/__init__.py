@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fico_utils.escaping import csv_text
 from fico_utils.extras.claims import complexity, quality
 from fico_utils.extras.claims.checks import VERDICTS, Claim, judge_claim
 from fico_utils.extras.claims.numbers import both_sides
-from fico_utils.files import atomic_path
+from fico_utils.files import write_text
 from fico_utils.results import store
 from fico_utils.workspace import Run
 
@@ -48,8 +49,7 @@ def ledger(metrics: pd.DataFrame, costs: pd.DataFrame, corpora: Sequence[str] | 
 def write_claims(run: Run, frame: pd.DataFrame) -> Path:
     """Path of ``<root>/claims.csv``, written atomically; same claims, same bytes."""
     path = run.path("claims.csv")
-    with atomic_path(path) as temporary:
-        frame[list(COLUMNS)].to_csv(temporary, index=False, lineterminator="\n")
+    write_text(path, csv_text(frame[list(COLUMNS)]))
     return path
 
 

@@ -12,16 +12,15 @@ import re
 import warnings
 import zipfile
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 
 from fico_utils.errors import InputError
 from fico_utils.evaluation.embeddings import as_array
-from fico_utils.extras.corpora.reading import first_line, printable
+from fico_utils.extras.corpora.reading import first_line
 
 #: Bytes of the longest header of a .npy file that is read; a plain array's has some 120.
 NPY_HEADER = 2**14
@@ -38,8 +37,7 @@ SAFETENSORS = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Format:
+class Format(NamedTuple):
     """How a kind of file is read, and the library of native code that does it, if one does."""
 
     read: Callable[[Path, str | None], np.ndarray]
@@ -58,7 +56,7 @@ def find_format(path: Path) -> Format | None:
 
 def read_format(path: Path, name: str | None) -> np.ndarray:
     """The array `name` of a file, or its only one; whatever a library raises is one sentence, an InputError."""
-    place = path if name is None else f"{path}:{printable(name)}"
+    place = path if name is None else f"{path}:{name}"
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of what is odd in a header, and of what overflows in it
@@ -66,55 +64,54 @@ def read_format(path: Path, name: str | None) -> np.ndarray:
     except InputError:
         raise
     except ImportError as error:
-        library = error.name or find_format(path).library
         raise InputError(
-            f"{place} is read by the package {library}, which is not installed: pip install {library}, or save the "
-            "array with numpy.save"
+            f"{place} is read by the package {error.name}, which is not installed: pip install {error.name}, or save "
+            "the array with numpy.save"
         ) from None
     except MemoryError:
         raise InputError(f"{place} needs more memory than there is for it: save only what is needed of it") from None
     except Exception as error:
-        if any(word in str(error) for word in ("Object arrays", "WeightsUnpickler")):
+        if "WeightsUnpickler" in str(error):
             raise _holds_objects(place) from None
         raise InputError(
             f"{place} cannot be read ({first_line(error)}): it is truncated or no {path.suffix} file; get it again, "
             "or save the array with numpy.save"
         ) from None
-    return _require_plain(place, array.dtype, array)
+    _require_plain(place, array.dtype)
+    return array
 
 
 def _holds_objects(place: str | Path) -> InputError:
     return InputError(f"{place} holds Python objects, which are never unpickled: save a plain numeric array")
 
 
-def _require_plain(place: str | Path, dtype: np.dtype, array: Any = None) -> Any:
-    """`array`, where its type is that of numbers or of text."""
+def _require_plain(place: str | Path, dtype: np.dtype) -> None:
+    """InputError where a type is neither of numbers nor of text."""
     if dtype.hasobject:
         raise _holds_objects(place)
     if dtype.kind not in "biufcSU" or not dtype.itemsize:
-        raise InputError(f"{place} holds {printable(dtype)} values, expected numbers: save a plain numeric array")
-    return array
+        raise InputError(f"{place} holds {dtype} values, expected numbers: save a plain numeric array")
 
 
 def _require_size(place: str | Path, declared: int, held: int) -> None:
     """InputError where an array declares more bytes than its file can hold."""
     if declared > held:
         raise InputError(
-            f"{place} cannot be read: it declares an array of {declared} bytes and has {held} for it, so it is truncated "
-            "or damaged; get it again"
+            f"{place} cannot be read (it declares an array of {declared} bytes and can hold {held} of it): it is "
+            "truncated or damaged; get it again"
         )
 
 
 def _pick(path: Path, names: Iterable[str], name: str | None) -> str:
     """The asked name, or the only one."""
     names = sorted(names)
-    listed = printable(", ".join(names)) or "none"
+    listed = ", ".join(names) or "none"
     if name is None and len(names) == 1:
         return names[0]
     if name is None:
         raise InputError(f"{path} holds {len(names)} arrays ({listed}): pick one as {path}:NAME")
     if name not in names:
-        raise InputError(f"{path} has no array {printable(name)!r}, only {listed}")
+        raise InputError(f"{path} has no array {name!r}, only {listed}")
     return name
 
 
@@ -126,8 +123,8 @@ def _npy_header(place: str | Path, file: IO[bytes], size: int) -> tuple[tuple[in
         raise ValueError(f"it is of version {version[0]}.{version[1]}")
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, fortran, dtype = read(head)
-    if any(length < 0 for length in shape):
-        raise ValueError(f"its shape is {printable(shape)}")
+    if min(shape, default=0) < 0:
+        raise ValueError(f"its shape is {shape}")
     _require_plain(place, dtype)
     _require_size(place, math.prod(shape) * dtype.itemsize, size - head.tell())
     return shape, fortran, dtype, head.tell()
@@ -135,7 +132,7 @@ def _npy_header(place: str | Path, file: IO[bytes], size: int) -> tuple[tuple[in
 
 def _read_npy(path: Path, name: str | None) -> np.ndarray:
     if name is not None:
-        raise InputError(f"{path} holds one array without a name: leave out :{printable(name)}")
+        raise InputError(f"{path} holds one array without a name: leave out :{name}")
     with path.open("rb") as file:
         shape, fortran, dtype, offset = _npy_header(path, file, path.stat().st_size)
     return _map_array(path, shape, dtype, offset, "F" if fortran else "C")
@@ -150,11 +147,13 @@ def _map_array(path: Path, shape: tuple[int, ...], dtype: np.dtype, offset: int,
 
 def _read_npz(path: Path, name: str | None) -> np.ndarray:
     if not zipfile.is_zipfile(path):
-        raise InputError(f"{path} is no .npz file, whatever its name says, or it is truncated: get it again")
+        raise InputError(
+            f"{path} cannot be read: it is no .npz file, whatever its name says, or truncated; get it again"
+        )
     with zipfile.ZipFile(path) as archive:
         members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
         picked = _pick(path, members, name)
-        member, place = members[picked], f"{path}:{printable(picked)}"
+        member, place = members[picked], f"{path}:{picked}"
         if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise ValueError("it is compressed in another way than numpy does it")
         held = min(member.compress_size, path.stat().st_size)
@@ -211,7 +210,7 @@ def _read_hdf5(path: Path, name: str | None, matlab: bool = False) -> np.ndarray
         array = found[_pick(path, [key for key in found if not key.startswith("#refs#/")], name)]
         kind = str(np.asarray(array.attrs.get("MATLAB_class", "double")).astype(str))
         if not MATLAB_NUMBERS.fullmatch(kind) or "MATLAB_empty" in array.attrs:
-            raise InputError(f"{path} holds {printable(kind)} or nothing in {array.name}, expected numbers")
+            raise InputError(f"{path} holds {kind} or nothing in {array.name}, expected numbers")
         if array.is_virtual or array.external:
             raise InputError(f"{path} keeps the values of {array.name} in other files, expected them in this one")
         _require_plain(path, array.dtype)
@@ -224,7 +223,7 @@ def _read_torch(path: Path, name: str | None) -> np.ndarray:
 
     content = torch.load(path, map_location="cpu", weights_only=True)
     if isinstance(content, torch.Tensor) and name is not None:
-        raise InputError(f"{path} holds one tensor without a name: leave out :{printable(name)}")
+        raise InputError(f"{path} holds one tensor without a name: leave out :{name}")
     if isinstance(content, dict):
         tensors = {str(key): value for key, value in content.items() if isinstance(value, torch.Tensor)}
         content = tensors[_pick(path, tensors, name)]
@@ -245,7 +244,7 @@ def _read_parquet(path: Path, name: str | None) -> np.ndarray:
             names = [_pick(path, lists if name is None else names, name)]
         _require_size(path, 8 * file.metadata.num_rows * len(names), MARGIN + EXPANSION * path.stat().st_size)
         table = file.read(columns=names, use_threads=False)
-    columns = [_read_column(f"{path}:{printable(n)}", table[n].combine_chunks()) for n in names]
+    columns = [_read_column(f"{path}:{n}", table[n].combine_chunks()) for n in names]
     return columns[0] if lists or name is not None else np.stack(columns, axis=1)
 
 
@@ -259,7 +258,7 @@ def _read_column(place: str, column: Any) -> np.ndarray:
     if column.null_count or values.null_count or len(lengths) > 1:
         raise InputError(f"{place} has rows without a value or of several lengths, expected numbers, as many in each")
     if not any(test(values.type) for test in (types.is_integer, types.is_floating, types.is_boolean)):
-        raise InputError(f"{place} holds {printable(values.type)} values, expected numbers: pick a column of numbers")
+        raise InputError(f"{place} holds {values.type} values, expected numbers: pick a column of numbers")
     array = values.to_numpy(zero_copy_only=False)
     return array.reshape(len(column), -1) if len(lengths) else array
 

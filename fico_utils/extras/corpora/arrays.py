@@ -15,6 +15,7 @@ from fico_utils.errors import InputError
 from fico_utils.extras.corpora.array_formats import SUFFIXES, find_format, read_format
 from fico_utils.extras.corpora.isolated import read_isolated
 from fico_utils.extras.corpora.reading import check_name, find_file
+from fico_utils.files import note
 
 #: Numbers of stored copies that are compared at a time.
 COMPARED = 2**24
@@ -36,7 +37,9 @@ def read_array(place: str | Path) -> np.ndarray:
     if find_file(path).stat().st_size == 0:
         raise InputError(f"{path} is empty, expected an array: make it again")
     library = find_format(path).library
-    return read_format(path, name) if library is None else read_isolated(path, name, library)
+    array = read_format(path, name) if library is None else read_isolated(path, name, library)
+    note("read", path)
+    return array
 
 
 def _split(place: str) -> tuple[Path, str | None]:

@@ -15,13 +15,13 @@ from pathlib import Path
 from fico_utils import registry
 from fico_utils.data.corpus import SPLITS
 from fico_utils.errors import InputError
-from fico_utils.extras.corpora.folder import write_rows
-from fico_utils.extras.corpora.library import FATAL, find_corpora, folder_corpus
+from fico_utils.extras.corpora.folder import FATAL, read_problems, write_rows
+from fico_utils.extras.corpora.library import find_corpora, folder_corpus
 from fico_utils.extras.corpora.openclipart import fetch_openclipart
 from fico_utils.extras.corpora.pictures import PROBLEMS, check_images, file_images
 from fico_utils.extras.corpora.reading import first_line, path_inside
 from fico_utils.extras.corpora.released import RELEASED, list_released
-from fico_utils.files import read_json, sha256_file, write_json
+from fico_utils.files import read_json, refuse_unwritable, sha256_file, write_json
 from fico_utils.progress import show_progress
 
 #: Share of a corpus's pictures that may be missing or unreadable, listed and left out; more is an unpacking gone wrong.
@@ -113,14 +113,16 @@ def check_corpus(info: registry.CorpusInfo, data_dir: Path, progress: bool = Fal
         rows = [(image, kind) for kind, images in problems.items() for image in images]
         write_rows(folder / "problems.csv", ("image", "problem"), rows)
         write_json(folder / "checksums.json", sums | {"pictures": key})
-    kinds = [problem for _, problem in reader.problems(data_dir)]
+    kinds = [problem for _, problem in read_problems(folder)]
     listed = ", ".join(f"{kinds.count(kind)} {kind}" for kind in PROBLEMS if kind in kinds)
+    notes = f"; problems.csv lists {listed} (all but greyscale ones are left out)" if listed else ""
     corpus = reader.read_pictures(data_dir, size=1)
     parts = {split: corpus.subset(split) for split in SPLITS if split in corpus.split}
     counts = ", ".join(f"{split} {part.n_img:,} / {part.n_txt:,}" for split, part in parts.items())
-    return f"images / captions: {counts} in {folder}" + (
-        f"; problems.csv lists {listed} (all but greyscale ones are left out)" if listed else ""
-    )
+    repeated = corpus.n_txt - len(set(zip(corpus.caption_image.tolist(), corpus.captions, strict=True)))
+    if repeated:
+        notes += f"; {repeated} captions stand at their image already and are kept"
+    return f"images / captions: {counts} in {folder}{notes}"
 
 
 def compare_checksums(folder: Path, files: Sequence[Path]) -> None:
@@ -186,7 +188,7 @@ def _unpack(archive: Path, part: Part, folder: Path, progress: bool) -> None:
     """
     base = folder / "images" if part.name.startswith("images/") else folder
     try:
-        with zipfile.ZipFile(archive) as zipped:
+        with refuse_unwritable(base), zipfile.ZipFile(archive) as zipped:
             chosen = [m for m in zipped.infolist() if m.filename.startswith(part.members) and not m.is_dir()]
             if not chosen:
                 raise InputError(f"{archive} holds nothing that begins with {part.members!r}; get it again")

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from fico_utils.data.corpus import SPLITS, Corpus
 from fico_utils.errors import InputError
-from fico_utils.extras.corpora.pictures import FileImages, keep_images
-from fico_utils.extras.corpora.reading import Table, clean_caption, path_inside, read_table
-from fico_utils.files import atomic_path
+from fico_utils.escaping import csv_text
+from fico_utils.extras.corpora.listing import Listing, plain_name, read_listing
+from fico_utils.extras.corpora.pictures import PROBLEMS, FileImages, keep_images
+from fico_utils.extras.corpora.reading import Table, path_inside, read_table, rows_by_id, show_value
+from fico_utils.files import atomic_path, write_text
 
 FRACTIONS = {"train": 0.8, "val": 0.1, "test": 0.1}
+#: The files of a folder that may hold its captions; the first that is there counts.
+CAPTION_FILES = ("captions.csv", "captions.tsv", "metadata.jsonl", "images/metadata.jsonl")
+#: Problems that leave no picture; a greyscale one is read.
+FATAL = PROBLEMS[:-1]
 
 
 def stratified_split(labels: np.ndarray, fractions: dict[str, float], seed: int = 0) -> np.ndarray:
@@ -68,73 +75,77 @@ def read_folder(
     ========== ================================ =====================================================================
 
     ``image`` is a file below ``images/`` and is the image's id. Files are UTF-8, their first line names the columns.
-    Images come in the order in which ``captions.csv`` first names them. Where there is no ``splits.csv``, a stratified
-    split (0.8, 0.1, 0.1) is made. `size` is that of `FileImages`, `leave_out` is that of `keep_images`.
+    The captions may stand in another of `CAPTION_FILES`, under other names, see `read_listing`. Images come in the
+    order in which it first names them. Where there is no ``splits.csv``, a stratified split (0.8, 0.1, 0.1) is made.
+    `size` is that of `FileImages`, `leave_out` is that of `keep_images`.
+    The apostrophe with which a spreadsheet marks a text that begins with = + - @ is no part of it (`escaping`).
 
     InputError names the first thing that is wrong, with its file and line.
     """
+    listing, name = list_folder(folder), name or Path(folder).resolve().name
+    labels, split = listing.labels, listing.splits
+    if not (Path(folder) / "splits.csv").is_file():
+        split = stratified_split(np.zeros((len(split), 1)) if labels is None else labels, FRACTIONS)
+    texts, index, pictures = listing.captions, listing.caption_image, FileImages(listing.paths, size)
+    corpus = Corpus(name, listing.images, texts, index, split, labels, listing.label_names, pictures)
+    return keep_images(corpus, Path(folder) / "images", leave_out)
+
+
+def caption_file(folder: str | Path) -> Path:
+    """Where a folder has its captions: the first of `CAPTION_FILES` that is there, or else the first."""
+    paths = [Path(folder) / name for name in CAPTION_FILES]
+    return next((path for path in paths if path.is_file()), paths[0])
+
+
+def list_folder(folder: str | Path, image_column: str | None = None, caption_column: str | None = None) -> Listing:
+    """What the files of a folder say, see `read_folder`; whether there are such pictures is not asked."""
     folder = Path(folder)
     if not (folder / "images").is_dir():
         raise InputError(f"{folder} has no folder images, expected images/ and captions.csv (image,caption) in it")
-    table = read_table(folder / "captions.csv", ("image", "caption"))
-    row_of: dict[str, int] = {}
-    captions: dict[tuple[str, str], int] = {}
-    paths = []
-    for row, (image, text) in enumerate(zip(table.frame["image"], table.frame["caption"], strict=True)):
-        where = table.where(row)
-        if image not in row_of:
-            paths.append(path_inside(folder / "images", image, where))
-            row_of[image] = len(row_of)
-        text = clean_caption(text, where)
-        if (image, text) in captions:
-            raise InputError(f"{where}: image {image!r} has this caption already, expected each once")
-        captions[image, text] = row_of[image]
-    if not captions:
-        raise InputError(f"{table.path} has no rows, expected one for each caption")
+    listing = read_listing(caption_file(folder), image_column, caption_column, folder / "images")
+    row_of = {image: row for row, image in enumerate(listing.images)}
     labels, names = _labels(folder / "labels.csv", row_of)
-    split = _splits(folder / "splits.csv", row_of)
-    if split is None:
-        split = stratified_split(np.zeros((len(row_of), 1)) if labels is None else labels, FRACTIONS)
-    name, texts, index = name or folder.resolve().name, [text for _, text in captions], list(captions.values())
-    corpus = Corpus(name, list(row_of), texts, index, split, labels, names, FileImages(paths, size))
-    return keep_images(corpus, folder / "images", leave_out)
+    splits, paths = _splits(folder / "splits.csv", row_of), [f"{folder / 'images'}/{image}" for image in row_of]
+    splits = listing.splits if splits is None else splits.tolist()
+    return replace(listing, splits=splits, labels=labels, label_names=names, paths=paths)
 
 
-def _image_rows(table: Table, row_of: dict[str, int], each_once: bool) -> list[int]:
-    """The image of each row, which must have a caption; and, if asked for, each image must stand in one row."""
-    lines: dict[str, int] = {}
-    for row, image in enumerate(table.frame["image"]):
+def read_problems(folder: str | Path, kinds: Collection[str] = PROBLEMS) -> list[tuple[str, str]]:
+    """Image and problem of each row of ``problems.csv`` with such a problem; none where there is no such file."""
+    path = Path(folder) / "problems.csv"
+    if not path.is_file():
+        return []
+    frame = read_table(path, ("image", "problem")).frame
+    return [row for row in zip(frame["image"], frame["problem"], strict=True) if row[1] in kinds]
+
+
+def _image_names(table: Table, row_of: dict[str, int]) -> list[str]:
+    """The image of each row of a table, which must have a caption."""
+    images = [plain_name(image, table.where(row)) for row, image in enumerate(table.frame["image"])]
+    images = [image if image in row_of else image.removeprefix("images/") for image in images]
+    for row, image in enumerate(images):
         if image not in row_of:
-            raise InputError(f"{table.where(row)}: image {image!r} is not in captions.csv; expected one of its images")
-        if each_once and image in lines:
             raise InputError(
-                f"{table.where(row)}: image {image!r} stands in line {lines[image]} already, expected once"
+                f"{table.where(row)}: image {show_value(image)} is not in captions.csv; expected one of its images"
             )
-        lines[image] = table.lines[row]
-    absent = [image for image in row_of if image not in lines]
-    if each_once and absent:
-        raise InputError(
-            f"{table.path} has no row for image {absent[0]!r} ({len(absent)} such images), expected one for each"
-        )
-    return [row_of[image] for image in table.frame["image"]]
+    return images
 
 
 def _labels(path: Path, row_of: dict[str, int]) -> tuple[np.ndarray | None, tuple[str, ...]]:
     if not path.is_file():
         return None, ()
     table = read_table(path, ("image",))
+    images = _image_names(table, row_of)
     if list(table.frame.columns) == ["image", "label"]:
-        rows, given = _image_rows(table, row_of, each_once=False), table.frame["label"].str.strip()
+        given = table.frame["label"].str.strip()
         for row in np.flatnonzero(given == "")[:1]:
             raise InputError(f"{table.where(row)}: the label is empty; name it, or leave the line out")
         names = sorted(set(given))
-        columns, values = np.searchsorted(names, given.to_numpy(str)), 1
-    else:
-        names = [column for column in table.frame.columns if column != "image"]
-        values, columns, rows = table.marks(names), slice(None), _image_rows(table, row_of, each_once=True)
-    labels = np.zeros((len(row_of), len(names)), np.uint8)
-    labels[rows, columns] = values
-    return labels, tuple(names)
+        labels = np.zeros((len(row_of), len(names)), np.uint8)
+        labels[[row_of[image] for image in images], np.searchsorted(names, given.to_numpy(str))] = 1
+        return labels, tuple(names)
+    names = [column for column in table.frame.columns if column != "image"]
+    return table.marks(names)[rows_by_id(images, row_of, path, table.where)], tuple(names)
 
 
 def _splits(path: Path, row_of: dict[str, int]) -> np.ndarray | None:
@@ -143,16 +154,17 @@ def _splits(path: Path, row_of: dict[str, int]) -> np.ndarray | None:
     table = read_table(path, ("image", "split"))
     given = table.frame["split"].to_numpy(str)
     for row in np.flatnonzero(~np.isin(given, SPLITS))[:1]:
-        raise InputError(f"{table.where(row)}: the split is {str(given[row])!r}, expected {', '.join(SPLITS)}")
-    return given[np.argsort(_image_rows(table, row_of, each_once=True))]
+        raise InputError(
+            f"{table.where(row)}: the split is {show_value(str(given[row]))}, expected {', '.join(SPLITS)}"
+        )
+    return given[rows_by_id(_image_names(table, row_of), row_of, path, table.where)]
 
 
 def write_rows(path: Path, columns: tuple[str, ...], rows: list[tuple]) -> None:
     """Write a CSV file, atomically."""
     import pandas as pd
 
-    with atomic_path(path) as temporary:
-        pd.DataFrame(rows, columns=list(columns)).to_csv(temporary, index=False, lineterminator="\n")
+    write_text(path, csv_text(pd.DataFrame(rows, columns=list(columns))))
 
 
 def write_folder(folder: str | Path, captions: list[tuple], labels: list[tuple] | None, splits: list[tuple]) -> None:
@@ -175,5 +187,5 @@ def export_folder(corpus: Corpus, folder: str | Path) -> Path:
     if corpus.labels is not None:
         labels = [(names[row], corpus.label_names[column]) for row, column in np.argwhere(corpus.labels)]
     splits = list(zip(names, corpus.split.tolist(), strict=True))
-    write_folder(folder, list(dict.fromkeys(captions)), labels, splits)
+    write_folder(folder, captions, labels, splits)
     return folder

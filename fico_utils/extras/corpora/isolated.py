@@ -2,7 +2,7 @@
 
 A damaged file can make native code crash, or loop, or ask for all memory; nothing of that may end the process of
 whoever reads it. ``python -m fico_utils.extras.corpora.isolated`` takes ``{"path", "name", "library"}`` as JSON from
-its input and writes a line of JSON, ``{"error"}`` or ``{"dtype", "shape", "transposed"}``, then the array's bytes.
+its input and writes the array as .npy, or the sentence that refuses it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import sys
 import threading
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from typing import IO, Any
 
 import numpy as np
@@ -34,28 +35,29 @@ COPIES = 4
 
 def read_isolated(path: Path, name: str | None, library: str) -> np.ndarray:
     """What `read_format` gives, computed in another process; InputError where it refuses, crashes or takes too long."""
-    request = {"path": str(path), "name": name, "library": library}
-    process = start_reader(request)
+    process = start_reader({"path": str(path), "name": name, "library": library})
     timer = threading.Timer(PATIENCE + path.stat().st_size / RATE, process.kill)
     timer.start()
     try:
         with process:
-            answer, array = _receive(process.stdout)
+            if process.stdout.peek(6)[:6] == b"\x93NUMPY":
+                stream = SimpleNamespace(read=process.stdout.read)  # a pipe has no position, for which numpy asks files
+                return np.lib.format.read_array(stream, allow_pickle=False)
+            sentence = process.stdout.read().decode(errors="replace")
+    except ValueError:
+        sentence = ""  # it died on the way
     finally:
         timer.cancel()
         process.kill()  # it has ended, unless this process was interrupted
-    if "error" in answer:
-        raise InputError(answer["error"])
-    if array is None:
-        code = process.returncode
-        ended = signal.Signals(-code).name if -code in {*signal.Signals} else f"exit code {code}"
-        too_much = ended in ("SIGPROF", "SIGKILL")
-        how = "needs far too much time or memory for it" if too_much else f"crashes on it ({ended})"
-        raise InputError(
-            f"{path} cannot be read: {library} {how}, so it is damaged or meant to do harm; get it again, or save the "
-            "array with numpy.save"
-        )
-    return array
+    if sentence:
+        raise InputError(sentence)
+    code = process.returncode
+    ended = signal.Signals(-code).name if -code in {*signal.Signals} else f"exit code {code}"
+    how = "needs too much time or memory for it" if ended in ("SIGPROF", "SIGKILL") else f"crashes on it ({ended})"
+    raise InputError(
+        f"{path} cannot be read: {library} {how}, so it is damaged or meant to do harm; get it again, or save the "
+        "array with numpy.save"
+    )
 
 
 def start_reader(request: dict[str, Any]) -> subprocess.Popen:
@@ -64,24 +66,11 @@ def start_reader(request: dict[str, Any]) -> subprocess.Popen:
         "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
         **{"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "ARROW_DEFAULT_MEMORY_POOL": "system"},
     }
-    command = [sys.executable, "-P", "-m", __name__]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-    process = subprocess.Popen(command, env=environment, **pipes)
-    with contextlib.suppress(BrokenPipeError):  # it ended at once, and its exit code says so
+    process = subprocess.Popen([sys.executable, "-P", "-m", __name__], env=environment, **pipes)
+    with contextlib.suppress(BrokenPipeError), process.stdin:  # where it ended at once, its exit code says so
         process.stdin.write(json.dumps(request).encode())
-        process.stdin.close()
     return process
-
-
-def _receive(stream: IO[bytes]) -> tuple[dict[str, Any], np.ndarray | None]:
-    """The answer, and the array where it came as a whole."""
-    line = stream.readline()
-    answer = json.loads(line) if line.endswith(b"\n") else {}
-    if "shape" not in answer:
-        return answer, None
-    array = np.empty(answer["shape"], answer["dtype"])
-    whole = stream.readinto(array.reshape(-1).view(np.uint8)) == array.nbytes
-    return answer, (array.T if answer["transposed"] else array) if whole else None
 
 
 def answer_request(request: dict[str, Any], out: IO[bytes]) -> None:
@@ -93,13 +82,9 @@ def answer_request(request: dict[str, Any], out: IO[bytes]) -> None:
     try:
         array = read_format(path, request["name"])
     except InputError as error:
-        out.write(json.dumps({"error": str(error)}).encode() + b"\n")
-        return
-    transposed = array.flags.f_contiguous and not array.flags.c_contiguous
-    array = array.T if transposed else np.ascontiguousarray(array)
-    head = {"dtype": array.dtype.str, "shape": array.shape, "transposed": bool(transposed)}
-    out.write(json.dumps(head).encode() + b"\n")
-    out.write(array.reshape(-1).view(np.uint8))
+        out.write(str(error).encode(errors="replace"))
+    else:
+        np.lib.format.write_array(SimpleNamespace(write=out.write), array, allow_pickle=False)
 
 
 def _limit_process(size: int) -> None:
@@ -114,14 +99,7 @@ def _limit_process(size: int) -> None:
     signal.setitimer(signal.ITIMER_PROF, SECONDS + size / RATE)
 
 
-def main() -> None:
-    """Answer the request on stdin; whatever native code prints goes nowhere."""
-    request = json.load(sys.stdin)
-    out = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-    with out:
-        answer_request(request, out)
-
-
 if __name__ == "__main__":
-    main()
+    with os.fdopen(os.dup(1), "wb") as answer:
+        os.dup2(2, 1)  # whatever native code prints goes nowhere
+        answer_request(json.load(sys.stdin), answer)

@@ -16,16 +16,14 @@ import numpy as np
 
 from fico_utils.data.corpus import Corpus
 from fico_utils.errors import InputError
-from fico_utils.extras.corpora.folder import read_folder
+from fico_utils.extras.corpora.folder import FATAL, caption_file, read_folder, read_problems
 from fico_utils.extras.corpora.published import DATASETS, read_instances, read_labels, read_published
-from fico_utils.extras.corpora.reading import first_line, printable, read_table, read_utf8
+from fico_utils.extras.corpora.reading import first_line, printable, read_utf8
 from fico_utils.extras.corpora.scan_arrays import read_scan_arrays
 from fico_utils.provenance import PROJECT
 from fico_utils.registry import CORPORA, CorpusInfo
 from fico_utils.workspace import Run
 
-#: Problems of a picture that leave no picture; a greyscale one is read.
-FATAL = ("missing", "unreadable", "too_large")
 #: Where image features of a corpus from files come from: the backbone, or arrays in SCAN's layout.
 VISUAL = ("backbone", "scan_arrays")
 #: What may stand in the ``corpus.yaml`` of a folder corpus, and of which type it is.
@@ -69,14 +67,6 @@ class FolderReader:
         """The files that say what the corpus is, those that are there; pictures are not among them."""
         return [path for path in self._files(self.place(data_dir)) if path.is_file()]
 
-    def problems(self, data_dir: str | Path) -> list[tuple[str, str]]:
-        """Image and problem of each row of ``problems.csv``; none where there is no such file."""
-        path = self.place(data_dir) / "problems.csv"
-        if not path.is_file():
-            return []
-        frame = read_table(path, ("image", "problem")).frame
-        return list(zip(frame["image"], frame["problem"], strict=True))
-
     def read_pictures(
         self,
         data_dir: str | Path,
@@ -100,7 +90,7 @@ class FolderReader:
                 f"{self.info.name} is not here: there is no file {first}; get it with `python -m fico_utils fetch "
                 f"{self.info.id}`, or say where it is with data_dir"
             )
-        gone = None if whole else [image for image, problem in self.problems(data_dir) if problem in FATAL]
+        gone = None if whole else dict(read_problems(folder, FATAL))
         return self._open(folder, _label_files(data_dir, labels), in_full, size=size, leave_out=gone)
 
     def read_regions(self, data_dir: str | Path, labels: LabelPaths = ("", "")) -> tuple[Corpus, Regions]:
@@ -116,7 +106,7 @@ class FolderReader:
         return replace(corpus, labels=marks, label_names=names), regions
 
     def _files(self, folder: Path) -> list[Path]:
-        return [folder / name for name in ("captions.csv", "labels.csv", "splits.csv", "problems.csv")]
+        return [caption_file(folder), *(folder / name for name in ("labels.csv", "splits.csv", "problems.csv"))]
 
     def _open(self, folder: Path, _labels: LabelFiles, _in_full: bool, **options: Any) -> Corpus:
         return read_folder(folder, self.info.id, **options)
@@ -184,9 +174,9 @@ def folder_corpus(folder: str | Path) -> CorpusInfo:
 
 
 def find_corpora(data_dir: str | Path) -> dict[str, CorpusInfo]:
-    """Every folder corpus right below `data_dir`, by id: a folder with ``images`` and ``captions.csv``."""
-    tables = sorted(Path(data_dir).glob("*/captions.csv"))
-    folders = [t.parent for t in tables if (t.parent / "images").is_dir() and t.parent.name not in TAKEN]
+    """Every folder corpus right below `data_dir`, by id: a folder with ``images`` and a file of captions."""
+    pictures = sorted(path for path in Path(data_dir).glob("*/images") if path.is_dir())
+    folders = [p.parent for p in pictures if caption_file(p.parent).is_file() and p.parent.name not in TAKEN]
     return {info.id: info for info in map(folder_corpus, folders)}
 
 
@@ -198,9 +188,10 @@ def _read_description(path: Path) -> dict[str, Any]:
         return {}
     text = read_utf8(path)
     try:
-        # a name that stands for a part of the file may stand for millions of parts
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
-            raise ValueError("it uses an alias")
+        # brackets in brackets take quadratic time, and an alias may stand for millions of parts
+        nested = text.count("[") + text.count("{") > 100
+        if nested or any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
+            raise ValueError("it is nested, or uses an alias")
         facts = yaml.safe_load(text) or {}
     except Exception as error:  # whatever the parser makes of a stranger's text
         raise InputError(f"{path} is no YAML ({first_line(error)}); write lines such as `name: Mine`") from None

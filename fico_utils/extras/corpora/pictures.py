@@ -7,13 +7,15 @@ import hashlib
 import os
 import warnings
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fico_utils.errors import InputError
-from fico_utils.extras.corpora.reading import first_line
+from fico_utils.extras.corpora.reading import first_line, printable
+from fico_utils.files import note
 from fico_utils.progress import show_progress
 
 if TYPE_CHECKING:
@@ -41,38 +43,41 @@ class TooLarge(InputError):
         super().__init__(f"{path} has {size} pixels, {limited}: shrink the picture, or leave it out")
 
 
-def read_picture(path: str | os.PathLike) -> Image:
-    """A picture as it is, upright, in RGB; what is transparent becomes white.
+def read_picture(picture: str | os.PathLike | Image) -> Image:
+    """A picture of a file, or one that Pillow opened, as it is seen: upright, RGB; what is transparent becomes white.
 
     InputError where there is no file or no picture, a truncated one, or one of more than `PIXEL_LIMIT` pixels.
     """
     from PIL import Image, ImageOps
 
+    given = isinstance(picture, Image.Image)
+    name = getattr(picture, "filename", "") or "a picture without a file" if given else picture
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit below is the one that counts
-            picture = Image.open(path, formats=FORMATS)
-        with picture:
-            limit = min(PIXEL_LIMIT, max(FEW_PIXELS, PIXELS_A_BYTE * os.path.getsize(path)))
-            if picture.width * picture.height > limit:
-                raise TooLarge(path, f"{picture.width} x {picture.height}", limit)
-            if picture.mode.startswith("I"):  # 16 bits a pixel, which Pillow would cut off at 255
-                values = np.asarray(picture).clip(0, 65535) // 256
+            opened = picture if given else Image.open(picture, formats=FORMATS)
+        with nullcontext(opened) if given else opened:
+            held = PIXEL_LIMIT if given else os.path.getsize(picture)
+            limit = min(PIXEL_LIMIT, max(FEW_PIXELS, PIXELS_A_BYTE * held))
+            if opened.width * opened.height > limit:
+                raise TooLarge(name, f"{opened.width} x {opened.height}", limit)
+            upright = ImageOps.exif_transpose(opened)
+            if upright.mode.startswith("I"):  # 16 bits a pixel, which Pillow would cut off at 255
+                values = np.asarray(upright).clip(0, 65535) // 256
                 return Image.fromarray(values.astype(np.uint8)).convert("RGB")
-            picture = ImageOps.exif_transpose(picture)
-            if "A" in picture.getbands() or "transparency" in picture.info:
-                picture = picture.convert("RGBA")
-                picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-            return picture.convert("RGB")
+            if "A" in upright.getbands() or "transparency" in upright.info:
+                upright = upright.convert("RGBA")
+                upright = Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright)
+            return upright.convert("RGB")
     except InputError:
         raise
     except FileNotFoundError:
-        raise InputError(f"there is no picture {path}") from None
+        raise InputError(f"there is no picture {name}") from None
     except Image.DecompressionBombError:
-        raise TooLarge(path, "far too many") from None
+        raise TooLarge(name, "far too many") from None
     except Exception as error:  # whatever Pillow makes of a stranger's file
         raise InputError(
-            f"{path} cannot be read as a picture ({first_line(error)}): get it again, or leave it out"
+            f"{name} cannot be read as a picture ({first_line(error)}): get it again, or leave it out"
         ) from None
 
 
@@ -110,6 +115,7 @@ class FileImages(Sequence):
         if sum(sizes) <= HASHED:
             for path, size in zip(self.paths, sizes, strict=True):
                 digest.update(Path(path).read_bytes() if size > 0 else b"")
+                note("read", Path(path))
         return digest.hexdigest()
 
     def original(self, row: int) -> Image:
@@ -177,17 +183,22 @@ def check_images(corpus: Corpus, progress: bool = False) -> dict[str, list[str]]
 def keep_images(corpus: Corpus, folder: str | Path, leave_out: Collection[str] | None) -> Corpus:
     """The corpus without the images whose ids `leave_out` names; None keeps all, even those without a file.
 
-    InputError where files of the others, which lie below `folder`, are missing: how many, and which first.
+    InputError where files of the others, which lie below `folder`, are missing.
     """
     if leave_out is None:
         return corpus
-    paths, left_out = corpus.images.paths, set(leave_out)
-    missing = [row for row in missing_files(paths) if corpus.image_ids[row] not in left_out]
+    left_out = set(leave_out)
+    kept = [row for row, image_id in enumerate(corpus.image_ids) if image_id not in left_out]
+    refuse_missing([corpus.images.paths[row] for row in kept], folder, f"Corpus {corpus.name!r}")
+    return corpus if len(kept) == corpus.n_img else corpus.select(kept)
+
+
+def refuse_missing(paths: Sequence[str], folder: str | Path, whose: str) -> None:
+    """InputError where files of pictures, which lie below `folder`, are missing: how many, and which first."""
+    missing = [paths[position] for position in missing_files(paths)]
     if missing:
-        first = ", ".join(os.path.relpath(paths[row], folder) for row in missing[:3])
+        first = printable(", ".join(os.path.relpath(path, folder) for path in missing[:3]))
         raise InputError(
-            f"Corpus {corpus.name!r}: {len(missing)} of {len(paths)} pictures are not in {folder} (first: {first}); "
+            f"{whose}: {len(missing)} of {len(paths)} pictures are not in {folder} (first: {first}); "
             "put them there, or let `python -m fico_utils fetch` list them in problems.csv, and they are left out"
         )
-    kept = [row for row, image_id in enumerate(corpus.image_ids) if image_id not in left_out]
-    return corpus if len(kept) == corpus.n_img else corpus.select(kept)

@@ -10,11 +10,19 @@ from pathlib import Path
 
 import numpy as np
 
-from fico_utils.data.corpus import Corpus
+from fico_utils.data.corpus import SPLITS, Corpus
 from fico_utils.errors import InputError
 from fico_utils.extras.corpora.arrays import read_array
+from fico_utils.extras.corpora.listing import KEYS, Listing, collect, karpathy_entries
 from fico_utils.extras.corpora.pictures import FileImages, keep_images
-from fico_utils.extras.corpora.reading import clean_caption, path_inside, read_json_object, read_lines, read_table
+from fico_utils.extras.corpora.reading import (
+    path_inside,
+    read_json_object,
+    read_lines,
+    read_table,
+    rows_by_id,
+    show_value,
+)
 
 #: Name in the JSON of each corpus.
 DATASETS = {"flickr30k": "flickr30k", "mscoco": "coco"}
@@ -23,7 +31,6 @@ COUNTS = {
     "flickr30k": {"train": (29000, 145000), "val": (1014, 5070), "test": (1000, 5000)},
     "mscoco": {"train": (113287, 566747), "val": (5000, 25010), "test": (5000, 25010)},
 }
-JOINS = {"train": "train", "restval": "train", "val": "val", "test": "test"}
 #: The 80 categories of MS-COCO in its own order, by category id.
 COCO_NAMES = (
     "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "traffic light",
@@ -67,7 +74,8 @@ def read_published(
     """
     if name not in DATASETS:
         raise InputError(f"unknown published corpus {name!r}; expected one of {', '.join(DATASETS)}")
-    ids, texts, index, split, files = read_karpathy(split_json, name)
+    ids, listing = read_karpathy(split_json, name)
+    texts, index, split = listing.captions, listing.caption_image, np.array(listing.splits, str)
     for part, expected in COUNTS[name].items() if complete else ():
         counts = int((split == part).sum()), int((split[index] == part).sum())
         if counts != expected:
@@ -83,40 +91,26 @@ def read_published(
         marks, names = read_labels(labels, ids, label_ids)
     if images is None:
         return Corpus(name, ids, texts, index, split, marks, names)
-    paths = [path_inside(images, file, f"{split_json} image {i}") for i, file in zip(ids, files, strict=True)]
+    paths = [path_inside(images, file, f"{split_json} image {n}") for n, file in enumerate(listing.images)]
     corpus = Corpus(name, ids, texts, index, split, marks, names, FileImages(paths, size, "crop"))
     return keep_images(corpus, images, leave_out)
 
 
-def read_karpathy(path: str | Path, name: str) -> tuple[list[str], list[str], np.ndarray, np.ndarray, list[str]]:
-    """Image ids, captions, each caption's image, splits and file names, in the order of the file.
-
-    The ids of ``flickr30k`` are file names, those of ``mscoco`` COCO ids.
-    """
-    fields = ("cocoid", "filepath", "filename", "split", "sentences", "raw")
-    content = read_json_object(path, ("dataset", "images", *fields))
+def read_karpathy(path: str | Path, name: str) -> tuple[list[str], Listing]:
+    """Image ids and the `Listing` of a published corpus; the ids of Flickr30K are file names, of MS-COCO its own."""
+    content = read_json_object(path, KEYS)
     if content.get("dataset") not in (None, DATASETS[name]):
         raise InputError(
-            f"{path} says it is of {content['dataset']!r}, expected {DATASETS[name]!r}: give the file of {name}"
+            f"{path} says it is of {show_value(content['dataset'])}, expected {DATASETS[name]!r}: give that of {name}"
         )
-    if not isinstance(content.get("images"), list) or not content["images"]:
-        raise InputError(f"{path} holds no images, expected Karpathy's JSON with a list 'images'")
-    ids, texts, counts, split, files = [], [], [], [], []
-    for place, entry in enumerate(content["images"]):
-        where = f"{path} image {place}"
-        try:
-            ids.append(str(entry["cocoid"]) if name == "mscoco" else entry["filename"])
-            split.append(JOINS[entry["split"]])
-            files.append(f"{entry['filepath']}/{entry['filename']}" if name == "mscoco" else entry["filename"])
-            raw = [sentence["raw"] for sentence in entry["sentences"]]
-        except (KeyError, TypeError) as error:
+    listing = collect(path, karpathy_entries(path, content))
+    for place, (entry, split) in enumerate(zip(content["images"], listing.splits, strict=True)):
+        if split not in SPLITS or (name == "mscoco" and type(entry.get("cocoid")) is not int):
             raise InputError(
-                f"{where} has {type(error).__name__} {error}; expected filename, split "
-                f"({', '.join(JOINS)}) and sentences with raw{', cocoid and filepath' if name == 'mscoco' else ''}"
-            ) from None
-        texts += [clean_caption(text, f"{where} ({ids[-1]}) sentence {n}") for n, text in enumerate(raw)]
-        counts.append(len(raw))
-    return ids, texts, np.repeat(np.arange(len(ids)), counts), np.array(split), files
+                f"{path} image {place} has split {show_value(split)} and cocoid {show_value(entry.get('cocoid'))}, "
+                f"expected one of {', '.join(SPLITS)} or restval, and a number in MS-COCO: get the file again"
+            )
+    return [str(e["cocoid"]) for e in content["images"]] if name == "mscoco" else listing.images, listing
 
 
 def read_instances(paths: Sequence[str | Path], image_ids: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -190,19 +184,5 @@ def read_labels(
         raise InputError(
             f"{path} holds {values[row, column]} in row {row}, expected 0 or 1: threshold soft scores first"
         )
-    rows = slice(None) if ids is None else _image_rows(path, ids, image_ids)
+    rows = slice(None) if ids is None else rows_by_id(ids, image_ids, path, f"{path} row {{}}".format)
     return np.asarray(values[rows], np.uint8), tuple(names)
-
-
-def _image_rows(path: str | Path, ids: list[str], image_ids: Sequence[str]) -> list[int]:
-    """The row of each image in a table whose rows have ids."""
-    row_of: dict[str, int] = {}
-    for row, image_id in enumerate(ids):
-        if row_of.setdefault(image_id, row) != row:
-            raise InputError(f"{path} has two rows for image {image_id!r} ({row_of[image_id]} and {row}), expected one")
-    absent = [image_id for image_id in image_ids if image_id not in row_of]
-    if absent:
-        raise InputError(
-            f"{path} has no row for image {absent[0]!r} ({len(absent)} such images); is it of another corpus?"
-        )
-    return [row_of[image_id] for image_id in image_ids]

@@ -5,10 +5,13 @@ Every error says which file is wrong, and where in it.
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import os
-from collections.abc import Iterable
+import re
+import reprlib
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,12 +19,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fico_utils.errors import InputError
+from fico_utils.escaping import cell_text
+from fico_utils.files import note
 
 if TYPE_CHECKING:
     import pandas as pd
 
 #: Words of the longest caption taken for one; real ones have some tens (COCO's longest fifty).
 MAX_WORDS = 1000
+#: Half a surrogate pair, which JSON can write and no file can hold.
+HALF_LETTER = re.compile("[\ud800-\udfff]")
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 120
+
+
+def show_value(value: Any) -> str:
+    """A value out of somebody's file for a sentence: as Python writes it, cut where it is long or deep."""
+    return _SHORT.repr(value)
 
 
 #: Bytes of the longest file name and of the longest path that every system takes.
@@ -60,6 +74,7 @@ def find_file(path: str | Path) -> Path:
     """The path of a file that is there; InputError where none is, or it may not be opened."""
     try:
         if check_name(path).is_file():
+            open(path, "rb").close()
             return Path(path)
     except OSError as error:
         raise InputError(f"{path} cannot be opened ({error.strerror}): give a file that may be read") from None
@@ -69,11 +84,10 @@ def find_file(path: str | Path) -> Path:
 def read_utf8(path: str | Path) -> str:
     """The text of a file, without a byte order mark; InputError where it is missing or is not UTF-8, with the line."""
     path = find_file(path)
+    data = path.read_bytes()
+    note("read", path)
     try:
-        data = path.read_bytes()
         return data.decode("utf-8-sig")
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}): give a file that may be read") from None
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise InputError(
@@ -95,8 +109,8 @@ def clean_caption(text: Any, where: str) -> str:
     >>> clean_caption(" A dog  runs.\\n", "line 1")
     'A dog runs.'
     """
-    if not isinstance(text, str):
-        raise InputError(f"{where}: the caption is {text!r}, expected a text")
+    if not isinstance(text, str) or HALF_LETTER.search(text):
+        raise InputError(f"{where}: the caption is {show_value(text)}, expected a text")
     words = text.split()
     if not words:
         raise InputError(f"{where}: the caption is empty; write one, or leave the line out")
@@ -105,7 +119,7 @@ def clean_caption(text: Any, where: str) -> str:
             f"{where}: the caption has {len(words)} words, expected at most {MAX_WORDS}; "
             "is this a document, or a file with other line ends?"
         )
-    return " ".join(words)
+    return re.sub("[\ud800-\udfff]", "\ufffd", " ".join(words))  # halves of characters, which JSON may hold
 
 
 def path_inside(folder: str | Path, name: Any, where: str) -> str:
@@ -116,28 +130,34 @@ def path_inside(folder: str | Path, name: Any, where: str) -> str:
     """
     parts = name.split("/") if isinstance(name, str) else [""]
     if "" in parts or "." in parts or ".." in parts or "\\" in name or "\0" in name:
-        raise InputError(f"{where}: file name {name!r} does not lie inside {folder}; expected one such as 'a.jpg'")
+        raise InputError(
+            f"{where}: file name {show_value(name)} does not lie inside {folder}; expected one such as 'a.jpg'"
+        )
     return f"{folder}/{name}"
 
 
-def read_json_object(path: str | Path, keys: Iterable[str] | None = None) -> dict[str, Any]:
-    """The JSON object in a file; with `keys`, of it and of every object in it only what stands under them.
+def parse_json(text: str, where: str | Path, keys: Iterable[str] | None = None) -> Any:
+    """The value that a JSON text writes; with `keys`, of every object in it only what stands under them.
 
     What else an object holds is dropped as soon as that object is read: COCO's outlines take ten times the rest.
-
-    InputError where there is no such file, or it is not UTF-8, truncated, or no JSON object.
     """
-    text, wanted = read_utf8(path), None if keys is None else frozenset(keys)
+    wanted = None if keys is None else frozenset(keys)
 
     def keep_wanted(entry: dict[str, Any]) -> dict[str, Any]:
         return {key: value for key, value in entry.items() if key in wanted}
 
     try:
-        content = json.loads(text, object_hook=None if keys is None else keep_wanted)
-    except (ValueError, RecursionError, MemoryError):
-        content = None
+        return json.loads(text, object_hook=None if keys is None else keep_wanted)
+    except (ValueError, RecursionError, MemoryError) as error:
+        remedy = "name it .jsonl if each line is an object" if "Extra data" in str(error) else "get it again"
+        raise InputError(f"{where} is truncated or no JSON ({first_line(error)}): {remedy}") from None
+
+
+def read_json_object(path: str | Path, keys: Iterable[str] | None = None) -> dict[str, Any]:
+    """The object in a JSON file, see `parse_json`; InputError where there is no such file, or no object in it."""
+    content = parse_json(read_utf8(path), path, keys)
     if not isinstance(content, dict):
-        raise InputError(f"{path} is truncated or no JSON object: get it again")
+        raise InputError(f"{path} holds {show_value(content)}, expected a JSON object: is it of another kind?")
     return content
 
 
@@ -157,21 +177,27 @@ class Table:
         """The columns as uint8 (n_rows, n_columns); InputError where a field is neither 0 nor 1."""
         values = self.frame[columns].to_numpy(str)
         for row, column in np.argwhere((values != "0") & (values != "1"))[:1]:
-            raise InputError(f"{self.where(row)}: {columns[column]} is {str(values[row, column])!r}, expected 0 or 1")
+            name, value = printable(columns[column]), show_value(str(values[row, column]))
+            raise InputError(f"{self.where(row)}: {name} is {value}, expected 0 or 1")
         return (values == "1").astype(np.uint8)
 
 
-def read_table(path: str | Path, columns: tuple[str, ...] = ()) -> Table:
+def read_table(path: str | Path, columns: tuple[str, ...] = (), separators: str = ",") -> Table:
     """A UTF-8 CSV file with a header that has `columns` at least; quoted fields may run over several lines.
+
+    Of the `separators`, the one that the header has most of counts. Between tabs or bars a quotation mark is often just
+    one, so that it quotes only where all of them do.
 
     InputError where there is no such file, or it is not UTF-8, or lacks its header or a column, or a row is longer.
     """
     import pandas as pd
 
     path, text = Path(path), read_utf8(path)
+    separator = max(separators, key=text.partition("\n")[0].count)
+    options = {"sep": separator, "quoting": csv.QUOTE_MINIMAL if _quotes(text, separator) else csv.QUOTE_NONE}
     try:
         frame = pd.read_csv(
-            io.StringIO(text), dtype=str, keep_default_na=False, na_filter=False, skip_blank_lines=False
+            io.StringIO(text), dtype=str, keep_default_na=False, na_filter=False, skip_blank_lines=False, **options
         )
     except Exception as error:  # whatever pandas makes of a stranger's text
         reason = first_line(error).removeprefix("Error tokenizing data. C error: ")
@@ -179,7 +205,36 @@ def read_table(path: str | Path, columns: tuple[str, ...] = ()) -> Table:
     if not isinstance(frame.index, pd.RangeIndex):  # pandas takes surplus fields for row names
         raise InputError(f"{path} has rows longer than its header: quote fields that hold a comma")
     frame.columns = [str(name).strip() for name in frame.columns]
-    if not set(columns) <= set(frame.columns):
-        raise InputError(f"{path} has columns {', '.join(frame.columns)}, expected {', '.join(columns)}")
+    frame = frame.map(cell_text)
+    if not frame.columns.is_unique or not set(columns) <= set(frame.columns):
+        expected = ", ".join((*columns, "each name once"))
+        raise InputError(f"{path} has columns {printable(', '.join(frame.columns))}, expected {expected}")
     breaks = sum((frame[name].str.count("\n").to_numpy() for name in frame.columns), np.zeros(len(frame), np.int64))
     return Table(path, frame, 2 + np.arange(len(frame)) + np.cumsum(breaks) - breaks)
+
+
+def rows_by_id(ids: Iterable[str], wanted: Iterable[str], path: str | Path, where: Callable[[int], str]) -> list[int]:
+    """For each wanted image its row among the `ids` of a table; InputError where an image has two rows, or none.
+
+    `where` says in words where a row stands.
+    """
+    row_of: dict[str, int] = {}
+    for row, image in enumerate(ids):
+        if row_of.setdefault(image, row) != row:
+            first = where(row_of[image])
+            raise InputError(f"{where(row)}: image {show_value(image)} stands in {first} already, expected once")
+    absent = [image for image in wanted if image not in row_of]
+    if absent:
+        raise InputError(
+            f"{path} has no row for image {show_value(absent[0])} ({len(absent)} such images), expected one for each: "
+            "is it of another corpus?"
+        )
+    return [row_of[image] for image in wanted]
+
+
+def _quotes(text: str, separator: str) -> bool:
+    """Whether the quotation marks of a table quote fields; a CSV file is taken at its word."""
+    try:
+        return separator == "," or bool(list(csv.reader(io.StringIO(text), delimiter=separator, strict=True)))
+    except csv.Error:
+        return False

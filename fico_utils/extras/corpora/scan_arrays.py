@@ -7,6 +7,8 @@ it is mapped, never loaded, and an image stored several times is served once.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +16,35 @@ import numpy as np
 from fico_utils.data.corpus import Corpus
 from fico_utils.errors import InputError
 from fico_utils.extras.corpora.arrays import each_image_once, read_array
-from fico_utils.extras.corpora.reading import clean_caption, read_lines
+from fico_utils.extras.corpora.listing import Listing
+from fico_utils.extras.corpora.reading import clean_caption, read_lines, show_value
 
 #: Names of a split's files, and what the split is called here.
 SPLIT_NAMES = {"train": "train", "dev": "val", "val": "val", "test": "test"}
+#: MS-COCO's whole test split, of which ``test`` is a part.
+WHOLE_TEST = "testall"
 #: Captions of an image.
 PER_IMAGE = 5
+
+
+class JoinedArrays:
+    """Arrays (n, ...) of one width, one below the other; joined[i], joined[i:j], joined[integers] read only these."""
+
+    def __init__(self, arrays: Sequence[np.ndarray]):
+        self.rows = [row for array in arrays for row in np.asarray(array)]
+        self.shape, self.dtype = (len(self.rows), *arrays[0].shape[1:]), arrays[0].dtype
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, rows):
+        chosen = np.arange(len(self))[rows]
+        if chosen.ndim == 0:
+            return self.rows[chosen]
+        return np.array([self.rows[row] for row in chosen], self.dtype).reshape(-1, *self.shape[1:])
+
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        return self[:].astype(dtype or self.dtype, copy=False)
 
 
 def read_scan_arrays(name: str, folder: str | Path) -> tuple[Corpus, dict[str, np.ndarray]]:
@@ -27,19 +52,49 @@ def read_scan_arrays(name: str, folder: str | Path) -> tuple[Corpus, dict[str, n
 
     InputError where a file is missing or truncated, counts do not fit together, copies differ, or a caption is empty.
     """
-    folder = Path(folder)
-    splits = [split for split in SPLIT_NAMES if (folder / f"{split}_ims.npy").is_file()]
+    listing, regions = _read_splits(Path(folder), _find_splits(folder))
+    return Corpus(name, listing.images, listing.captions, listing.caption_image, listing.splits), regions
+
+
+def list_scan_arrays(folder: str | Path, split: str | None = None) -> Listing:
+    """What a folder says of one split, or of all but ``testall``, with the regions in the order of the images.
+
+    InputError as of `read_scan_arrays`, or where there is no such split.
+    """
+    splits = [WHOLE_TEST] if split == WHOLE_TEST else _find_splits(folder)
+    chosen = [name for name in splits if split in (None, name, SPLIT_NAMES.get(name))]
+    if not chosen:
+        raise InputError(f"{folder} has no split {show_value(split)}; those that it has are {', '.join(splits)}")
+    listing, regions = _read_splits(Path(folder), chosen)
+    arrays = list(regions.values())
+    if len({array.shape[1:] for array in arrays}) > 1:
+        raise InputError(f"{folder} has arrays of unequal widths in {', '.join(chosen)}: ask for one split")
+    return replace(listing, regions=arrays[0] if len(arrays) == 1 else JoinedArrays(arrays))
+
+
+def _find_splits(folder: str | Path) -> list[str]:
+    """The splits that a folder has, as its files call them, without ``testall``."""
+    splits = [split for split in SPLIT_NAMES if (Path(folder) / f"{split}_ims.npy").is_file()]
     if not splits:
-        raise InputError(f"{folder} has no file train_ims.npy, dev_ims.npy, val_ims.npy or test_ims.npy")
+        raise InputError(
+            f"{folder} has no file train_ims.npy, dev_ims.npy, val_ims.npy or test_ims.npy; testall is read when it is "
+            "asked for as the split"
+        )
     if {"dev", "val"} <= set(splits):
         raise InputError(f"{folder} has both dev_ims.npy and val_ims.npy, expected one of them")
+    return splits
+
+
+def _read_splits(folder: Path, splits: Sequence[str]) -> tuple[Listing, dict[str, np.ndarray]]:
+    """Splits one after the other, and the array of each."""
     ids, texts, parts, regions = [], [], [], {}
     for split in splits:
-        split_ids, split_texts, regions[SPLIT_NAMES[split]] = _read_split(folder, split)
+        name = SPLIT_NAMES.get(split, split)
+        split_ids, split_texts, regions[name] = _read_split(folder, split)
         ids += split_ids
         texts += split_texts
-        parts += [SPLIT_NAMES[split]] * len(split_ids)
-    return Corpus(name, ids, texts, np.repeat(np.arange(len(ids)), PER_IMAGE), parts), regions
+        parts += [name] * len(split_ids)
+    return Listing(ids, texts, np.repeat(np.arange(len(ids)), PER_IMAGE), parts), regions
 
 
 def _read_split(folder: Path, split: str) -> tuple[list[str], list[str], np.ndarray]:

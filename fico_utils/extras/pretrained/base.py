@@ -6,8 +6,10 @@ Tokens are the tokenizer's ids plus one, so that 0 is padding whatever the vocab
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, ClassVar
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from os import PathLike
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -16,11 +18,19 @@ from torch import Tensor, nn
 
 from fico_utils.data.corpus import Corpus
 from fico_utils.errors import InputError
-from fico_utils.extras.corpora.pictures import file_images
+from fico_utils.extras.corpora.pictures import file_images, read_picture
+from fico_utils.extras.corpora.reading import first_line
 from fico_utils.files import key_of
 from fico_utils.models.contract import FusionModel
+from fico_utils.models.encoding import encode_side
 from fico_utils.models.layers import word_mask
 from fico_utils.models.training import Inputs
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+#: Pictures or texts that `encode_images` and `encode_texts` encode at once.
+BATCH = 32
 
 
 class Preparation:
@@ -59,38 +69,37 @@ class Preparation:
 
 
 class Pictures(Sequence):
-    """Pictures of a corpus, cut to size when asked for: ``pictures[i:j]`` as `Preparation.cut` returns them.
+    """Pictures cut to size when asked for: ``pictures[i:j]`` as `Preparation.cut` returns them.
 
-    Files are read in their own size; pictures that are arrays already are taken as they are.
+    `read` gives the pictures of some rows as Pillow has them; `key` is that of the files they come from.
     """
 
     #: Whole numbers: nothing has to be read to know that they are finite.
     dtype = np.dtype(np.int16)
 
-    def __init__(self, corpus: Corpus, preparation: Preparation) -> None:
-        if corpus.images is None:
-            raise InputError(f"Corpus {corpus.name!r} has no pictures; read it with its image folder to encode them")
-        self.preparation, self.images, self.n = preparation, corpus.images, corpus.n_img
-        try:
-            self.files, self.index = file_images(corpus)
-        except InputError:
-            self.files = None
+    def __init__(
+        self, n: int, read: Callable[[np.ndarray], list[Image]], preparation: Preparation, key: str = ""
+    ) -> None:
+        self.n, self.read, self.preparation, self.key = n, read, preparation, key
 
     def __len__(self) -> int:
         return self.n
 
-    @property
-    def key(self) -> str:
-        """Content key of the files; empty where there are none, and the corpus's own key says all."""
-        return "" if self.files is None else self.files.key
-
     def __getitem__(self, rows: Any) -> np.ndarray:
-        from PIL import Image
+        return self.preparation.cut(self.read(np.atleast_1d(np.arange(self.n)[rows])))
 
-        chosen = np.atleast_1d(np.arange(self.n)[rows])
-        if self.files is None:
-            return self.preparation.cut([Image.fromarray(picture) for picture in self.images[chosen]])
-        return self.preparation.cut([self.files.original(int(row)) for row in self.index[chosen]])
+
+def corpus_pictures(corpus: Corpus, preparation: Preparation) -> Pictures:
+    """The pictures of a corpus: files in their own size; arrays as they are, whose key is the corpus's own."""
+    from PIL import Image
+
+    if corpus.images is None:
+        raise InputError(f"Corpus {corpus.name!r} has no pictures; read it with its image folder to encode them")
+    try:
+        files, index = file_images(corpus)
+    except InputError:
+        return Pictures(corpus.n_img, lambda rows: [Image.fromarray(p) for p in corpus.images[rows]], preparation)
+    return Pictures(corpus.n_img, lambda rows: [files.original(int(i)) for i in index[rows]], preparation, files.key)
 
 
 class Pretrained(FusionModel):
@@ -131,38 +140,72 @@ class Pretrained(FusionModel):
         """Tokens of the longest caption that it reads, specials included."""
         return min(self.longest, int(self.text_config.max_position_embeddings))
 
-    def tokens(self, captions: Sequence[str]) -> np.ndarray:
-        """Ids plus one, 0 where padded: (n, L) int32; longer captions are cut."""
-        return self._tokens(captions, padding="longest", padding_side="right")
+    def move_to(self, device: str) -> Pretrained:
+        """Itself, ready to encode on a device; on a GPU where there is one, if `device` is empty."""
+        place = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        try:
+            return self.to(place).eval()
+        except (RuntimeError, AssertionError) as error:
+            raise InputError(f"the device {place!r} cannot be used ({first_line(error)}); try cpu") from None
 
-    def _tokens(self, captions: Sequence[str], **padding: Any) -> np.ndarray:
-        if self.tokenizer.pad_token_id is None:
-            raise InputError("the tokenizer has no padding token; set pad_token in its tokenizer_config.json")
-        read = self.tokenizer(
-            list(captions), truncation=True, max_length=self.max_words, return_tensors="np",
-            return_attention_mask=True, **padding,
-        )  # fmt: skip
-        ids = read["input_ids"]
-        if ids.max() >= self.text_config.vocab_size:
-            raise InputError(
-                f"the tokenizer gives the id {ids.max()} and the network knows {self.text_config.vocab_size} words; "
-                "get the tokenizer of the same checkpoint"
+    def encode_images(self, pictures: Iterable[str | PathLike | Image]) -> np.ndarray:
+        """Unit vectors (n, d) float32 of pictures: paths, or what Pillow opened, each as `read_picture` sees it.
+
+        Alone or among others, a picture has the same vector up to the rounding of float32, which stays below 1e-5.
+        InputError names a picture that cannot be read.
+        """
+        given = _listed(pictures)
+        read = Pictures(len(given), lambda rows: [read_picture(given[row]) for row in rows], self.preparation)
+        return single_vectors(encode_side(self.encode_image, read, BATCH))
+
+    def encode_texts(self, texts: Iterable[str]) -> np.ndarray:
+        """Unit vectors (n, d) float32 of texts, alone or among others the same as said in `encode_images`.
+
+        A text that is longer than the model reads is cut, its end token is kept, and stderr says how many were cut.
+        """
+        given = _listed(texts)
+        for place, text in enumerate(given):
+            if not isinstance(text, str):
+                raise InputError(f"text {place} to encode is {text!r}; expected a text")
+        return encode_side(self.encode_text, self.tokens(given), BATCH)
+
+    def tokens(self, captions: Sequence[str], padding: str | bool = False) -> np.ndarray:
+        """Ids plus one, 0 where padded: (n, L) int32; longer captions are cut, and stderr says how many."""
+        captions = list(captions)
+        read = self.tokenizer(captions, truncation=True, max_length=self.max_words, padding=padding)["input_ids"]
+        longer = sum(len(ids) > self.max_words for ids in self.tokenizer(captions, verbose=False)["input_ids"])
+        if longer:
+            print(
+                f"{longer} of {len(captions)} captions are longer than the {self.max_words} tokens that the model "
+                "reads, and are cut there",
+                file=sys.stderr,
             )
-        words = read["attention_mask"] if padding["padding"] == "longest" else 1  # SigLIP reads its padding too
-        return ((ids + 1) * words).astype(np.int32)
+        tokens = np.zeros((len(read), max(map(len, read))), np.int32)
+        for row, ids in zip(tokens, read, strict=True):
+            row[: len(ids)] = np.add(ids, 1)
+        if tokens.max() > self.text_config.vocab_size:
+            raise InputError(
+                f"the tokenizer gives the id {tokens.max() - 1} and the network knows {self.text_config.vocab_size} "
+                "words; get the tokenizer of the same checkpoint"
+            )
+        return tokens
 
     def inputs(self, corpus: Corpus) -> Inputs:
         """What it reads of a corpus; pictures are read when they are asked for."""
-        pictures = Pictures(corpus, self.preparation)
+        pictures = corpus_pictures(corpus, self.preparation)
         tokens = {self.text_input: self.tokens(corpus.captions)}
         key = key_of(corpus.key, pictures.key, self.key)
         return Inputs({self.image_input: pictures}, tokens, corpus.caption_image, key)
 
     def _ids(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """The tokenizer's ids (B, L) and the mask (B, L) int64, on the device, without columns of padding alone."""
+        """The tokenizer's ids (B, L) and the mask (B, L) int64, on the device, without columns of padding alone.
+
+        Padding repeats the last id, so that no padding token is needed: it is masked, or stands after the end.
+        """
         tokens = tokens[:, : max(1, int(word_mask(tokens).sum(1).max()))].to(self.device, torch.int64)
         mask = word_mask(tokens)
-        return torch.where(mask, tokens - 1, self.tokenizer.pad_token_id), mask.long()
+        last = (mask.sum(1, keepdim=True) - 1).clamp(min=0)
+        return torch.where(mask, tokens, tokens.gather(1, last)).sub(1).clamp(min=0), mask.long()
 
     def _pixels(self, features: Tensor) -> dict[str, Tensor]:
         """What the vision tower takes, from what `Pictures` gives."""
@@ -195,3 +238,23 @@ class Pretrained(FusionModel):
 def unit_vectors(embeddings: Tensor) -> Tensor:
     """Unit vectors float32 on the CPU, normalised in float32 whatever the network computed in."""
     return F.normalize(embeddings.float(), dim=-1).cpu()
+
+
+def single_vectors(embeddings: np.ndarray) -> np.ndarray:
+    """One vector an item, (n, d); of BLIP-2's (n, n_queries, d) the first query's, and stderr says so."""
+    if embeddings.ndim == 2:
+        return embeddings
+    print(
+        f"the model gives {embeddings.shape[1]} vectors a picture, of which the nearest counts; that of the first "
+        "query stands for all of them here, as in MTEB",
+        file=sys.stderr,
+    )
+    return np.ascontiguousarray(embeddings[:, 0])
+
+
+def _listed(items: Any) -> list[Any]:
+    """The items, or the single one, to encode; InputError where there is none."""
+    items = list(items) if isinstance(items, Iterable) and not isinstance(items, str) else [items]
+    if not items:
+        raise InputError("nothing is given to encode; expected at least one picture or text")
+    return items

@@ -73,15 +73,22 @@ def encoding_side(model: Pretrained, inputs: Inputs, tower: str, memory_mib: int
     return Side(len(features), lambda rows: torch.from_numpy(features[rows]), encode, size, order)
 
 
-def embed_corpus(
-    model: Pretrained, corpus: Corpus, store: Store, name: str, *, dtype: str = "", effort: Effort
+def embed_inputs(
+    model: Pretrained,
+    inputs: Inputs,
+    store: Store,
+    name: str,
+    *,
+    dtype: str = "",
+    unit: int = Side.unit,
+    effort: Effort,
 ) -> dict[str, np.ndarray]:
     """``img`` (n_img, d) and ``txt`` (n_txt, d), unit vectors, from the store; a killed run goes on at its last unit.
 
     Of BLIP-2, ``img`` is (n_img, n_queries, d). They are stored as `dtype`, float32 or float16, or as the network
-    computes if it is empty.
+    computes if it is empty; `unit` is the rows of a unit.
     """
-    inputs, dtype = model.inputs(corpus), dtype or _half(model)
+    dtype = dtype or _half(model)
     if dtype not in ("float16", "float32"):
         raise InputError(f"embeddings cannot be stored as {dtype!r}; expected one of float16, float32")
     recipe = Recipe("encoding", {"dtype": dtype}, 0, (inputs.key,))
@@ -90,7 +97,7 @@ def embed_corpus(
     def encode() -> dict[str, np.ndarray]:
         arrays = {}
         for kind, tower in (("img", "image"), ("txt", "text")):
-            side = encoding_side(model, inputs, tower, effort.memory_mib)
+            side = replace(encoding_side(model, inputs, tower, effort.memory_mib), unit=unit)
             encode_units(side, units[kind], dtype=dtype, label=f"{name}: {kind}", effort=effort)
             arrays[kind] = gather_units(side, units[kind])
         return arrays
@@ -114,7 +121,7 @@ def score_corpus(
 ) -> dict[str, np.ndarray]:
     """``sim_i2t`` of ``late``; ``sim_i2t`` and ``sim_t2i`` of ``rerank``, as `encoding.rerank` returns them; stored.
 
-    `embedded` is what `embed_corpus` returned. With a query, `depth` candidates are read again; the vision tokens of
+    `embedded` is what `embed_inputs` returned. With a query, `depth` candidates are read again; the vision tokens of
     all pictures go to the disk for that, and are deleted afterwards.
     """
     if measure == "rerank" and depth < 1:
@@ -188,7 +195,7 @@ class PretrainedRows:
         given = run["pretrained"][row.trained]
         effort = Effort(given.get("memory_mib", 0), run["threads"])
         name, dtype = f"{row.trained}__{part.name}__{split}", given.get("store", "")
-        embedded = embed_corpus(self.model, part, run.store, name, dtype=dtype, effort=effort)
+        embedded = embed_inputs(self.model, self.inputs(part), run.store, name, dtype=dtype, effort=effort)
         if row.measure == "cosine":
             return embedded
         name, depth = f"{row.id}__{part.name}__{split}__scores", run["rerank_depth"]

@@ -1,7 +1,7 @@
 """Pretrained dual encoders through transformers: CLIP, SigLIP, SigLIP 2, BLIP and BLIP-2, as systems like our own.
 
-What `load_encoder` returns answers `encoding.encode` and, where it has a head that reads a picture and a caption
-together (BLIP, BLIP-2), `encoding.rerank`.
+What `load_encoder` returns encodes pictures and texts; it answers `encoding.encode` and, where it has a head that reads
+a picture and a caption together (BLIP, BLIP-2), `encoding.rerank`.
 
 Choices of the originals that the port in transformers leaves to the caller: SigLIP reads captions padded to full
 length, without a mask; BLIP and BLIP-2 read 35 tokens; BLIP's matching head wants the token that says "encode" first;
@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import reduce
+from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +24,16 @@ from torch import Tensor, nn
 
 from fico_utils.errors import InputError
 from fico_utils.extras.pretrained.base import Pretrained, unit_vectors
-from fico_utils.extras.pretrained.files import files_key, find_folder, load_parts, read_config
+from fico_utils.extras.pretrained.files import (
+    files_key,
+    find_folder,
+    load_network,
+    load_processor,
+    load_tokenizer,
+    load_weights,
+    read_config,
+)
+from fico_utils.extras.pretrained.open_clip import is_open_clip, load_open_clip
 from fico_utils.files import key_of
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -45,9 +56,11 @@ class Siglip(Clip):
 
     architecture = "SiglipModel"
 
-    def tokens(self, captions: Sequence[str]) -> np.ndarray:
+    def tokens(self, captions: Sequence[str], padding: str | bool = "max_length") -> np.ndarray:
         """Ids plus one (n, L) int32, padded to full length: padding is read like words, and the last place speaks."""
-        return self._tokens(captions, padding="max_length")
+        if self.tokenizer.pad_token_id is None:
+            raise InputError("the tokenizer has no padding token; set pad_token in its tokenizer_config.json")
+        return super().tokens(captions, padding)
 
 
 class Siglip2(Siglip):
@@ -131,23 +144,70 @@ KINDS: dict[str, type[Pretrained]] = {
 }  # fmt: skip
 
 
-def load_encoder(path: str, *, revision: str = "", dtype: str = "float32", device: str = "") -> Pretrained:
-    """A pretrained dual encoder, ready to encode, from a folder that ``save_pretrained`` wrote or from a hub id.
+#: The same -> the classes of its towers, where each was saved in a folder of its own.
+TOWERS = {
+    "clip": ("CLIPVisionModelWithProjection", "CLIPTextModelWithProjection"),
+    "siglip": ("SiglipVisionModel", "SiglipTextModel"),
+}
 
-    `revision` is a branch, tag or commit of the hub; `dtype` is what it computes in: float32, float16 or bfloat16;
-    `device` is such as ``cpu``, ``cuda:1``, and a GPU where there is one, if it is empty.
 
-    InputError where precision or device are unknown, or files are missing, pickled, truncated, or of another class of
-    model.
+def load_encoder(
+    folder: str | PathLike | Sequence[str | PathLike],
+    device: str = "cpu",
+    *,
+    revision: str = "",
+    dtype: str = "float32",
+) -> Pretrained:
+    """A pretrained dual encoder, whose ``encode_images`` and ``encode_texts`` give unit vectors (n, d) float32.
+
+    `folder` was written by ``save_pretrained`` (CLIP, SigLIP, BLIP, BLIP-2) or by open_clip (``open_clip_config.json``,
+    ``open_clip_model.safetensors``, ``tokenizer.json``), or is a hub id; or it is two folders, of the vision tower and
+    of the text tower, which may lie as ``vision`` and ``text`` in one. `device` is such as ``cpu`` or ``cuda:1``; a
+    GPU where there is one, if it is empty. `revision` is a branch, tag or commit of the hub; `dtype` is what it
+    computes in: float32, float16 or bfloat16.
+
+    InputError where precision or device are unknown, or files are missing, pickled, truncated, or of a class of model
+    that cannot be built here.
     """
     if dtype not in DTYPES:
         raise InputError(f"dtype is {dtype!r}; expected one of {', '.join(DTYPES)}")
-    folder = find_folder(path, revision)
+    places = [folder] if isinstance(folder, str | PathLike) else list(folder)
+    if len(places) not in (1, 2):
+        raise InputError(f"{len(places)} folders are given; expected one, or two: of the vision and of the text tower")
+    folders = [find_folder(str(place), revision) for place in places]
+    pair = [folders[0] / "vision", folders[0] / "text"]
+    if len(folders) == 1 and all(map(Path.is_dir, pair)) and not (folders[0] / "config.json").is_file():
+        folders = pair
+    key = key_of(*map(files_key, folders), dtype)
+    if is_open_clip(folders[0]):
+        return Clip(*load_open_clip(folders[0], DTYPES[dtype]), key).move_to(device)
+    kind, network = (_join_towers if len(folders) == 2 else _load_whole)(*folders, DTYPES[dtype])
+    return kind(network, load_processor(folders[0]), load_tokenizer(folders[-1]), key).move_to(device)
+
+
+def _load_whole(folder: Path, dtype: torch.dtype) -> tuple[type[Pretrained], nn.Module]:
+    """The class and the network of a folder that holds both towers."""
     config = read_config(folder)
     kind = KINDS.get(config["model_type"])
     given = (config.get("architectures") or [kind.architecture if kind else config["model_type"]])[0]
     if kind is None or given != kind.architecture:
         known = ", ".join(k.architecture for k in KINDS.values())
         raise InputError(f"{folder} holds a {given}, which is no image-text dual encoder known here; expected {known}")
-    parts = load_parts(getattr(transformers, kind.architecture), folder, DTYPES[dtype], device)
-    return kind(*parts, key_of(files_key(folder), dtype)).eval()
+    return kind, load_network(getattr(transformers, kind.architecture), folder, dtype)
+
+
+def _join_towers(vision: Path, text: Path, dtype: torch.dtype) -> tuple[type[Pretrained], nn.Module]:
+    """The class and the network of two towers that were saved each in a folder of its own."""
+    configs = [read_config(folder) for folder in (vision, text)]
+    classes = tuple((config.get("architectures") or [config["model_type"]])[0] for config in configs)
+    kind = next((KINDS[name] for name, towers in TOWERS.items() if towers == classes), None)
+    if kind is None:
+        known = ", or ".join(" with ".join(towers) for towers in TOWERS.values())
+        raise InputError(f"{vision} holds a {classes[0]} and {text} a {classes[1]}; expected {known}")
+    state = {}
+    for folder, tower, head in ((vision, "vision_model.", "visual_proj"), (text, "text_model.", "text_proj")):
+        weights = load_weights(folder)  # of CLIP they have their names in the whole, of SigLIP those inside the tower
+        state |= {n if n.startswith((tower, head)) else tower + n: tensor for n, tensor in weights.items()}
+    network_class, width = getattr(transformers, kind.architecture), configs[0].get("projection_dim", 512)
+    config = network_class.config_class(vision_config=configs[0], text_config=configs[1], projection_dim=width)
+    return kind, load_network(network_class, vision, dtype, config=config, state_dict=state)

@@ -19,7 +19,8 @@ from tokenizers.processors import TemplateProcessing
 from fico_utils.data.corpus import Corpus
 from fico_utils.data.text import END, START, Vocabulary
 from fico_utils.extras.pretrained.encoders import load_encoder
-from fico_utils.files import read_json, write_json
+from fico_utils.extras.pretrained.files import files_key
+from fico_utils.files import note, read_json, write_json
 from fico_utils.models import losses
 from fico_utils.models.training import draw_pairs
 from fico_utils.progress import show_progress
@@ -35,12 +36,12 @@ def save_example(
 ) -> Path:
     """The folder of a CLIP of half a million weights, trained on the pictures of a corpus, one caption each an epoch.
 
-    A folder that was made in the same way before is kept; the file ``<folder>.json`` beside it says how it was made.
+    A folder that was made in the same way and is as it was made is kept; ``<folder>.json`` beside it says so.
     """
     folder = Path(folder)
     recipe = {"version": VERSION, "corpus": corpus.key, "seed": seed, "epochs": epochs, "batch": batch_size, "lr": lr}
     kept = folder.with_name(f"{folder.name}.json")
-    if kept.is_file() and read_json(kept) == recipe:
+    if kept.is_file() and read_json(kept) == {**recipe, "files": files_key(folder)}:
         return folder
     kept.unlink(missing_ok=True)
     vocabulary = Vocabulary(corpus.captions)
@@ -71,7 +72,9 @@ def save_example(
                 bar.update()
                 bar.set_postfix(loss=f"{loss.item():.2f}")
     model.network.save_pretrained(folder)
-    write_json(kept, recipe)
+    for path in sorted(folder.iterdir()):
+        note("wrote", path)
+    write_json(kept, {**recipe, "files": files_key(folder)})
     return folder
 
 

@@ -5,23 +5,32 @@ Weights are safetensors; nothing is unpickled, and no code that comes with a che
 
 from __future__ import annotations
 
+import logging
 import os
 import re
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
+from safetensors.torch import load_file
 from torch import nn
 
 from fico_utils.errors import InputError
 from fico_utils.extras.corpora.reading import first_line, read_json_object
-from fico_utils.files import key_of, sha256_file
+from fico_utils.files import key_of, note, sha256_file
 
 #: What is fetched of a hub repository, and what a model's key is made of: no pickled weights, no code.
 WANTED = ("*.json", "*.safetensors", "*.txt", "*.model")
-_VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "tokenizer.model")
+#: Files of which one must be there: without any, transformers makes up an empty tokenizer, or names the hub.
+_NEEDED = {
+    "tokenizer": ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "tokenizer.model"),
+    "image processor": ("preprocessor_config.json", "processor_config.json"),
+}
+#: Nothing is asked of the hub, and no code that lies with a model is run.
+_LOCAL = {"local_files_only": True, "trust_remote_code": False}
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -61,24 +70,27 @@ def read_config(folder: Path) -> dict[str, Any]:
     """The content of a model's ``config.json``; InputError where it is missing or is no configuration."""
     path = folder / "config.json"
     if not path.is_file():
-        raise InputError(f"{folder} has no config.json; expected a folder written by save_pretrained")
+        raise InputError(
+            f"{folder} has no config.json; expected a folder written by save_pretrained, or open_clip_config.json with "
+            "open_clip_model.safetensors"
+        )
     config = read_json_object(path)
     if not isinstance(config.get("model_type"), str):
         raise InputError(f"{path} names no model_type; expected the configuration of a transformers model")
     return config
 
 
-def _check_weights(folder: Path) -> None:
-    """Refuses a model whose weights are pickles or lie outside its folder."""
-    index = folder / "model.safetensors.index.json"
-    if (folder / "model.safetensors").is_file():
+def _check_weights(folder: Path, name: str = "model.safetensors") -> None:
+    """InputError where a model has no weights called `name`, only pickles, or parts of them lie outside its folder."""
+    index = folder / f"{name}.index.json"
+    if (folder / name).is_file():
         return
     if not index.is_file():
         pickled = sorted(p.name for p in folder.iterdir() if p.suffix in (".bin", ".pt", ".pth", ".ckpt"))
         instead = f", only {pickled[0]}, which is a pickle and never loaded" if pickled else ""
         raise InputError(
-            f"{folder} has no model.safetensors{instead}: get the safetensors file of the model, or convert it with "
-            "save_pretrained on a machine that trusts it"
+            f"{folder} has no {name}{instead}: get the safetensors file of the model, or convert it on a machine that "
+            "trusts it, with save_pretrained of transformers or save_file of safetensors"
         )
     try:
         names = sorted(set(read_json_object(index)["weight_map"].values()))
@@ -92,6 +104,8 @@ def _check_weights(folder: Path) -> None:
 def files_key(folder: Path) -> str:
     """Key of a model's files: configuration, weights, tokenizer and image processor, by content."""
     files = sorted({file for pattern in WANTED for file in folder.glob(pattern)})
+    for file in files:
+        note("read", file)
     return key_of(*((file.name, _sha256(str(file), file.stat().st_size, file.stat().st_mtime_ns)) for file in files))
 
 
@@ -101,38 +115,55 @@ def _sha256(path: str, _size: int, _changed: int) -> str:
     return sha256_file(path)
 
 
-def load_parts(network_class: type, folder: Path, dtype: torch.dtype, device: str = "") -> tuple[nn.Module, Any, Any]:
-    """The network of a folder, ready to encode, its image processor and its tokenizer.
+def load_network(network_class: type, folder: Path, dtype: torch.dtype, **converted: Any) -> nn.Module:
+    """The network of a folder, ready; `converted` is ``config`` and ``state_dict`` where it was not saved whole.
 
-    The network is put on a GPU where there is one, if `device` is empty. The image processor has its Pillow form, which
-    does without torchvision.
-
-    InputError where there is no such device, files are missing or broken, or weights are those of another model.
+    InputError where files are missing or broken, or weights are those of another model.
     """
-    _check_weights(folder)
-    place = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    options = {"dtype": dtype, "use_safetensors": True, "output_loading_info": True}
-    network, loading = _load(folder, "network", network_class, **options)
-    missing = sorted(loading["missing_keys"])
+    if not converted:
+        _check_weights(folder)
+    options = {**_LOCAL, "dtype": dtype, "use_safetensors": True, "output_loading_info": True, **converted}
+    source = None if converted else folder
+    logger = logging.getLogger("transformers.modeling_utils")  # what it reports of weights is judged here
+    logger.disabled = True
+    try:
+        network, loading = load_part(folder, "network", network_class.from_pretrained, source, **options)
+    finally:
+        logger.disabled = False
+    # what scales the cosines of a loss has no part in them
+    missing = sorted(set(loading["missing_keys"]) - {"logit_scale", "logit_bias"})
     if missing:
         raise InputError(
             f"{folder} lacks {len(missing)} weights of a {type(network).__name__}, such as {missing[0]}; get the "
             "checkpoint that was trained as one"
         )
-    try:
-        network = network.to(place).eval()
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"the device {place!r} cannot be used ({first_line(error)}); try cpu") from None
-    processor = _load(folder, "image processor", transformers.AutoImageProcessor, backend="pil")
-    if not any((folder / name).is_file() for name in _VOCABULARIES):  # transformers would make up an empty one
-        raise InputError(f"{folder} has no tokenizer; expected one of {', '.join(_VOCABULARIES)}: get it again")
-    return network, processor, _load(folder, "tokenizer", transformers.AutoTokenizer)
+    return network.eval()
 
 
-def _load(folder: Path, what: str, made_by: type, **options: Any) -> Any:
-    """What a class makes of a folder; whatever a stranger's files make transformers raise becomes one sentence."""
+def load_weights(folder: Path, name: str = "model.safetensors") -> dict[str, torch.Tensor]:
+    """The weights in one file of a folder, by name."""
+    _check_weights(folder, name)
+    return load_part(folder, "network", load_file, folder / name)
+
+
+def load_processor(folder: Path) -> Any:
+    """The image processor of a folder in its Pillow form, which does without torchvision."""
+    make = transformers.AutoImageProcessor.from_pretrained
+    return load_part(folder, "image processor", make, folder, backend="pil", **_LOCAL)
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """The tokenizer of a folder."""
+    return load_part(folder, "tokenizer", transformers.AutoTokenizer.from_pretrained, folder, **_LOCAL)
+
+
+def load_part(folder: Path, what: str, make: Callable[..., Any], *source: Any, **options: Any) -> Any:
+    """What `make` makes of a folder; whatever a stranger's files make transformers raise becomes one sentence."""
+    names = _NEEDED.get(what, ())
+    if names and not any((folder / name).is_file() for name in names):
+        raise InputError(f"{folder} has no {what}; expected one of {', '.join(names)}: get it again")
     try:
-        return made_by.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **options)
+        return make(*source, **options)
     except ImportError as error:
         raise InputError(f"the {what} of {folder} needs a package that is missing ({first_line(error)})") from None
     except Exception as error:

@@ -1,0 +1,211 @@
+"""A results folder that a full disk, an editor or a stranger has damaged: `report` names what it cannot read."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from fico_utils import cli
+from fico_utils.batch.pipeline import STEPS, find_step, prepare_batch, step_state
+from fico_utils.display.figures import draw_figure
+from fico_utils.display.picture import save_picture
+from fico_utils.display.report import write_report
+from fico_utils.display.tables import make_table
+from fico_utils.extras import audit
+from fico_utils.files import seal_of, write_record
+from fico_utils.provenance import PROJECT
+from fico_utils.results import store
+from fico_utils.workspace import Run
+
+from .test_report import VOID, manifest
+
+COMMITTED = PROJECT / "figures" / "mini"
+TABLES = ("claims", "metrics", "costs", "audit")
+#: What the page says where a table is there.
+HEADINGS = {"claims": "What the paper claims", "costs": "<h2>Costs", "audit": "do not fit", "metrics": "This run ("}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A small results folder of real tables, figures and a manifest."""
+    root = tmp_path_factory.mktemp("whole") / "mini"
+    run = Run("mini", 0, root, {})
+    root.mkdir()
+    for name in ("claims", "metrics", "costs", "stored"):
+        shutil.copy(COMMITTED / f"{name}.csv", root)
+    audit.write_audit(run)
+    metrics = store.load(root, "metrics")
+    make_table("table2", metrics).write(run)
+    save_picture(draw_figure("fig2"), run, "fig2")
+    path = root / "runs" / "04_evaluation" / "manifest.json"
+    write_record(path, manifest())
+    return root
+
+
+class Nesting(HTMLParser):
+    """Every element is closed in its turn, and the page to its end."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.feed(page)
+        self.close()
+        assert self.open == []
+        assert page.rstrip().endswith("</html>")
+
+    def handle_starttag(self, tag, attrs):
+        assert tag not in ("script", "iframe", "object")
+        assert not [name for name, _ in attrs if name.startswith("on")]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def report(root: Path, capsys) -> tuple[int, str, str]:
+    """Exit code, what stderr says, and the page, whole if there is one."""
+    code = cli.main(["report", "--out", str(root)])
+    err, page = capsys.readouterr().err, root / "report" / "index.html"
+    assert "Traceback" not in err
+    text = page.read_text(encoding="utf-8") if page.is_file() else ""
+    Nesting(text or "</html>")
+    return code, err, text
+
+
+def half(data: bytes) -> bytes:
+    return data[: len(data) // 2]
+
+
+#: What may happen to a file of text.
+DAMAGE = {
+    "half": half,
+    "all but a letter": lambda data: data[:-2],
+    "empty": lambda data: b"",
+    "other letters": lambda data: data.decode().replace("e", "\xe9").encode("latin-1"),
+    "other columns": lambda data: b"a,b\n1,2\n",
+    "longer rows": lambda data: data[:-1] + b",x,y\n",
+    "zeros": lambda data: bytes(len(data)),
+    "other bytes": lambda data: bytes(range(256)) * 8,
+    "a quote": lambda data: data.replace(b",", b',"', 1),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damaged_tables_are_named_and_the_rest_is_there(whole, tmp_path, capsys, damage):
+    root = shutil.copytree(whole, tmp_path / "mini")
+    for name in TABLES:
+        path = root / f"{name}.csv"
+        path.write_bytes(DAMAGE[damage](path.read_bytes()))
+    code, err, page = report(root, capsys)
+    assert code == 0
+    assert sorted(Path(line.split()[0].rstrip(",")).stem for line in err.splitlines()) == sorted(TABLES)
+    assert page.count("Not on this page") == len(TABLES)
+    assert "Ours against the paper" in page
+    assert not any(heading in page for heading in HEADINGS.values())
+    assert len(json.loads((root / "report" / "summary.json").read_text())["problems"]) == len(TABLES)
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_the_other_tables_are_there(whole, tmp_path, capsys, name):
+    root = shutil.copytree(whole, tmp_path / "mini")
+    (root / f"{name}.csv").write_bytes(half((root / f"{name}.csv").read_bytes()))
+    code, err, page = report(root, capsys)
+    assert (code, len(err.splitlines())) == (0, 1)
+    assert [other for other, heading in HEADINGS.items() if heading not in page] == [name]
+
+
+def test_stored_csv_is_read_with_one_sentence(whole, tmp_path):
+    for damage in DAMAGE.values():
+        root = shutil.copytree(whole, tmp_path / "mini", dirs_exist_ok=True)
+        (root / "stored.csv").write_bytes(damage((root / "stored.csv").read_bytes()))
+        with pytest.raises(store.InputError, match=re.escape("stored.csv")):
+            store.read_stored(Run("mini", 0, root, {}))
+
+
+def sealed(**changes):
+    """A manifest as the runner writes it."""
+    record = manifest(**changes)
+    return {**record, "seal": seal_of(record)}
+
+
+MANIFESTS = {
+    "a list": [], "a number": 5, "text": "x", "nothing": None, "empty": {}, "of a list": [manifest()],
+    **{f"{n} {v!r}"[:40]: manifest(**{n: v}) for n in manifest() for v in ("x", 5, [1], {"a": 1}, None)},
+    "no number": manifest(seconds=float("nan")), "without end": manifest(seconds=float("inf")),
+    "large": manifest(peak_memory_bytes=10**400), "phase": manifest(phases=[{"heading": 5, "seconds": "long"}]),
+    "markup": sealed(start="<script>", environment={"python": "<b>", "memory_bytes": 1, "packages": {"<i>": "<i>"}}),
+    "file": manifest(inputs=[{"path": 5, "sha256": None, "bytes": "x"}]),
+    "path": sealed(inputs=[{"path": "x" * 5000, "sha256": "", "bytes": 1, "changed_ns": 1}]),
+}  # fmt: skip
+
+
+def test_a_damaged_manifest_is_named_and_the_rest_is_there(tmp_path, capsys):
+    texts = {name: json.dumps(content).encode() for name, content in MANIFESTS.items()}
+    texts |= {name: damage(json.dumps(sealed()).encode()) for name, damage in DAMAGE.items()}
+    texts["deep"] = b"[" * 100_000
+    read, batch = [], prepare_batch(out=str(tmp_path))
+    path = batch.runs(find_step(STEPS, "04"), "manifest.json")
+    path.parent.mkdir(parents=True)
+    for name, text in texts.items():
+        path.write_bytes(text)
+        state = step_state(batch, find_step(STEPS, "04"))
+        assert state.name in ("stale", "failed"), name
+        step = {"id": "04", "notebook": "04_evaluation", "state": state.name, "why": state.why}
+        page = write_report(batch.root, "mini", [step]).read_text(encoding="utf-8")
+        Nesting(page)
+        err = capsys.readouterr().err
+        assert ("04_evaluation" in err) == ("Not on this page" in page), name
+        assert len(err.splitlines()) <= 1, name
+        read += [] if err else [name]
+    assert {"a list", "a number", "nothing", "empty", "half", "zeros", "no number", "large", "file"}.isdisjoint(read)
+    assert {"markup", "path"} <= {*read}
+
+
+@pytest.mark.parametrize("name", ["figures/fig2.svg", "tables/table2.html"])
+def test_a_damaged_figure_or_table_is_named_and_the_rest_is_there(whole, tmp_path, capsys, name):
+    root = tmp_path / "mini"
+    for part in ("figures", "tables"):
+        shutil.copytree(whole / part, root / part)
+    good = (root / name).read_bytes()
+    bad = {kind: DAMAGE[kind](good) for kind in ("half", "empty", "other columns", "zeros", "other bytes")}
+    bad |= {
+        "a script in it": good.replace(b"</p>", b"</p><script>alert(1)</script>"),
+        "a handler": good.replace(b"<table", b'<table onclick="x()"'),
+        "an instruction": good.replace(b"<table", b"<?x ><script>alert(1)</script>?><table"),
+        "a style": good.replace(b"font-weight: bold", b"background: url(http://example.org)"),
+        "another namespace": good.replace(b"<p ", b'<p xmlns="http://www.w3.org/1999/xhtml" '),
+        "another": b'<p xmlns="http://www.w3.org/1999/xhtml"><script>alert(1)</script></p>',
+        "a doctype": b'<!DOCTYPE a [<!ENTITY b "c">]><svg>&b;</svg>',
+    }
+    for kind, content in bad.items():
+        (root / name).write_bytes(content)
+        page = write_report(root, "mini", []).read_text(encoding="utf-8")
+        Nesting(page)
+        err = capsys.readouterr().err
+        if content != good and kind != "an instruction":
+            assert Path(name).name in err, kind
+            assert "Not on this page" in page
+        assert "url(http" not in page
+    (root / name).write_bytes(good)
+    write_report(root, "mini", [])
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("what", ["manifest.json", "corpora.json", "metrics.csv", "costs.csv"])
+def test_damaged_runs_are_compared_with_one_sentence(whole, tmp_path, capsys, what):
+    first, second = (shutil.copytree(whole, tmp_path / name / "mini") for name in "ab")
+    place = {"manifest.json": "runs/04_evaluation/manifest.json", "corpora.json": "data/corpora.json"}.get(what, what)
+    (second / place).parent.mkdir(exist_ok=True)
+    for content in (b"[1, 2]", b"", b'{"a": [1]}', b"\xff\xfe"):
+        (second / place).write_bytes(content)
+        assert cli.main(["report", str(first), str(second), "--across"]) == 2
+        err = capsys.readouterr().err
+        assert len(err.splitlines()) == 1
+        assert what in err
+        assert not (first / "report").exists()

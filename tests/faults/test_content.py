@@ -1,0 +1,59 @@
+"""Every file that a run reads belongs to a step: what Python opens is compared with what is noted."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from fico_utils.files import RECORD, recorded_files
+from fico_utils.package_code import package_digests
+from fico_utils.provenance import PROJECT
+from tests.faults.content import recording_environment, undeclared_reads
+
+#: What notebooks ask of the package, from weights and labels that ship to tables; and one read that nobody notes.
+SCRIPT = """
+import sys
+
+import fico_utils
+from fico_utils import experiment
+from fico_utils.extras import seeds
+from fico_utils.provenance import PROJECT
+from fico_utils.results import observed, store
+
+sizes = {"picto_people": 40, "picto_diverse": 40}
+run = fico_utils.setup("mini", 0, sys.argv[1], corpora=["picto_people"], n_test=sizes)
+experiment.serve(run, "xvlm_nf", "picto_people")
+seen = experiment.score(run, "ucch", "picto_people")
+observed.write_scores(run, "ucch", "picto_people", seen)
+store.merge(run, "metrics")
+store.results_or_committed(run, "metrics")
+store.read_stored(run)
+seeds.read_seeds(PROJECT / "figures/standard" / seeds.FILE)
+(run.root / "unseen.txt").write_text("x")
+(run.root / "unseen.txt").read_text()
+"""
+
+
+def test_every_file_that_is_read_is_noted(tmp_path: Path) -> None:
+    (tmp_path / "hook").mkdir()
+    (tmp_path / "a_step").mkdir()
+    record, root = tmp_path / "a_step/record.jsonl", tmp_path / "out/mini"
+    environment = recording_environment(tmp_path / "hook") | {RECORD: str(record), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", SCRIPT, str(tmp_path / "out")]
+    done = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    inputs, outputs = recorded_files(record, root)
+    step = {"step": "x", "notebook": "a_step", "inputs": inputs, "outputs": outputs}
+    step["made_from"] = {"code of the package": package_digests()}
+    assert undeclared_reads(tmp_path / "hook/opened", [step], root) == {"x": ["unseen.txt"]}
+    named = {row["path"] for row in inputs}
+    assert named >= {
+        "fico_utils:weights/labels__picto_people.safetensors",
+        "fico_utils:weights/mini/ucch__picto_people.safetensors",
+        "fico_utils:weights/standard/xvlm__picto_people.safetensors",
+        "project:configs/standard.yaml",
+        "project:figures/standard/seeds.csv",
+        "project:figures/mini/stored.csv",
+    }
+    assert any(row["sha256"] is None and row["path"].startswith("models/ucch__picto_people") for row in inputs)

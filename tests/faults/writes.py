@@ -1,0 +1,142 @@
+"""Every call that changes a file of a run fails once, in turn, in the runner and in the notebooks' kernels.
+
+After each failure the same command goes on, until nothing new fails and the run is whole: its numbers must be those of
+a run that nobody disturbed. `faulty.c` makes the calls fail; it is compiled when it is needed, and Linux loads it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from fico_utils.files import TEMPORARY
+from fico_utils.provenance import PROJECT
+from tests.workflow.test_snakefile import TINY
+
+#: Whether calls can be made to fail here.
+AVAILABLE = sys.platform == "linux" and shutil.which("cc") is not None
+#: The tiny profile, and less to measure in notebook 05.
+CHANGES = (
+    *TINY,
+    *("encode_scales=[20, 40]", "attention_scales=[20, 40]", "gallery_sizes=[30, 60]", "screen_depths=[10]"),
+    *("gallery_queries={embeddings: 10, attention: 2}", "n_queries=50", "n_candidates=2000", "search_dim=64"),
+    "cost_budget_s=0.001",
+)
+#: What a disturbed command may say on stderr besides its one sentence.
+SAID = re.compile(r".* so far, .*|process \d+ ended without unlocking .*|.*(is|this unit is) made again")
+#: The sentence of a command that ends with 2, and of a step that fails.
+SENTENCE = re.compile(r"fico_utils \w+: .+|step \d\d failed in cell .+: .+")
+
+
+def build_shim(folder: Path) -> Path:
+    """Path of the compiled `faulty.c`, in a folder."""
+    library = folder / "faulty.so"
+    call = ["cc", "-shared", "-fPIC", "-O1", "-o", str(library), str(Path(__file__).with_name("faulty.c")), "-ldl"]
+    subprocess.run(call, check=True)
+    return library
+
+
+def shim_environment(library: Path, below: Path, **settings: object) -> dict[str, str]:
+    """The environment of a process whose changes below a folder may fail; `settings` are those of `faulty.c`."""
+    more = {f"FAULT_{name.upper()}": str(value) for name, value in settings.items()}
+    found = os.pathsep.join([str(PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return {**os.environ, "PYTHONPATH": found, "LD_PRELOAD": str(library), "FAULT_BELOW": str(below), **more}
+
+
+def disturb(
+    command: Sequence[str],
+    root: Path,
+    library: Path,
+    state: Path,
+    seconds: float,
+    say: Callable[[str], None] = print,
+    **sampling: object,
+) -> tuple[int, list[str]]:
+    """How often a command was given until nothing failed any more, or the time was over; and what it did wrong.
+
+    Parameters
+    ----------
+    command : sequence of str, of a run into `root`.
+    root : Path, the results folder.
+    library, state : Path, of the shim, and of the file that lists what has failed.
+    seconds : float, after which nothing is made to fail any more.
+    sampling : ``seed`` and ``percent`` of `faulty.c`, where not every call is to fail.
+    """
+    problems, count, end, done = [], 0, time.monotonic() + seconds, None
+    while done is None or done.returncode:
+        before = _lines(state)
+        quiet = {} if time.monotonic() > end else {"state": state, **sampling}
+        done = _call(command, shim_environment(library, root, **quiet))
+        count += 1
+        new = _lines(state)[len(before) :]
+        wrong = [f"after {new}: {problem}" for problem in misbehaviour(done, root)]
+        say(f"{count}: exit code {done.returncode} after {'; '.join(new) or 'nothing failed'} {wrong or ''}")
+        problems += wrong
+        if done.returncode and not new:
+            return count, [*problems, f"failed by itself: {done.stderr[-500:]}"]
+    return count, problems
+
+
+def misbehaviour(done: subprocess.CompletedProcess, root: Path) -> list[str]:
+    """What a disturbed command did wrong: exit codes, what it said, and what it left half-written."""
+    told = [line for line in done.stderr.splitlines() if not SAID.fullmatch(line)]
+    problems = [] if done.returncode in (0, 1, 2) else [f"exit code {done.returncode}"]
+    problems += [f"said {line!r}" for line in told if not SENTENCE.fullmatch(line)]
+    last = [line for line in told if line.startswith("fico_utils ")]  # besides those about steps that failed
+    if len(last) != (done.returncode == 2) or len(told) < bool(done.returncode):
+        problems.append(f"exit code {done.returncode}, and {len(told)} sentences")
+    hidden = [p.name for p in root.rglob(".*") if p.is_file() and not p.name.endswith((".lock", ".pid"))]
+    return problems + [f"left {name}{' half-written' * bool(TEMPORARY.fullmatch(name))}" for name in hidden]
+
+
+def run_tiny(out: Path, environment: Mapping[str, str] = os.environ) -> subprocess.CompletedProcess:
+    """A run of the tiny profile without a fault."""
+    return _call(tiny_command(out), {**environment, "PYTHONPATH": str(PROJECT)})
+
+
+def tiny_command(out: Path, *more: str) -> list[str]:
+    """The command line of a run of the tiny profile into a folder."""
+    changes = [f"--set={change}" for change in CHANGES]
+    return [sys.executable, "-m", "fico_utils", "run", "--out", str(out), *changes, *more]
+
+
+def campaign(seconds: float, seed: int = 0, say: Callable[[str], None] = print) -> str:
+    """What was tried: calls of a run of the tiny profile failed for about so many seconds.
+
+    In the first of two rounds a tenth of the calls may fail, so that a short campaign comes to the last steps, too.
+    AssertionError with everything that went wrong.
+    """
+    end, told = time.monotonic() + seconds, []
+    with tempfile.TemporaryDirectory(prefix="fico-writes-") as name:
+        folder = Path(name)
+        library, state, root = build_shim(folder), folder / "failed.txt", folder / "disturbed" / "mini"
+        whole = run_tiny(folder / "whole")
+        assert whole.returncode == 0, whole.stderr
+        problems: list[str] = []
+        for percent in (10, 100):
+            shutil.rmtree(root, ignore_errors=True)  # what is there already would not be written again
+            command, left = tiny_command(root.parent), max(0, end - time.monotonic())
+            count, found = disturb(command, root, library, state, left, say, seed=seed, percent=percent)
+            told.append(f"{count} starts with {percent} % of all calls")
+            problems += found
+            if (root / "metrics.csv").read_bytes() != (folder / "whole/mini/metrics.csv").read_bytes():
+                problems.append(f"metrics.csv differs after {_lines(state)}")
+        done = _call([sys.executable, "-m", "fico_utils", "clean", "--out", str(root.parent)], os.environ)
+        problems += [f"clean left {done.stdout} {done.stderr}"] if root.exists() else []
+        assert not problems, "\n".join(problems)
+        return f"writes: {len(_lines(state))} different calls failed once each; {', '.join(told)}"
+
+
+def _call(command: Sequence[str], environment: Mapping[str, str]) -> subprocess.CompletedProcess:
+    return subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=False)
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").splitlines() if path.is_file() else []

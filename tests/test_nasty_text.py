@@ -1,0 +1,353 @@
+"""What people write stays text: a list of nasty names and captions through every surface, each read by its own parser.
+
+A surface is drawn twice, with a nasty text and with a plain one: what is read text must have the same elements,
+commands and columns, and the text itself, with what cannot be shown as U+FFFD.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import warnings
+import zlib
+from html.parser import HTMLParser
+from xml.etree import ElementTree
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from fico_utils import cli, registry
+from fico_utils.display import page, teaching
+from fico_utils.display.figures import draw_figure
+from fico_utils.display.figures.query import Example, Hit
+from fico_utils.display.picture import save_picture
+from fico_utils.display.report import write_report
+from fico_utils.display.table import Cell, Column, Table
+from fico_utils.display.tables import make_table
+from fico_utils.escaping import cell_text, csv_text, one_line, printable, spreadsheet_cell
+from fico_utils.extras.corpora.folder import write_rows
+from fico_utils.extras.corpora.library import folder_corpus
+from fico_utils.extras.corpora.reading import clean_caption, read_table
+from fico_utils.extras.pretrained.rows import configured_rows
+from fico_utils.extras.readme import results_table
+from fico_utils.provenance import PROJECT
+from fico_utils.results import store
+from tests.nasty import NASTY
+
+PLAIN = "plain"
+#: No file can hold half a character, nor can pandas: readers replace it before it comes to a table or a picture.
+WHOLE = {name: text for name, text in NASTY.items() if name != "half a character"}
+each = pytest.mark.parametrize("text", WHOLE.values(), ids=WHOLE)
+UNSHOWN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
+
+
+@pytest.fixture(autouse=True)
+def _no_glyphs():
+    """No font here has all of these letters, and says so."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
+        yield
+
+
+class Page(HTMLParser):
+    """What a browser sees: elements with the names of their attributes, the texts between, the values of attributes."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        self.elements, self.texts, self.values = [], [], []
+        assert not UNSHOWN.search(source)
+        self.feed(source)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, tuple(name for name, _ in attrs)))
+        self.values += [value for _, value in attrs]
+        self.texts.append("")
+
+    def handle_endtag(self, tag):
+        self.elements.append(("/" + tag, ()))
+        self.texts.append("")
+
+    def handle_data(self, data):
+        self.texts.append(self.texts.pop() + data if self.texts else data)
+
+    def handle_comment(self, data):
+        self.elements.append(("comment", ()))
+
+    handle_decl = handle_pi = unknown_decl = handle_comment
+
+
+def table_of(text: str) -> Table:
+    """A table with a text as its caption, a label, a header and a cell; none of them may be left out."""
+    columns = [Column((text or "x", "R@1"), "percent", "max"), Column(("words", text or "x"), "text")]
+    rows = [("VLP", f"{text}"), ("VLP", "other")]
+    cells = {("ours", row, columns[0].header): Cell(0.5 + 0.1 * i, "ok") for i, row in enumerate(rows)}
+    cells |= {("ours", row, columns[1].header): Cell(text=text) for row in rows}
+    return Table("table2", f"Table 2. {text}.", rows, columns, cells)
+
+
+@each
+def test_html_tables(text):
+    nasty, plain = (Page(table_of(t).to_html()) for t in (text, PLAIN))
+    assert nasty.elements == plain.elements
+    if text:  # without, what stands in a header is no text to count
+        assert nasty.texts.count(printable(text)) == plain.texts.count(PLAIN) == 5
+    assert printable(f"Table 2. {text}.") in nasty.texts
+
+
+@each
+def test_markdown_tables(text):
+    markdown_it = pytest.importorskip("markdown_it")
+    parser = markdown_it.MarkdownIt("commonmark").enable(["table", "strikethrough"])
+
+    def read(given):
+        tokens = [t for block in parser.parse(table_of(given).to_markdown()) for t in (block, *(block.children or ()))]
+        # a sign that was escaped is a token of its own, which says nothing
+        kinds = [t.type for t in tokens if t.type not in ("text", "text_special", "inline")]
+        words = ["".join(c.content for c in t.children if c.type != "softbreak") for t in tokens if t.type == "inline"]
+        return kinds, words
+
+    (kinds, words), (expected, plain) = read(text), read(PLAIN)
+    empty = not one_line(text)
+    assert [k for k in kinds if k != "html_inline"] == [k for k in expected if k != "html_inline"]
+    assert kinds.count("html_inline") == expected.count("html_inline")  # the <br> of the headers
+    assert words[0] == f"Table 2. {one_line(text)}." if not empty else words[0] == "Table 2. ."
+    assert words.count(one_line(text)) >= (plain.count(PLAIN) if not empty else 0)
+
+
+#: What LaTeX prints for a command, and what a table may use besides.
+PRINTED = {
+    "textbackslash": "\\", "textasciitilde": "~", "textasciicircum": "^", "textless": "<", "textgreater": ">",
+    "textbar": "|", "textdagger": "†", "textdaggerdbl": "‡", **{sign: sign for sign in "#$%&_{}"},
+}  # fmt: skip
+TOKEN = re.compile(r"\\([A-Za-z]+|.)(?: *\{\})?|([{}$&#~^_%])|([^\\{}$&#~^_%]+)", re.DOTALL)
+
+
+def read_latex(source: str) -> tuple[list[str], str]:
+    """The commands and active signs of some LaTeX, and the text that it prints."""
+    structure, printed = [], []
+    for command, active, letters in TOKEN.findall(re.sub(r"\{([\[\]])\}", r"\1", source)):
+        if command in PRINTED:
+            printed.append(PRINTED[command])
+        elif letters:
+            printed.append(letters)
+        else:
+            structure.append(command or active)
+    return structure, "".join(printed)
+
+
+@each
+def test_latex_tables(text):
+    (commands, printed), (expected, plain) = (read_latex(table_of(t).to_latex()) for t in (text, PLAIN))
+    assert commands == expected
+    signs = str.maketrans({"–": "--", "×": "×"})
+    least = plain.count(PLAIN) if one_line(text) else 0
+    assert printed.count(one_line(text).translate(signs)) >= least > 3 or not one_line(text)
+    assert not UNSHOWN.search(printed)
+
+
+def cells_of(source: str) -> list[list[str]]:
+    rows = list(csv.reader(io.StringIO(source, newline=""), strict=True))
+    for cell in (cell for row in rows for cell in row):
+        assert not re.match(r"[=+\-@\t\r\n]", cell) or re.fullmatch(r"[+-][\d.]+", cell), cell
+    return [[cell_text(cell) for cell in row] for row in rows]
+
+
+@each
+def test_csv_files(text, tmp_path):
+    frame = pd.DataFrame({"n": [-1.5, 2.0], text or "x": [text, "-0.5"]})
+    assert cells_of(csv_text(frame)) == [["n", text or "x"], ["-1.5", text], ["2.0", "-0.5"]]
+    lines = cells_of(table_of(text).to_csv())
+    assert {len(line) for line in lines} == {5}
+    assert lines[1][4] == (text or "–")
+    path = tmp_path / "captions.csv"
+    write_rows(path, ("image", "caption"), [("a.jpg", text), ("b.jpg", "c")])
+    assert list(read_table(path).frame["caption"]) == [text, "c"]
+    columns = ("system", "value")
+    path.write_text(csv_text(pd.DataFrame([(text, -1.0)], columns=list(columns))), encoding="utf-8", newline="")
+    read = store.read_csv(path, "test", "", "", columns, ("value",))
+    assert read.to_numpy().tolist() == [[text, -1.0]]
+
+
+def test_what_is_written_for_a_spreadsheet_comes_text():
+    rng = np.random.default_rng(0)
+    texts = ["".join(rng.choice(list("'=+-@\t\r\n1.a†"), rng.integers(0, 6))) for _ in range(20_000)]
+    assert [cell_text(spreadsheet_cell(text)) for text in texts] == texts
+    assert len({spreadsheet_cell(text) for text in texts}) == len({*texts})
+
+
+def texts_of(svg: bytes) -> list[str]:
+    tree = ElementTree.fromstring(svg)
+    assert not [e for e in tree.iter() if e.tag.rpartition("}")[2] in ("script", "a", "foreignObject")]
+    return ["".join(e.itertext()) for e in tree.iter("{http://www.w3.org/2000/svg}text")]
+
+
+def texts_of_pdf(pdf: bytes) -> str:
+    """The strings that the pages of a PDF show, one behind the other; letters that its fonts hold by code alone."""
+    shown = []
+    for stream in re.findall(rb"stream\r?\n(.*?)\r?\nendstream", pdf, re.DOTALL):
+        try:
+            content = zlib.decompress(stream)
+        except zlib.error:
+            continue
+        if b" Tf" in content:
+            shown += re.findall(rb"\(((?:[^\\()]|\\.)*)\)", content, re.DOTALL)
+    return re.sub(rb"\\(.)", rb"\1", b"".join(shown)).replace(b"\0", b"").decode("latin-1")
+
+
+#: As many as there are colours for curves.
+CURVES = ("script", "mathematics", "underscore first", "zero")
+
+
+def pictures_of(texts: list[str]) -> dict[str, tuple]:
+    """Pictures with all of some texts in them, each with what of a text it draws: lines, or the first words of them."""
+    dot = np.zeros((4, 4, 3), np.uint8)
+    found = [Hit(None, text, True, True, 0.5) for text in texts]
+    logs = {WHOLE[name]: [{"epoch": 1, "loss": 1.0, "score": 0.5}] for name in CURVES}
+    return {
+        "sheet": teaching.sheet([dot] * len(texts), texts, columns=4),
+        "words": teaching.attention(dot, texts[:12], np.ones((12, 4))),
+        "curves": teaching.curves(logs),
+        "captions found": draw_figure("fig1", Example(dot, found[:5], found[5:10])),
+    }
+
+
+@pytest.mark.parametrize("name", ["sheet", "words", "curves", "captions found"])
+def test_captions_and_names_in_pictures(name, tmp_path):
+    texts = list(WHOLE.values())
+    picture = pictures_of(texts)[name]
+    svg, pdf, table = save_picture(picture, tmp_path, name)
+    joined = "".join("".join(texts_of(svg.read_bytes())).split())
+    shown = {"curves": [WHOLE[name] for name in CURVES], "captions found": [t for t in texts[:10] if len(t) < 60]}
+    shown["words"] = texts[:12]
+    for text in shown.get(name, texts):
+        # a break between lines may be any blank, which is not drawn
+        assert "".join(printable(text).replace("\ufffd", "").split()) in joined.replace("\ufffd", "")
+    written = "".join(texts_of_pdf(pdf.read_bytes()).split())
+    for text in shown.get(name, texts):
+        if text.isascii() and text.isprintable() and "fi" not in text:  # a ligature, a glyph of its own
+            assert "".join(text.split())[:1000] in written
+    image = Page(picture._repr_html_())
+    assert image.elements == [("img", ("width", "alt", "src"))]
+    assert image.values[1] == picture.alt
+    if name == "sheet":
+        assert cells_of(table.read_bytes().decode()) == [["caption"], *([text] for text in texts)]
+
+
+@pytest.mark.parametrize("kind", ["script", "one dollar", "two dollars", "mathematics", "commands", "zero", "empty"])
+def test_a_query_in_figure_1(kind):
+    text = WHOLE[kind]
+    hit = Hit(np.zeros((4, 4, 3), np.uint8), text, True, True, 0.5)
+    drawn = texts_of(draw_figure("fig1", Example(text, [hit], [hit], note=text)).render("svg"))
+    assert printable(text) in drawn or not text
+    assert f"“{printable(text)}”" in drawn
+
+
+@pytest.fixture
+def forget():
+    """What a test lets the registry know is forgotten after it."""
+    yield
+    registry.use_rows({}, "/nowhere")
+
+
+def named_corpus(text: str, folder) -> registry.CorpusInfo:
+    """A folder corpus with a name, as its corpus.yaml says."""
+    place = folder / "pictures"
+    place.mkdir(parents=True, exist_ok=True)
+    (place / "corpus.yaml").write_text(yaml.safe_dump({"name": text}), encoding="utf-8")
+    return folder_corpus(place)
+
+
+def test_half_a_character_of_a_caption_is_replaced_where_it_is_read():
+    assert clean_caption(NASTY["half a character"], "here") == "a\ufffdb"
+
+
+@pytest.mark.parametrize("text", NASTY.values(), ids=NASTY)
+def test_names_are_one_line_that_can_be_shown(text, tmp_path):
+    expected = one_line(text)
+    if len(expected) > registry.LONGEST_NAME:
+        expected = expected[: registry.LONGEST_NAME - 1] + "…"
+    assert named_corpus(text, tmp_path).name == (expected or "pictures")
+    assert configured_rows({"mine": {"path": "a/b", "name": text}})["mine"].name == (expected or "mine")
+    assert not UNSHOWN.search(expected)
+    assert "\n" not in expected
+
+
+@pytest.fixture(scope="module")
+def metrics():
+    frame = store.load(PROJECT / "figures" / "mini", "metrics")
+    frame = frame[(frame["profile"] == "paper") | (frame["system"].isin(["scan", "chance", "perfect"]))]
+    return frame.assign(run=frame["run"].str.partition("+")[0])
+
+
+def pages_of(text: str, metrics: pd.DataFrame, folder) -> tuple[str, str, str]:
+    """The report of a run on a corpus with a name, its files beside; and the README's table."""
+    info = named_corpus(text, folder)
+    registry.add_corpus(info)
+    rows = metrics.assign(corpus=metrics["corpus"].replace("picto_people", info.id))
+    for name in ("table2", "table4"):
+        make_table(name, rows).write(folder / "tables")
+    for name in ("fig3", "chance_corrected"):
+        save_picture(draw_figure(name, rows), folder / "figures", name)
+    (folder / "metrics.csv").write_text(csv_text(rows, "%.9g"), encoding="utf-8")
+    claim = pd.DataFrame(
+        [[text] * 3 + ["holds", text]], columns=["place", "claim", "evidence", "verdict_paper", "verdict_ours"]
+    )
+    (folder / "claims.csv").write_text(csv_text(claim), encoding="utf-8", newline="")
+    report = write_report(folder, "mini", [{"id": "04", "notebook": "04_evaluation", "state": "stale", "why": text}])
+    return report.read_text(encoding="utf-8"), results_table(rows, [info.id]), page.claims_table(claim)
+
+
+@pytest.mark.parametrize(
+    "kind", ["script", "end of style", "handler", "mathematics", "Markdown", "pipes", "zero", "escape"]
+)
+@pytest.mark.usefixtures("forget")
+def test_a_corpus_of_any_name_from_its_yaml_to_the_report(kind, metrics, tmp_path):
+    text = NASTY[kind]
+    nasty, plain = (pages_of(t, metrics, tmp_path / t[:1].strip('<"$*\x1b/') / "mini") for t in (text, PLAIN))
+    for one, other in zip((nasty[0], nasty[2]), (plain[0], plain[2]), strict=True):
+        assert Page(one).elements == Page(other).elements
+        assert any(one_line(text) in one_line(t) for t in Page(one).texts)
+    assert "Not on this page" not in nasty[0]
+    assert [len(re.findall(r"(?<!\\)\|", line)) for line in nasty[1].splitlines()] == [
+        len(re.findall(r"(?<!\\)\|", line)) for line in plain[1].splitlines()
+    ]
+    svg = next(tmp_path.rglob("fig3.svg"))
+    assert texts_of(svg.read_bytes())
+
+
+@each
+def test_the_terminal_is_not_rewritten(text, capsys):
+    for arguments in (["fetch", f"corpus {text}"], ["evaluate", f"--images={text[:99]}.npy"], ["report", f"x{text}"]):
+        assert cli.main(arguments) == 2
+    cli.progress_printer(False)(text)
+    out, err = capsys.readouterr()
+    assert not UNSHOWN.search(out + err)
+    assert len(err.splitlines()) == 3
+
+
+@each
+def test_the_page_of_a_comparison(text):
+    def read(given):
+        line = {"place": given, "name": given, "what": given, "cells": [{"text": given}]}
+        values = {"title": given, "runs": [(given,) * 4], "marked": 1, "compared": 1, "elsewhere": 0, "clear": [line]}
+        return Page(page.render_page("comparison.html.j2", **values, parts_shown=[(given, [line])]))
+
+    nasty, plain = read(text), read(PLAIN)
+    assert nasty.elements == plain.elements
+    assert nasty.texts.count(printable(text)) >= plain.texts.count(PLAIN)
+
+
+def test_names_in_a_manifest_do_not_rewrite_the_terminal(tmp_path, capsys):
+    place = tmp_path / "mini" / "runs" / "04_evaluation" / "manifest.json"
+    place.parent.mkdir(parents=True)
+    failure = {"cell": NASTY["escape"], "error": NASTY["direction"]}
+    place.write_text(json.dumps({"status": "failed", "failure": failure}))
+    assert cli.main(["status", "--out", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert "failed" in out
+    assert not UNSHOWN.search(out)
