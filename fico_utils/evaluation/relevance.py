@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,8 @@ from fico_utils.errors import InputError
 from fico_utils.evaluation.embeddings import as_array
 from fico_utils.evaluation.tasks import DIRECTIONS, QUERIES_ASK, SharedLabels, Task, group_members
 
+#: Numbers of stored copies that are compared at a time.
+COMPARED = 2**24
 #: Grades of a relevance of pairs; None where all are 1.
 Grades = np.ndarray | None
 
@@ -264,9 +267,10 @@ def each_image_once(array: np.ndarray, copies: int, name: Any) -> np.ndarray:
     """Each image once, of an array (n, ...) that stores it `copies` times in a row; InputError where they differ."""
     if copies < 1 or len(array) % copies:
         raise InputError(f"{name}: {len(array)} rows are no images stored {copies} times each")
-    rows = np.asarray(array).reshape(len(array), -1)
-    for start in range(0, len(rows), 1024 * copies):
-        part = rows[start : start + 1024 * copies].reshape(-1, copies, rows.shape[1])
+    width = math.prod(array.shape[1:])
+    step = max(1, COMPARED // (copies * width)) * copies
+    for start in range(0, len(array), step) if copies > 1 else ():
+        part = np.asarray(array[start : start + step]).reshape(-1, copies, width)
         for image in np.flatnonzero((part != part[:, :1]).any((1, 2)))[:1]:
             first = start + int(image) * copies
             raise InputError(

@@ -58,7 +58,8 @@ def root(tmp_path: Path) -> Path:
     """A results folder with one step that ran, one that failed, one that never ran."""
     failed = {"cell": "fit", "heading": "2.2 Fit", "error": "ValueError: <no> & never"}
     records = [manifest(), manifest(step="02", notebook="02_training", status="failed", failure=failed, seconds=5.0)]
-    files = {f"runs/{record['notebook']}/manifest.json": json.dumps({**record, "seal": seal_of(record)}) for record in records}
+    kept = {record["notebook"]: json.dumps({**record, "seal": seal_of(record)}) for record in records}
+    files = {f"runs/{name}/manifest.json": text for name, text in kept.items()}
     files |= {
         "tables/table2.html": "<table><tr><td>41.5</td></tr></table>",
         "tables/table4.html": "<table><tr><td>88.7</td></tr></table>",

@@ -5,7 +5,6 @@ Nothing is ever unpickled.
 
 from __future__ import annotations
 
-import math
 import os
 from pathlib import Path
 
@@ -16,9 +15,6 @@ from fico_utils.extras.corpora.array_formats import SUFFIXES, find_format, read_
 from fico_utils.extras.corpora.isolated import read_isolated
 from fico_utils.extras.corpora.reading import check_name, find_file
 from fico_utils.files import note
-
-#: Numbers of stored copies that are compared at a time.
-COMPARED = 2**24
 
 
 def read_array(place: str | Path) -> np.ndarray:
@@ -48,19 +44,3 @@ def _split(place: str) -> tuple[Path, str | None]:
     if colon and Path(file).suffix.lower() in SUFFIXES and not os.path.exists(place):
         return Path(file), name
     return Path(place), None
-
-
-def each_image_once(array: np.ndarray, copies: int, path: Path) -> np.ndarray:
-    """Each image once, of an array (n, ...) that stores it `copies` times in a row; InputError where they differ."""
-    if copies == 1:
-        return array
-    step = max(1, COMPARED // (copies * math.prod(array.shape[1:]))) * copies
-    for start in range(0, len(array), step):
-        part = np.asarray(array[start : start + step])
-        part = part.reshape(-1, copies, math.prod(array.shape[1:]))
-        for image in np.flatnonzero((part != part[:, :1]).any((1, 2)))[:1]:
-            first = start + int(image) * copies
-            raise InputError(
-                f"{path}: rows {first} to {first + copies - 1} differ, expected one image stored {copies} times"
-            )
-    return array[::copies]

@@ -21,7 +21,8 @@ import numpy as np
 
 from fico_utils import registry
 from fico_utils.errors import InputError
-from fico_utils.extras.corpora.arrays import each_image_once, read_array
+from fico_utils.evaluation.relevance import each_image_once
+from fico_utils.extras.corpora.arrays import read_array
 from fico_utils.extras.corpora.published import read_labels
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ import numpy as np
 
 from fico_utils.data.corpus import Corpus
 from fico_utils.errors import InputError
-from fico_utils.extras.corpora.arrays import each_image_once, read_array
+from fico_utils.evaluation.relevance import each_image_once
+from fico_utils.extras.corpora.arrays import read_array
 from fico_utils.extras.corpora.listing import Listing
 from fico_utils.extras.corpora.reading import clean_caption, read_lines, show_value
 
