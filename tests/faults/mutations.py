@@ -241,6 +241,7 @@ class Forked:
             code = 1
             with contextlib.suppress(BaseException):
                 faulthandler.disable()  # pytest's would tell of each crash
+                tracemalloc.stop()  # which slows some loops a hundred times
                 nothing = os.open(os.devnull, os.O_RDWR)
                 for standard in range(3):
                     os.dup2(nothing, standard)
