@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import re
 import warnings
 import zlib
@@ -28,12 +27,14 @@ from fico_utils.display.picture import save_picture
 from fico_utils.display.report import write_report
 from fico_utils.display.table import Cell, Column, Table
 from fico_utils.display.tables import make_table
+from fico_utils.errors import InputError
 from fico_utils.escaping import cell_text, csv_text, one_line, printable, spreadsheet_cell
 from fico_utils.extras.corpora.folder import write_rows
 from fico_utils.extras.corpora.library import folder_corpus
 from fico_utils.extras.corpora.reading import clean_caption, read_table
 from fico_utils.extras.pretrained.rows import configured_rows
 from fico_utils.extras.readme import results_table
+from fico_utils.files import write_record
 from fico_utils.provenance import PROJECT
 from fico_utils.results import store
 from tests.nasty import NASTY
@@ -262,8 +263,9 @@ def named_corpus(text: str, folder) -> registry.CorpusInfo:
     return folder_corpus(place)
 
 
-def test_half_a_character_of_a_caption_is_replaced_where_it_is_read():
-    assert clean_caption(NASTY["half a character"], "here") == "a\ufffdb"
+def test_half_a_character_of_a_caption_is_refused_where_it_is_read():
+    with pytest.raises(InputError, match="here: the caption is"):
+        clean_caption(NASTY["half a character"], "here")
 
 
 @pytest.mark.parametrize("text", NASTY.values(), ids=NASTY)
@@ -344,9 +346,8 @@ def test_the_page_of_a_comparison(text):
 
 def test_names_in_a_manifest_do_not_rewrite_the_terminal(tmp_path, capsys):
     place = tmp_path / "mini" / "runs" / "04_evaluation" / "manifest.json"
-    place.parent.mkdir(parents=True)
     failure = {"cell": NASTY["escape"], "error": NASTY["direction"]}
-    place.write_text(json.dumps({"status": "failed", "failure": failure}))
+    write_record(place, {"status": "failed", "failure": failure})
     assert cli.main(["status", "--out", str(tmp_path)]) == 0
     out = capsys.readouterr().out
     assert "failed" in out

@@ -45,7 +45,7 @@ def test_a_good_frame_passes_through(metrics, costs):
     [
         ("value", 1.2), ("value", -0.1), ("value", float("nan")), ("value", "much"), ("ci_high", 1.5), ("chance", -1.0),
         ("system", "clip"), ("system", "chance"), ("corpus", "cifar"), ("corpus", "synthetic"), ("source", "theirs"),
-        ("split", "dev"), ("task", "both"), ("task", "category"), ("direction", "img2txt"), ("metric", "ndcg"),
+        ("split", "dev"), ("task", "both"), ("task", "category"), ("direction", "img2txt"), ("metric", "hits"),
         ("k", "R=0.35"), ("k", "ten"), ("status", "fine"),
     ],
 )  # fmt: skip

@@ -43,7 +43,7 @@ NAME_BYTES, PATH_BYTES = 255, 4095
 
 
 def printable(text: Any, length: int = 200) -> str:
-    """A stranger's text as part of a sentence: on one line, escaped where it is no print, cut in the middle if long.
+    r"""A stranger's text as part of a sentence: on one line, escaped where it is no print, cut in the middle if long.
 
     >>> printable("a\x1b[31m\n" + "b" * 300, 20)
     'a\\x1b[31m\\n...bbbbbbbb'
@@ -119,7 +119,7 @@ def clean_caption(text: Any, where: str) -> str:
             f"{where}: the caption has {len(words)} words, expected at most {MAX_WORDS}; "
             "is this a document, or a file with other line ends?"
         )
-    return re.sub("[\ud800-\udfff]", "\ufffd", " ".join(words))  # halves of characters, which JSON may hold
+    return " ".join(words)
 
 
 def path_inside(folder: str | Path, name: Any, where: str) -> str:

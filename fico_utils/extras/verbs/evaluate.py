@@ -151,16 +151,17 @@ def _keyword(flag: str) -> str:
 
 def _out_and_format(options: argparse.Namespace) -> tuple[Path | None, str]:
     """Where scores are written, and how; InputError where a file cannot be."""
+    if options.out is not None and options.format is None:
+        out = check_name(options.out)
+        if out.suffix != ".csv" or not out.parent.is_dir():
+            raise InputError(f"--out is {out}, expected a name ending in .csv in a folder that exists, or --format")
     for flag in ("out", "per_query", "trec_run", "trec_qrels"):
         path = getattr(options, flag)
         if path is not None and not check_name(path).parent.is_dir():
             raise InputError(f"--{flag.replace('_', '-')} is {path}, expected a file in a folder that exists")
     if options.out is None:
         return None, options.format or "table"
-    out = check_name(options.out)
-    if options.format is None and out.suffix != ".csv":
-        raise InputError(f"--out is {out}, expected a name ending in .csv, or say --format beside it")
-    return out, options.format or "csv"
+    return check_name(options.out), options.format or "csv"
 
 
 def _as_text(scores: pd.DataFrame, form: str) -> str:
