@@ -60,7 +60,8 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
 
 def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match=r"cannot write .* choose another folder"), atomic_path(tmp_path / "file" / "x.csv"):
+    refused = pytest.raises(InputError, match=r"cannot write .* choose another folder")
+    with refused, atomic_path(tmp_path / "file" / "x.csv"):
         pass
 
 

@@ -14,7 +14,7 @@ from fico_utils.evaluation.tasks import CATEGORY, EXPECTED, INSTANCE, TIES, Task
 from fico_utils.evaluation.ties import COUNTS, discount_sums, harmonic_numbers
 
 #: Bytes of the groups of some queries, which are made and measured before those of the next.
-GROUPS = 2**20
+GROUPS = 2**19
 #: Kinds of columns that depend on how relevant an item is.
 GRADED = ("ndcg", "grades", "wap")
 

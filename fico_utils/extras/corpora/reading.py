@@ -45,8 +45,8 @@ NAME_BYTES, PATH_BYTES = 255, 4095
 def printable(text: Any, length: int = 200) -> str:
     r"""A stranger's text as part of a sentence: on one line, escaped where it is no print, cut in the middle if long.
 
-    >>> printable("a\x1b[31m\n" + "b" * 300, 20)
-    'a\\x1b[31m\\n...bbbbbbbb'
+    >>> printable("a\x1b[31m" + "b" * 300, 20)
+    'a\\x1b[31m...bbbbbbbbb'
     """
     text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(text)[: 10 * length])
     half = length // 2 - 1
