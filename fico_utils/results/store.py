@@ -34,8 +34,8 @@ STORED, STORED_COLUMNS = "stored.csv", ("system", "embedding_dims", "image_featu
 def score_rows(scores: pd.DataFrame, system: str, corpus: str, source: str = "ours") -> pd.DataFrame:
     """Rows of metrics.csv from what `fico_utils.evaluate` returned.
 
-    The column `ties` is not kept, as the run's settings say it; `source` is ``ours``, or ``perfect`` for the perfect
-    retriever (then the system is ``perfect``, too).
+    The columns `ties`, `protocol` and `folds` are not kept, as the run's settings say them; `source` is ``ours``, or
+    ``perfect`` for the perfect retriever (then the system is ``perfect``, too).
 
     >>> import pandas as pd
     >>> scores = pd.DataFrame({"task": ["instance"], "metric": ["recall"], "k": ["1"], "value": [0.5]})
@@ -43,7 +43,7 @@ def score_rows(scores: pd.DataFrame, system: str, corpus: str, source: str = "ou
     [['scan', '1', 0.5]]
     """
     known = {"system": system, "corpus": corpus, "source": source, "k": scores["k"].astype(str)}
-    return scores.drop(columns="ties", errors="ignore").assign(**known)
+    return scores.drop(columns=["ties", "protocol", "folds"], errors="ignore").assign(**known)
 
 
 def chance_rows(scores: pd.DataFrame, corpus: str) -> pd.DataFrame:
