@@ -69,7 +69,7 @@ def recording_environment(folder: Path) -> dict[str, str]:
 def undeclared_reads(opened: Path, manifests: Iterable[Mapping[str, Any]], root: Path) -> dict[str, list[str]]:
     """Step -> files below the results, the package or the project that it opened and does not name.
 
-    A file that is gone was in passing. Everything outside is of the libraries.
+    A file that is gone was in passing. Everything outside, and in the project's own environment, is of the libraries.
     """
     undeclared = {}
     for manifest in manifests:
@@ -80,7 +80,8 @@ def undeclared_reads(opened: Path, manifests: Iterable[Mapping[str, Any]], root:
         for line in set((opened / manifest["notebook"]).read_text().splitlines()):
             path = Path(line)
             inside = next((name for name, folder in places.items() if path.is_relative_to(folder)), None)
-            if inside is not None and path.is_file() and path.suffix not in (*CODE, ".lock"):
+            of_library = ".venv" in path.parts or path.suffix in (*CODE, ".lock")
+            if inside is not None and path.is_file() and not of_library:
                 found.add(inside + path.relative_to(places[inside]).as_posix())
         left = sorted(name for name in found - named if not name.startswith(BY_VALUE))
         undeclared |= {manifest["step"]: left} if left else {}
