@@ -112,7 +112,8 @@ def stopped_at_import_of(module: str, tmp_path: Path, number: signal.Signals, *a
     """Exit code and errors of a command that gets a signal when it imports a module."""
     (tmp_path / f"{module}.py").write_text(f"import os, time\nos.kill(os.getpid(), {int(number)})\ntime.sleep(60)\n")
     code = (
-        "import signal as s, sys; s.signal(2, s.default_int_handler); from fico_utils.cli import main; sys.exit(main())"
+        "import signal as s, sys; s.signal(2, s.default_int_handler); s.signal(s.SIGHUP, s.SIG_DFL)\n"  # as in a shell
+        "from fico_utils.cli import main; sys.exit(main())"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(PROJECT)])}
     call = [sys.executable, "-c", code, *arguments]

@@ -38,6 +38,7 @@ if os.environ.get("FICO_UTILS_RECORD"):
 #: its inputs are compared with.
 BY_VALUE = (
     *("project:notebooks/", "project:configs/base.yaml", "project:configs/mini.yaml", "project:pyproject.toml"),
+    "project:fico_utils.egg-info/",
     "fico_utils:weights/SHA256SUMS",
 )
 #: What goes with the code: compiled modules, and kernels that Numba compiled, which it makes anew with their source.
