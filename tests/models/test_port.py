@@ -168,8 +168,8 @@ def test_popcount_of_packed_codes_is_the_hamming_distance_of_products(bits):
     distance = (bits - signs[0] @ signs[1].T) // 2
     assert np.array_equal(np.bitwise_count(packed[0][:, None] ^ packed[1][None]).sum(-1), distance)
     out = np.empty((5, 7), np.uint16)
-    equal = CodeScores(*packed, bits=bits).rows("i2t", slice(0, 5), out)
-    assert np.array_equal(equal, bits - distance)
+    scores = CodeScores(*packed, bits=bits).rows("i2t", slice(0, 5), out)
+    assert np.array_equal(scores, bits + 1 - distance)  # 0 is left for what is no item of a query
 
 
 # ---------------------------------------------------------------------------------------- average precision
