@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pandas as pd
 
+#: Half a surrogate pair, which JSON can write and no file can hold.
+HALF_LETTER = re.compile("[\ud800-\udfff]")
 #: Control characters but tab and line feed, line separators, direction overrides and isolates, surrogates, two that
 #: XML forbids, and the mark of byte order, on which matplotlib's PDF breaks.
 _UNSHOWN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff\ufffe\uffff]")
@@ -76,7 +78,7 @@ def spreadsheet_cell(value: Any) -> Any:
     """
     if not isinstance(value, str):
         return value
-    return re.sub("[\ud800-\udfff]", "\ufffd", f"'{value}" if _FORMULA.match(value) else value)
+    return HALF_LETTER.sub("\ufffd", f"'{value}" if _FORMULA.match(value) else value)
 
 
 def cell_text(cell: str) -> str:

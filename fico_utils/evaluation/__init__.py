@@ -152,8 +152,8 @@ def evaluate(
         asked = metrics_at(recall_at, map_at)
     rules = {"ties": ties, "map_divisor": map_divisor, "no_relevant": no_relevant, "empty_ball": empty_ball}
     chosen = [known.changed(asked, rules, folds, metrics is not None) for known in find_protocols(protocol)]
-    if protocol == "blip" and similarity is not None and unranked is None:
-        given = replace(given, unranked=-100.0)
+    if protocol != ALL and similarity is not None and unranked is None:
+        given = replace(given, unranked=chosen[0].unranked)
     scoring = Scoring(given, block_mib, curve)
     if protocol != ALL:
         refuse_missing(protocol, scoring.missing(chosen[0]))

@@ -30,7 +30,8 @@ def empty_block(rows: int, n_groups: int, n_listed: int, by_index: bool, n_level
     above, size, hits = np.zeros((rows, n_groups), np.int32), *np.ones((2, rows, n_groups), np.int32)
     places, graded = np.zeros((rows if by_index else 0, n_listed), np.int32), n_levels > 0
     grades, gains = np.zeros((2, rows if graded else 0, n_listed))
-    levels = np.zeros((rows if graded else 0, n_levels))
+    # a query that grades by labels in common has these gains; `group_correct` writes those of its own items
+    levels = np.tile(2.0 ** np.arange(n_levels, 0, -1) - 1, (rows if graded else 0, 1))
     n, n_places = np.zeros((2, rows), np.int64)
     return Block(above, size, hits, n, places, n_places, grades, gains, levels, np.zeros(levels.shape, np.int64))
 
@@ -239,8 +240,6 @@ def rank_block(scores, first, highest, limit, sides, left_out, lists, block, see
             for j in range(m):
                 if shared[j]:
                     block.times[i, n_levels - shared[j]] += 1
-            for level in range(n_levels):
-                block.level_gains[i, level] = 2.0 ** (n_levels - level) - 1.0
         if left_out.size:
             shared[left_out[q]] = kept
 

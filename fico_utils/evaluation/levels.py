@@ -60,8 +60,8 @@ class Level:
 
     @property
     def is_grouped(self) -> bool:
-        """Whether groups are needed: the first correct item alone is found without them."""
-        return bool(self.columns) or self.curve or (self.level == CATEGORY and self.counted)
+        """Whether groups are needed: at instance level the first correct item alone is found without them."""
+        return bool(self.columns) or self.curve or self.by_index or (self.level == CATEGORY and self.counted)
 
     def _asked(self, ties: str) -> tuple[np.ndarray, ...]:
         """The columns under one order of tied items, as `measure_block` takes them."""
@@ -93,7 +93,7 @@ class Level:
         block, rows = Block(*(array[:n] for array in block)), slice(first, first + n)
         groups = block.above, block.size, block.hits, block.n
         listed, levels = (block.grades, block.gains), (block.level_gains, block.times)
-        if self.level == CATEGORY and self.counted:
+        if self.counted:
             there = block.n > 0
             for name, array, none in zip(COUNTS, groups, (ranked[rows], 0, 0), strict=False):
                 self.filled[name][rows] = np.where(there, array[:, 0], none)

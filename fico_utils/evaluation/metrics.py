@@ -15,7 +15,7 @@ from math import inf
 import numpy as np
 
 from fico_utils.errors import InputError
-from fico_utils.evaluation.observations import K, Side, is_radius
+from fico_utils.evaluation.observations import Column, K, Side, is_radius
 from fico_utils.evaluation.tasks import CATEGORY, INSTANCE, LEVELS
 from fico_utils.evaluation.ties import expected_median, hit_probability, hit_rank
 
@@ -181,6 +181,11 @@ class Metric:
     def kept(self, map_divisor: str) -> str | None:
         """The kind of column that it is computed from; None where counts are enough."""
         return None if self.entry.kept is None else self.entry.kept(map_divisor, self.k)
+
+    def held_by(self, side: Side) -> bool:
+        """Whether it can be computed of what was kept."""
+        kind = self.kept(side.rules.map_divisor)
+        return kind is None or Column(kind, self.k, side.rules.ties) in side.columns
 
     def counted(self, side: Side) -> np.ndarray:
         """Which queries are in the mean, (n_query,) bool."""

@@ -6,16 +6,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from fico_utils.errors import InputError
 from fico_utils.evaluation.tasks import INSTANCE, TIES
 from fico_utils.evaluation.ties import hit_rank, random_counts
-
-if TYPE_CHECKING:
-    from fico_utils.evaluation.metrics import Metric
 
 K = int | str
 #: Beside `TIES`: everything ties, which is a random ranking, chance level.
@@ -98,11 +95,6 @@ class Side:
                 f"{', '.join(known)}: observe again with it among the metrics"
             )
         return self.counts["values"][:, self.columns.index(column)]
-
-    def holds(self, metric: Metric) -> bool:
-        """Whether a metric can be computed of what was kept."""
-        kind = metric.kept(self.rules.map_divisor)
-        return kind is None or Column(kind, metric.k, self.rules.ties) in self.columns
 
     def by_chance(self) -> Side:
         """The same queries under a random ranking."""

@@ -55,8 +55,6 @@ def observe(
     """
     if block_mib < 1:
         raise InputError(f"block_mib is {block_mib}, expected a number of MiB from 1")
-    from fico_utils.evaluation.levels import Level  # which loads what is compiled
-
     plan, threads, bytes_in_all = plan or Plan(), threads or _usable_threads(), block_mib * 2**20
     if plan.radii and max(plan.radii) > (source.bits or 0):
         given = f"codes of {source.bits} bits" if source.bits else "no hash codes (measure hamming)"
@@ -65,7 +63,7 @@ def observe(
     seen, sizes, rng = {}, {}, np.random.default_rng(plan.seed)
     with _blas_limit()(limits=1, user_api="blas"):
         for task in (task.sample(plan.sample, rng) for task in tasks):
-            observer, width = _Observer(source, task, plan, Level), source.n_columns(task.direction)
+            observer, width = _Observer(source, task, plan), source.n_columns(task.direction)
             useful = min(bytes_in_all // threads, USEFUL_BLOCK[source.dtype.kind])
             rows = source.tile[task.direction] or min(
                 max(1, useful // (width * source.dtype.itemsize)), task.asking.size
@@ -84,7 +82,9 @@ class _Observer:
     queries of row ``units[u]`` are those from ``bounds[u]`` to ``bounds[u + 1]``.
     """
 
-    def __init__(self, source: ScoreSource, task: Task, plan: Plan, level_type: Callable[..., Level]) -> None:
+    def __init__(self, source: ScoreSource, task: Task, plan: Plan) -> None:
+        from fico_utils.evaluation.levels import Level  # which loads what is compiled
+
         ids = task.asking if source.ids[task.direction] is None else source.ids[task.direction][task.asking]
         self.order = np.argsort(ids, kind="stable")
         self.units, bounds = np.unique(ids[self.order], return_index=True)
@@ -108,7 +108,7 @@ class _Observer:
             item_owner = task.labels.item_owner if self.columns is None else task.labels.item_owner[self.columns]
             self.owners = task.labels.query_owner, item_owner, task.labels.n_owners
             self.lists = (*task.labels.of_owner, *task.labels.members)
-        self.levels = [level_type(level, task, plan, width) for level in task.levels]
+        self.levels = [Level(level, task, plan, width) for level in task.levels]
 
     def results(self) -> dict[str, np.ndarray]:
         """What was seen, in the order of the queries."""
@@ -147,11 +147,11 @@ class _Observer:
             least = np.array([max(1, self.source.bits + 1 - r) for r in self.plan.radii], scores.dtype)
             kernels.count_balls(scores, first, least, self.balls)
         for level in self.levels:
-            if level.level == INSTANCE:
+            if level.is_grouped:
+                self._measure(level, scores, first)
+            elif level.level == INSTANCE:
                 counts = kernels.Counts(*(level.filled[name] for name in kernels.Counts._fields))
                 kernels.count_instances(scores, first, *self.correct, self.lowest, self.ranked, counts)
-            if level.is_grouped or self.plan.by_index:
-                self._measure(level, scores, first)
 
     def _measure(self, level: Level, scores: np.ndarray, first: int) -> None:
         """Find the groups of some queries at one level, and measure them."""

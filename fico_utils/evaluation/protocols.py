@@ -35,6 +35,7 @@ class Protocol:
     rules: Rules = field(default_factory=Rules)
     folds: int = 1
     every_level: bool = False  # each metric at each level that is given
+    unranked: float | None = None  # what stands in its similarity matrices for a pair that was not ranked
     note: str = ""  # what else is particular to it
 
     def changed(
@@ -89,7 +90,7 @@ PROTOCOLS = {
             replace(_BY_INDEX, median="floor"), folds=5, note="mean over five parts of the gallery",
         ),
         Protocol(
-            "blip", "salesforce/BLIP train_retrieval.py", f"{_FIVE} mean_recall", INSTANCE, _BY_INDEX,
+            "blip", "salesforce/BLIP train_retrieval.py", f"{_FIVE} mean_recall", INSTANCE, _BY_INDEX, unranked=-100.0,
             note="-100 stands for a pair that was not ranked",
         ),
         Protocol(

@@ -18,9 +18,6 @@ from fico_utils.evaluation.protocols import Protocol
 from fico_utils.evaluation.summary import summarise
 from fico_utils.evaluation.tasks import DIRECTIONS, INSTANCE
 
-#: What makes a row of several folds one number.
-KEY = ("task", "direction", "metric", "k")
-
 
 class Scoring:
     """What was given, scored once for each number of folds that the protocols ask for."""

@@ -79,6 +79,12 @@ def middle_95(statistics: np.ndarray) -> tuple[float, float]:
     return float(low), float(high)
 
 
+def draw_units(rng: np.random.Generator, n: int, repeats: int) -> np.ndarray:
+    """How often each of `n` units is drawn in each repeat, `n` draws with replacement: (repeats, n) float64."""
+    picks = rng.integers(0, n, (repeats, n)) + n * np.arange(repeats)[:, None]
+    return np.bincount(picks.ravel(), minlength=repeats * n).reshape(repeats, n).astype(np.float64)
+
+
 @dataclass(frozen=True)
 class Score:
     """One metric of one direction at one level, before it becomes a number."""
@@ -130,9 +136,7 @@ class Score:
             sums, sizes = np.bincount(unit, self.values), np.bincount(unit)
         n, rng, batches = unit.max() + 1, np.random.default_rng(seed), []
         for start in range(0, repeats, BATCH):
-            size = min(BATCH, repeats - start)
-            picks = rng.integers(0, n, (size, n)) + n * np.arange(size)[:, None]
-            drawn = np.bincount(picks.ravel(), minlength=size * n).reshape(size, n).astype(np.float64)
+            drawn = draw_units(rng, n, min(BATCH, repeats - start))
             if self.values is None:
                 batches.append(weighted_medians(ranks, drawn[:, unit[query]] * weights))
             else:

@@ -16,7 +16,7 @@ import numpy as np
 from fico_utils.errors import InputError
 from fico_utils.evaluation.metrics import parse_metrics
 from fico_utils.evaluation.outputs import PER_QUERY
-from fico_utils.evaluation.summary import BATCH, middle_95
+from fico_utils.evaluation.summary import BATCH, draw_units, middle_95
 from fico_utils.evaluation.tasks import LEVELS
 
 if TYPE_CHECKING:
@@ -132,8 +132,7 @@ def _draws(sums: np.ndarray, sizes: np.ndarray, seed: int) -> tuple[np.ndarray, 
     rng, n, drawn, swapped = np.random.default_rng(seed), sums.size, [], []
     for start in range(0, DRAWS, BATCH):
         size = min(BATCH, DRAWS - start)
-        picks = rng.integers(0, n, (size, n)) + n * np.arange(size)[:, None]
-        times = np.bincount(picks.ravel(), minlength=size * n).reshape(size, n)
+        times = draw_units(rng, n, size)
         drawn.append(times @ sums / (times @ sizes))
         swapped.append((1.0 - 2.0 * rng.integers(0, 2, (size, n), dtype=np.uint8)) @ sums)
     return np.concatenate(drawn), np.concatenate(swapped)

@@ -171,7 +171,7 @@ def _panels(
         scores, (level, *_) = {}, metric.entry.levels
         for system, o in seen.items():
             side = o.side(level, direction) if level in o.levels else None
-            if side and side.holds(metric) and metric.entry.defined(side, metric.k):
+            if side and metric.held_by(side) and metric.entry.defined(side, metric.k):
                 scores[system] = np.round(metric.entry.values(side, metric.k), DIGITS)
         yield level, f"{metric.name}_place", metric.k_text, scores
 

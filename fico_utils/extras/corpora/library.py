@@ -18,7 +18,7 @@ from fico_utils.data.corpus import Corpus
 from fico_utils.errors import InputError
 from fico_utils.extras.corpora.folder import FATAL, caption_file, read_folder, read_problems
 from fico_utils.extras.corpora.published import DATASETS, read_instances, read_labels, read_published
-from fico_utils.extras.corpora.reading import first_line, printable, read_utf8
+from fico_utils.extras.corpora.reading import first_line, read_utf8, show_text
 from fico_utils.extras.corpora.scan_arrays import read_scan_arrays
 from fico_utils.provenance import PROJECT
 from fico_utils.registry import CORPORA, CorpusInfo
@@ -197,7 +197,7 @@ def _read_description(path: Path) -> dict[str, Any]:
         raise InputError(f"{path} is no YAML ({first_line(error)}); write lines such as `name: Mine`") from None
     expected = ", ".join(f"{name} ({kind.__name__})" for name, kind in FOLDER_KEYS.items())
     if not isinstance(facts, dict) or any(type(v) is not FOLDER_KEYS.get(k) for k, v in facts.items()):
-        raise InputError(f"{path} says {printable(facts)}; expected any of {expected}")
+        raise InputError(f"{path} says {show_text(facts)}; expected any of {expected}")
     slots = [c.id for c in CORPORA.values() if c.photographs]
     if facts.get("beside", slots[0]) not in slots:
         raise InputError(f"{path} says beside: {facts['beside']}; expected {' or '.join(slots)}, or leave it out")

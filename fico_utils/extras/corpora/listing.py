@@ -174,7 +174,7 @@ def _table_entries(path: str | Path, images: Names, captions: Names) -> Iterator
     table = reading.read_table(path, separators="\t|,")
     names = list(table.frame.columns)
     column_of = {name.lower(): name for name in reversed(names)} | {name: name for name in names}
-    where = f"{path} with the columns {reading.printable(', '.join(names))}"
+    where = f"{path} with the columns {reading.show_text(', '.join(names))}"
     image, caption = _field(column_of, images, "image", where), _field(column_of, captions, "caption", where)
     texts, before = table.frame[caption], table.frame[names[names.index(caption) - 1]]
     joined = before.str.fullmatch(r"\s*\d+\s+\S.*") & (texts == "")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fico_utils.errors import InputError
-from fico_utils.extras.corpora.reading import first_line, printable
+from fico_utils.extras.corpora.reading import first_line, show_text
 from fico_utils.files import note
 from fico_utils.progress import show_progress
 
@@ -197,7 +197,7 @@ def refuse_missing(paths: Sequence[str], folder: str | Path, whose: str) -> None
     """InputError where files of pictures, which lie below `folder`, are missing: how many, and which first."""
     missing = [paths[position] for position in missing_files(paths)]
     if missing:
-        first = printable(", ".join(os.path.relpath(path, folder) for path in missing[:3]))
+        first = show_text(", ".join(os.path.relpath(path, folder) for path in missing[:3]))
         raise InputError(
             f"{whose}: {len(missing)} of {len(paths)} pictures are not in {folder} (first: {first}); "
             "put them there, or let `python -m fico_utils fetch` list them in problems.csv, and they are left out"

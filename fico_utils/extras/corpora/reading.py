@@ -9,7 +9,6 @@ import csv
 import io
 import json
 import os
-import re
 import reprlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fico_utils.errors import InputError
-from fico_utils.escaping import cell_text
+from fico_utils.escaping import HALF_LETTER, cell_text
 from fico_utils.files import note
 
 if TYPE_CHECKING:
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
 
 #: Words of the longest caption taken for one; real ones have some tens (COCO's longest fifty).
 MAX_WORDS = 1000
-#: Half a surrogate pair, which JSON can write and no file can hold.
-HALF_LETTER = re.compile("[\ud800-\udfff]")
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 120
 
@@ -42,10 +39,10 @@ def show_value(value: Any) -> str:
 NAME_BYTES, PATH_BYTES = 255, 4095
 
 
-def printable(text: Any, length: int = 200) -> str:
+def show_text(text: Any, length: int = 200) -> str:
     r"""A stranger's text as part of a sentence: on one line, escaped where it is no print, cut in the middle if long.
 
-    >>> printable("a\x1b[31m" + "b" * 300, 20)
+    >>> show_text("a\x1b[31m" + "b" * 300, 20)
     'a\\x1b[31m...bbbbbbbbb'
     """
     text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(text)[: 10 * length])
@@ -56,7 +53,7 @@ def printable(text: Any, length: int = 200) -> str:
 def first_line(error: Exception) -> str:
     """The first line of what another library says is wrong, or the kind of its error where it says nothing."""
     lines = str(error).strip().splitlines()
-    return printable(lines[0].rstrip(".:")) if lines else type(error).__name__
+    return show_text(lines[0].rstrip(".:")) if lines else type(error).__name__
 
 
 def check_name(path: str | Path) -> Path:
@@ -64,7 +61,7 @@ def check_name(path: str | Path) -> Path:
     parts = os.fsencode(path).replace(b"\\", b"/").split(b"/")
     if max(map(len, parts)) > NAME_BYTES or len(os.fsencode(path)) > PATH_BYTES or "\0" in str(path):
         raise InputError(
-            f"{printable(path)} is no name of a file: it has {len(str(path))} characters, expected at most "
+            f"{show_text(path)} is no name of a file: it has {len(str(path))} characters, expected at most "
             f"{NAME_BYTES} between two /, and no NUL"
         )
     return Path(path)
@@ -177,7 +174,7 @@ class Table:
         """The columns as uint8 (n_rows, n_columns); InputError where a field is neither 0 nor 1."""
         values = self.frame[columns].to_numpy(str)
         for row, column in np.argwhere((values != "0") & (values != "1"))[:1]:
-            name, value = printable(columns[column]), show_value(str(values[row, column]))
+            name, value = show_text(columns[column]), show_value(str(values[row, column]))
             raise InputError(f"{self.where(row)}: {name} is {value}, expected 0 or 1")
         return (values == "1").astype(np.uint8)
 
@@ -208,7 +205,7 @@ def read_table(path: str | Path, columns: tuple[str, ...] = (), separators: str 
     frame = frame.map(cell_text)
     if not frame.columns.is_unique or not set(columns) <= set(frame.columns):
         expected = ", ".join((*columns, "each name once"))
-        raise InputError(f"{path} has columns {printable(', '.join(frame.columns))}, expected {expected}")
+        raise InputError(f"{path} has columns {show_text(', '.join(frame.columns))}, expected {expected}")
     breaks = sum((frame[name].str.count("\n").to_numpy() for name in frame.columns), np.zeros(len(frame), np.int64))
     return Table(path, frame, 2 + np.arange(len(frame)) + np.cumsum(breaks) - breaks)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fico_utils.errors import InputError
-from fico_utils.extras.corpora.reading import check_name, printable, read_lines, read_table
+from fico_utils.extras.corpora.reading import check_name, read_lines, read_table, show_text
 from fico_utils.files import write_text
 
 if TYPE_CHECKING:
@@ -123,12 +123,11 @@ def run(options: argparse.Namespace) -> int:
     from fico_utils.evaluation import evaluate
     from fico_utils.extras.corpora.arrays import read_array
 
-    given = {name: getattr(options, name) for name in map(_keyword, (*ARRAYS, *NAMES, *MATRICES))}
-    for name, places in given.items():
-        if places is not None:
-            read = _read_names if f"--{name.replace('_', '-')}" in NAMES else read_array
-            arrays = [read(place) for place in ([places] if isinstance(places, str) else places)]
-            given[name] = arrays[0] if len(arrays) == 1 else arrays
+    given = {}
+    for flag in (*ARRAYS, *NAMES, *MATRICES):
+        places, read = getattr(options, _keyword(flag)), _read_names if flag in NAMES else read_array
+        arrays = [read(place) for place in ([places] if isinstance(places, str) else places or [])]
+        given[_keyword(flag)] = arrays[0] if len(arrays) == 1 else arrays or None
     if given["caption_image"] is not None and 1 in given["caption_image"].shape:
         # MATLAB knows no one-dimensional arrays
         given["caption_image"] = given["caption_image"].ravel()
@@ -146,6 +145,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _keyword(flag: str) -> str:
+    """What a flag is called in Python."""
     return flag[2:].replace("-", "_")
 
 
@@ -155,13 +155,13 @@ def _out_and_format(options: argparse.Namespace) -> tuple[Path | None, str]:
         out = check_name(options.out)
         if out.suffix != ".csv" or not out.parent.is_dir():
             raise InputError(f"--out is {out}, expected a name ending in .csv in a folder that exists, or --format")
-    for flag in ("out", "per_query", "trec_run", "trec_qrels"):
-        path = getattr(options, flag)
+    for flag in ("--out", "--per-query", "--trec-run", "--trec-qrels"):
+        path = getattr(options, _keyword(flag))
         if path is not None and not check_name(path).parent.is_dir():
-            raise InputError(f"--{flag.replace('_', '-')} is {path}, expected a file in a folder that exists")
+            raise InputError(f"{flag} is {path}, expected a file in a folder that exists")
     if options.out is None:
         return None, options.format or "table"
-    return check_name(options.out), options.format or "csv"
+    return Path(options.out), options.format or "csv"
 
 
 def _as_text(scores: pd.DataFrame, form: str) -> str:
@@ -239,5 +239,5 @@ def _check_digits(text: str, flag: str) -> str:
     """`text`, all digits of which are ASCII, and no more of them in a row than `DIGITS`."""
     wrong = [c for c in text if c.isdigit() and not c.isascii()] + re.findall(f"[0-9]{{{DIGITS + 1},}}", text)
     if wrong:
-        raise InputError(f"{flag} has {printable(wrong[0])!r}, expected digits 0 to 9, at most {DIGITS} of them")
+        raise InputError(f"{flag} has {show_text(wrong[0])!r}, expected digits 0 to 9, at most {DIGITS} of them")
     return text
