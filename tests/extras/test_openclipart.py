@@ -122,5 +122,5 @@ def test_entities_are_not_expanded(tmp_path):
 
 
 def test_another_tree_is_refused(tmp_path):
-    with pytest.raises(InputError, match="has no folders svg and png"):
+    with pytest.raises(InputError, match="has no picture with a text; expected the unpacked packages of openclipart"):
         build_corpus(OPENCLIPART, tmp_path, tmp_path / "corpus")

@@ -15,9 +15,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
-import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -27,10 +26,12 @@ from fico_utils.extras.corpora import fetching
 from fico_utils.extras.corpora.debian import Package, build_corpus, fetch_source
 from fico_utils.extras.corpora.fetching import fetch
 from fico_utils.extras.corpora.folder import read_folder
-from fico_utils.extras.corpora.stamps import STAMPS, read_texts
+from fico_utils.extras.corpora.stamps import IN_OPENCLIPART, STAMPS, find_pictures
 from fico_utils.files import sha256_file
 
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="{}pt" height="{}pt"><rect width="9" height="9" fill="red"/></svg>'
+#: Letters of all scripts, marks and spaces, without what ends a line.
+WRITTEN = st.characters(exclude_categories=("C", "Zl", "Zp"))
 
 
 @pytest.fixture
@@ -51,7 +52,7 @@ def renderer(monkeypatch):
 
 
 def stamp(tree, name, text, colour=None, kind="png"):
-    """One stamp; pictures differ unless a colour is given. Without a kind there is no picture, without a text no text."""
+    """One stamp; pictures differ unless a colour is given. Without a kind it has no picture, without a text no text."""
     (tree / name).parent.mkdir(parents=True, exist_ok=True)
     if text is not None:
         (tree / f"{name}.txt").write_text(text, encoding="utf-8")
@@ -87,6 +88,8 @@ def tree(tmp_path):
     stamp(root, "seasonal/hidden", "Hidden.\n", colour=(0, 0, 0, 0))
     stamp(root, "symbols/alphabets/english/a", "The letter A.\n")
     stamp(root, "town/flags/redflag", "A red flag.\n")
+    stamp(root, IN_OPENCLIPART[0], "A drawing that Openclipart has.\n")
+    stamp(root, f"{IN_OPENCLIPART[0]}-2", "Another one.\n")
     stamp(root, "town/flagstaff", "A flagstaff.\n")
     for file in ("animals/frog.ogg", "animals/frog.dat"):
         (root / file).write_bytes(b"sound")
@@ -100,6 +103,7 @@ def test_each_stamp_has_its_english_text_and_its_folder(tree, tmp_path, renderer
         "animals/e.coli.png": "A = 1?",
         "animals/frog-1.png": "A frog.",
         "animals/frog.png": "A frog.",
+        f"{IN_OPENCLIPART[0]}-2.png": "Another one.",
         "animals/mammals/cats/cartoon/lion.png": "A happy lion!",
         "clothes/both.png": "Both kinds.",
         "clothes/hat.png": "A hat.",
@@ -112,44 +116,30 @@ def test_each_stamp_has_its_english_text_and_its_folder(tree, tmp_path, renderer
     firemen = corpus.labels[corpus.image_ids.index("military/fireman.png")]
     assert firemen.tolist() == [0, 0, 1, 1, 0]  # one picture, seen from both folders
     assert told["left_out"] == {
-        "families": 2, "picture without a text file": 2, "text without a picture": 1, "unreadable": 2,
-        "white on white": 2, "without a text of its own": 2, "same picture twice": 1,
+        "families": 2, "in Openclipart": 1, "picture without a text file": 2, "text without a picture": 1,
+        "unreadable": 2, "white on white": 2, "without a text of its own": 2, "same picture twice": 1,
     }  # fmt: skip
     assert [call[0] for call in renderer] == ["hat.svg", "torn.svg"]  # a PNG goes before an SVG
     assert Image.open(tmp_path / "corpus" / "images" / "clothes" / "hat.png").size == (512, 512)
 
 
-def test_other_languages_stand_in_a_file_of_their_own(tree, tmp_path, renderer):
-    build_corpus(STAMPS, tree, tmp_path / "corpus")
-    rows = pd.read_csv(tmp_path / "corpus" / "translations.csv").to_numpy().tolist()
-    assert rows == [
-        ["animals/e.coli.png", "de", "x=y"],
-        ["animals/frog.png", "de", "Ein Frosch."],
-        ["animals/mammals/cats/cartoon/lion.png", "ca@valencia", "Un lleó."],
-        ["animals/mammals/cats/cartoon/lion.png", "de", "Ein Löwe."],
-    ]
-
-
+@settings(max_examples=30, deadline=None)
 @given(
-    english=st.text(st.characters(exclude_categories=("C", "Zl", "Zp")), max_size=20).filter(
-        lambda t: ".utf8=" not in t
-    ),
-    others=st.dictionaries(
-        st.from_regex(r"[a-z]{2,3}(_[A-Z]{2})?(@[a-z]+)?", fullmatch=True).filter(lambda name: name != "en"),
-        st.text(st.characters(exclude_categories=("C", "Zl", "Zp")), max_size=20),
-    ),
+    english=st.text(WRITTEN, min_size=1, max_size=20).filter(lambda text: any(map(str.isalpha, text))),
+    others=st.dictionaries(st.from_regex(r"[a-z]{2,3}(_[A-Z]{2})?(@[a-z]+)?", fullmatch=True), st.text(WRITTEN)),
+    start=st.sampled_from(["", "\ufeff"]),
     end=st.sampled_from(["\n", "\r\n"]),
 )
-def test_texts_come_back_as_they_were_written(tmp_path_factory, english, others, end):
-    path = tmp_path_factory.mktemp("texts") / "stamp.txt"
+def test_the_text_is_the_first_line_whatever_follows(tmp_path_factory, english, others, start, end):
+    tree = tmp_path_factory.mktemp("tree")
+    stamp(tree, "food/pie", None)
     lines = [english, *(f"{language}.utf8={text}" for language, text in others.items())]
-    path.write_bytes("".join(f"{line}{end}" for line in lines).encode())
-    expected = {
-        language: " ".join(text.split())
-        for language, text in {"en": english, **others}.items()
-        if any(map(str.isalpha, text))
-    }
-    assert read_texts(path) == expected
+    (tree / "food" / "pie.txt").write_bytes((start + "".join(f"{line}{end}" for line in lines)).encode())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "resvg_py", SimpleNamespace(svg_to_bytes=None))
+        (picture,), left_out = find_pictures(tree)
+    assert picture.texts == [" ".join(english.split())]
+    assert not left_out
 
 
 def test_splits_are_the_same_each_time_and_in_proportion(tmp_path, renderer):
@@ -196,12 +186,12 @@ def test_fetch_makes_the_corpus_once(machine, renderer):
     fetch(["stamps"], machine.cache, said.append, progress=False)
     folder = machine.cache / "stamps"
     assert (machine.tools / "asked").read_text(encoding="utf-8") == "download stamps=2.0\n"
-    assert "GPL 2" in said[0] and "photographs and drawings" in said[0]
+    assert "photographs and drawings by many people, a sentence each; GPL 2 or later" in said[0]
     assert left_in(machine.cache) == {"stamps", "stamps-packages"}
     source = json.loads((folder / "source.json").read_text(encoding="utf-8"))
-    assert source["packages"] == {machine.archive.name: sha256_file(machine.archive)}
+    assert source["packages"] == {"stamps 2.0": sha256_file(machine.archive)}
     info = registry.corpus("stamps")
-    assert info.open_reader().read_pictures(machine.cache, size=8).n_img == source["pictures"] == 8
+    assert info.open_reader().read_pictures(machine.cache, size=8).n_img == source["pictures"] == 9
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*.png")}
     fetch(["stamps"], machine.cache, said.append, progress=False)
     assert (machine.tools / "asked").read_text(encoding="utf-8").count("\n") == 1
@@ -213,7 +203,7 @@ def test_a_package_that_lies_there_needs_no_network(machine, renderer):
     with pytest.raises(InputError, match=r"apt-get download failed \(no reason given\); is there a network"):
         fetch_source(machine.source, machine.cache)
     machine.archive.rename(machine.cache / "stamps-packages" / machine.archive.name)
-    assert read_folder(fetch_source(machine.source, machine.cache)).n_img == 8
+    assert read_folder(fetch_source(machine.source, machine.cache)).n_img == 9
 
 
 def test_what_is_wrong_is_one_sentence_and_leaves_no_corpus(machine, renderer, monkeypatch):
@@ -225,15 +215,15 @@ def test_what_is_wrong_is_one_sentence_and_leaves_no_corpus(machine, renderer, m
     (machine.tools / "apt-get").rename(machine.tools / "kept")
     with monkeypatch.context() as patch:
         patch.setenv("PATH", str(machine.tools))
-        refused(r"there is no apt-get here; unpack stamps on a machine that has it and call debian.build_corpus")
+        refused(r"there is no apt-get here; fetch it on a machine that has it, and copy the folder stamps to")
     (machine.tools / "apt-get").write_text("#!/bin/sh\necho \"E: Version '2.0' was not found\" >&2\nexit 100\n")
     (machine.tools / "apt-get").chmod(0o755)
     refused(r"apt-get download failed \(E: Version '2.0' was not found\)")
     (machine.tools / "kept").rename(machine.tools / "apt-get")
     other = replace(machine.source, packages=(Package("stamps", "2.0", "0" * 64),))
-    refused(r"no stamps_\*.deb in .* is version 2.0 of stamps.*SHA-256 is 0{64}\): delete what lies there", other)
+    refused(r"no stamps_\*.deb in .* is version 2.0 of stamps, whose SHA-256 is 0{64}: delete what lies there", other)
     empty = replace(machine.source, tree="usr/share/nothing")
-    refused(r"has no picture with a text of its own; expected stamps, unpacked", empty)
+    refused(r"has no picture with a text; expected the unpacked packages of stamps", empty)
     monkeypatch.setitem(sys.modules, "resvg_py", None)  # as where it is not installed
     refused(r"resvg-py, which is not installed: pip install resvg-py, and give the same command again")
 
@@ -241,13 +231,13 @@ def test_what_is_wrong_is_one_sentence_and_leaves_no_corpus(machine, renderer, m
 def test_a_corpus_of_other_rules_and_files_of_ones_own_are_left_alone(machine, renderer):
     folder = fetch_source(machine.source, machine.cache)
     newer = replace(machine.source, rules=2)
-    with pytest.raises(InputError, match=r"was made by rules 1 of stamps, which are at 2: move it away, and give"):
+    with pytest.raises(InputError, match=r"was made by version 1 of its rules, which are at 2: move it away, and give"):
         fetch_source(newer, machine.cache)
     (folder / "source.json").unlink()  # a folder of somebody's own says nothing of rules
     assert fetch_source(newer, machine.cache) == folder
     (folder / "captions.csv").unlink()
     files = sorted(folder.rglob("*"))
-    with pytest.raises(InputError, match=r"holds files and no captions; move it away"):
+    with pytest.raises(InputError, match=r"holds files and no captions: move it away"):
         fetch_source(newer, machine.cache)
     assert sorted(folder.rglob("*")) == files
 

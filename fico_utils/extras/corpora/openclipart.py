@@ -115,8 +115,6 @@ def read_tree(tree: str | Path) -> tuple[dict[str, Drawing], Counter[str]]:
     A link is the same picture seen from another folder: a further category of its target.
     """
     tree = Path(tree)
-    if not (tree / "svg").is_dir() or not (tree / "png").is_dir():
-        raise InputError(f"{tree} has no folders svg and png; expected the packages of Openclipart, unpacked")
     drawings: dict[str, Drawing] = {}
     left_out: Counter[str] = Counter()
     root = (tree / "svg").resolve()
@@ -147,7 +145,7 @@ def find_pictures(tree: Path) -> tuple[list[Picture], Counter[str]]:
     drawings, left_out = read_tree(tree)
     times = Counter(t.lower() for d in drawings.values() for t in {d.title, d.description})
     found = [
-        Picture(name, tree / "png" / f"{name}.png", texts_of(d, times), d.categories.difference(NO_CATEGORY))
+        Picture(f"{name}.png", tree / "png" / f"{name}.png", texts_of(d, times), d.categories.difference(NO_CATEGORY))
         for name, d in drawings.items()
     ]
     return found, left_out
