@@ -57,7 +57,7 @@ def stamp(tree, name, text, colour=None, kind="png"):
     if text is not None:
         (tree / f"{name}.txt").write_text(text, encoding="utf-8")
     if kind == "svg":
-        (tree / f"{name}.svg").write_text(SVG.format(30, 20), encoding="utf-8")
+        (tree / f"{name}.svg").write_text(SVG.format(30, 15), encoding="utf-8")
     elif kind:
         number = len(list(tree.rglob("*.png")))
         Image.new("RGBA", (12, 9), colour or (number, 255 - number, 7, 255)).save(tree / f"{name}.png")
@@ -246,6 +246,6 @@ def test_resvg_draws_a_stamp_in_its_proportions(tree, tmp_path):
     pytest.importorskip("resvg_py")
     build_corpus(STAMPS, tree, tmp_path / "corpus")
     hat = np.asarray(Image.open(tmp_path / "corpus" / "images" / "clothes" / "hat.png"))
-    assert hat.shape == (341, 512, 4)  # of 30 x 20 points
+    assert hat.shape == (256, 512, 4)  # of 30 x 15 points
     assert hat[5, 5].tolist() == [255, 0, 0, 255]
     assert hat[-1, -1].tolist() == [0, 0, 0, 0]
