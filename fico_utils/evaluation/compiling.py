@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-#: Scores that the kernels of one process go through uncompiled, all calls together: about a tenth of a second.
-UNCOMPILED = 4096
+#: Scores, or other steps of some microseconds, that the kernels of one process go through uncompiled, all together.
+UNCOMPILED = 2**13
 _LOCK, _COMPILED = threading.Lock(), {}
 _done = 0
 
@@ -30,7 +30,7 @@ def kernel(function: Callable) -> Callable:
 
 
 def fastest(function: Callable, work: int) -> Callable:
-    """A kernel, compiled unless this process has had little to do, `work` scores included."""
+    """A kernel, compiled where this process has more to do than `UNCOMPILED`, the `work` of this call included."""
     global _done
     _done += work
     return function if _done <= UNCOMPILED else compiled(function)
