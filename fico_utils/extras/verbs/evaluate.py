@@ -5,16 +5,13 @@ from __future__ import annotations
 import argparse
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from fico_utils.errors import InputError
 from fico_utils.extras.corpora.reading import check_name, read_lines, read_table, show_text
 from fico_utils.files import write_text
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 HELP = "score your own embeddings, codes or similarity matrix"
 #: Flag -> what the file holds.
@@ -120,7 +117,7 @@ def run(options: argparse.Namespace) -> int:
     out, form = _out_and_format(options)
     recall_at, map_at = _numbers(options.recall_at, "--recall-at"), _numbers(options.map_at, "--map-at")
 
-    from fico_utils.evaluation import evaluate
+    from fico_utils.evaluation import score_rows
     from fico_utils.extras.corpora.arrays import read_array
 
     given = {}
@@ -135,8 +132,8 @@ def run(options: argparse.Namespace) -> int:
         given["relevance"] = _read_relevance(options.relevance)
     others = {name: getattr(options, name) for name in PASSED_ON}
     metrics = None if options.metrics is None else _check_digits(" ".join(options.metrics), "--metrics")
-    scores = evaluate(**given, **others, metrics=metrics, recall_at=recall_at, map_at=map_at)
-    text = _as_text(scores, form)
+    asked = {"relevance": None, **given, **others, "metrics": metrics, "recall_at": recall_at, "map_at": map_at}
+    text = _as_text(score_rows(asked), form)
     if out is None:
         print(text, end="" if text.endswith("\n") else "\n")
     else:
@@ -164,15 +161,25 @@ def _out_and_format(options: argparse.Namespace) -> tuple[Path | None, str]:
     return Path(options.out), options.format or "csv"
 
 
-def _as_text(scores: pd.DataFrame, form: str) -> str:
-    """The table as it is printed or written."""
-    if form == "csv":
-        return scores.to_csv(index=False, lineterminator="\n")
+def _as_text(rows: list[dict[str, Any]], form: str) -> str:
+    """The table as it is printed or written; pandas, whose loading takes longer than all else, only where it helps."""
+    from fico_utils.evaluation import RESULT_COLUMNS
+
+    if form in ("table", "csv"):
+        alike = {"protocol": {"fico"}, "folds": {1}} if form == "table" else {}
+        names = [name for name in RESULT_COLUMNS if {row[name] for row in rows} != alike.get(name)]
+        number = "{:.4f}" if form == "table" else "{}"
+        cells = [[_cell(row[name], number) for name in names] for row in rows]
+        if form == "csv":
+            return "".join(",".join(row) + "\n" for row in [names, *cells])
+        widths = [max(map(len, column)) for column in zip(names, *cells, strict=True)]
+        return "".join(" ".join(map(str.rjust, row, widths)) + "\n" for row in [names, *cells])
+
+    import pandas as pd
+
+    scores = pd.DataFrame(rows)
     if form == "json":
         return scores.to_json(orient="records", indent=2, double_precision=15) + "\n"
-    if form == "table":
-        alike = [name for name, plain in (("protocol", "fico"), ("folds", 1)) if (scores[name] == plain).all()]
-        return scores.drop(columns=alike).to_string(index=False, na_rep="", float_format=lambda x: f"{x:.4f}")
     # one row a protocol and direction, as papers print a system
     names = scores["metric"] + scores["k"].map(lambda k: f"@{k}" if k else "")
     row = scores[["protocol", "task", "direction"]].agg(" ".join, axis=1)
@@ -185,6 +192,11 @@ def _as_text(scores: pd.DataFrame, form: str) -> str:
     lines = [["", *wide.columns], ["---", *("---:" for _ in wide.columns)]]
     lines += [[name, *row] for name, row in zip(wide.index, wide.to_numpy(), strict=True)]
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
+def _cell(value: Any, number: str) -> str:
+    """A cell of a table: a fraction as `number` says, empty where it is NaN."""
+    return str(value) if not isinstance(value, float) else "" if value != value else number.format(value)
 
 
 def _read_names(place: str) -> np.ndarray:
