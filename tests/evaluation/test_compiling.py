@@ -9,6 +9,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.sparse import csr_array
 
 from fico_utils import cli, evaluate
 from fico_utils.evaluation import compiling
@@ -79,7 +80,7 @@ def test_a_tiny_evaluation_loads_neither_numba_nor_pandas(kind, metrics, tmp_pat
 
 
 @pytest.mark.parametrize("protocol", ["fico", "all", "coco1k"])
-def test_tables_are_written_as_pandas_writes_them(protocol, tmp_path, capsys):
+def test_tables_say_what_those_of_pandas_say(protocol, tmp_path, capsys):
     rng = np.random.default_rng(1)
     arrays = {"images": rng.normal(size=(10, 4)), "texts": rng.normal(size=(50, 4)), "labels": rng.integers(0, 3, 10)}
     flags = ["--protocol", protocol]
@@ -92,4 +93,54 @@ def test_tables_are_written_as_pandas_writes_them(protocol, tmp_path, capsys):
     assert cli.main(["evaluate", *flags]) == 0
     alike = [name for name, plain in (("protocol", "fico"), ("folds", 1)) if (scores[name] == plain).all()]
     text = scores.drop(columns=alike).to_string(index=False, na_rep="", float_format="{:.4f}".format)
-    assert capsys.readouterr().out == text + "\n"
+    printed = capsys.readouterr().out.splitlines()
+    assert [line.split() for line in printed] == [line.split() for line in text.splitlines()]
+    assert len({len(line) for line in printed}) == 1  # all columns end below each other
+
+
+def test_no_change_of_form_compiles_anything_anew(tmp_path, monkeypatch):
+    """Scores of float32, of float64 and of codes are compiled once, in whatever form they come."""
+    monkeypatch.setattr(compiling, "UNCOMPILED", -1)
+    rng = np.random.default_rng(0)
+    images, texts, labels = rng.normal(size=(6, 16)), rng.normal(size=(12, 16)), rng.integers(0, 2, (6, 5))
+
+    def score(images, texts, labels=labels, **how):
+        evaluate(images, texts, labels=labels, metrics=METRICS, curve=True, **how)
+
+    def compiled():
+        kernels = [k for names in compiling._COMPILED.values() for k in names.values() if hasattr(k, "signatures")]
+        return sum(len(kernel.signatures) for kernel in kernels)
+
+    def mapped(array):
+        np.save(tmp_path / f"{array.dtype}{array.shape[0]}.npy", array)
+        return np.load(tmp_path / f"{array.dtype}{array.shape[0]}.npy", mmap_mode="r")
+
+    def forms(array):
+        yield from (array.astype(t) for t in (array.dtype, np.float16 if array.dtype.itemsize < 8 else np.float64))
+        yield from (np.asfortranarray(array), mapped(array), np.repeat(array, 2, axis=1)[:, ::2])
+
+    for dtype in (np.float32, np.float64):
+        i, t = images.astype(dtype), texts.astype(dtype)
+        score(i, t)
+        evaluate(similarity=i @ t.T, labels=labels, metrics=METRICS, curve=True)
+        before = compiled()
+        assert before > 10
+        for a, b in zip(forms(i), forms(t), strict=True):
+            score(a, b)
+        for matrix in (np.asfortranarray(i @ t.T), mapped(i @ t.T)):
+            evaluate(similarity=matrix, labels=labels, metrics=METRICS, curve=True)
+        for other in (labels[:, :2], np.tile(labels, 60), labels.astype(bool), mapped(labels), np.arange(6) % 3):
+            score(i, t, other)
+        for other in (np.arange(6, dtype=np.int32)[:, None] % 2, csr_array(labels), labels.astype(np.float32)):
+            score(i, t, other)
+        score(i[:1], t[:1], labels[:1])
+        assert compiled() == before
+    signs = np.sign(images).astype(np.int8), np.sign(texts).astype(np.int8)
+    score(*signs, measure="hamming")
+    before = compiled()
+    for bits in (1, 8, 64, 1000):
+        wide = [rng.integers(0, 2, (len(side), bits), dtype=np.uint8) for side in signs]
+        score(*wide, measure="hamming")
+        score(*(np.packbits(side, axis=1) for side in wide), measure="hamming", bits=bits)
+        score(*(mapped(np.asfortranarray(side).astype(bool)) for side in wide), measure="hamming")
+    assert compiled() == before
