@@ -21,17 +21,15 @@ from fico_utils.evaluation.plan import Plan
 from fico_utils.evaluation.protocols import ALL, PROTOCOLS, Protocol, find_protocols
 from fico_utils.evaluation.scoring import Scoring, refuse_missing
 from fico_utils.evaluation.similarity import score_source
-from fico_utils.evaluation.summary import COLUMNS, summarise
+from fico_utils.evaluation.summary import summarise
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
-    "DEFAULT_METRICS", "MEASURES", "PROTOCOLS", "RESULT_COLUMNS", "Metric", "Observations", "Plan", "Protocol", "Rules",
+    "DEFAULT_METRICS", "MEASURES", "PROTOCOLS", "Metric", "Observations", "Plan", "Protocol", "Rules",
     "evaluate", "find_measure", "observe", "parse_metrics", "score_rows", "score_source", "summarise",
 ]  # fmt: skip
-#: Columns of the result of `evaluate`.
-RESULT_COLUMNS = [*COLUMNS, "protocol", "folds"]
 
 
 def evaluate(
@@ -145,7 +143,7 @@ def evaluate(
     """
     import pandas as pd
 
-    return pd.DataFrame(score_rows(locals()), columns=RESULT_COLUMNS)
+    return pd.DataFrame(score_rows(locals()))
 
 
 def score_rows(arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -167,7 +165,9 @@ def score_rows(arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
     scoring = Scoring(given, arguments["block_mib"], arguments["curve"])
     if protocol != ALL:
         refuse_missing(protocol, scoring.missing(chosen[0]))
-    usable = [known for known in chosen if not scoring.missing(known)]
+    usable = [known for known in chosen if protocol != ALL or scoring.allows(known)]
+    if not usable:
+        refuse_missing(ALL, scoring.missing(chosen[0]))
     files = {name: arguments[name] for name in ("per_query", "trec_run", "trec_qrels")}
     named = next((name for name, path in files.items() if path is not None), None)
     if named and (len(usable) > 1 or usable[0].folds > 1):

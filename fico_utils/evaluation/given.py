@@ -169,20 +169,28 @@ class Given:
                 "(or give it as similarity_t2i beside similarity)"
             )
 
-    def folds(self, number: int, n: tuple[int, int]) -> list[Given]:
-        """The input of each of some consecutive parts of the images with their captions."""
-        if number == 1:
-            return [self]
+    def check_folds(self, number: int, n_img: int) -> None:
+        """InputError where the input cannot be scored in parts."""
         if self.is_pair or self.distractors:
             raise InputError(
                 "folds are parts of images with their captions: leave out folds, or the query set or distractors"
             )
         if self.relevance is not None and self.caption_image is None:
             raise InputError("folds need to know of which image a caption is: give caption_image beside relevance")
+        if isinstance(self.relevance, Mapping):
+            raise InputError("folds and a relevance by name are both given: leave folds out, or give pairs")
+        if number < 1 or n_img % number:
+            raise InputError(
+                f"folds is {number}, which does not divide {n_img} images into equal parts: give a divisor"
+            )
+
+    def folds(self, number: int, n: tuple[int, int]) -> list[Given]:
+        """The input of each of some consecutive parts of the images with their captions."""
+        if number == 1:
+            return [self]
+        self.check_folds(number, n[0])
         index, pairs = caption_index(self.caption_image, *n), None
         if self.relevance is not None:
-            if isinstance(self.relevance, Mapping):
-                raise InputError("folds and a relevance by name are both given: leave folds out, or give pairs")
             pairs, grades = read_pairs(self.relevance, *n, ("image", "caption"))
             pairs = np.column_stack([pairs, np.ones(len(pairs)) if grades is None else grades])
         return [self._part(images, captions, index, pairs) for images, captions in fold_parts(number, n[0], index)]
@@ -209,13 +217,11 @@ class Given:
 
 
 def fold_parts(folds: int, n_img: int, index: np.ndarray) -> list[tuple[slice, np.ndarray]]:
-    """The images and the captions of each of some consecutive parts of the images; InputError where they do not divide.
+    """The images and the captions of each of some consecutive parts of the images, which divide into so many.
 
     >>> fold_parts(2, 4, np.array([0, 2, 2, 3]))[1]
     (slice(2, 4, None), array([1, 2, 3]))
     """
-    if folds < 1 or n_img % folds:
-        raise InputError(f"folds is {folds}, which does not divide {n_img} images into equal parts: give a divisor")
     size = n_img // folds
     return [(slice(a, a + size), np.flatnonzero((index >= a) & (index < a + size))) for a in range(0, n_img, size)]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +17,9 @@ from fico_utils.evaluation.plan import Plan, Request
 from fico_utils.evaluation.protocols import Protocol
 from fico_utils.evaluation.summary import summarise
 from fico_utils.evaluation.tasks import DIRECTIONS, INSTANCE
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class Scoring:
@@ -46,6 +49,15 @@ class Scoring:
         if protocol.folds > 1 and len(self.tasks) < len(DIRECTIONS):
             return "images and texts, of which folds are parts"
         return ""
+
+    def allows(self, protocol: Protocol) -> bool:
+        """Whether a protocol has all that it needs, images that divide into its folds among it."""
+        try:
+            if protocol.folds > 1:
+                self.given.check_folds(protocol.folds, self.source.shape[0])
+        except InputError:
+            return False
+        return not self.missing(protocol)
 
     def requested(self, protocol: Protocol) -> Request:
         """The metrics of a protocol at the levels of its relevance."""
@@ -101,3 +113,17 @@ def refuse_missing(name: str, missing: str) -> None:
     """InputError where a protocol lacks an argument."""
     if missing:
         raise InputError(f"protocol {name} needs {missing}, which was not given")
+
+
+def rosetta_table(scores: pd.DataFrame) -> pd.DataFrame:
+    """What `evaluate` gives under several protocols, side by side: one system in all dialects.
+
+    A row is a (task, metric, direction), a column a protocol; a cell is NaN where a protocol does not print the number.
+    The column ``chance`` is that of the first protocol that has the row.
+    """
+    named = scores.assign(metric=(scores["metric"] + "@" + scores["k"].astype(str)).str.removesuffix("@"))
+    row = ["task", "metric", "direction"]
+    wide = named.pivot(index=row, columns="protocol", values="value")[named["protocol"].unique()]
+    wide["chance"] = named.groupby(row)["chance"].first()
+    order = {value: place for column in row for place, value in enumerate(named[column].unique())}
+    return wide.sort_index(key=lambda values: values.map(order))

@@ -5,13 +5,16 @@ from __future__ import annotations
 import argparse
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fico_utils.errors import InputError
 from fico_utils.extras.corpora.reading import check_name, read_lines, read_table, show_text
 from fico_utils.files import write_text
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 HELP = "score your own embeddings, codes or similarity matrix"
 #: Flag -> what the file holds.
@@ -162,31 +165,23 @@ def _out_and_format(options: argparse.Namespace) -> tuple[Path | None, str]:
 
 
 def _as_text(rows: list[dict[str, Any]], form: str) -> str:
-    """The table as it is printed or written; pandas, whose loading takes longer than all else, only where it helps."""
-    from fico_utils.evaluation import RESULT_COLUMNS
+    """The table as it is printed or written; several protocols stand side by side where people read them."""
+    several = len({row["protocol"] for row in rows}) > 1
+    if form == "csv" or (form == "table" and not several):
+        return _as_lines(rows, form == "table")
 
-    if form in ("table", "csv"):
-        alike = {"protocol": {"fico"}, "folds": {1}} if form == "table" else {}
-        names = [name for name in RESULT_COLUMNS if {row[name] for row in rows} != alike.get(name)]
-        number = "{:.4f}" if form == "table" else "{}"
-        cells = [[_cell(row[name], number) for name in names] for row in rows]
-        if form == "csv":
-            return "".join(",".join(row) + "\n" for row in [names, *cells])
-        widths = [max(map(len, column)) for column in zip(names, *cells, strict=True)]
-        return "".join(" ".join(map(str.rjust, row, widths)) + "\n" for row in [names, *cells])
+    import pandas as pd  # which takes longer to load than a small input to score
 
-    import pandas as pd
+    from fico_utils.evaluation.scoring import rosetta_table
 
     scores = pd.DataFrame(rows)
     if form == "json":
         return scores.to_json(orient="records", indent=2, double_precision=15) + "\n"
-    # one row a protocol and direction, as papers print a system
-    names = scores["metric"] + scores["k"].map(lambda k: f"@{k}" if k else "")
-    row = scores[["protocol", "task", "direction"]].agg(" ".join, axis=1)
-    wide = scores.assign(system=row, name=names).pivot(index="system", columns="name", values="value")
-    wide = wide.reindex(index=dict.fromkeys(row), columns=dict.fromkeys(names)).map(
-        lambda x: "" if x != x else f"{x:.4f}"
-    )
+    wide = rosetta_table(scores) if several else _one_row_a_direction(scores)
+    if form == "table":
+        return wide.to_string(na_rep="", float_format=lambda x: f"{x:.4f}")
+    wide.index = wide.index.map(" ".join)
+    wide = wide.map(lambda x: "" if x != x else f"{x:.4f}")
     if form == "latex":
         return wide.to_latex(escape=True)
     lines = [["", *wide.columns], ["---", *("---:" for _ in wide.columns)]]
@@ -194,9 +189,25 @@ def _as_text(rows: list[dict[str, Any]], form: str) -> str:
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 
+def _as_lines(rows: list[dict[str, Any]], aligned: bool) -> str:
+    """The rows as CSV; or `aligned`, with four digits, and without the protocol and folds of every day."""
+    number, usual = ("{:.4f}", {"protocol": {"fico"}, "folds": {1}}) if aligned else ("{}", {})
+    names = [name for name in rows[0] if {row[name] for row in rows} != usual.get(name)]
+    table = [[_cell(row[name], number) for name in names] for row in rows]
+    widths = [max(map(len, column)) if aligned else 0 for column in zip(names, *table, strict=True)]
+    return "".join((" " if aligned else ",").join(map(str.rjust, row, widths)) + "\n" for row in [names, *table])
+
+
 def _cell(value: Any, number: str) -> str:
-    """A cell of a table: a fraction as `number` says, empty where it is NaN."""
     return str(value) if not isinstance(value, float) else "" if value != value else number.format(value)
+
+
+def _one_row_a_direction(scores: pd.DataFrame) -> pd.DataFrame:
+    """A row a protocol, task and direction, as papers print a system; a column a metric."""
+    row = ["protocol", "task", "direction"]
+    named = scores.assign(name=scores["metric"] + scores["k"].map(lambda k: f"@{k}" if k else ""))
+    wide = named.pivot(index=row, columns="name", values="value")
+    return wide.loc[list(dict.fromkeys(named[row].itertuples(index=False, name=None))), named["name"].unique()]
 
 
 def _read_names(place: str) -> np.ndarray:
