@@ -21,7 +21,8 @@ from fico_utils.provenance import PACKAGE
 
 #: Modules that keep or check results and make none.
 LEFT_OUT = {
-    "artifacts", "compiling", "errors", "files", "machine", "producers", "progress", "provenance", "versions", "workspace",
+    "artifacts", "compiling", "errors", "files", "machine", "producers", "progress", "provenance", "versions",
+    "workspace",
 }  # fmt: skip
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
