@@ -84,7 +84,7 @@ def _map_values(side: Side, k: K) -> np.ndarray:
 def _reciprocal_rank(side: Side, k: K) -> np.ndarray:
     if side.rules.ties in ("expected", "chance"):
         counts = [side.counts[name].astype(np.int64) for name in COUNTS]
-        return fastest(reciprocal_ranks, counts[1].size)(*counts, side.cuts(k))
+        return fastest(reciprocal_ranks, counts[1].sum())(*counts, side.cuts(k))
     rank = hit_rank(side.counts, side.rules.ties)
     return np.where(rank <= side.cuts(k), 1 / rank, 0.0)
 

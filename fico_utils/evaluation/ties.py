@@ -124,4 +124,4 @@ def expected_order(kinds: np.ndarray, times: np.ndarray, m: int, low: int, high:
         return (times @ chance - m) / (10 * np.sqrt(times @ (chance * (1 - chance))) + 40)
 
     first, last = (low + bisect_left(range(low, high), edge, key=excess) for edge in (-1, 1))
-    return fastest(add_tail_probabilities, (last - first) * times.size)(*kinds, times, m, first, last)
+    return fastest(add_tail_probabilities, (last - first) * times.sum())(*kinds, times, m, first, last)
