@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if sys.version_info < (3, 11):  # noqa: UP036 (a checkout can be run without being installed)
         print(f"Python {sys.version.split()[0]} runs this; set up .venv with 3.11 or newer", file=sys.stderr)
         return 2
-    verb = next(iter(arguments), None)
+    verb = next((a for a in arguments if not a.startswith("-")), None)
     try:
         with stop_by_signals():
             from fico_utils.files import refuse_unwritable  # numpy comes with it, and a signal may come before
