@@ -12,14 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from fico_utils.evaluation.metrics import (
-    CURVE_LEVELS,
-    DEFAULT_METRICS,
-    SUMMED,
-    TOGETHER,
-    Metric,
-    parse_metrics,
-)
+from fico_utils.evaluation.metrics import CURVE_LEVELS, DEFAULT_METRICS, SUMMED, TOGETHER, Metric, parse_metrics
 from fico_utils.evaluation.observations import Observations, Rules, Side
 from fico_utils.evaluation.tasks import DIRECTIONS, INSTANCE
 from fico_utils.evaluation.ties import COUNTS, expected_median, hit_probability, hit_rank
