@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     cli.add_common_options(parser, changes=True)
     parser.add_argument(
         "corpora", nargs="*", metavar="CORPUS",
-        help="an id, a folder of your own by name or path, or released; default: those of the profile",
+        help="an id, a folder of your own by name or path, released, or towers; default: what the profile reads",
     )  # fmt: skip
 
 
