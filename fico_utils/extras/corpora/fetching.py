@@ -67,7 +67,7 @@ def fetch(
     progress: bool = True,
     parts: dict[str, tuple[Part, ...]] = PARTS,
 ) -> None:
-    """Have corpora below `data_dir`, whole and checked: by id, folder corpora by name or path, ``released``, ``towers``.
+    """Have corpora below `data_dir`, whole and checked: by id, by a folder's name or path, ``released``, or ``towers``.
 
     `say` takes a line at a time; `parts` may give other addresses, such as those of a mirror.
 
