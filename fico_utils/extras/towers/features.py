@@ -21,8 +21,7 @@ from fico_utils.artifacts import Recipe
 from fico_utils.data.corpus import Corpus
 from fico_utils.errors import InputError
 from fico_utils.experiment.corpora import part
-from fico_utils.extras.corpora.pictures import file_images
-from fico_utils.extras.pretrained.base import Preparation
+from fico_utils.extras.pretrained.base import Pictures, Preparation, corpus_pictures
 from fico_utils.extras.pretrained.files import files_key, load_network, load_processor, load_tokenizer, read_config
 from fico_utils.extras.towers.fetching import PACKAGES, TOWERS
 from fico_utils.extras.towers.lite import EfficientNetLite
@@ -79,7 +78,8 @@ class Towers:
         recipe = self._pictures_recipe(shown)
 
         def see() -> dict[str, np.ndarray]:
-            return see_pictures(*load_vision(self.folder("vision")), shown)
+            network, preparation = load_vision(self.folder("vision"))
+            return see_pictures(network, corpus_pictures(shown, preparation))
 
         return self.run.store.arrays("features", f"{name}__{split}__tower", recipe, see)
 
@@ -118,18 +118,16 @@ def load_vision(folder: Path) -> tuple[nn.Module, Preparation]:
 
 
 @torch.inference_mode()
-def see_pictures(network: nn.Module, preparation: Preparation, shown: Corpus) -> dict[str, np.ndarray]:
+def see_pictures(network: nn.Module, pictures: Pictures) -> dict[str, np.ndarray]:
     """``patches`` (n_img, 36, D) and their mean before they became so few, ``global`` (n_img, D), float16.
 
     A picture stands whole on a white square.
     """
     from PIL import ImageOps
 
-    files, index = file_images(shown)
-    cells, pooled = [], []
-    bar = show_progress(range(0, len(index), BATCH), f"{shown.name}: seeing pictures", unit="batch")
-    for start in bar:
-        originals = [files.original(int(row)) for row in index[start : start + BATCH]]
+    preparation, cells, pooled = pictures.preparation, [], []
+    for start in show_progress(range(0, len(pictures), BATCH), "seeing pictures", unit="batch"):
+        originals = pictures.read(np.arange(start, min(start + BATCH, len(pictures))))
         squares = [ImageOps.pad(p, (max(p.size),) * 2, color="white") for p in originals]
         pixels = preparation.pixels(torch.from_numpy(preparation.cut(squares)))
         grid = _as_map(network(**pixels).last_hidden_state)
