@@ -26,6 +26,7 @@ from fico_utils.errors import InputError
 from fico_utils.experiment.features import towers_of, visual_keys
 from fico_utils.experiment.systems import weights_recipe
 from fico_utils.extras.corpora.folder import export_folder
+from fico_utils.extras.pretrained.base import Pictures
 from fico_utils.extras.towers import features, fetching, lite
 from tests.models import tiny
 
@@ -280,14 +281,19 @@ def test_pictures_are_seen_whole_and_as_transformers_sees_them(run, home):
     seen = experiment.visual(run, "mine", "test", "patches")
     network = transformers.ViTModel.from_pretrained(home / "vision", add_pooling_layer=False).eval()
     processor = transformers.AutoImageProcessor.from_pretrained(home / "vision", backend="pil")
-    picture = Image.open(home / "data" / "mine" / "images" / f"{part.image_ids[3]}.png").convert("RGB")
-    wide = Image.new("RGB", (2 * picture.width, picture.width), "white")
-    wide.paste(picture, (picture.width // 2, 0))  # a square that stands in white reads as itself in a square of white
+    picture = Image.open(home / "data" / "mine" / "images" / part.image_ids[3]).convert("RGB")
     with torch.inference_mode():
         states = network(**processor(images=picture, return_tensors="pt")).last_hidden_state[0, 1:]
     assert np.allclose(seen["global"][3], states.mean(0), atol=2e-3)
     corner = states.unflatten(0, (8, 8))[:2, :2].mean((0, 1))  # 8 x 8 patches in 6 x 6 cells: two by two, overlapping
     assert np.allclose(seen["patches"][3, 0], corner, atol=2e-3)
+    wide, square = picture.crop((0, 0, 96, 48)), Image.new("RGB", (96, 96), "white")
+    square.paste(wide, (0, 24))
+    network, preparation = features.load_vision(home / "vision")
+    shown = [Pictures(1, lambda rows, p=p: [p], preparation) for p in (wide, square, picture)]
+    of_wide, of_square, of_picture = (features.see_pictures(network, each)["patches"] for each in shown)
+    assert np.array_equal(of_wide, of_square)
+    assert not np.allclose(of_wide, of_picture, atol=0.1)
 
 
 def test_regions_are_principal_components_of_the_training_cells(run, monkeypatch):
@@ -348,11 +354,11 @@ def spoil_shapes(home, tmp_path):
 @pytest.mark.parametrize(
     ("changed", "sentence"),
     [
-        ({"towers": {"vision": "lite2", "text": "minilm"}}, "lite2 is not here: .*`python -m fico_utils fetch towers`"),
         (
-            {"towers": {"vision": "nowhere", "text": "minilm"}},
-            "the vision tower nowhere is not here: there is no folder",
+            {"towers": {"vision": "lite2", "text": "minilm"}},
+            "minilm is not here: .*`python -m fico_utils fetch towers`",
         ),
+        ({"towers": {"vision": "lite2", "text": "nowhere"}}, "the text tower nowhere is not here: there is no folder"),
         ({"text_features": "word2vec"}, "text_features is 'word2vec'; expected one of vocabulary, towers"),
         ({"visual_features": "tower"}, "visual_features is 'tower'; expected one of backbone, scan_arrays, towers"),
         (spoil_tokenizer, "text has no tokenizer; expected one of tokenizer.json"),
