@@ -25,6 +25,8 @@ from fico_utils.extras.pretrained.base import Pictures, Preparation, corpus_pict
 from fico_utils.extras.pretrained.files import files_key, load_network, load_processor, load_tokenizer, read_config
 from fico_utils.extras.towers.fetching import PACKAGES, TOWERS
 from fico_utils.extras.towers.lite import EfficientNetLite
+from fico_utils.files import key_of
+from fico_utils.producers import version_of
 from fico_utils.progress import show_progress
 from fico_utils.provenance import PROJECT
 from fico_utils.workspace import Run
@@ -56,8 +58,8 @@ class Towers:
         return place
 
     def key(self, side: str) -> str:
-        """Key of a tower: its configuration, weights, tokenizer and preparation, by content."""
-        return files_key(self.folder(side))
+        """Key of all that is read through a tower: the content of its files, and the versions of what is made of it."""
+        return key_of(files_key(self.folder(side)), *map(version_of, VERSIONS))
 
     def width(self, side: str) -> int:
         """Numbers of a cell, or of a token."""
@@ -103,11 +105,13 @@ class Towers:
             tokenizer, network = load_tokenizer(folder), load_network(AutoModel, folder, torch.float32)
             return {"words": read_words(network, tokenizer, read.captions)}
 
-        recipe = Recipe("tower_words", {"longest": LONGEST}, 0, (read.key, self.key("text")))
+        recipe = Recipe("tower_words", {"longest": LONGEST}, 0, (read.key, files_key(self.folder("text"))))
         return self.run.store.arrays("features", f"{name}__{split}__tower_words", recipe, encode)["words"]
 
     def _pictures_recipe(self, shown: Corpus) -> Recipe:
-        return Recipe("tower_pictures", {"side": SIDE}, 0, (shown.key, shown.images.key, self.key("vision")))
+        return Recipe(
+            "tower_pictures", {"side": SIDE}, 0, (shown.key, shown.images.key, files_key(self.folder("vision")))
+        )
 
 
 def load_vision(folder: Path) -> tuple[nn.Module, Preparation]:
