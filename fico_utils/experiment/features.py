@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,7 +19,6 @@ from fico_utils.workspace import Run
 
 if TYPE_CHECKING:
     from fico_utils.data.features import Backbone
-    from fico_utils.extras.towers.features import Towers
 
 #: The corpus that teaches the feature extractors of every corpus, as theirs learned elsewhere than on the paper's two.
 PRETRAINING = "picto_diverse"
@@ -122,10 +121,10 @@ def visual_keys(run: Run, name: str, kind: str = "regions") -> list[str]:
     return [key_of(parts)]
 
 
-def towers_of(run: Run, name: str, side: str) -> Towers | None:
-    """The pretrained towers of a run, where ``visual_features`` or, for the other `side`, ``text_features`` asks.
+def towers_of(run: Run, name: str, side: str) -> Any:
+    """The `Towers` of a run, networks pretrained elsewhere; or None, where it does not ask for them on a `side`.
 
-    Drawn corpora have a backbone that learned from scenes, and words of their own: they read no tower.
+    ``visual_features`` asks for the side ``visual``, ``text_features`` for the side ``text``. Drawn corpora have a backbone that learned from scenes, and words of their own: they read no tower.
     """
     if info_of(run, name).drawn:
         return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fico_utils import registry
 from fico_utils.artifacts import header_of
@@ -22,7 +22,6 @@ from fico_utils.files import key_of
 from fico_utils.workspace import Run
 
 if TYPE_CHECKING:
-    from fico_utils.extras.towers.features import Towers
     from fico_utils.models.training import Inputs
 
 #: Rewritings of each training caption that ADV reads: with the same meaning, and with one thing wrong.
@@ -82,8 +81,8 @@ def feature_keys(run: Run, system: str, name: str) -> list[str]:
     return keys
 
 
-def text_tower(run: Run, system: str, name: str) -> Towers | None:
-    """What reads the captions of a corpus for a vision-language row, where the run has it read by a pretrained tower.
+def text_tower(run: Run, system: str, name: str) -> Any:
+    """The `Towers` that read the captions of a corpus for a vision-language row, where the run has it so, else None.
 
     All others learn words from the corpus, as in their own papers.
     """

@@ -7,12 +7,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import BertConfig, BertModel, EfficientNetConfig
-
 from fico_utils.data.text import Vocabulary
 from fico_utils.extras.pretrained.base import Pictures, Preparation
 from fico_utils.extras.towers import features
-from fico_utils.extras.towers.lite import EfficientNetLite
 
 TEXTS = ("a red cat", "two small dogs and the sun", "the sun")
 _PROCESSOR = {"do_rescale": True, "do_normalize": True, "image_mean": [0.5] * 3, "image_std": [0.25] * 3}
@@ -20,6 +17,9 @@ _PROCESSOR = {"do_rescale": True, "do_normalize": True, "image_mean": [0.5] * 3,
 
 def tower_pictures() -> dict[str, np.ndarray]:
     from PIL import Image
+    from transformers import EfficientNetConfig
+
+    from fico_utils.extras.towers.lite import EfficientNetLite
 
     torch.manual_seed(0)
     small = {"in_channels": (32, *(8,) * 6), "out_channels": (8,) * 7, "num_block_repeats": (1,) * 7}
@@ -46,6 +46,8 @@ def tower_regions() -> dict[str, np.ndarray]:
 
 
 def tower_words() -> dict[str, np.ndarray]:
+    from transformers import BertConfig, BertModel
+
     vocabulary = Vocabulary(TEXTS, least=1)
     torch.manual_seed(0)
     sizes = {"hidden_size": 16, "intermediate_size": 16, "num_attention_heads": 2, "num_hidden_layers": 2}
