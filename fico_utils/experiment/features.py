@@ -124,7 +124,8 @@ def visual_keys(run: Run, name: str, kind: str = "regions") -> list[str]:
 def towers_of(run: Run, name: str, side: str) -> Any:
     """The `Towers` of a run, networks pretrained elsewhere; or None, where it does not ask for them on a `side`.
 
-    ``visual_features`` asks for the side ``visual``, ``text_features`` for the side ``text``. Drawn corpora have a backbone that learned from scenes, and words of their own: they read no tower.
+    ``visual_features`` asks for the side ``visual``, ``text_features`` for the side ``text``. Drawn corpora
+    have a backbone that learned from scenes, and words of their own: they read no tower.
     """
     if info_of(run, name).drawn:
         return None
