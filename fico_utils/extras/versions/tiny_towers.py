@@ -36,7 +36,11 @@ def tower_pictures() -> dict[str, np.ndarray]:
     preparation = Preparation(processor)
     preparation.processor = cut
     pictures = Pictures(2, lambda rows: [Image.fromarray(shades[row]) for row in rows], preparation)
-    seen = features.see_pictures(EfficientNetLite(config).eval(), pictures)
+    network = EfficientNetLite(config).eval()
+    for weight in network.parameters():
+        if weight.ndim > 1:  # as wide as they are made, nothing of a picture would be left at the end
+            torch.nn.init.kaiming_normal_(weight)
+    seen = features.see_pictures(network, pictures)
     return {"patches": seen["patches"][:, ::5, ::80], "global": seen["global"][:, ::40]}
 
 
