@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+
 from fico_utils.data.text import Vocabulary
 from fico_utils.extras.pretrained.base import Pictures, Preparation
 from fico_utils.extras.towers import features
