@@ -38,9 +38,11 @@ def tower_pictures() -> dict[str, np.ndarray]:
     preparation.processor = cut
     pictures = Pictures(2, lambda rows: [Image.fromarray(shades[row]) for row in rows], preparation)
     network = EfficientNetLite(config).eval()
-    for weight in network.parameters():
-        if weight.ndim > 1:  # as wide as they are made, nothing of a picture would be left at the end
-            torch.nn.init.kaiming_normal_(weight)
+    for part in network.modules():  # with the numbers that they begin with, nothing of a picture is left at the end
+        if isinstance(part, torch.nn.Conv2d):
+            torch.nn.init.kaiming_normal_(part.weight)
+        elif isinstance(part, torch.nn.BatchNorm2d):
+            torch.nn.init.ones_(part.weight)
     seen = features.see_pictures(network, pictures)
     return {"patches": seen["patches"][:, ::5, ::80], "global": seen["global"][:, ::40]}
 
