@@ -32,6 +32,7 @@ INSTALL = $(PYTHON) -m pip install --quiet --disable-pip-version-check --no-comp
 	@touch $@
 
 reproduce: .venv/installed  ## run every notebook, write results/ and the report
+	@if test $(PROFILE) = pictures; then $(PYTHON) -m fico_utils fetch --profile pictures; fi
 	@echo "Running the notebooks on profile $(PROFILE); steps that are fresh are skipped"
 	@$(PYTHON) -m fico_utils run --profile $(PROFILE)
 

@@ -141,10 +141,11 @@ CORPORA = {
     )
 }  # fmt: skip
 #: Extras by their names, loaded where they are needed: what makes rows of a configuration, what finds folder corpora,
-#: what compares producers with their stated versions.
+#: what compares producers with their stated versions, what makes features by pretrained towers.
 CONFIGURED_ROWS = "fico_utils.extras.pretrained.rows:configured_rows"
 FOLDER_CORPORA = "fico_utils.extras.corpora.library:find_corpora"
 VERSIONS_CHECK = "fico_utils.extras.versions:check_versions"
+TOWERS = "fico_utils.extras.towers.features:Towers"
 
 
 def load_entry(entry: str) -> Any:

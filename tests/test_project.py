@@ -59,6 +59,7 @@ AT_TOP = {
     "data/features.py": {"torch"},
     "extras/versions": {"torch"},
     "extras/pretrained": {"torch", "transformers"},
+    "extras/towers": {"torch", "transformers"},
     "display": {"pandas", "matplotlib", "seaborn"},
     "extras/figures": {"pandas", "matplotlib"},
     **{f"extras/{name}.py": {"pandas"} for name in ("comparison", "readme")},

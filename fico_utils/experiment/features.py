@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fico_utils import registry
 from fico_utils.artifacts import Recipe, read_artefact
 from fico_utils.data.pictoscenes import drawn_corpus
 from fico_utils.data.text import Vocabulary
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 #: The corpus that teaches the feature extractors of every corpus, as theirs learned elsewhere than on the paper's two.
 PRETRAINING = "picto_diverse"
+#: Where the words of vision-language rows come from: the corpus's own vocabulary, or a pretrained tower.
+TEXTUAL = ("vocabulary", "towers")
 
 
 def backbone_weights(run: Run, kind: str = "regions", live: bool = False) -> Weights:
@@ -57,7 +60,8 @@ def visual(run: Run, name: str, split: str, kind: str = "regions") -> dict[str, 
     """Image features of a split, from the backbone of a kind, ``regions`` or ``patches``.
 
     Of a corpus that is not drawn they come from the same backbones, which have seen drawn scenes alone and serve
-    photographs as they are; or, with ``visual_features: scan_arrays``, from the arrays, whose regions stay mapped.
+    photographs as they are; or, with ``visual_features: scan_arrays``, from the arrays, whose regions stay mapped; or,
+    with ``towers``, from a pretrained tower, whose regions are its patches in fewer numbers.
 
     Returns
     -------
@@ -66,6 +70,8 @@ def visual(run: Run, name: str, split: str, kind: str = "regions") -> dict[str, 
     from fico_utils.data.features import SIDE, global_features, visual_features
 
     arrays = regions_of(run, name)
+    if tower := towers_of(run, name, "visual"):
+        return tower.pictures(name, split) if kind == "patches" else tower.regions(name, split)
     if kind == "patches" and (arrays is not None or backbone_name(run, "patches") == backbone_name(run, "regions")):
         return {"patches": visual(run, name, split)["regions"]}
 
@@ -87,20 +93,46 @@ def visual(run: Run, name: str, split: str, kind: str = "regions") -> dict[str, 
     return kept if arrays is None else {"regions": arrays[split], **kept}
 
 
+def visual_sizes(run: Run, name: str) -> dict[str, int]:
+    """How wide the image features of a corpus are: ``d_region``, ``d_patch`` and ``d_global``."""
+    from fico_utils.data.features import WIDTH
+
+    if tower := towers_of(run, name, "visual"):
+        return tower.visual_sizes()
+    arrays = regions_of(run, name)
+    width = WIDTH if arrays is None else next(iter(arrays.values())).shape[-1]
+    return {"d_region": width, "d_patch": width, "d_global": 2 * width}
+
+
 def visual_keys(run: Run, name: str, kind: str = "regions") -> list[str]:
-    """What the image features of a corpus were made with: the backbone and the picture files, or the arrays.
+    """What the image features of a corpus were made with: the backbone or tower and the picture files, or the arrays.
 
     Of mapped arrays count the shapes, and 256 rows of each, evenly spread, as reading all would take minutes.
     """
     arrays = regions_of(run, name)
     if arrays is None:
-        files = getattr(corpus(run, name).images, "key", "")
-        return [backbone_weights(run, kind).digest, *([files] if files else [])]
+        files, tower = getattr(corpus(run, name).images, "key", ""), towers_of(run, name, "visual")
+        network = tower.key("vision") if tower else backbone_weights(run, kind).digest
+        return [network, *([files] if files else [])]
     parts = []
     for split, array in arrays.items():
         rows = array[np.unique(np.linspace(0, len(array) - 1, 256).astype(int))]
         parts.append((split, array.shape, str(array.dtype), hashlib.sha256(rows.tobytes()).hexdigest()))
     return [key_of(parts)]
+
+
+def towers_of(run: Run, name: str, side: str) -> Any:
+    """The `Towers` of a run, networks pretrained elsewhere; or None, where it does not ask for them on a `side`.
+
+    ``visual_features`` asks for the side ``visual``, ``text_features`` for the side ``text``. Drawn corpora
+    have a backbone that learned from scenes, and words of their own: they read no tower.
+    """
+    if info_of(run, name).drawn:
+        return None
+    source = run[f"{side}_features"]
+    if side == "text" and source not in TEXTUAL:
+        raise InputError(f"text_features is {source!r}; expected one of {', '.join(TEXTUAL)}")
+    return registry.load_entry(registry.TOWERS)(run) if source == "towers" else None
 
 
 def vocabulary_recipe(run: Run, name: str) -> Recipe:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fico_utils import registry
 from fico_utils.artifacts import header_of
 from fico_utils.data import rewriting
 from fico_utils.experiment.corpora import corpus, part, training_split
-from fico_utils.experiment.features import doc2vec, doc2vec_weights, visual, visual_keys, vocabulary, vocabulary_recipe
+from fico_utils.experiment.features import (
+    doc2vec,
+    doc2vec_weights,
+    towers_of,
+    visual,
+    visual_keys,
+    vocabulary,
+    vocabulary_recipe,
+)
 from fico_utils.experiment.label_sources import given_labels, labels
 from fico_utils.files import key_of
 from fico_utils.workspace import Run
@@ -35,6 +43,8 @@ def inputs(run: Run, system: str, name: str, split: str) -> Inputs:
     model, own = model_class(system), part(run, name, used)
     if model.text_input == "doc2vec":
         text = {"doc2vec": doc2vec(run, name, split)}
+    elif tower := text_tower(run, system, name):
+        text = {"tokens": tower.words(name, used)}
     else:
         text = {"tokens": vocabulary(run, name).encode(own.captions)}
     image = {model.image_input: visual(run, name, used, _backbone_kind(model.image_input))[model.image_input]}
@@ -62,11 +72,21 @@ def feature_keys(run: Run, system: str, name: str) -> list[str]:
     keys = visual_keys(run, name, _backbone_kind(model.image_input))
     if model.text_input == "doc2vec":
         keys += [doc2vec_weights(run, name=name).digest, str(run["doc2vec_epochs"])]
+    elif tower := text_tower(run, system, name):
+        keys.append(tower.key("text"))
     else:
         keys.append(vocabulary_recipe(run, name).key)
     if model.image_extra and registry.corpus(name).generated and (given := given_labels(name)):
         keys.append(header_of(given)["digest"])
     return keys
+
+
+def text_tower(run: Run, system: str, name: str) -> Any:
+    """The `Towers` that read the captions of a corpus for a vision-language row, where the run has it so, else None.
+
+    All others learn words from the corpus, as in their own papers.
+    """
+    return towers_of(run, name, "text") if registry.system(system).family == "vlp" else None
 
 
 def _backbone_kind(image_input: str) -> str:

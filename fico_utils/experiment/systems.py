@@ -13,8 +13,8 @@ from fico_utils.artifacts import Recipe
 from fico_utils.errors import InputError
 from fico_utils.evaluation import Observations, Plan, Rules, evaluate, observe, score_source
 from fico_utils.experiment import weights as shelf
-from fico_utils.experiment.corpora import corpus, part, regions_of, training_split
-from fico_utils.experiment.features import vocabulary
+from fico_utils.experiment.corpora import corpus, part, training_split
+from fico_utils.experiment.features import towers_of, visual_sizes, vocabulary
 from fico_utils.experiment.label_sources import labels
 from fico_utils.experiment.model_inputs import feature_keys, inputs, inputs_key
 from fico_utils.experiment.weights import Weights, find_weights, train_model
@@ -36,16 +36,13 @@ def new_model(run: Run, system: str, name: str) -> RetrievalModel:
     """An untrained system, sized to a corpus and seeded."""
     import torch
 
-    from fico_utils.data.features import WIDTH
     from fico_utils.models import model_class
 
-    row, cls, regions = registry.system(system), model_class(system), regions_of(run, name)
-    width = WIDTH if regions is None else next(iter(regions.values())).shape[-1]
+    row, cls = registry.system(system), model_class(system)
     sizes = {
-        "d_region": width,
-        "d_patch": width,
-        "d_global": 2 * width,
+        **visual_sizes(run, name),
         "d_text": 300,
+        "d_states": tower.width("text") if (tower := towers_of(run, name, "text")) else 0,
         "n_words": len(vocabulary(run, name)),
         "n_images": part(run, name, training_split(run, system, name)).n_img,
         "n_labels": len(corpus(run, name).label_names),

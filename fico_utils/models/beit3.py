@@ -22,7 +22,7 @@ from fico_utils.models.contract import Batch, MuonRecipe, RetrievalModel
 from fico_utils.models.layers import each_image, encode_by_length, word_mask
 from fico_utils.models.losses import contrastive
 from fico_utils.models.serving import Embeds
-from fico_utils.models.vlp import Temperature
+from fico_utils.models.vlp import Temperature, narrow_states
 from fico_utils.registry import System
 
 VERSION = 1  # raised when the meaning of what is trained changes
@@ -47,6 +47,7 @@ class Beit3Config:
     heads: int = 4
     dropout: float = 0.1
     original: bool = False  # same-image captions are negatives and the temperature is free, as released
+    d_states: int = 0  # of a pretrained text tower, whose states (B, L, d_states) then stand in place of the tokens
 
 
 class Block(nn.Module):
@@ -105,16 +106,22 @@ class Beit3(RetrievalModel):
         super().__init__(config)
         self.patch = nn.Linear(config.d_patch, config.width)
         self.cls = nn.Parameter(torch.zeros(1, 1, config.width))
-        self.word = nn.Embedding(config.n_words, config.width, padding_idx=0)
+        if config.d_states:
+            self.word = narrow_states(config.d_states, config.width, config.dropout)
+        else:
+            self.word = nn.Embedding(config.n_words, config.width, padding_idx=0)
         self.image_tower = Tower(config, config.n_patches + 1)
         self.text_tower = Tower(config, config.max_words)
         self.temperature = Temperature() if config.original else Temperature(low=0.01)
-        self.scale = math.sqrt(config.width)
-        nn.init.normal_(self.word.weight, std=0.02)
+        self.scale = 1.0 if config.d_states else math.sqrt(config.width)
+        if not config.d_states:
+            nn.init.normal_(self.word.weight, std=0.02)
 
     def encode_image(self, patches: Tensor) -> Tensor:
-        cls = self.cls.expand(len(patches), -1, -1)
-        return self.image_tower(torch.cat([cls, self.patch(patches)], 1))
+        tokens, cls = self.patch(patches), self.cls.expand(len(patches), -1, -1)
+        if self.config.d_states:  # as of the text, the whole that a pretrained tower saw is where the CLS begins
+            cls = cls + tokens.mean(1, keepdim=True)
+        return self.image_tower(torch.cat([cls, tokens], 1))
 
     def encode_text(self, tokens: Tensor) -> Tensor:
         # the start token, always first, is the CLS of a caption

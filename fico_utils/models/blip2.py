@@ -27,7 +27,15 @@ from fico_utils.models.contract import Batch, FusionModel
 from fico_utils.models.layers import each_image, encode_by_length, split_by_length, trim_padding, word_mask
 from fico_utils.models.losses import matching_pairs, smooth_contrastive, soft_contrastive
 from fico_utils.models.serving import Embeds, Reranks
-from fico_utils.models.vlp import FUSION_RECIPE, FusionConfig, PatchViT, Temperature, initial_spread, widen_attention
+from fico_utils.models.vlp import (
+    FUSION_RECIPE,
+    FusionConfig,
+    PatchViT,
+    Temperature,
+    initial_spread,
+    narrow_states,
+    widen_attention,
+)
 from fico_utils.registry import System
 
 VERSION = 1  # raised when the meaning of what is trained changes
@@ -64,10 +72,13 @@ class Blip2(FusionModel):
         super().__init__(config)
         c = config
         self.vision = PatchViT(c)
-        layers = {**c.text_layers, "vocab_size": c.n_words + 1}  # the last id starts a caption that is to be told
+        layers = c.text_layers
+        layers["vocab_size"] += 1  # the last id starts a caption that is to be told
         qformer = Blip2QFormerConfig(
             **layers, num_hidden_layers=c.n_layers, encoder_hidden_size=c.width, use_qformer_text_input=True
         )
+        if c.d_states:
+            self.word = narrow_states(c.d_states, c.width, c.dropout)
         self.embeddings = Blip2TextEmbeddings(qformer)
         self.qformer = Blip2QFormerModel(qformer)
         self.queries = nn.Parameter(initial_spread(c.width) * torch.randn(1, c.n_queries, c.width))
@@ -108,10 +119,14 @@ class Blip2(FusionModel):
         """Unit vectors (B, d_embed) from tokens (B, L), read alone; the start token speaks for the caption."""
 
         def read(words: Tensor) -> Tensor:
-            embedded = self.embeddings(input_ids=words)
-            return self.qformer(query_embeds=embedded, query_length=0, attention_mask=word_mask(words))[0][:, 0]
+            embedded, mask = self._embed_words(words), word_mask(words)
+            return self.qformer(query_embeds=embedded, query_length=0, attention_mask=mask)[0][:, 0]
 
         return F.normalize(self.text_projection(encode_by_length(read, context)), dim=-1)
+
+    def _embed_words(self, words: Tensor) -> Tensor:
+        """Vectors (B, L, width) of tokens (B, L), or of the states (B, L, d_states) of a text tower."""
+        return self.word(words) if self.config.d_states else self.embeddings(input_ids=words)
 
     def similarity(self, image: Tensor, text: Tensor) -> Tensor:
         """Largest cosine (n, m) over the queries of embeddings (n, n_queries, d_embed) and (m, d_embed)."""
@@ -135,7 +150,7 @@ class Blip2(FusionModel):
         `mask` (B or 1, 1, 1 or n, n) bool says who of the n = n_queries + L sees whom.
         """
         n = self.config.n_queries
-        both = self.embeddings(input_ids=tokens, query_embeds=self.queries.expand(len(tokens), -1, -1))
+        both = torch.cat([self.queries.expand(len(tokens), -1, -1), self._embed_words(tokens)], 1)
         states = self.qformer(query_embeds=both, query_length=n, attention_mask=mask, encoder_hidden_states=image)
         return states.last_hidden_state[:, :n], states.last_hidden_state[:, n:]
 
@@ -166,8 +181,11 @@ class Blip2(FusionModel):
             with torch.no_grad():
                 logits = self.similarity(self.embed_image(image), self.embed_text(tokens)) / self.temperature()
         else:
-            queries, lm = self._tell(image, tokens[first])
-            embedded = F.normalize(self.image_projection(queries), dim=-1)
+            if self.config.d_states:  # a tower that reads both ways knows the word that would have to be told
+                embedded = self.embed_image(image)
+            else:
+                queries, lm = self._tell(image, tokens[first])
+                embedded = F.normalize(self.image_projection(queries), dim=-1)
             logits = self.similarity(embedded, self.embed_text(tokens)) / self.temperature()
             contrast = soft_contrastive if self.config.original else smooth_contrastive
             itc = contrast(logits[place], batch["image"], SMOOTHING)

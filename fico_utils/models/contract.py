@@ -13,6 +13,9 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 Batch = dict[str, Tensor]
+#: Sizes that came after weights had shipped: a configuration where they are 0 has the settings, and so the key, of one
+#: that does not have them.
+LATER = ("d_states",)
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,8 @@ class RetrievalModel(nn.Module):
     @property
     def settings(self) -> dict[str, Any]:
         """The whole configuration, JSON-able: it travels with the weights."""
-        return {**asdict(self.config), "recipe": asdict(self.recipe)}
+        config = {name: value for name, value in asdict(self.config).items() if value or name not in LATER}
+        return {**config, "recipe": asdict(self.recipe)}
 
     def weights(self) -> dict[str, Tensor]:
         """What encoding needs: the parameters and buffers, without the state that only training reads."""

@@ -32,13 +32,14 @@ class FusionConfig:
     d_embed: int = 128  # 256 originally
     dropout: float = 0.1
     fusion_epoch: int = 0  # first epoch in which the head that reads pairs learns
+    d_states: int = 0  # of a pretrained text tower, whose states (B, L, d_states) then stand in place of the tokens
     original: bool = False  # the temperature is free, and contrastive targets are shared by the captions of an image
 
     @property
     def text_layers(self) -> dict[str, Any]:
         """Arguments of a configuration of transformers for the layers that read text."""
         return {
-            "vocab_size": self.n_words,
+            "vocab_size": 1 if self.d_states else self.n_words,
             "max_position_embeddings": self.max_words,
             "hidden_size": self.width,
             "intermediate_size": 4 * self.width,
@@ -66,6 +67,13 @@ class Temperature(nn.Module):
 
     def forward(self) -> Tensor:
         return (self.SPEED * self.log).exp().clamp(self.low, self.high)
+
+
+def narrow_states(wide: int, width: int, dropout: float) -> nn.Module:
+    """What makes word vectors (B, L, width) of the states (B, L, wide) of a text tower, each number about 1."""
+    narrow = nn.Linear(wide, width)
+    nn.init.normal_(narrow.weight, std=1 / math.sqrt(wide))
+    return nn.Sequential(nn.LayerNorm(wide), nn.Dropout(dropout), narrow)
 
 
 def initial_spread(width: int) -> float:

@@ -24,7 +24,7 @@ from fico_utils.models.contract import Batch, FusionModel
 from fico_utils.models.layers import each_image, encode_by_length, trim_padding, word_mask
 from fico_utils.models.losses import contrastive, matching_pairs, soft_contrastive
 from fico_utils.models.serving import Embeds, Reranks
-from fico_utils.models.vlp import FUSION_RECIPE, FusionConfig, PatchViT, Temperature, widen_attention
+from fico_utils.models.vlp import FUSION_RECIPE, FusionConfig, PatchViT, Temperature, narrow_states, widen_attention
 from fico_utils.registry import System
 
 VERSION = 1  # raised when the meaning of what is trained changes
@@ -60,6 +60,8 @@ class Xvlm(FusionModel):
         c = config
         self.vision = PatchViT(c)
         bert = {"type_vocab_size": 1, **c.text_layers}
+        if c.d_states:
+            self.word = narrow_states(c.d_states, c.width, c.dropout)
         self.text = BertModel(BertConfig(num_hidden_layers=c.n_text_layers, **bert), add_pooling_layer=False)
         crossed = BertConfig(num_hidden_layers=c.n_fusion_layers, is_decoder=True, add_cross_attention=True, **bert)
         self.fusion = BertModel(crossed, add_pooling_layer=False).encoder  # it goes on from the states of `text`
@@ -86,7 +88,8 @@ class Xvlm(FusionModel):
 
         def read(words: Tensor) -> Tensor:
             mask = word_mask(words)
-            hidden = self.text(words, attention_mask=mask).last_hidden_state * mask[..., None]
+            given = {"inputs_embeds": self.word(words)} if self.config.d_states else {"input_ids": words}
+            hidden = self.text(**given, attention_mask=mask).last_hidden_state * mask[..., None]
             return F.pad(hidden, (0, 0, 0, features.shape[1] - words.shape[1]))
 
         return encode_by_length(read, features)

@@ -23,6 +23,7 @@ from fico_utils.extras.corpora.pictures import PROBLEMS, check_images, file_imag
 from fico_utils.extras.corpora.reading import first_line, path_inside
 from fico_utils.extras.corpora.released import RELEASED, list_released
 from fico_utils.extras.corpora.stamps import STAMPS
+from fico_utils.extras.towers.fetching import TOWERS, fetch_towers
 from fico_utils.files import read_json, refuse_unwritable, sha256_file, write_json
 from fico_utils.progress import show_progress
 
@@ -70,7 +71,7 @@ def fetch(
     progress: bool = True,
     parts: dict[str, tuple[Part, ...]] = PARTS,
 ) -> None:
-    """Have corpora below `data_dir`, whole and checked: by id, folder corpora by name or path, or ``released``.
+    """Have corpora below `data_dir`, whole and checked: by id, by a folder's name or path, ``released``, or ``towers``.
 
     `say` takes a line at a time; `parts` may give other addresses, such as those of a mirror.
 
@@ -80,6 +81,10 @@ def fetch(
     for name in names:
         if name == RELEASE:
             say(_check_release(data_dir / RELEASE))
+            continue
+        if name == TOWERS:
+            say("Pretrained towers:")
+            fetch_towers(data_dir, say)
             continue
         if Path(name).name != name:
             info = folder_corpus(name)

@@ -24,8 +24,8 @@ from fico_utils.provenance import PROJECT
 from fico_utils.registry import CORPORA, CorpusInfo
 from fico_utils.workspace import Run
 
-#: Where image features of a corpus from files come from: the backbone, or arrays in SCAN's layout.
-VISUAL = ("backbone", "scan_arrays")
+#: Where image features of a corpus from files come from: the backbone, arrays in SCAN's layout, a pretrained tower.
+VISUAL = ("backbone", "scan_arrays", "towers")
 #: What may stand in the ``corpus.yaml`` of a folder corpus, and of which type it is.
 FOLDER_KEYS = {"name": str, "provenance": str, "photographs": bool, "beside": str}
 #: Corpora whose names no folder may take: those that are drawn or published.

@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     cli.add_common_options(parser, changes=True)
     parser.add_argument(
         "corpora", nargs="*", metavar="CORPUS",
-        help="an id, a folder of your own by name or path, or released; default: those of the profile",
+        help="an id, a folder of your own by name or path, released, or towers; default: what the profile reads",
     )  # fmt: skip
 
 
@@ -27,5 +27,7 @@ def run(options: argparse.Namespace) -> int:
     settings = profile_settings(options.profile, options.changes)
     folder = PROJECT / settings["data_dir"]
     say = cli.progress_printer(options.quiet)
-    fetch(options.corpora or settings["corpora"], folder, say, progress=not options.quiet)
+    asked = "towers" in (settings["visual_features"], settings["text_features"])
+    read = [*settings["corpora"], *(["towers"] if asked else [])]
+    fetch(options.corpora or read, folder, say, progress=not options.quiet)
     return 0

@@ -31,7 +31,7 @@ from fico_utils.extras.galleries.growing import Growing, gallery_rows
 from fico_utils.extras.galleries.setups import Searchable, setup_rows
 from fico_utils.extras.galleries.truth import Ceiling, Truth
 from fico_utils.extras.pretrained.example_clip import save_example
-from fico_utils.extras.versions import tiny_models
+from fico_utils.extras.versions import tiny_models, tiny_towers
 from fico_utils.models import model_class
 from fico_utils.results.observed import place_rows, tie_rows
 
@@ -268,7 +268,10 @@ CASES: dict[str, tuple[Callable[[], Arrays], float]] = {
     for tolerance, cases in {
         1e-6: (pictoscenes, scoring, encoding_time, attention_time, tiny_models.labels),
         1e-4: (drawing, rewriting, vocabulary, intervals, places, storage, gallery, tiny_models.encoding),
-        1e-2: (doc2vec, doc2vec_vectors, visual_features, search_time, deployment, tiny_models.query2label),
+        1e-2: (
+            *(doc2vec, doc2vec_vectors, visual_features, search_time, deployment, tiny_models.query2label),
+            *(tiny_towers.tower_pictures, tiny_towers.tower_regions, tiny_towers.tower_words),
+        ),
         2e-2: (backbone, example_clip),
         3e-2: (tiny_models.training,),
     }.items()

@@ -1,0 +1,1 @@
+"""Pretrained towers: one network that knows pictures and one that knows words, each in a folder of its own."""
