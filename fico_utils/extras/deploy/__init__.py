@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from fico_utils.costs.rows import fit_growth
 from fico_utils.errors import InputError
-from fico_utils.extras.deploy.candidates import Build, list_builds
+from fico_utils.extras.deploy.candidates import EXACT, GRAPH, Build, list_builds
 from fico_utils.extras.deploy.codes import Coder, list_codes
-from fico_utils.extras.deploy.growth import GRAPH, fit_growth
 from fico_utils.extras.deploy.inputs import Asked, read_asked
 from fico_utils.extras.deploy.measuring import measure_build
 from fico_utils.extras.deploy.records import Records
@@ -81,25 +81,29 @@ def deploy(
     given = {"caption_image": caption_image, "labels": labels, **named}
     asked = read_asked(images, texts, codes, direction, seed, N_QUERY[quick], bool(sizes), given)
     if sizes and sizes[0] < asked.n_items:
-        raise InputError(f"grow_to is {sizes[0]:,}, below the {asked.n_items:,} items that are given: name larger sizes")
+        raise InputError(
+            f"grow_to is {sizes[0]:,}, below the {asked.n_items:,} items that are given: name larger sizes"
+        )
     records = Records(out, {"inputs": asked.key, "direction": direction, "seed": seed, "quick": quick})
-    rows, coder = measure_all(asked, records, quick, bool(sizes))
+    rows = measure_all(asked, records, quick, bool(sizes))
     found = Deployment(
         rows, asked.n_items, asked.gallery.shape[1], len(asked.queries), direction, sizes, **budget, quick=quick,
-        chance=float(asked.task.correct.sizes.mean() / asked.n_items), heads=coder.heads,
+        chance=float(asked.task.correct.sizes.mean() / asked.n_items),
     )  # fmt: skip
     if out is not None:
         records.write_answer(found)
     return found
 
 
-def measure_all(asked: Asked, records: Records, quick: bool, grows: bool) -> tuple[list[dict[str, Any]], Coder]:
+def measure_all(asked: Asked, records: Records, quick: bool, grows: bool) -> list[dict[str, Any]]:
     """Rows of every candidate at every size, smallest first; a graph that would take too long to build is left out."""
-    coder, codes = Coder(asked), list_codes(asked, quick)
+    coder, codes = Coder(asked, records.kept_arrays), list_codes(asked, quick)
     dim, rows = asked.gallery.shape[1], []
     took: dict[tuple[str, str], list[tuple[int, float]]] = {}  # what a graph of each size took to build
     plan = [(n, list(list_builds(n, dim, codes, quick))) for n in asked.sizes(True)]
-    plan = [(n, b) for n, builds in plan for b in builds if grows or n == asked.n_items or b.law == GRAPH]
+    plan = [
+        (n, b) for n, builds in plan for b in builds if grows or n == asked.n_items or b.law == GRAPH or b.name == EXACT
+    ]
     part = None
     for n, build in show_progress(plan, "deploy", len(plan), unit="index", leave=False):
         before = took.setdefault((build.name, build.codes), [])
@@ -117,7 +121,7 @@ def measure_all(asked: Asked, records: Records, quick: bool, grows: bool) -> tup
         measured = records.kept(f"{build.codes} {build.name} {n}", measure)
         before.append((n, measured[0]["build_s"]))
         rows += measured
-    return rows, coder
+    return rows
 
 
 def _too_long(took: Sequence[tuple[int, float]], n: int, limit_s: float) -> bool:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from fico_utils.errors import InputError
 from fico_utils.escaping import markdown_text
-from fico_utils.extras.deploy.result import EXACT, GIB, QUALITY, Deployment
+from fico_utils.extras.deploy.candidates import EXACT
+from fico_utils.extras.deploy.result import GIB, QUALITY, Deployment
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -150,6 +151,12 @@ def encoder_code(codes: str, dim: int) -> list[str]:
         return ["codes, asked = np.packbits(gallery > 0, axis=1), np.packbits(queries > 0, axis=1)"]
     if method == "own":
         return ["codes, asked = np.load('gallery_codes.npy'), np.load('query_codes.npy')  # packed, your own"]
+    if method == "learned":
+        return [
+            f"from safetensors.numpy import load_file; head = load_file('learned_{bits}.safetensors')  # from --out",
+            "codes, asked = (np.packbits(x @ head[f'{s}.weight'].T + head[f'{s}.bias'] > 0, axis=1)",
+            "    for x, s in ((gallery, 'items'), (queries, 'asking')))",
+        ]
     if method == "itq":
         made = [f"turn = faiss.ITQTransform({dim}, {bits}, True); turn.train(gallery)"]
     else:

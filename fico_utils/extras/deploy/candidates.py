@@ -15,6 +15,8 @@ import numpy as np
 #: Items that are looked at: all, those of some lists, those on a way through a graph. Their number grows with the
 #: items, with the root of them (there are as many lists), or with their logarithm.
 ALL, LISTS, GRAPH = "n", "sqrt n", "log n"
+#: The candidate that is exhaustive and of vectors.
+EXACT = "Flat"
 #: Items that a search gives.
 K = 10
 #: Vectors that k-means asks for, for each centroid.
@@ -73,9 +75,9 @@ def list_builds(n: int, dim: int, codes: list[str], quick: bool) -> Iterator[Bui
 
     What the items do not suffice to train is left out.
     """
-    n_list, quarter = max(1, round(n**0.5)), 4 if dim % 4 == 0 else 1
+    n_list = max(1, round(n**0.5))
     sub = dim // 2 if dim % 2 == 0 else dim  # quantisers of a product quantiser; two dimensions each, 4 bits
-    yield Build("Flat", "Flat")
+    yield Build(EXACT, "Flat")
     yield Build("SQfp16", "SQfp16")
     yield Build("SQ8", "SQ8")
     fast = f"PQ{sub}x4fs"
@@ -89,8 +91,8 @@ def list_builds(n: int, dim: int, codes: list[str], quick: bool) -> Iterator[Bui
         if not quick:
             refined = tuple(f"{p},k_factor_rf=8" for p in searches)
             yield Build("IVF-PQ fast scan, refined", f"IVF{n_list},{fast},Refine(SQfp16)", LISTS, refined)
-        if not quick and n >= A_CENTROID * 256 and dim % (4 * quarter) == 0:
-            width = dim // 8 if dim % 8 == 0 else dim // 4
+        if not quick and n >= A_CENTROID * 256 and dim % 8 == 0:
+            width = dim // 8
             yield Build("IVF-PQ", f"IVF{n_list},PQ{width}", LISTS, searches[1:])
             yield Build("IVF-OPQ fast scan", f"OPQ{width},IVF{n_list},PQ{width}x4fs", LISTS, searches[1:])
     widths = (16, 64) if quick else (16, 32, 64, 128, 256)

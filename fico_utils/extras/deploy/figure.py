@@ -9,7 +9,8 @@ import numpy as np
 from fico_utils.display.looks import INK, QUIET
 from fico_utils.display.picture import Picture, drawing_style, panel_grid
 from fico_utils.escaping import html_text
-from fico_utils.extras.deploy.result import EXACT, QUALITY, Deployment
+from fico_utils.extras.deploy.candidates import EXACT
+from fico_utils.extras.deploy.result import QUALITY, Deployment
 from fico_utils.extras.setups import pareto_front
 
 if TYPE_CHECKING:
@@ -35,9 +36,17 @@ def draw_candidates(rows: pd.DataFrame) -> Picture:
         for is_coded, (name, colour) in ((False, VECTORS), (True, CODES)):
             some = rows[(rows["codes"] != "") == is_coded]
             marker = "s" if is_coded else "o"
-            ax.plot(some[column], some[QUALITY], marker=marker, color=colour, linestyle="none", markersize=3, label=name)
+            ax.plot(
+                some[column], some[QUALITY], marker=marker, color=colour, linestyle="none", markersize=3, label=name
+            )
         front = rows[rows["front"]]
-        ring = {"marker": "o", "markersize": 7, "markerfacecolor": "none", "markeredgecolor": QUIET, "linestyle": "none"}
+        ring = {
+            "marker": "o",
+            "markersize": 7,
+            "markerfacecolor": "none",
+            "markeredgecolor": QUIET,
+            "linestyle": "none",
+        }
         ax.plot(front[column], front[QUALITY], label="on the front of recall, time and bytes", **ring)
         ax.axhline(rows.loc[rows["name"] == EXACT, QUALITY].iloc[0], color=INK, linewidth=0.5, linestyle=":")
         ax.set(xscale="log", xlabel=label, ylabel="recall@1")
@@ -84,7 +93,9 @@ def _panel(records: list[dict], column: str, label: str) -> str:
         points.append(f"{shape}<title>{html_text(_row_text(row))}</title></{'rect' if row['codes'] else 'circle'}>\n")
     ends = [(60, 10 ** across.min()), (690, 10 ** across.max())]
     ticks = "".join(f'<text x="{x}" y="295" text-anchor="middle">{value:.3g}</text>' for x, value in ends)
-    ticks += "".join(f'<text x="50" y="{y}" text-anchor="end">{v:.3f}</text>' for y, v in ((275, up.min()), (35, up.max())))
+    ticks += "".join(
+        f'<text x="50" y="{y}" text-anchor="end">{v:.3f}</text>' for y, v in ((275, up.min()), (35, up.max()))
+    )
     axis = f'<path d="M60 20V280H700" fill="none" stroke="{QUIET}"/>'
     words = f'<text x="375" y="315" text-anchor="middle">{html_text(label)}</text><text x="5" y="15">recall@1</text>'
     return f'<svg viewBox="0 0 720 320" role="img">{axis}{ticks}{words}\n{"".join(points)}</svg>\n'

@@ -1,4 +1,4 @@
-"""What is asked of a gallery: somebody's embeddings, read as `evaluate` reads them, and galleries of some sizes of it."""
+"""What is asked of a gallery: somebody's embeddings, read as `evaluate` reads them, and parts of the gallery."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from fico_utils.files import content_digest
 
 #: Items of the smallest gallery that a growth can be fitted to.
 LEAST_TO_GROW = 64
-#: Measured are the gallery and, where it is to grow, these parts of it; the smallest holds all items that are asked for.
+#: Measured are the gallery and, where it is to grow, these parts of it; each holds all items that are asked for.
 PARTS = (8, 4, 2, 1)
 
 

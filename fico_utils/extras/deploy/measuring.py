@@ -85,8 +85,9 @@ def measure_build(
 ) -> list[dict[str, Any]]:
     """The rows of every way to search one index, built of a gallery; `codes` are those of its items and queries.
 
-    ``build_s`` is with all threads, `made_s` (s) for the codes included; ``query_ms`` is of one query at a time on one
-    thread, ``batch_ms`` of 100 at once on all of them, both the median of rounds in which the ways take turns.
+    ``build_s`` is with all threads, `made_s` (s) for the codes included; ``query_ms`` is of one query at a time, in
+    seconds of its one thread, ``batch_ms`` of 100 at once on all of them, by the clock on the wall; both are medians of
+    rounds in which the ways take turns.
     """
     items, n = part.items if codes is None else codes[0], len(part.items)
     depth = max(variant.depth for variant in build.variants)
@@ -142,14 +143,16 @@ def _timed_rounds(
         parts = [(batch[i : i + 1], None if codes is None else batch_codes[i : i + 1]) for i in range(n)]
         return lambda: [search(*part) for part in parts]
 
-    def timed(run: Callable[[], Any]) -> float:
-        return measure_time(run, Timing(repeats=1, warmup=0)).seconds
+    def timed(run: Callable[[], Any], threads: int | None) -> float:
+        # one thread's own seconds are those of an idle machine
+        clock = time.perf_counter if threads is None else time.thread_time
+        with faiss_threads(threads):
+            return measure_time(run, Timing(repeats=1, warmup=0), clock=clock).seconds
 
     runs = []
     for way, search in enumerate(searches):
-        with faiss_threads(1):
-            timed(one_by_one(search, 1))
-            n = int(np.clip(share / 4 / rounds / max(timed(one_by_one(search, 1)), 1e-6), 3, BATCH))
+        timed(one_by_one(search, 1), 1)
+        n = int(np.clip(share / 4 / rounds / max(timed(one_by_one(search, 1), 1), 1e-6), 3, BATCH))
         runs.append((way, 0, 1, one_by_one(search, n), n))
         runs.append((way, 1, None, lambda search=search: search(batch, batch_codes), 1))
         search(batch, batch_codes)
@@ -158,6 +161,5 @@ def _timed_rounds(
             way, kind, threads, run, n = runs[at]
             before = samples.setdefault((way, kind), [])
             if not before or sum(before) * n / 1e3 + max(before) * n / 1e3 <= share:
-                with faiss_threads(threads):
-                    before.append(1e3 * timed(run) / n)
+                before.append(1e3 * timed(run, threads) / n)
     return [tuple(float(np.median(samples[way, kind])) for kind in (0, 1)) for way in range(len(searches))]

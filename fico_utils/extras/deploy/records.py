@@ -6,9 +6,20 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from fico_utils.errors import InputError
 from fico_utils.escaping import csv_text
-from fico_utils.files import key_of, read_record, write_record, write_text
+from fico_utils.files import (
+    content_digest,
+    key_of,
+    read_arrays,
+    read_metadata,
+    read_record,
+    write_arrays,
+    write_record,
+    write_text,
+)
 from fico_utils.provenance import commit
 
 if TYPE_CHECKING:
@@ -58,6 +69,21 @@ class Records:
         rows = measure()
         write_record(path, {"name": name, "rows": rows})
         return rows
+
+    def kept_arrays(self, name: str, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+        """Named arrays, as they were kept in ``NAME.safetensors``, or made and kept; damaged ones are made again."""
+        if self.folder is None:
+            return make()
+        path = self.folder / f"{name}.safetensors"
+        if path.exists():
+            try:
+                if read_metadata(path).get("digest") == content_digest(arrays := read_arrays(path)):
+                    return arrays
+            except InputError:
+                pass
+        arrays = make()
+        write_arrays(path, arrays, {"digest": content_digest(arrays)})
+        return arrays
 
     def write_answer(self, found: Deployment) -> None:
         """Write table.csv, answer.md, figure.svg and figure.html."""

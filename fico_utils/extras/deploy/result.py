@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fico_utils.errors import InputError
-from fico_utils.extras.deploy.candidates import list_builds
+from fico_utils.extras.deploy.candidates import EXACT, list_builds
 from fico_utils.extras.deploy.growth import carry_rows
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ BEHIND = (
     "share_of_exact", "status", "query_ms_low", "query_ms_high", "batch_ms_low", "batch_ms_high", "search", "codes",
     "depth", "build_peak_bytes", "note",
 )  # fmt: skip
-#: The metric that counts, and the candidate whose value is all of it.
-QUALITY, EXACT = "recall@1", "Flat"
+#: The metric that counts.
+QUALITY = "recall@1"
 GIB = 2**30
 
 
@@ -47,7 +47,6 @@ class Deployment:
     quick: bool = False
     chance: float = 0.0  # of the quality, under a random ranking of the whole gallery
     notes: Sequence[str] = ()  # what could not be tried, a sentence each
-    heads: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)  # of learned codes
 
     @cached_property
     def table(self) -> pd.DataFrame:
