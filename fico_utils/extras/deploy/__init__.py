@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,10 @@ from fico_utils.costs.rows import fit_growth
 from fico_utils.errors import InputError
 from fico_utils.extras.deploy.candidates import EXACT, GRAPH, Build, list_builds
 from fico_utils.extras.deploy.codes import Coder, list_codes
-from fico_utils.extras.deploy.inputs import Asked, read_asked
+from fico_utils.extras.deploy.inputs import LEAST_TO_GROW, PARTS, Asked, Part, read_asked
 from fico_utils.extras.deploy.measuring import measure_build
 from fico_utils.extras.deploy.records import Records
-from fico_utils.extras.deploy.result import Deployment, check_budget
+from fico_utils.extras.deploy.result import QUALITY, Deployment, check_budget
 from fico_utils.progress import show_progress
 
 __all__ = ["Deployment", "deploy"]
@@ -75,62 +76,56 @@ def deploy(
     """
     for name in sorted(set(named) - set(NAMED)):
         raise TypeError(f"deploy() got an unexpected keyword argument {name!r}")
-    budget = {n: v if v is None else check_budget(n, v) for n, v in zip(
-        ("memory_gib", "latency_ms"), (memory_gib, latency_ms), strict=True)}  # fmt: skip
-    sizes = read_sizes(grow_to)
-    given = {"caption_image": caption_image, "labels": labels, **named}
-    asked = read_asked(images, texts, codes, direction, seed, N_QUERY[quick], bool(sizes), given)
+    budget = {"memory_gib": memory_gib, "latency_ms": latency_ms}
+    budget = {name: value if value is None else check_budget(name, value) for name, value in budget.items()}
+    given = {"images": images, "texts": texts, "caption_image": caption_image, "labels": labels, **named}
+    sizes, asked = read_sizes(grow_to), read_asked(given, codes, direction, seed, N_QUERY[quick])
     if sizes and sizes[0] < asked.n_items:
-        raise InputError(
-            f"grow_to is {sizes[0]:,}, below the {asked.n_items:,} items that are given: name larger sizes"
-        )
+        raise InputError(f"grow_to is {sizes[0]:,}, below the {asked.n_items:,} items that are given: name larger ones")
+    if sizes and asked.n_items < LEAST_TO_GROW:
+        raise InputError(f"grow_to is given with {asked.n_items} items, expected at least {LEAST_TO_GROW} to grow from")
     records = Records(out, {"inputs": asked.key, "direction": direction, "seed": seed, "quick": quick})
     rows = measure_all(asked, records, quick, bool(sizes))
-    found = Deployment(
-        rows, asked.n_items, asked.gallery.shape[1], len(asked.queries), direction, sizes, **budget, quick=quick,
-        chance=float(asked.task.correct.sizes.mean() / asked.n_items),
-    )  # fmt: skip
+    shape = asked.n_items, asked.dim, len(asked.queries)
+    chance = float(asked.task.correct.sizes.mean() / asked.n_items)
+    found = Deployment(rows, *shape, direction, quick, chance, sizes, **budget)
     if out is not None:
-        records.write_answer(found)
+        records.write_answer(found, QUALITY)
     return found
 
 
 def measure_all(asked: Asked, records: Records, quick: bool, grows: bool) -> list[dict[str, Any]]:
-    """Rows of every candidate at every size, smallest first; a graph that would take too long to build is left out."""
+    """Rows of every candidate at every size, smallest first; a graph that would take too long to build is left out.
+
+    Where nothing is to grow, only graphs, and the exhaustive search beside them, are measured below the full size.
+    """
     coder, codes = Coder(asked, records.kept_arrays), list_codes(asked, quick)
-    dim, rows = asked.gallery.shape[1], []
-    took: dict[tuple[str, str], list[tuple[int, float]]] = {}  # what a graph of each size took to build
-    plan = [(n, list(list_builds(n, dim, codes, quick))) for n in asked.sizes(True)]
-    plan = [
-        (n, b) for n, builds in plan for b in builds if grows or n == asked.n_items or b.law == GRAPH or b.name == EXACT
-    ]
-    part = None
+    parts = PARTS if asked.n_items >= LEAST_TO_GROW else PARTS[-1:]
+    plan = [(asked.n_items // p, b) for p in parts for b in list_builds(asked.n_items // p, asked.dim, codes, quick)]
+    plan = [(n, b) for n, b in plan if grows or n == asked.n_items or b.law == GRAPH or b.name == EXACT]
+    took: dict[tuple[str, str], list[tuple[int, float]]] = {}  # sizes and seconds of what was built
+    rows: list[dict[str, Any]] = []
+    part: Part | None = None
+
+    def measure(n: int, build: Build) -> list[dict[str, Any]]:
+        nonlocal part
+        if part is None or len(part.items) != n:
+            part = None  # the last one must not stand in memory beside it
+            part = asked.part(n)
+        made, made_s = coder.codes(build.codes, part) if build.codes else (None, 0.0)
+        return measure_build(build, part, made, made_s, quick)
+
     for n, build in show_progress(plan, "deploy", len(plan), unit="index", leave=False):
         before = took.setdefault((build.name, build.codes), [])
-        if build.law == GRAPH and _too_long(before, n, BUILD_S[quick]):
-            continue
-
-        def measure(n: int = n, build: Build = build) -> list[dict[str, Any]]:
-            nonlocal part
-            if part is None or len(part.items) != n:
-                part = None  # the last one must not stand in memory beside it
-                part = asked.part(n)
-            made, made_s = coder.codes(build.codes, part) if build.codes else (None, 0.0)
-            return measure_build(build, part, made, made_s, quick)
-
-        measured = records.kept(f"{build.codes} {build.name} {n}", measure)
+        if build.law == GRAPH and before:
+            # one size tells little of a power; beyond a size that was left out all are
+            expected = fit_growth(*zip(*before, strict=True)).predict(n)[0] if len(before) > 1 else before[0][1]
+            if expected > BUILD_S[quick]:
+                continue
+        measured = records.kept(f"{build.codes} {build.name} {n}", partial(measure, n, build))
         before.append((n, measured[0]["build_s"]))
         rows += measured
     return rows
-
-
-def _too_long(took: Sequence[tuple[int, float]], n: int, limit_s: float) -> bool:
-    """Whether a graph of `n` items is expected to take more than the limit, or one of a smaller size was left out."""
-    if not took:
-        return False
-    if len(took) == 1:
-        return took[0][1] * n / took[0][0] > 2 * limit_s
-    return fit_growth(*zip(*took, strict=True)).predict(n)[0] > limit_s
 
 
 def read_sizes(grow_to: Any) -> tuple[int, ...]:

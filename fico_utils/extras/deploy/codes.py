@@ -23,7 +23,7 @@ Encode = Callable[[np.ndarray, bool], np.ndarray]
 
 def list_codes(asked: Asked, quick: bool) -> list[str]:
     """Names of the codes that are tried, a method and a length each, such as ``itq 128``."""
-    dim = asked.gallery.shape[1]
+    dim = asked.dim
     enough = [b for b in BITS if b <= min(dim, asked.n_items)]
     names = [] if asked.codes is None else [f"own {asked.codes.bits}"]
     if dim % 8 == 0:
@@ -73,7 +73,7 @@ class Coder:
             import faiss
 
             asked = self.asked
-            turn = faiss.ITQTransform(asked.gallery.shape[1], bits, True)
+            turn = faiss.ITQTransform(asked.dim, bits, True)
             turn.train(self._sample())
             rotation = faiss.vector_to_array(turn.pca_then_itq.A).reshape(bits, -1)
             rows = np.random.default_rng(asked.seed).permutation(len(asked.pairs))[:MOST_PAIRS]

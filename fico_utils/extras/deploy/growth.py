@@ -32,11 +32,16 @@ class TimeFit(NamedTuple):
     residuals: float  # sum of the squared relative residuals
     freedom: int
 
-    def predict(self, n: int, relative: float, t: float) -> tuple[float, float, float]:
-        """The time at a size, and its interval: `relative` is the residual of all such indexes, `t` Student's."""
-        terms = np.array([1.0, float(self.steps(float(n)))])
+    def predict(self, n: int, alike: Sequence[TimeFit]) -> tuple[float, float, float]:
+        """The time at a size, and the ends of its 95 % interval, by the residuals of all fits that are `alike`."""
+        from scipy.stats import t as student
+
+        freedom, terms = sum(fit.freedom for fit in alike), np.array([1.0, float(self.steps(float(n)))])
         value = float(terms @ self.coefficients)
-        half = t * relative * np.sqrt(value**2 + terms @ self.spread @ terms)
+        if not freedom:
+            return value, np.nan, np.nan
+        relative = np.sqrt(sum(fit.residuals for fit in alike) / freedom)
+        half = student.ppf(0.975, freedom) * relative * np.sqrt(value**2 + terms @ self.spread @ terms)
         return value, max(0.0, value - half), value + half
 
 
@@ -48,16 +53,15 @@ def fit_times(sizes: Sequence[int], times: Sequence[float], steps: Callable[[Any
     """
     from scipy.optimize import nnls
 
-    took = np.asarray(times, np.float64)
-    terms = np.stack([np.ones(len(sizes)), steps(np.asarray(sizes, np.float64))], 1) / took[:, None]
+    terms = np.stack([np.ones(len(sizes)), steps(np.asarray(sizes, np.float64))], 1) / np.asarray(times)[:, None]
     scale = terms.max(axis=0)
-    coefficients = nnls(terms / scale, np.ones(len(took)))[0] / scale
-    if coefficients[1] == 0:  # noise of short times: no search of more items is as fast as one of few
+    coefficients = nnls(terms / scale, np.ones(len(terms)))[0] / scale
+    if coefficients[1] == 0:  # noise of short times: no search of many items is as fast as one of few
         coefficients = np.array([0.0, terms[:, 1].sum() / (terms[:, 1] ** 2).sum()])
     used, spread = coefficients > 0, np.zeros((2, 2))
     spread[np.ix_(used, used)] = np.linalg.pinv(terms[:, used].T @ terms[:, used])
     residuals = float(((terms @ coefficients - 1) ** 2).sum())
-    return TimeFit(steps, coefficients, spread, residuals, max(0, len(took) - int(used.sum())))
+    return TimeFit(steps, coefficients, spread, residuals, max(0, len(terms) - int(used.sum())))
 
 
 def fit_share(sizes: Sequence[int], shares: np.ndarray, n: int, least: float) -> np.ndarray:
@@ -70,10 +74,8 @@ def fit_share(sizes: Sequence[int], shares: np.ndarray, n: int, least: float) ->
     """
     kept = np.clip(shares, least, 1 - least)
     x, y = np.log(np.asarray(sizes, np.float64)), np.log(kept / (1 - kept))
-    middle = x.mean()
-    x = x - middle
-    slope = np.minimum(np.tensordot(x, y, 1) / (x @ x), 0.0)
-    odds = y.mean(axis=0) + slope * (np.log(n) - middle)
+    slope = np.minimum(np.tensordot(x - x.mean(), y, 1) / ((x - x.mean()) ** 2).sum(), 0.0)
+    odds = y.mean(axis=0) + slope * (np.log(n) - x.mean())
     carried = np.minimum(1 / (1 + np.exp(-odds)), shares[-1])  # items that are added can only stand before the right
     return np.where((shares == shares[-1]).all(axis=0), shares[-1], carried)
 
@@ -95,16 +97,15 @@ def carry_rows(rows: Iterable[Row], n: int, factories: Mapping[str, str], n_quer
         for name, each in carried.items()
         for column, steps in TIMES.items()
     }
-    pooled = {
-        key: _pooled([f for k, f in fits.items() if (k[1], f.steps) == (key[1], fits[key].steps)]) for key in fits
-    }
     done = []
     for name, each in carried.items():
         last = each[-1]
         row = {key: last[key] for key in ("name", "bytes_per_item", "search", "codes", "depth", "law")}
         row |= {"factory": factories.get(name, last["factory"]), "items": n, "memory_bytes": last["bytes_per_item"] * n}
         for column in TIMES:
-            value, low, high = fits[name, column].predict(n, *pooled[name, column])
+            mine = fits[name, column]
+            alike = [fit for (_, c), fit in fits.items() if c == column and fit.steps is mine.steps]
+            value, low, high = mine.predict(n, alike)
             row |= {column: value, f"{column}_low": low, f"{column}_high": high}
         done.append(row | _carried_scores(each, at[EXACT], n, 0.5 / n_query))
     return done
@@ -127,13 +128,3 @@ def _carried_scores(each: Sequence[Row], exact: Mapping[int, Row], n: int, least
         low, high = middle_95(ends[1])
         done |= {name: float(ends[0]), f"{name}_ci_low": min(low, ends[0]), f"{name}_ci_high": max(high, ends[0])}
     return done
-
-
-def _pooled(fits: Sequence[TimeFit]) -> tuple[float, float]:
-    """The relative residual of some fits together, and Student's t; nan without degrees of freedom."""
-    from scipy.stats import t as student
-
-    freedom = sum(fit.freedom for fit in fits)
-    if not freedom:
-        return np.nan, np.nan
-    return np.sqrt(sum(fit.residuals for fit in fits) / freedom), float(student.ppf(0.975, freedom))

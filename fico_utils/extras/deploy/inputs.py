@@ -10,29 +10,18 @@ from typing import Any
 import numpy as np
 
 from fico_utils.errors import InputError
-from fico_utils.evaluation.embeddings import as_array, read_chunks, read_table
+from fico_utils.evaluation.embeddings import read_chunks, read_table
 from fico_utils.evaluation.given import Given
 from fico_utils.evaluation.similarity import pack_codes
 from fico_utils.evaluation.tasks import DIRECTIONS, Ragged, Task
-from fico_utils.files import content_digest
+from fico_utils.files import content_digest, key_of
 
 #: Items of the smallest gallery that a growth can be fitted to.
 LEAST_TO_GROW = 64
 #: Measured are the gallery and, where it is to grow, these parts of it; each holds all items that are asked for.
 PARTS = (8, 4, 2, 1)
-
-
-@dataclass(frozen=True)
-class Codes:
-    """Codes of both sides that somebody brings: (n, bits / 8) packed uint8 of the gallery and of all that may ask."""
-
-    gallery: np.ndarray
-    asking: np.ndarray
-
-    @property
-    def bits(self) -> int:
-        """Length of a code; a multiple of 8, as FAISS's binary indexes hold whole bytes."""
-        return 8 * self.gallery.shape[1]
+#: Codes of the gallery and of all that may ask, (n, bits / 8) packed uint8 each.
+Codes = tuple[np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -45,12 +34,16 @@ class Asked:
     pairs: np.ndarray  # (n_pairs, 2) int64: item and asking row, of items that no query asks for
     codes: Codes | None
     seed: int
-    direction: str
 
     @property
     def n_items(self) -> int:
         """How many items the whole gallery has."""
         return len(self.gallery)
+
+    @property
+    def dim(self) -> int:
+        """How many dimensions a vector has."""
+        return self.gallery.shape[1]
 
     @cached_property
     def queries(self) -> np.ndarray:
@@ -60,33 +53,20 @@ class Asked:
     @cached_property
     def key(self) -> str:
         """Digest of all that the measured numbers depend on."""
-        parts = {"queries": self.queries, "asking": self.task.asking, "members": self.task.correct.members}
-        for start, chunk in read_chunks(self.gallery):
-            parts[f"gallery {start}"] = np.frombuffer(bytes.fromhex(content_digest({"": chunk})), np.uint8)
+        arrays = [*self.task.correct, self.task.asking, self.pairs, *(self.codes or ())]
+        arrays += [part for side in (self.gallery, self.asking) for _, part in read_chunks(side)]
         if self.task.labels is not None:
-            parts |= {"labels": self.task.labels.members.members, "owners": self.task.labels.item_owner}
-        if self.codes is not None:
-            parts |= {"own gallery": self.codes.gallery, "own asking": self.codes.asking}
-        return content_digest(parts)[:16]
-
-    def sizes(self, grows: bool) -> list[int]:
-        """Sizes to measure, ascending: the whole gallery, and parts of it where a growth is to be fitted."""
-        return [self.n_items // part for part in (PARTS if grows and self.can_grow else PARTS[-1:])]
-
-    @property
-    def can_grow(self) -> bool:
-        """Whether the gallery has enough items for a growth to be fitted."""
-        return self.n_items >= LEAST_TO_GROW
+            arrays += [*self.task.labels.members, self.task.labels.item_owner]
+        return key_of([content_digest({"": array}) for array in arrays])
 
     def part(self, n: int) -> Part:
         """A gallery of `n` items, every item that a query asks for among them, in a random order."""
-        rng = np.random.default_rng([self.seed, n])
-        own = np.unique(self.task.correct.members)
+        rng, correct = np.random.default_rng(self.seed), self.task.correct
+        own = np.unique(correct.members)
         others = np.setdiff1d(np.arange(self.n_items), own, assume_unique=True)
-        items = rng.permutation(np.concatenate([own, np.random.default_rng(self.seed).permutation(others)])[:n])
+        items = rng.permutation(np.concatenate([own, rng.permutation(others)])[:n])
         place = np.full(self.n_items, -1)
         place[items] = np.arange(n)
-        correct = self.task.correct
         task = replace(self.task, n_item=n, correct=Ragged(correct.start, place[correct.members]))
         if task.labels is not None:
             task = replace(task, labels=replace(task.labels, item_owner=task.labels.item_owner[items]))
@@ -115,45 +95,37 @@ class Part:
         return np.where(ids < 0, -np.inf, np.stack(wide))
 
 
-def read_asked(
-    images: Any, texts: Any, codes: Any, direction: str, seed: int, n_query: int, grows: bool, named: Mapping[str, Any]
-) -> Asked:
-    """What `deploy` was given, checked as `evaluate` checks it; `named` are those of its keywords that name items.
+def read_asked(given: Mapping[str, Any], codes: Any, direction: str, seed: int, n_query: int) -> Asked:
+    """What `deploy` was `given` of `evaluate`'s keywords, checked as there, with at most `n_query` queries drawn.
 
-    InputError where it has no meaning, where no caption has an image, or where a gallery that is to grow is too small.
+    InputError where it has no meaning, or where no caption has an image.
     """
     if direction not in DIRECTIONS:
         raise InputError(f"direction is {direction!r}, expected one of {', '.join(DIRECTIONS)}")
-    if images is None or texts is None:
-        raise InputError(f"{'images' if images is None else 'texts'} are not given, and both sides are needed")
-    given = Given(images=as_array(images, "images"), texts=as_array(texts, "texts"), distractors=True, **named).read()
-    shape = given.source().shape  # refuses what cannot be compared
-    by_image = direction == "i2t"
-    whole = next(task for task in given.tasks(shape) if task.direction == direction)
+    for name in ("images", "texts"):
+        if given[name] is None:
+            raise InputError(f"{name} are not given, and both sides are needed")
+    read = Given(**given, distractors=True).read()
+    shape, by_image = read.source().shape, direction == "i2t"  # the source refuses what cannot be compared
+    whole = next(task for task in read.tasks(shape) if task.direction == direction)
     if not whole.asking.size:
         raise InputError("no caption has an image: give caption_image, the index of each caption's image")
-    sides = [read_table(given.images, "images"), read_table(given.texts, "texts")]
+    sides = read_table(read.images, "images"), read_table(read.texts, "texts")
     asking, gallery = sides if by_image else sides[::-1]
-    if grows and len(gallery) < LEAST_TO_GROW:
-        raise InputError(
-            f"grow_to is given with a gallery of {len(gallery)} items, and a growth is fitted to at least "
-            f"{LEAST_TO_GROW}: leave it out, or give more items"
-        )
     order = np.random.default_rng(seed).permutation(whole.asking.size)
     lists = whole.correct.take(order)
     new = np.zeros(lists.members.size + 1, np.int64)
     new[np.unique(lists.members, return_index=True)[1] + 1] = 1
-    # the smallest gallery holds all items that are asked for, and most of the pairs are left to learn from
-    room = len(gallery) // (max(PARTS) if len(gallery) >= LEAST_TO_GROW else 1)
-    fits = (np.cumsum(new)[lists.start[1:]] <= max(room, lists.start[1])) & (np.arange(order.size) < n_query)
-    task = whole.take(np.sort(order[fits]))
+    room = len(gallery) // (PARTS[0] if len(gallery) >= LEAST_TO_GROW else 1)
+    fits = np.cumsum(new)[lists.start[1:]] <= max(room, lists.start[1])
+    task = whole.take(np.sort(order[:n_query][fits[:n_query]]))
     pairs = np.stack([whole.correct.members, np.repeat(whole.asking, whole.correct.sizes)], 1)
     known = np.isin(pairs[:, 0], task.correct.members) | np.isin(pairs[:, 1], task.asking)
-    own = None if codes is None else _read_codes(codes, shape, by_image)
-    return Asked(gallery, asking, task, pairs[~known], own, seed, direction)
+    own = None if codes is None else _read_codes(codes, shape)
+    return Asked(gallery, asking, task, pairs[~known], own[::-1] if own and by_image else own, seed)
 
 
-def _read_codes(codes: Any, shape: tuple[int, int], by_image: bool) -> Codes:
+def _read_codes(codes: Any, shape: tuple[int, int]) -> Codes:
     """Codes of images and of texts, a pair; bits of any type, or packed uint8."""
     if not isinstance(codes, (tuple, list)) or len(codes) != 2:
         raise InputError("codes are a pair, those of the images and those of the texts: give both")
@@ -164,13 +136,11 @@ def _read_codes(codes: Any, shape: tuple[int, int], by_image: bool) -> Codes:
             raise InputError(f"{name} have {len(array)} rows, expected one for each of {n}")
         is_packed = array.dtype == np.uint8 and array.max() > 1
         words, bits = pack_codes(array, 8 * array.shape[1] if is_packed else None, name)
-        packed.append(np.ascontiguousarray(words.view(np.uint8)[:, : -(-bits // 8)]))
-    if packed[0].shape[1] != packed[1].shape[1]:
-        raise InputError(
-            f"codes of the images have {8 * packed[0].shape[1]} bits and those of the texts {8 * packed[1].shape[1]}, "
-            "expected codes of one length"
-        )
-    return Codes(*(packed[::-1] if by_image else packed))
+        packed.append(np.ascontiguousarray(words.view(np.uint8)[:, : -(-bits // 8)]))  # FAISS holds whole bytes
+    widths = [8 * side.shape[1] for side in packed]
+    if widths[0] != widths[1]:
+        raise InputError(f"codes of the images and of the texts have {widths} bits, expected codes of one length")
+    return packed[0], packed[1]
 
 
 def unit_rows(array: np.ndarray, rows: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ from fico_utils.evaluation.similarity import ScoreSource
 from fico_utils.evaluation.summary import list_scores, middle_95
 from fico_utils.evaluation.tasks import Ragged, Task
 from fico_utils.extras.deploy.candidates import Build, K, Search, make_search
-from fico_utils.extras.deploy.inputs import Part
+from fico_utils.extras.deploy.inputs import Codes, Part
 
 #: The task metrics, each at the level at which the paper has it.
 METRICS = "recall@1,5,10 map@10"
@@ -33,12 +33,11 @@ class FoundScores(ScoreSource):
     dtype, may_cut = np.dtype(np.float32), True
 
     def __init__(self, ids: np.ndarray, scores: np.ndarray, n_items: int) -> None:
-        self.shape = (n_items, len(ids))  # as of captions that ask images
-        self.found, self.scores = ids, scores
+        self.found, self.scores, self.n_items = ids, scores, n_items
 
     def n_columns(self, direction: str) -> int:
         """How many items a row of scores holds."""
-        return self.shape[0]
+        return self.n_items
 
     def rows(self, direction: str, numbers: slice | np.ndarray, out: np.ndarray) -> np.ndarray:
         """Scores of some queries, in ``out``."""
@@ -53,10 +52,10 @@ class FoundScores(ScoreSource):
 def task_scores(ids: np.ndarray, scores: np.ndarray, task: Task) -> dict[str, Any]:
     """The metrics of what a search found, by `evaluate`'s engine: value, interval, and resamples of each.
 
-    `ids` and `scores` (n_query, k) stand best first, and -1 is none: what was not found counts as not found. `task` is
-    of these queries, its items are those of the gallery.
+    `ids` and `scores` (n_query, k) stand best first; an id of -1, and whatever was not found, counts as not found.
+    `task` is of these queries and of the whole gallery.
     """
-    # items that nobody found and that no query asks for stand below all others, and need no column
+    # items that nobody found and that no query asks for need no column
     columns = np.unique(np.concatenate([ids[ids >= 0], task.correct.members]))
     at = np.where(ids < 0, -1, np.searchsorted(columns, ids))
     correct = Ragged(task.correct.start, np.searchsorted(columns, task.correct.members))
@@ -64,7 +63,7 @@ def task_scores(ids: np.ndarray, scores: np.ndarray, task: Task) -> dict[str, An
     if task.labels is not None:
         asked = replace(asked, labels=replace(task.labels, item_owner=task.labels.item_owner[columns]))
     seen = observe(FoundScores(at, scores, columns.size), plan=Plan(METRICS), tasks=[asked])
-    seen.seen[task.direction]["ranked"][:] = min(ids.shape[1], task.n_item)
+    seen.seen[task.direction]["ranked"][:] = ids.shape[1]
     row: dict[str, Any] = {}
     for score in list_scores(seen, METRICS):
         name, draws = str(score.metric), score.bootstrap()
@@ -74,40 +73,31 @@ def task_scores(ids: np.ndarray, scores: np.ndarray, task: Task) -> dict[str, An
     return row
 
 
-def neighbour_recalls(part: Part, ids: np.ndarray) -> dict[str, float]:
-    """The share of queries for which one of the first k found scores as high as the exact best; equal vectors count."""
-    reached = part.scores(ids) >= part.best[:, None] - ROUNDING
-    return {f"neighbour_recall@{k}": float(reached[:, :k].any(axis=1).mean()) for k in (1, K)}
+def measure_build(build: Build, part: Part, codes: Codes | None, made_s: float, quick: bool) -> list[dict[str, Any]]:
+    """The rows of every way to search one index of a gallery; `codes` are of its items and queries, made in `made_s` s.
 
-
-def measure_build(
-    build: Build, part: Part, codes: tuple[np.ndarray, np.ndarray] | None, made_s: float, quick: bool
-) -> list[dict[str, Any]]:
-    """The rows of every way to search one index, built of a gallery; `codes` are those of its items and queries.
-
-    ``build_s`` is with all threads, `made_s` (s) for the codes included; ``query_ms`` is of one query at a time, in
-    seconds of its one thread, ``batch_ms`` of 100 at once on all of them, by the clock on the wall; both are medians of
-    rounds in which the ways take turns.
+    ``build_s`` is with all threads and includes `made_s`; ``query_ms`` is of one query at a time, in seconds of its one
+    thread; ``batch_ms`` of 100 at once on all threads, by the clock on the wall; both are medians of rounds in which
+    the ways take turns.
     """
-    items, n = part.items if codes is None else codes[0], len(part.items)
-    depth = max(variant.depth for variant in build.variants)
-    vectors = part.items.astype(np.float16) if depth else None
+    n, k = len(part.items), min(K, len(part.items))
+    vectors = part.items.astype(np.float16) if max(build.depths) else None
     memory, start = PeakMemory(), time.perf_counter()
     with memory:
-        index = build.filled_index(items)
-    build_s = time.perf_counter() - start + made_s
-    held, k, rows = written_bytes(index), min(K, n), []
+        index = build.filled_index(part.items if codes is None else codes[0])
+    build_s, held = time.perf_counter() - start + made_s, written_bytes(index)
+    asked, rows = codes and codes[1], []
     searches = [make_search(build, index, variant, vectors, k) for variant in build.variants]
-    asked = codes and codes[1]
     times = _timed_rounds(searches, part.queries, asked, quick)
     for variant, search, (query_ms, batch_ms) in zip(build.variants, searches, times, strict=True):
         scores, ids = search(part.queries, asked)
         stored = held + (vectors.nbytes if variant.depth else 0)
         row = {"name": build.title(variant), "factory": build.factory, "items": n, "bytes_per_item": stored / n}
         row |= {"build_s": build_s, "query_ms": query_ms, "batch_ms": batch_ms, "memory_bytes": stored}
-        row |= neighbour_recalls(part, ids) | task_scores(ids, scores, part.task)
-        row |= {"search": variant.search, "codes": build.codes, "depth": variant.depth, "law": build.law}
-        rows.append(row | {"build_peak_bytes": memory.extra_bytes})
+        reached = part.scores(ids) >= part.best[:, None] - ROUNDING
+        row |= {f"neighbour_recall@{at}": float(reached[:, :at].any(axis=1).mean()) for at in (1, K)}
+        row |= task_scores(ids, scores, part.task) | variant._asdict()
+        rows.append(row | {"codes": build.codes, "law": build.law, "build_peak_bytes": memory.extra_bytes})
     return rows
 
 
@@ -115,51 +105,45 @@ def written_bytes(index: Any) -> int:
     """Bytes of an index as FAISS writes it."""
     import faiss
 
-    count = 0
+    sizes: list[int] = []
 
     def take(piece: Any) -> int:
-        nonlocal count
-        count += len(piece)
+        sizes.append(len(piece))
         return len(piece)
 
     write = faiss.write_index if isinstance(index, faiss.Index) else faiss.write_index_binary
     write(index, faiss.PyCallbackIOWriter(take))
-    return count
+    return sum(sizes)
 
 
-def _timed_rounds(
-    searches: Sequence[Search], queries: np.ndarray, codes: np.ndarray | None, quick: bool
-) -> list[tuple[float, float]]:
+def _timed_rounds(searches: Sequence[Search], queries: np.ndarray, codes: Any, quick: bool) -> list[list[float]]:
     """Milliseconds of one query, and of a batch, for each way to search: medians over rounds in random order.
 
-    Each is warmed up once. One that has used up its share of seconds sits out further rounds, after one sample.
+    Each is warmed up once. One that would use up more than its share of seconds sits out all rounds but the first.
     """
     rounds, share = (3, 0.3) if quick else (5, 1.0)
-    rows = np.arange(BATCH) % len(queries)
-    batch, batch_codes = queries[rows], None if codes is None else codes[rows]
-    rng, samples = np.random.default_rng(0), {}
+    at, rng = np.arange(BATCH) % len(queries), np.random.default_rng(0)
+    batch = queries[at], None if codes is None else codes[at]
+    singles = [(batch[0][i : i + 1], None if codes is None else batch[1][i : i + 1]) for i in range(BATCH)]
 
-    def one_by_one(search: Search, n: int) -> Callable[[], None]:
-        parts = [(batch[i : i + 1], None if codes is None else batch_codes[i : i + 1]) for i in range(n)]
-        return lambda: [search(*part) for part in parts]
-
-    def timed(run: Callable[[], Any], threads: int | None) -> float:
-        # one thread's own seconds are those of an idle machine
-        clock = time.perf_counter if threads is None else time.thread_time
+    def time_run(search: Search, parts: Sequence[Any], threads: int | None) -> float:
+        # the seconds of a thread are those of a machine that does nothing else
+        clock: Callable[[], float] = time.perf_counter if threads is None else time.thread_time
         with faiss_threads(threads):
-            return measure_time(run, Timing(repeats=1, warmup=0), clock=clock).seconds
+            run = measure_time(lambda: [search(*part) for part in parts], Timing(repeats=1, warmup=0), clock=clock)
+        return run.seconds / len(parts)
 
-    runs = []
+    runs, samples = [], {}
     for way, search in enumerate(searches):
-        timed(one_by_one(search, 1), 1)
-        n = int(np.clip(share / 4 / rounds / max(timed(one_by_one(search, 1), 1), 1e-6), 3, BATCH))
-        runs.append((way, 0, 1, one_by_one(search, n), n))
-        runs.append((way, 1, None, lambda search=search: search(batch, batch_codes), 1))
-        search(batch, batch_codes)
+        warm = min(time_run(search, singles[:1], 1) for _ in range(2))
+        n = int(np.clip(share / 4 / rounds / max(warm, 1e-6), 3, BATCH))
+        runs += [(way, search, singles[:n], 1), (way, search, [batch], None)]
+        time_run(search, [batch], None)
     for _ in range(rounds):
-        for at in rng.permutation(len(runs)):
-            way, kind, threads, run, n = runs[at]
-            before = samples.setdefault((way, kind), [])
-            if not before or sum(before) * n / 1e3 + max(before) * n / 1e3 <= share:
-                before.append(1e3 * timed(run, threads) / n)
-    return [tuple(float(np.median(samples[way, kind])) for kind in (0, 1)) for way in range(len(searches))]
+        for i in rng.permutation(len(runs)):
+            way, search, parts, threads = runs[i]
+            before = samples.setdefault((way, threads), [])
+            if not before or (sum(before) + max(before)) * len(parts) <= share:
+                before.append(time_run(search, parts, threads))
+    ways = range(len(searches))
+    return [[1e3 * float(np.median(samples[way, threads])) for threads in (1, None)] for way in ways]

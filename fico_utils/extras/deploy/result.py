@@ -24,8 +24,8 @@ BEFORE = (
     "neighbour_recall@1", "neighbour_recall@10",
 )  # fmt: skip
 BEHIND = (
-    "share_of_exact", "status", "query_ms_low", "query_ms_high", "batch_ms_low", "batch_ms_high", "search", "codes",
-    "depth", "build_peak_bytes", "note",
+    "share_of_exact", "status", "query_ms_low", "query_ms_high", "batch_ms_low", "batch_ms_high", "build_s_low",
+    "build_s_high", "search", "codes", "depth", "build_peak_bytes", "note",
 )  # fmt: skip
 #: The metric that counts.
 QUALITY = "recall@1"
@@ -41,12 +41,11 @@ class Deployment:
     dim: int
     n_query: int
     direction: str
+    quick: bool
+    chance: float  # the metric that counts under a random ranking of the whole gallery
     grow_to: tuple[int, ...] = ()
     memory_gib: float | None = None
     latency_ms: float | None = None
-    quick: bool = False
-    chance: float = 0.0  # of the quality, under a random ranking of the whole gallery
-    notes: Sequence[str] = ()  # what could not be tried, a sentence each
 
     @cached_property
     def table(self) -> pd.DataFrame:
@@ -55,34 +54,31 @@ class Deployment:
 
         measured = [{**row, "status": "measured"} for row in self.records]
         sizes = {*(row["items"] for row in measured), self.n_items, *self.grow_to}
-        rows = measured + [row for n in sorted(sizes) for row in self._carried(n)]
+        frame = pd.DataFrame(self._finished(measured + [row for n in sorted(sizes) for row in self._carried(n)]))
         metrics = [name for name in measured[0] if f"{name}_ci_low" in measured[0]]
-        frame = pd.DataFrame(self._finished(rows))
         columns = [*BEFORE, *(f"{m}{end}" for m in metrics for end in ("", "_ci_low", "_ci_high")), *BEHIND]
-        order = {row["name"]: place for place, row in reversed([*enumerate(measured)])}
-        frame = frame.sort_values(["items", "name"], key=lambda c: c.map(order) if c.name == "name" else c)
-        return frame.reindex(columns=columns).reset_index(drop=True)
+        return frame.sort_values("items", kind="stable").reindex(columns=columns).reset_index(drop=True)
 
     def _carried(self, n: int) -> list[dict[str, Any]]:
+        """Rows of a size that was not measured."""
         if n < self.n_items:
             return []
         codes = list(dict.fromkeys(row["codes"] for row in self.records if row["codes"]))
         builds = list_builds(n, self.dim, codes, self.quick)
         factories = {build.title(variant): build.factory for build in builds for variant in build.variants}
-        rows = carry_rows(self.records, n, factories, self.n_query)
-        return [{**row, "status": "extrapolated"} for row in rows]
+        carried = carry_rows(self.records, n, factories, self.n_query)
+        return [{**row, "status": "extrapolated"} for row in carried]
 
     def _finished(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """With the share of the exhaustive search's quality, and what does not fit said."""
-        exact = {row["items"]: row[QUALITY] for row in rows if row["name"] == EXACT}
-        done = []
+        exact, done = {row["items"]: row[QUALITY] for row in rows if row["name"] == EXACT}, []
         for row in rows:
-            whole, note = exact.get(row["items"], 0.0), ""
-            if self.memory_gib is not None and row["memory_bytes"] > self.memory_gib * GIB:
-                shards = int(np.ceil(row["memory_bytes"] / (self.memory_gib * GIB)))
-                note = f"exceeds {self.memory_gib:g} GiB; needs {shards} machines with a shard each (faiss.IndexShards)"
-                if row["factory"].startswith(("IVF", "OPQ")) and "Refine" not in row["factory"]:
-                    note += ", or lists on disk (faiss.contrib.ondisk.merge_ondisk)"
+            whole, note, times = exact[row["items"]], "", row["memory_bytes"] / GIB / (self.memory_gib or np.inf)
+            if times > 1:
+                machines = f"{np.ceil(times):.0f} machines with a shard each (faiss.IndexShards)"
+                lists = row["factory"].startswith(("IVF", "OPQ")) and "Refine" not in row["factory"]
+                on_disk = " or lists on disk (faiss.contrib.ondisk.merge_ondisk)" if lists else ""
+                note = f"exceeds {self.memory_gib:g} GiB: needs {machines}{on_disk}"
             done.append({**row, "share_of_exact": row[QUALITY] / whole if whole else np.nan, "note": note})
         return done
 
@@ -99,36 +95,32 @@ class Deployment:
         memory_gib = self.memory_gib if memory_gib is None else check_budget("memory_gib", memory_gib)
         latency_ms = self.latency_ms if latency_ms is None else check_budget("latency_ms", latency_ms)
         rows = self.rows_at(self.n_items if items is None else items)
-        excess = np.maximum(rows["memory_bytes"] / (np.inf if memory_gib is None else memory_gib * GIB),
-                            rows["query_ms"] / (np.inf if latency_ms is None else latency_ms))  # fmt: skip
+        memory, time = rows["memory_bytes"] / GIB / (memory_gib or np.inf), rows["query_ms"] / (latency_ms or np.inf)
+        excess = np.maximum(memory, time)
         if excess.min() > 1:
             near = rows.loc[excess.idxmin()]
-            limits = [] if memory_gib is None else [f"{memory_gib:g} GiB"]
-            limits += [] if latency_ms is None else [f"{latency_ms:g} ms a query"]
             raise InputError(
-                f"no candidate for {near['items']:,} items fits {' and '.join(limits)}; the nearest is {near['name']}, "
-                f"which takes {near['memory_bytes'] / GIB:.3g} GiB and {near['query_ms']:.3g} ms a query, "
-                f"{excess.min():.3g} times what is allowed: allow more, or split the items over several machines"
+                f"no candidate for {near['items']:,} items fits {budget_text(memory_gib, latency_ms)}; the nearest is "
+                f"{near['name']}, which takes {near['memory_bytes'] / GIB:.3g} GiB and {near['query_ms']:.3g} ms a "
+                f"query, {excess.min():.3g} times what is allowed: allow more, or split the items over machines"
             )
         fits = rows[excess <= 1]
-        exact = rows.loc[rows["name"] == EXACT, QUALITY].max()
+        exact = rows.loc[rows["name"] == EXACT, QUALITY].iloc[0]
         found = fits[QUALITY].where(fits[f"{QUALITY}_ci_low"] > exact, fits[QUALITY].clip(upper=exact))
         order = np.lexsort([fits["memory_bytes"], fits["query_ms"], -fits["neighbour_recall@1"], -found])
         return fits.iloc[order[0]]
 
     def rows_at(self, items: int) -> pd.DataFrame:
-        """The rows of one size, carried there where it is not in the table."""
+        """The rows of one size, carried there where it is not in the table; InputError where they cannot be."""
         import pandas as pd
 
         rows = self.table[self.table["items"] == items]
         if rows.empty:
-            carried = self._finished(self._carried(int(items)))
-            if not carried:
+            carried = self._carried(items)
+            if not any(row["name"] == EXACT for row in carried):
                 sizes = ", ".join(f"{n:,}" for n in sorted(set(self.table["items"])))
-                raise InputError(
-                    f"items is {items}, and measured were {sizes}: give one of these, or deploy again with grow_to"
-                )
-            rows = pd.DataFrame(carried).reindex(columns=self.table.columns)
+                raise InputError(f"items is {items}, expected one of {sizes}, or a larger size after grow_to")
+            rows = pd.DataFrame(self._finished(carried)).reindex(columns=self.table.columns)
         return rows
 
     @cached_property
@@ -139,10 +131,16 @@ class Deployment:
         return answer_text(self)
 
     def figure(self) -> Picture:
-        """Recall against the time of a query and against bytes an item, with the front of all three."""
+        """Recall@1 against the time of a query and against bytes an item, with the front of all three."""
         from fico_utils.extras.deploy.figure import draw_candidates
 
-        return draw_candidates(self.table[self.table["items"] == self.n_items])
+        return draw_candidates(self.rows_at(self.n_items), QUALITY)
+
+
+def budget_text(memory_gib: float | None, latency_ms: float | None) -> str:
+    """The limits in words; empty where there are none."""
+    limits = (memory_gib and f"{memory_gib:g} GiB", latency_ms and f"{latency_ms:g} ms a query")
+    return " and ".join(filter(None, limits))
 
 
 def check_budget(name: str, value: Any) -> float:
