@@ -156,10 +156,14 @@ def test_growth_is_marked_and_has_an_interval(found: package.Deployment) -> None
 def test_a_time_of_the_law_is_carried_exactly(law: str) -> None:
     steps = growth.STEPS[law]
     sizes = [1000, 2000, 4000]
-    fit = growth.fit_times(sizes, [3 + 0.01 * float(steps(float(n))) for n in sizes], steps)
-    assert fit.predict(10**7, 0.1, 2)[0] == pytest.approx(3 + 0.01 * float(steps(1e7)))
-    low, high = fit.predict(10**7, 0.1, 2)[1:]
-    assert low < 3 + 0.01 * float(steps(1e7)) < high
+    fit, truth = (
+        growth.fit_times(sizes, [3 + 0.01 * float(steps(float(n))) for n in sizes], steps),
+        3 + 0.01 * float(steps(1e7)),
+    )
+    noisy = growth.fit_times(sizes, [1.0, 2.2, 3.9], steps)
+    value, low, high = fit.predict(10**7, [fit, noisy])
+    assert value == pytest.approx(truth)
+    assert low < truth < high
 
 
 def test_recall_is_carried_to_a_gallery_that_was_held_out() -> None:

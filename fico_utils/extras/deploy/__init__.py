@@ -10,12 +10,13 @@ from typing import Any
 
 from fico_utils.costs.rows import fit_growth
 from fico_utils.errors import InputError
+from fico_utils.extras.deploy.answer import QUALITY
 from fico_utils.extras.deploy.candidates import EXACT, GRAPH, Build, list_builds
 from fico_utils.extras.deploy.codes import Coder, list_codes
 from fico_utils.extras.deploy.inputs import LEAST_TO_GROW, PARTS, Asked, Part, read_asked
 from fico_utils.extras.deploy.measuring import measure_build
 from fico_utils.extras.deploy.records import Records
-from fico_utils.extras.deploy.result import QUALITY, Deployment, check_budget
+from fico_utils.extras.deploy.result import Deployment, check_budget
 from fico_utils.progress import show_progress
 
 __all__ = ["Deployment", "deploy"]
@@ -101,6 +102,7 @@ def measure_all(asked: Asked, records: Records, quick: bool, grows: bool) -> lis
     """
     coder, codes = Coder(asked, records.kept_arrays), list_codes(asked, quick)
     parts = PARTS if asked.n_items >= LEAST_TO_GROW else PARTS[-1:]
+    parts = [p for p in parts if not quick or p != 2]
     plan = [(asked.n_items // p, b) for p in parts for b in list_builds(asked.n_items // p, asked.dim, codes, quick)]
     plan = [(n, b) for n, b in plan if grows or n == asked.n_items or b.law == GRAPH or b.name == EXACT]
     took: dict[tuple[str, str], list[tuple[int, float]]] = {}  # sizes and seconds of what was built

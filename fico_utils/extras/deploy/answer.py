@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING, Any
 from fico_utils.errors import InputError
 from fico_utils.escaping import markdown_text
 from fico_utils.extras.deploy.candidates import EXACT
-from fico_utils.extras.deploy.result import GIB, QUALITY, Deployment, budget_text
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from fico_utils.extras.deploy.result import Deployment
+
+#: The metric that counts.
+QUALITY = "recall@1"
+GIB = 2**30
 #: Direction -> who asks, and for what; and the files that hold their vectors.
 SIDES = {"t2i": ("caption", "image"), "i2t": ("image", "caption")}
 FILES = {"caption": "texts.npy", "image": "images.npy"}
@@ -157,3 +161,9 @@ def _ms(value: float) -> str:
 
 def _size(value: float) -> str:
     return f"{value / GIB:,.3g} GiB" if value >= GIB / 10 else f"{value / 2**20:,.3g} MiB"
+
+
+def budget_text(memory_gib: float | None, latency_ms: float | None) -> str:
+    """The limits in words; empty where there are none."""
+    limits = (memory_gib and f"{memory_gib:g} GiB", latency_ms and f"{latency_ms:g} ms a query")
+    return " and ".join(filter(None, limits))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fico_utils.errors import InputError
+from fico_utils.extras.deploy.answer import GIB, QUALITY, answer_text, budget_text
 from fico_utils.extras.deploy.candidates import EXACT, list_builds
 from fico_utils.extras.deploy.growth import carry_rows
 
@@ -27,9 +28,6 @@ BEHIND = (
     "share_of_exact", "status", "query_ms_low", "query_ms_high", "batch_ms_low", "batch_ms_high", "build_s_low",
     "build_s_high", "search", "codes", "depth", "build_peak_bytes", "note",
 )  # fmt: skip
-#: The metric that counts.
-QUALITY = "recall@1"
-GIB = 2**30
 
 
 @dataclass(frozen=True)
@@ -126,8 +124,6 @@ class Deployment:
     @cached_property
     def answer(self) -> str:
         """What to deploy at each size and what it loses, in Markdown: a paragraph, a table, and code that builds it."""
-        from fico_utils.extras.deploy.answer import answer_text
-
         return answer_text(self)
 
     def figure(self) -> Picture:
@@ -135,12 +131,6 @@ class Deployment:
         from fico_utils.extras.deploy.figure import draw_candidates
 
         return draw_candidates(self.rows_at(self.n_items), QUALITY)
-
-
-def budget_text(memory_gib: float | None, latency_ms: float | None) -> str:
-    """The limits in words; empty where there are none."""
-    limits = (memory_gib and f"{memory_gib:g} GiB", latency_ms and f"{latency_ms:g} ms a query")
-    return " and ".join(filter(None, limits))
 
 
 def check_budget(name: str, value: Any) -> float:
