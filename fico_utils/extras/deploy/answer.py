@@ -22,6 +22,8 @@ SIDES = {"t2i": ("caption", "image"), "i2t": ("image", "caption")}
 FILES = {"caption": "texts.npy", "image": "images.npy"}
 #: Shares of the exhaustive search's quality from which a candidate counts as losing little.
 LITTLE = 0.98
+#: Below this share a candidate is named as losing too much.
+MUCH = 0.5
 
 
 def answer_text(found: Deployment) -> str:
@@ -70,6 +72,8 @@ def _of_size(found: Deployment, n: int, row: pd.Series | str) -> str:
     elif share == share:
         lost = f"{1 - share:.1%}" if share < 1 else "nothing"
         loses = f"it loses {lost} of the {QUALITY} of exhaustive search and finds {row[QUALITY]:.1%} first"
+    if (row["neighbour_recall@1"] if share != share else share) < MUCH:
+        loses += ", which is too little to be of use: allow more time or memory"
     within, costs = f"Within {within}" if within else "Without a limit", f"{_ms(row['query_ms'])} a query"
     what = f"{row['name']} (factory string {row['factory']}) for {n:,} items"
     return f"{within}, deploy {what}: {loses}, in {costs} and {_size(row['memory_bytes'])} ({sure})."

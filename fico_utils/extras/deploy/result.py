@@ -87,7 +87,7 @@ class Deployment:
 
         The limits are those that `deploy` was given where they are None; `items` is the whole gallery by default, or
         any larger size. A candidate whose interval holds the exhaustive search's recall@1 finds no more than that;
-        ties go to the higher neighbour recall, then to the faster. InputError where nothing fits, which names the
+        ties, and embeddings that are no better than chance, go to the higher neighbour recall, then to the faster. InputError where nothing fits, which names the
         nearest and what it lacks.
         """
         memory_gib = self.memory_gib if memory_gib is None else check_budget("memory_gib", memory_gib)
@@ -103,7 +103,8 @@ class Deployment:
                 f"query, {excess.min():.3g} times what is allowed: allow more, or split the items over machines"
             )
         fits = rows[excess <= 1]
-        exact = rows.loc[rows["name"] == EXACT, QUALITY].iloc[0]
+        exact, low = rows.loc[rows["name"] == EXACT, [QUALITY, f"{QUALITY}_ci_low"]].iloc[0]
+        exact = exact if low > self.chance else 0.0  # embeddings that are no better than chance: neighbours decide
         found = fits[QUALITY].where(fits[f"{QUALITY}_ci_low"] > exact, fits[QUALITY].clip(upper=exact))
         order = np.lexsort([fits["memory_bytes"], fits["query_ms"], -fits["neighbour_recall@1"], -found])
         return fits.iloc[order[0]]
