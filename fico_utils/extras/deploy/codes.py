@@ -25,7 +25,7 @@ def list_codes(asked: Asked, quick: bool) -> list[str]:
     """Names of the codes that are tried, a method and a length each, such as ``itq 128``."""
     dim = asked.dim
     enough = [b for b in BITS if b <= min(dim, asked.n_items)]
-    names = [] if asked.codes is None else [f"own {asked.codes.bits}"]
+    names = [] if asked.codes is None else [f"own {8 * asked.codes[0].shape[1]}"]
     if dim % 8 == 0:
         names += [f"sign {dim}"] + ([] if quick else [f"rotation {dim}"])
     names += [f"itq {b}" for b in (enough[-2:-1] or enough if quick else enough)]
@@ -47,7 +47,7 @@ class Coder:
         """Codes of a gallery and of the queries."""
         if name.startswith("own"):
             own = self.asked.codes
-            return (own.gallery[part.chosen], own.asking[part.task.asking]), 0.0
+            return (own[0][part.chosen], own[1][part.task.asking]), 0.0
         if name not in self._made:
             start = time.perf_counter()
             method, bits = name.split()

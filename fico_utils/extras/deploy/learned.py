@@ -18,8 +18,8 @@ from fico_utils.models.layers import binarise
 from fico_utils.models.losses import contrastive
 from fico_utils.models.training import Inputs, as_tensor, fit
 
-#: Items whose pairs choose the epoch and are not learned from, at most; epochs.
-HELD_OUT, EPOCHS = 1000, 6
+#: Items whose pairs choose the epoch and are not learned from, at most; steps in all epochs together, at least.
+HELD_OUT, STEPS = 1000, 800
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,8 @@ def learn_heads(
         codes = model.encode_image(as_tensor(items[judged[:, 0]])), model.encode_text(as_tensor(asking[judged[:, 1]]))
         return float(((codes[0] @ codes[1].T).argmax(0).numpy() == np.arange(len(judged))).mean())
 
-    fit(model, train, seed=seed, epochs=EPOCHS, validate=found_first, label="learned codes")
+    epochs = -(-STEPS // -(-len(items) // model.recipe.batch_size))
+    fit(model, train, seed=seed, epochs=epochs, validate=found_first, label="learned codes")
     return {name: tensor.numpy() for name, tensor in model.state_dict().items()}
 
 

@@ -87,8 +87,8 @@ class Deployment:
 
         The limits are those that `deploy` was given where they are None; `items` is the whole gallery by default, or
         any larger size. A candidate whose interval holds the exhaustive search's recall@1 finds no more than that;
-        ties, and embeddings that are no better than chance, go to the higher neighbour recall, then to the faster. InputError where nothing fits, which names the
-        nearest and what it lacks.
+        ties, and embeddings that are no better than chance, go to the higher neighbour recall, then to the faster.
+        InputError where nothing fits, which names the nearest and what it lacks.
         """
         memory_gib = self.memory_gib if memory_gib is None else check_budget("memory_gib", memory_gib)
         latency_ms = self.latency_ms if latency_ms is None else check_budget("latency_ms", latency_ms)
