@@ -22,6 +22,8 @@ SIDES = {"t2i": ("caption", "image"), "i2t": ("image", "caption")}
 FILES = {"caption": "texts.npy", "image": "images.npy"}
 #: Shares of the exhaustive search's quality from which a candidate counts as losing little.
 LITTLE = 0.98
+#: Beyond so many times the gallery an extrapolation is a guess.
+FAR = 100
 #: Below this share a candidate is named as losing too much.
 MUCH = 0.5
 
@@ -65,6 +67,8 @@ def _of_size(found: Deployment, n: int, row: pd.Series | str) -> str:
         return f"{row[0].upper()}{row[1:]}."
     within = budget_text(found.memory_gib, found.latency_ms)
     sure = "measured" if row["status"] == "measured" else f"extrapolated from {found.n_items:,} items and fewer"
+    if n > FAR * found.n_items:
+        sure += f", {n / found.n_items:,.0f} times as many: measure a larger part before you rely on it"
     share = row["share_of_exact"]
     loses = f"its first item is an exact nearest one for {row['neighbour_recall@1']:.1%} of the queries"
     if row["name"] == EXACT:

@@ -86,7 +86,7 @@ class Deployment:
         """The row of the candidate to deploy: of those within memory and latency, the one that finds most.
 
         The limits are those that `deploy` was given where they are None; `items` is the whole gallery by default, or
-        any larger size. A candidate whose interval holds the exhaustive search's recall@1 finds no more than that;
+        any larger size. What was measured goes before what is extrapolated. A candidate whose interval holds the exhaustive search's recall@1 finds no more than that;
         ties, and embeddings that are no better than chance, go to the higher neighbour recall, then to the faster.
         InputError where nothing fits, which names the nearest and what it lacks.
         """
@@ -103,6 +103,7 @@ class Deployment:
                 f"query, {excess.min():.3g} times what is allowed: allow more, or split the items over machines"
             )
         fits = rows[excess <= 1]
+        fits = fits[fits["status"] == "measured"] if "measured" in set(fits["status"]) else fits
         exact, low = rows.loc[rows["name"] == EXACT, [QUALITY, f"{QUALITY}_ci_low"]].iloc[0]
         exact = exact if low > self.chance else 0.0  # embeddings that are no better than chance: neighbours decide
         found = fits[QUALITY].where(fits[f"{QUALITY}_ci_low"] > exact, fits[QUALITY].clip(upper=exact))
