@@ -86,9 +86,10 @@ class Deployment:
         """The row of the candidate to deploy: of those within memory and latency, the one that finds most.
 
         The limits are those that `deploy` was given where they are None; `items` is the whole gallery by default, or
-        any larger size. What was measured goes before what is extrapolated. A candidate whose interval holds the exhaustive search's recall@1 finds no more than that;
-        ties, and embeddings that are no better than chance, go to the higher neighbour recall, then to the faster.
-        InputError where nothing fits, which names the nearest and what it lacks.
+        any larger size. What was measured goes before what is extrapolated. A candidate whose interval holds the
+        exhaustive search's recall@1 finds no more than that; ties, and embeddings that are no better than chance, go to
+        the higher neighbour recall, then to the faster. InputError where nothing fits, which names the nearest and what
+        it lacks.
         """
         memory_gib = self.memory_gib if memory_gib is None else check_budget("memory_gib", memory_gib)
         latency_ms = self.latency_ms if latency_ms is None else check_budget("latency_ms", latency_ms)
