@@ -17,6 +17,7 @@ from fico_utils.extras import deploy as package
 from fico_utils.extras.deploy import answer, growth, read_sizes
 from fico_utils.extras.deploy.candidates import GRAPH, LISTS
 from fico_utils.extras.deploy.inputs import read_asked, unit_rows
+from fico_utils.extras.deploy.measuring import task_scores
 
 DIM = 32
 
@@ -84,6 +85,16 @@ def test_copies_count_as_the_nearest() -> None:
     assert exact["recall@1"] < 0.5  # any of five equal images may stand first
 
 
+def test_what_a_search_did_not_find_counts_as_not_found() -> None:
+    images, texts = make_pairs(60)
+    part = read_asked({"images": images, "texts": texts}, None, "t2i", 0, 500).part(60)
+    own = np.argsort(part.chosen)[part.task.asking]
+    ids = np.full((60, 10), -1)
+    ids[:30, 0] = own[:30]
+    row = task_scores(ids, np.zeros((60, 10), np.float32), part.task)
+    assert [row[f"recall@{k}"] for k in (1, 5, 10)] == [0.5, 0.5, 0.5]
+
+
 def test_each_factory_string_finds_what_the_table_says(found: package.Deployment) -> None:
     images, texts = make_pairs(1600)
     asked = read_asked({"images": images, "texts": texts}, None, "t2i", 0, 500)
@@ -122,7 +133,8 @@ def test_the_code_of_every_candidate_runs(found: package.Deployment, tmp_path: P
 
 def test_the_best_fits_and_finds_most(found: package.Deployment) -> None:
     rows = found.table[found.table["items"] == 1600]
-    for memory_gib, latency_ms in [(1, 1000), (1600 * 80 / 2**30, 1000), (1, float(rows["query_ms"].median()))]:
+    fastest, least = float(rows["query_ms"].min()), 1600 * 40 / 2**30
+    for memory_gib, latency_ms in [(1, 1000), (least, 1000), (1, 1.01 * fastest)]:
         best = found.best(memory_gib, latency_ms)
         fits = rows[
             (rows["status"] == "measured")
