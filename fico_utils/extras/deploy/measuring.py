@@ -63,7 +63,6 @@ def task_scores(ids: np.ndarray, scores: np.ndarray, task: Task) -> dict[str, An
     if task.labels is not None:
         asked = replace(asked, labels=replace(task.labels, item_owner=task.labels.item_owner[columns]))
     seen = observe(FoundScores(at, scores, columns.size), plan=Plan(METRICS), tasks=[asked])
-    seen.seen[task.direction]["ranked"][:] = ids.shape[1]
     row: dict[str, Any] = {}
     for score in list_scores(seen, METRICS):
         name, draws = str(score.metric), score.bootstrap()
