@@ -125,7 +125,7 @@ def run(options: argparse.Namespace) -> int:
 
     given = {}
     for flag in (*ARRAYS, *NAMES, *MATRICES):
-        places, read = getattr(options, _keyword(flag)), _read_names if flag in NAMES else read_array
+        places, read = getattr(options, _keyword(flag)), read_names if flag in NAMES else read_array
         arrays = [read(place) for place in ([places] if isinstance(places, str) else places or [])]
         given[_keyword(flag)] = arrays[0] if len(arrays) == 1 else arrays or None
     if given["caption_image"] is not None and 1 in given["caption_image"].shape:
@@ -210,7 +210,7 @@ def _one_row_a_direction(scores: pd.DataFrame) -> pd.DataFrame:
     return wide.loc[list(dict.fromkeys(named[row].itertuples(index=False, name=None))), named["name"].unique()]
 
 
-def _read_names(place: str) -> np.ndarray:
+def read_names(place: str) -> np.ndarray:
     """Names from a .txt file with one a line, or from an array."""
     from fico_utils.extras.corpora.arrays import read_array
 
