@@ -136,10 +136,14 @@ CORPORA = {
     )
 }  # fmt: skip
 #: Extras by their names, loaded where they are needed: what makes rows of a configuration, what finds folder corpora,
-#: what compares producers with their stated versions.
+#: what compares producers with their stated versions, what reads the forms in which `evaluate` is given its input and
+#: writes files beside its scores, and the page about a run.
 CONFIGURED_ROWS = "fico_utils.extras.pretrained.rows:configured_rows"
 FOLDER_CORPORA = "fico_utils.extras.corpora.library:find_corpora"
 VERSIONS_CHECK = "fico_utils.extras.versions:check_versions"
+SCORED_FORMS = "fico_utils.extras.scoring.forms:read_forms"
+SCORED_FILES = "fico_utils.extras.scoring.outputs:write_outputs"
+REPORT = "fico_utils.extras.pages.report:write_report"
 
 
 def load_entry(entry: str) -> Any:

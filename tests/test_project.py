@@ -61,6 +61,7 @@ AT_TOP = {
     "extras/pretrained": {"torch", "transformers"},
     "display": {"pandas", "matplotlib", "seaborn"},
     "extras/figures": {"pandas", "matplotlib"},
+    "extras/pages": {"pandas"},
     **{f"extras/{name}.py": {"pandas"} for name in ("comparison", "readme")},
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))

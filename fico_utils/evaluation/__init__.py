@@ -22,6 +22,7 @@ from fico_utils.evaluation.protocols import ALL, PROTOCOLS, Protocol, find_proto
 from fico_utils.evaluation.scoring import Scoring, refuse_missing
 from fico_utils.evaluation.similarity import score_source
 from fico_utils.evaluation.summary import COLUMNS, summarise
+from fico_utils.registry import SCORED_FILES, load_entry
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -164,7 +165,5 @@ def evaluate(
         raise InputError(f"{named} is of one protocol and of the whole gallery: leave out folds, and protocol 'all'")
     scores = pd.DataFrame(scoring.rows(usable, intervals), columns=[*COLUMNS, "protocol", "folds"])
     if named:
-        from fico_utils.evaluation.outputs import write_outputs
-
-        write_outputs(scoring, usable[0], **files)
+        load_entry(SCORED_FILES)(scoring, usable[0], **files)
     return scores

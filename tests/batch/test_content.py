@@ -8,7 +8,7 @@ import pytest
 
 from fico_utils.__main__ import main
 from fico_utils.batch import runner
-from fico_utils.display.report import write_report
+from fico_utils.extras.pages.report import write_report
 from fico_utils.files import sha256_file
 from tests.faults.content import change_in_place, flip_bit
 
@@ -46,9 +46,7 @@ print("read")
 
 def kept_files(root: Path) -> list[Path]:
     """All but locks and the runner's notes of what it wrote, which only `clean` reads."""
-    return sorted(
-        p for p in root.rglob("*") if p.is_file() and ".lock" not in p.as_posix() and p.name != "files.jsonl"
-    )
+    return sorted(p for p in root.rglob("*") if p.is_file() and ".lock" not in p.as_posix() and p.name != "files.jsonl")
 
 
 def test_one_changed_byte_of_any_kept_file_is_noticed_named_and_mended(bench, capsys: pytest.CaptureFixture) -> None:

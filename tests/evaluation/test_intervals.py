@@ -10,10 +10,10 @@ import fico_utils
 from fico_utils.cli import main
 from fico_utils.errors import InputError
 from fico_utils.evaluation import Metric, Plan, evaluate, observe, score_source, summarise
-from fico_utils.evaluation.outputs import PER_QUERY
 from fico_utils.evaluation.summary import Score, list_scores, middle_95, rank_atoms, weighted_medians
 from fico_utils.evaluation.ties import hit_probability
 from fico_utils.extras.paired import adjust_by_holm
+from fico_utils.extras.scoring.outputs import PER_QUERY
 from tests.evaluation.test_peers import corpus
 
 

@@ -196,7 +196,7 @@ def _read_names(place: str) -> np.ndarray:
 
 def _read_relevance(place: str) -> Any:
     """Pairs, with grades where there is a third column, from a CSV file; the name of a known relevance stays one."""
-    from fico_utils.evaluation.given import KNOWN_RELEVANCE
+    from fico_utils.extras.scoring.forms import KNOWN_RELEVANCE
 
     if place in KNOWN_RELEVANCE:
         return place
