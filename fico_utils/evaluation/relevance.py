@@ -9,7 +9,7 @@ import numpy as np
 
 from fico_utils.errors import InputError
 from fico_utils.evaluation.embeddings import as_array
-from fico_utils.evaluation.tasks import DIRECTIONS, QUERIES_ASK, SharedLabels, Task, group_members
+from fico_utils.evaluation.tasks import DIRECTIONS, SharedLabels, Task, group_members
 
 #: Grades of a relevance of pairs; None where all are 1.
 Grades = np.ndarray | None
@@ -194,48 +194,3 @@ def image_text_tasks(
         task = Task(direction, n[1], every, units, correct, None if grades is None else grades[order], absent, shared)
         tasks.append(task.take(np.flatnonzero(correct.sizes > 0)) if distractors else task)
     return tasks
-
-
-def query_gallery_tasks(
-    n_query: int,
-    n_item: int,
-    query_labels: Any = None,
-    gallery_labels: Any = None,
-    relevance: Any = None,
-    leave_out_self: bool = False,
-) -> list[Task]:
-    """The one task of a query set that asks a gallery, parameters as in `evaluate`."""
-    correct = grades = shared = None
-    if relevance is not None:
-        pairs, grades = read_pairs(relevance, n_query, n_item, ("query", "item"))
-        if leave_out_self:
-            others = pairs[:, 0] != pairs[:, 1]
-            pairs, grades = pairs[others], None if grades is None else grades[others]
-        correct = group_members(pairs[:, 0], pairs[:, 1], n_query)
-    if (query_labels is None) != (gallery_labels is None) and not leave_out_self:
-        missing = "gallery_labels" if gallery_labels is None else "query_labels"
-        raise InputError(f"{missing} is not given, and both sets need labels: give query_labels and gallery_labels")
-    if query_labels is not None:
-        mine, theirs = (query_labels, n_query, "query_labels", "queries"), None
-        if gallery_labels is not None:
-            theirs = (gallery_labels, n_item, "gallery_labels", "items")
-        shared = shared_labels(mine, theirs, (np.arange(n_query), np.arange(n_item)))
-    if correct is None and shared is None:
-        raise InputError("nothing says what is relevant: give query_labels and gallery_labels, or relevance")
-    if leave_out_self and n_query != n_item:
-        raise InputError(
-            f"leave_out_self is given with {n_query} queries and {n_item} items, expected one set: query i is item i"
-        )
-    every = np.arange(n_query)
-    return [
-        Task(
-            QUERIES_ASK,
-            n_item - leave_out_self,
-            every,
-            every,
-            correct,
-            grades,
-            labels=shared,
-            leaves_out=leave_out_self,
-        )
-    ]

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from fico_utils.errors import InputError
 from fico_utils.evaluation.given import Given
 from fico_utils.evaluation.metrics import TOGETHER
 from fico_utils.evaluation.observations import Observations
@@ -26,11 +24,7 @@ class Scoring:
         self.given, self.block_mib, self.curve = given.read(), block_mib, curve
         self.source = self.given.source()
         self.tasks = self.given.tasks(self.source.shape)
-
-    @cached_property
-    def levels(self) -> tuple[str, ...]:
-        """The levels that have relevance."""
-        return self.tasks[0].levels
+        self.levels = self.tasks[0].levels  # those that have relevance
 
     def missing(self, protocol: Protocol) -> str:
         """Which argument a protocol would need besides what was given; empty where it has all."""
@@ -86,18 +80,7 @@ def mean_of_folds(folds: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
         return folds[0]
     rows = []
     for parts in zip(*folds, strict=True):
-        row = {
-            **parts[0],
-            "value": np.mean([p["value"] for p in parts]),
-            "chance": np.mean([p["chance"] for p in parts]),
-        }
-        undefined = any(part["status"] != "ok" for part in parts)
-        row |= {"n_query": sum(p["n_query"] for p in parts), "status": "undefined" if undefined else "ok"}
-        rows.append(row)
+        means = {name: np.mean([part[name] for part in parts]) for name in ("value", "chance")}
+        status = "ok" if all(part["status"] == "ok" for part in parts) else "undefined"
+        rows.append(parts[0] | means | {"n_query": sum(part["n_query"] for part in parts), "status": status})
     return rows
-
-
-def refuse_missing(name: str, missing: str) -> None:
-    """InputError where a protocol lacks an argument."""
-    if missing:
-        raise InputError(f"protocol {name} needs {missing}, which was not given")

@@ -12,15 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from fico_utils.evaluation.metrics import (
-    CURVE_LEVELS,
-    DEFAULT_METRICS,
-    SUMMED,
-    TOGETHER,
-    Metric,
-    parse_metrics,
-)
+from fico_utils.evaluation.metrics import CURVE_LEVELS, DEFAULT_METRICS, SUMMED, TOGETHER, Metric, parse_metrics
 from fico_utils.evaluation.observations import Observations, Rules, Side
+from fico_utils.evaluation.plan import Request
 from fico_utils.evaluation.tasks import DIRECTIONS, INSTANCE
 from fico_utils.evaluation.ties import COUNTS, expected_median, hit_probability, hit_rank
 
@@ -173,26 +167,19 @@ class Together:
         return self._sum(part.bootstrap(repeats, seed) for part in self.parts)
 
 
-def list_scores(
-    seen: Observations,
-    metrics: str | Iterable[Metric] = DEFAULT_METRICS,
-    rules: Rules | None = None,
-    levels: tuple[str, ...] = (),
-) -> Iterator[Score | Together]:
-    """The scores of some observations, level by level; parameters as in `summarise`."""
-    metrics = parse_metrics(metrics)
+def list_scores(seen: Observations, asked: Request) -> Iterator[Score | Together]:
+    """The scores of some observations, level by level."""
     for level in seen.levels:
-        for direction in seen.directions:
-            side = seen.side(level, direction, rules)
+        sides = {direction: seen.side(level, direction, asked.rules) for direction in seen.directions}
+        for side in sides.values():
             curve = [Metric("precision", at) for at in CURVE_LEVELS[: side.counts["curve"].shape[1]]]
-            for metric in (*metrics, *curve):
-                at = levels if levels and metric.entry.asked else metric.entry.levels
-                if metric.name not in TOGETHER and level in at:
+            for metric in (*asked.metrics, *curve):
+                if metric.name not in TOGETHER and level in asked.levels_of(metric):
                     yield Score.of(metric, side)
-        for metric in metrics:
+        for metric in asked.metrics:
             if metric.name in TOGETHER and level == INSTANCE:
-                sides = (seen.side(level, direction, rules) for direction in DIRECTIONS)
-                yield Together(metric, tuple(Score.of(Metric("recall", k), side) for side in sides for k in SUMMED))
+                recalls = (Score.of(Metric("recall", k), sides[d]) for d in DIRECTIONS for k in SUMMED)
+                yield Together(metric, tuple(recalls))
 
 
 def summarise(
@@ -221,13 +208,14 @@ def summarise(
     is defined up to the shallowest ranking, the mean rank only if every correct item was ranked, the median if it
     lies above the shallowest depth.
     """
-    rows, ties = [], (rules or seen.rules).ties
-    for score in list_scores(seen, metrics, rules, levels):
+    rows, asked = [], Request(parse_metrics(metrics), rules or seen.rules, levels)
+    for score in list_scores(seen, asked):
         value = low = high = np.nan
         if defined := score.is_defined:
             value = score.value
             if intervals:
                 low, high = middle_95(score.bootstrap())
-        row = (*score.key, value, low, high, score.n_query, score.chance, ties, "ok" if defined else "undefined")
+        status = "ok" if defined else "undefined"
+        row = (*score.key, value, low, high, score.n_query, score.chance, asked.rules.ties, status)
         rows.append(dict(zip(COLUMNS, row, strict=True)))
     return rows

@@ -12,6 +12,7 @@ import numpy as np
 from fico_utils.errors import InputError
 from fico_utils.evaluation.embeddings import read_table
 from fico_utils.evaluation.given import Given
+from fico_utils.extras.scoring.query_sets import read_sets
 
 #: Names of relevances that the package eccv-caption holds: -> the attribute that has them.
 KNOWN_RELEVANCE = {"coco": "coco_gts", "cxc": "cxc_gts", "eccv": "eccv_gts"}
@@ -22,12 +23,12 @@ COMPARED = 2**24
 def read_forms(given: Given) -> Given:
     """The same with matrices combined, images stored once, and positions in place of names; InputError on what is none.
 
-    Of a query set there are only matrices to combine.
+    Of a query set there are matrices to combine, and a gallery to be found.
     """
     for name in ("similarity", "similarity_t2i"):
         if isinstance(matrices := getattr(given, name), (list, tuple)) and np.ndim(matrices[0]) == 2:
             given = replace(given, **{name: mean_of_matrices(matrices, name)})
-    return given if given.is_pair else _with_positions(_with_each_image_once(given))
+    return read_sets(given) if given.is_pair else _with_positions(_with_each_image_once(given))
 
 
 def mean_of_matrices(matrices: Sequence[Any], name: str) -> np.ndarray:

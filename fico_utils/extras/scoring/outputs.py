@@ -36,7 +36,7 @@ def write_per_query(path: str | Path, seen: Observations, asked: Request, given:
     import pandas as pd
 
     frames = []
-    for score in list_scores(seen, asked.metrics, asked.rules, asked.levels):
+    for score in list_scores(seen, asked):
         if getattr(score, "values", None) is None or not score.is_defined:
             continue  # the median is no mean over queries, and sums of metrics are none either
         task, direction, metric, k = score.key
