@@ -45,14 +45,24 @@ def code_scores(queries, gallery, bits, out):
 
 
 @njit(nogil=True, cache=True)
-def count_at_least(scores, first, least, counts):
-    """Count the items of each row that score ``least[c]`` or more, into the columns c of ``counts`` (n_query, n)."""
+def count_ranked(scores, first, lowest, ranked):
+    """Count the items of each row that are ranked: those above ``lowest``."""
     for i in range(scores.shape[0]):
-        for c in range(least.size):
-            count = 0
+        depth = 0
+        for s in scores[i]:
+            depth += s > lowest
+        ranked[first + i] = depth
+
+
+@njit(nogil=True, cache=True)
+def count_balls(scores, first, least, balls):
+    """Count the items of each row within Hamming balls, (n_query, n_ball): those that score ``least[ball]`` or more."""
+    for i in range(scores.shape[0]):
+        for ball in range(least.size):
+            inside = 0
             for s in scores[i]:
-                count += s >= least[c]
-            counts[first + i, c] = count
+                inside += s >= least[ball]
+            balls[first + i, ball] = inside
 
 
 @njit(nogil=True, cache=True)

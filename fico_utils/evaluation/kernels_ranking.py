@@ -37,16 +37,6 @@ def empty_block(rows: int, n_groups: int, n_listed: int, by_index: bool, n_level
 
 
 @njit(nogil=True, cache=True)
-def _scatter(keys, n, shift, places, sorted_keys):
-    """One pass of the radix sort, by the digit at ``shift``; its places are used up as they are taken."""
-    for j in range(n):
-        digit = (keys[j] >> shift) & DIGIT
-        to = places[digit]
-        places[digit] = to + 1
-        sorted_keys[np.uint64(to)] = keys[j]
-
-
-@njit(nogil=True, cache=True)
 def _sort(words, shared, limit, keys, spare, counts):
     """Sorted keys of one row, at least down to rank ``limit``, into ``spare``; how many.
 
@@ -86,10 +76,22 @@ def _sort(words, shared, limit, keys, spare, counts):
             count = place[b]
             place[b] = total
             total += count
-    # one after the other from the last digit
-    _scatter(keys, n, LOW, low, spare)
-    _scatter(spare, n, MID, mid, keys)
-    _scatter(keys, n, TOP, top, spare)
+    # one after the other from the last digit; the places of a digit are used up as they are taken
+    for j in range(n):
+        digit = (keys[j] >> LOW) & DIGIT
+        to = low[digit]
+        low[digit] = to + 1
+        spare[np.uint64(to)] = keys[j]
+    for j in range(n):
+        digit = (spare[j] >> MID) & DIGIT
+        to = mid[digit]
+        mid[digit] = to + 1
+        keys[np.uint64(to)] = spare[j]
+    for j in range(n):
+        digit = keys[j] >> TOP
+        to = top[digit]
+        top[digit] = to + 1
+        spare[np.uint64(to)] = keys[j]
     return n
 
 
@@ -243,25 +245,32 @@ def rank_block(scores, first, highest, limit, sides, left_out, lists, block, see
 
 
 @njit(nogil=True, cache=True)
-def curve_block(groups, first, relevant, policy, curves):
-    """Fill the 11-point interpolated precision-recall curves of the queries from ``first``, one for each row of groups.
+def _measure_curve(groups, n, relevant, policy, curve):
+    """Fill the 11-point interpolated precision-recall curve of one query, from the expected number found at each rank.
 
-    ``groups`` are (above, size, hits, n). At level recall / 10 a curve reads the highest precision, of the expected
-    number found, at the ranks from which on that recall is reached.
+    At level recall / 10 it reads the highest precision at the ranks from which on that recall is reached.
     """
+    curve[:] = 0.0
+    found, level, best = 0, 10, 0.0
+    for g in range(n):
+        found += groups[2][g]
+    for g in range(n - 1, -1, -1):
+        above, size, hits = np.int64(groups[0][g]), np.int64(groups[1][g]), np.int64(groups[2][g])
+        if policy != EXPECTED:
+            above, size = above if policy == OPTIMISTIC else above + size - hits, hits
+        best = max(best, found / (above + size))
+        found -= hits
+        while level > 0 and 10 * found < level * relevant:
+            # the first rank at which the expected recall reaches level / 10
+            step = ((level * relevant - 10 * found) * size + 10 * hits - 1) // (10 * hits)
+            curve[level] = max(best, (found + step * hits / size) / (above + step))
+            level -= 1
+    curve[0] = best
+
+
+@njit(nogil=True, cache=True)
+def curve_block(groups, first, relevant, policy, curves):
+    """Fill the curves of the queries from ``first``, one for each row of ``groups`` (above, size, hits, n)."""
     for i in range(groups[3].size):
-        q, n, level, best = first + i, groups[3][i], 10, 0.0
-        found = groups[2][i, :n].sum()
-        curves[q] = 0.0
-        for g in range(n - 1, -1, -1):
-            above, size, hits = np.int64(groups[0][i, g]), np.int64(groups[1][i, g]), np.int64(groups[2][i, g])
-            if policy != EXPECTED:
-                above, size = above if policy == OPTIMISTIC else above + size - hits, hits
-            best = max(best, found / (above + size))
-            found -= hits
-            while level > 0 and 10 * found < level * relevant[q]:
-                # the first rank at which the expected recall reaches level / 10
-                step = ((level * relevant[q] - 10 * found) * size + 10 * hits - 1) // (10 * hits)
-                curves[q, level] = max(best, (found + step * hits / size) / (above + step))
-                level -= 1
-        curves[q, 0] = best
+        mine = (groups[0][i], groups[1][i], groups[2][i])
+        _measure_curve(mine, groups[3][i], relevant[first + i], policy, curves[first + i])

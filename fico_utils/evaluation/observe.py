@@ -141,11 +141,11 @@ class _Observer:
 
         if self.left_out.size:
             scores[np.arange(len(scores)), self.left_out[first : first + len(scores)]] = self.lowest
-        if self.source.may_cut:  # all that is not -inf is ranked
-            kernels.count_at_least(scores, first, np.array([np.finfo(scores.dtype).min]), self.ranked[:, None])
+        if self.source.may_cut:
+            kernels.count_ranked(scores, first, self.lowest, self.ranked)
         if self.plan.radii:
             least = np.array([max(1, self.source.bits + 1 - r) for r in self.plan.radii], scores.dtype)
-            kernels.count_at_least(scores, first, least, self.balls)
+            kernels.count_balls(scores, first, least, self.balls)
         for level in self.levels:
             if level.is_grouped:
                 self._measure(level, scores, first)
