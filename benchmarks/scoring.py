@@ -180,13 +180,13 @@ class Peak:
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
-def child(name: str, folder: Path, repeats: int) -> None:
+def child(name: str, folder: Path, repeats: int, works: dict = WORKS) -> None:
     """Measure one work and print it as JSON."""
     arrays = {path.stem: np.load(path) for path in folder.glob("*.npy")}
     if name.startswith("floor"):
         for side in ("images", "texts"):
             arrays[side] /= np.linalg.norm(arrays[side], axis=1, keepdims=True)
-    work = WORKS[name]
+    work = works[name]
     cut = {k: v[: SMALL * (5 if k.startswith("texts") else 1)] for k, v in arrays.items()}
     work(cut)
     seconds, peaks = [], []
@@ -199,11 +199,19 @@ def child(name: str, folder: Path, repeats: int) -> None:
     print(json.dumps({"seconds": min(seconds), "all": seconds, "mib": max(peaks), "values": values or {}}))
 
 
-def measure(name: str, folder: Path, n_img: int, repeats: int) -> dict:
-    words = [sys.executable, __file__, "--work", name, "--folder", str(folder), "--repeats", str(repeats)]
+def measure(
+    name: str, folder: Path, n_img: int, repeats: int, script: str = __file__, limit: float | None = None
+) -> dict:
+    """One work in a process of its own, which is ended after `limit` seconds."""
+    words = [sys.executable, script, "--work", name, "--folder", str(folder), "--repeats", str(repeats)]
     path = os.pathsep.join([str(HERE.parent), os.environ.get("PYTHONPATH", "")])
-    done = subprocess.run(words, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path})
     result = {"work": name, "n_img": n_img, "n_txt": 5 * n_img}
+    try:
+        done = subprocess.run(
+            words, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path}, timeout=limit
+        )
+    except subprocess.TimeoutExpired:
+        done = subprocess.CompletedProcess(words, 1, "", f"not done after {limit / 60:.0f} minutes")
     if done.returncode:
         reason = done.stderr.strip().splitlines()[-1:] or [f"killed, code {done.returncode}"]
         result |= {"failed": reason[0]}

@@ -99,7 +99,7 @@ def header_of(path: str | Path) -> dict[str, Any]:
 def damage_of(path: str | Path) -> str:
     """What is wrong with an artefact, in words: its content does not fit its digest, or it is not whole; else empty."""
     try:
-        if path.is_relative_to(SHIPPED):  # all bytes count, as its headers have no seal: none of them is believed before
+        if path.is_relative_to(SHIPPED):  # its headers have no seal, so that all bytes count before any is believed
             stated = shipped_sums(SHIPPED).get(path.relative_to(SHIPPED).as_posix())
         else:
             stated = header_of(path).get("digest")

@@ -156,7 +156,7 @@ def ships(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(place=st.integers(0, 10**6), bit=st.integers(0, 7), header=st.booleans())
-@example(place=142, bit=3, header=True)  # the layout of the Doc2Vec file: 1 becomes 9, one that this version cannot read
+@example(place=142, bit=3, header=True)  # Doc2Vec's layout becomes 9, which is newer than any that is known
 def test_any_flipped_bit_of_what_ships_is_refused(ships: Path, place: int, bit: int, header: bool):
     """Its headers have no seal, so that `SUMS` keeps all bytes, those of the training's log among them."""
     for path in (p for p in ships.rglob("*") if p.suffix in (".safetensors", ".json")):

@@ -161,7 +161,7 @@ def evaluate(
     scoring = Scoring(given, block_mib, curve)
     if protocol != ALL and (missing := scoring.missing(chosen[0])):
         raise InputError(f"protocol {protocol} needs {missing}, which was not given")
-    usable = [known for known in chosen if not scoring.missing(known)]
+    usable = [known for known in chosen if protocol != ALL or scoring.allows(known)]
     files = {"per_query": per_query, "trec_run": trec_run, "trec_qrels": trec_qrels}
     named = next((name for name, path in files.items() if path is not None), None)
     if named and (len(usable) > 1 or usable[0].folds > 1):

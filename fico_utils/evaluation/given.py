@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,6 +84,6 @@ class Given:
                 "(or give it as similarity_t2i beside similarity)"
             )
 
-    def folds(self, number: int, n: tuple[int, int]) -> list[Given]:
-        """The input of each of some consecutive parts of the images with their captions."""
+    def folds(self, number: int, n: tuple[int, int]) -> Iterable[Given]:
+        """The input of each of some consecutive parts of the images with their captions; InputError where it has none."""
         return [self] if number == 1 else load_entry(FOLDS)(self, number, n)

@@ -216,8 +216,6 @@ def first_precisions(groups, n, wanted, policy, harmonic):
     """Expected sum of precision at the first ``wanted`` relevant items of one query, wherever they stand."""
     found, total = 0, 0.0
     for g in range(n):
-        if found >= wanted:
-            break
         above, size, hits = np.int64(groups[0][g]), np.int64(groups[1][g]), np.int64(groups[2][g])
         if policy != EXPECTED:
             above, size = above if policy == OPTIMISTIC else above + size - hits, hits
@@ -229,6 +227,8 @@ def first_precisions(groups, n, wanted, policy, harmonic):
         else:
             total += _first_of_group((above, size, hits), found, left)
         found += hits
+        if found >= wanted:
+            break
     return total
 
 

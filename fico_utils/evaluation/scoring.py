@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fico_utils.errors import InputError
 from fico_utils.evaluation.given import Given
 from fico_utils.evaluation.metrics import TOGETHER
 from fico_utils.evaluation.observations import Observations
@@ -15,6 +16,9 @@ from fico_utils.evaluation.plan import Plan, Request
 from fico_utils.evaluation.protocols import Protocol
 from fico_utils.evaluation.summary import summarise
 from fico_utils.evaluation.tasks import DIRECTIONS, INSTANCE
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class Scoring:
@@ -40,6 +44,14 @@ class Scoring:
         if protocol.folds > 1 and len(self.tasks) < len(DIRECTIONS):
             return "images and texts, of which folds are parts"
         return ""
+
+    def allows(self, protocol: Protocol) -> bool:
+        """Whether a protocol has all that it needs, images that divide into its folds among it."""
+        try:
+            self.given.folds(protocol.folds, self.source.shape)
+        except InputError:
+            return False
+        return not self.missing(protocol)
 
     def requested(self, protocol: Protocol) -> Request:
         """The metrics of a protocol at the levels of its relevance."""
@@ -84,3 +96,17 @@ def mean_of_folds(folds: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
         status = "ok" if all(part["status"] == "ok" for part in parts) else "undefined"
         rows.append(parts[0] | means | {"n_query": sum(part["n_query"] for part in parts), "status": status})
     return rows
+
+
+def rosetta_table(scores: pd.DataFrame) -> pd.DataFrame:
+    """What `evaluate` gives under several protocols, side by side: one system in all dialects.
+
+    A row is a (task, metric, direction), a column a protocol; a cell is NaN where a protocol does not print the number.
+    The column ``chance`` is that of the first protocol that has the row.
+    """
+    named = scores.assign(metric=(scores["metric"] + "@" + scores["k"].astype(str)).str.removesuffix("@"))
+    row = ["task", "metric", "direction"]
+    wide = named.pivot(index=row, columns="protocol", values="value")[named["protocol"].unique()]
+    wide["chance"] = named.groupby(row)["chance"].first()
+    order = {value: place for column in row for place, value in enumerate(named[column].unique())}
+    return wide.sort_index(key=lambda values: values.map(order))

@@ -224,6 +224,29 @@ def test_all_leaves_out_what_the_input_does_not_allow(system):
     hashed = evaluate(queries=images, gallery=images, **sets, protocol="all")
     assert set(hashed.protocol) == {"fico", "dcmh", "ucch", "dadh", "deephash_radius"}
     assert set(hashed.direction) == {"q2g"}
+    folded = evaluate(images[:-1], texts[:-CAPTIONS], labels=labels[:-1], measure="hamming", protocol="all")
+    assert set(PROTOCOLS) - set(folded.protocol) == {"coco1k"}  # 39 images have no five equal parts
+
+
+def test_the_verb_prints_all_dialects_side_by_side(system, tmp_path, capsys):
+    flags = []
+    for name, array in zip(("images", "texts", "labels"), system, strict=True):
+        np.save(tmp_path / f"{name}.npy", array)
+        flags += [f"--{name}", str(tmp_path / f"{name}.npy")]
+    images, texts, labels = system
+    scores = evaluate(images, texts, labels=labels, measure="hamming", protocol="all")
+    lines = {}
+    for form in ("table", "markdown", "latex"):
+        assert main(["evaluate", *flags, "--measure", "hamming", "--protocol", "all", "--format", form]) == 0
+        lines[form] = capsys.readouterr().out.splitlines()
+        assert all(name.replace("_", r"\_" if form == "latex" else "_") in "\n".join(lines[form]) for name in PROTOCOLS)
+    printed = [cell.strip() for cell in next(x for x in lines["markdown"] if "category map@10 t2i" in x).split("|")]
+    heads = [cell.strip() for cell in lines["markdown"][0].split("|")]
+    row = dict(zip(heads, printed, strict=True))
+    for name in PROTOCOLS:
+        value = scores.query("protocol == @name and task == 'category' and metric == 'map' and k == '10'")
+        value = value[value.direction == "t2i"].value
+        assert row[name] == (f"{value.item():.4f}" if len(value) else "")
 
 
 def test_what_is_said_beside_a_protocol_goes_first(system):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -13,21 +13,26 @@ from fico_utils.evaluation.given import Given
 from fico_utils.evaluation.relevance import caption_index, read_pairs
 
 
-def split_folds(given: Given, number: int, n: tuple[int, int]) -> list[Given]:
-    """The input of each of some consecutive parts of the images with their captions."""
+def split_folds(given: Given, number: int, n: tuple[int, int]) -> Iterator[Given]:
+    """The input of each of some consecutive parts of the images with their captions, made one after the other.
+
+    InputError where the input cannot be scored in parts, before any is made.
+    """
     if given.is_pair or given.distractors:
         raise InputError(
             "folds are parts of images with their captions: leave out folds, or the query set or distractors"
         )
     if given.relevance is not None and given.caption_image is None:
         raise InputError("folds need to know of which image a caption is: give caption_image beside relevance")
+    if isinstance(given.relevance, Mapping):
+        raise InputError("folds and a relevance by name are both given: leave folds out, or give pairs")
+    if number < 1 or n[0] % number:
+        raise InputError(f"folds is {number}, which does not divide {n[0]} images into equal parts: give a divisor")
     index, pairs = caption_index(given.caption_image, *n), None
     if given.relevance is not None:
-        if isinstance(given.relevance, Mapping):
-            raise InputError("folds and a relevance by name are both given: leave folds out, or give pairs")
         pairs, grades = read_pairs(given.relevance, *n, ("image", "caption"))
         pairs = np.column_stack([pairs, np.ones(len(pairs)) if grades is None else grades])
-    return [_take_part(given, images, captions, index, pairs) for images, captions in fold_parts(number, n[0], index)]
+    return (_take_part(given, images, captions, index, pairs) for images, captions in fold_parts(number, n[0], index))
 
 
 def _take_part(given: Given, images: slice, captions: np.ndarray, index: np.ndarray, pairs: np.ndarray | None) -> Given:
@@ -52,12 +57,10 @@ def _take_part(given: Given, images: slice, captions: np.ndarray, index: np.ndar
 
 
 def fold_parts(folds: int, n_img: int, index: np.ndarray) -> list[tuple[slice, np.ndarray]]:
-    """The images and the captions of each of some consecutive parts of the images; InputError where they do not divide.
+    """The images and the captions of each of some consecutive parts of the images, which divide into so many.
 
     >>> fold_parts(2, 4, np.array([0, 2, 2, 3]))[1]
     (slice(2, 4, None), array([1, 2, 3]))
     """
-    if folds < 1 or n_img % folds:
-        raise InputError(f"folds is {folds}, which does not divide {n_img} images into equal parts: give a divisor")
     size = n_img // folds
     return [(slice(a, a + size), np.flatnonzero((index >= a) & (index < a + size))) for a in range(0, n_img, size)]

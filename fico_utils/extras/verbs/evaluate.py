@@ -165,26 +165,35 @@ def _out_and_format(options: argparse.Namespace) -> tuple[Path | None, str]:
 
 
 def _as_text(scores: pd.DataFrame, form: str) -> str:
-    """The table as it is printed or written."""
+    """The table as it is printed or written; several protocols stand side by side where people read them."""
+    from fico_utils.evaluation.scoring import rosetta_table
+
     if form == "csv":
         return scores.to_csv(index=False, lineterminator="\n")
     if form == "json":
         return scores.to_json(orient="records", indent=2, double_precision=15) + "\n"
-    if form == "table":
+    several = scores["protocol"].nunique() > 1
+    if form == "table" and not several:
         alike = [name for name, plain in (("protocol", "fico"), ("folds", 1)) if (scores[name] == plain).all()]
         return scores.drop(columns=alike).to_string(index=False, na_rep="", float_format=lambda x: f"{x:.4f}")
-    # one row a protocol and direction, as papers print a system
-    names = scores["metric"] + scores["k"].map(lambda k: f"@{k}" if k else "")
-    row = scores[["protocol", "task", "direction"]].agg(" ".join, axis=1)
-    wide = scores.assign(system=row, name=names).pivot(index="system", columns="name", values="value")
-    wide = wide.reindex(index=dict.fromkeys(row), columns=dict.fromkeys(names)).map(
-        lambda x: "" if x != x else f"{x:.4f}"
-    )
+    wide = rosetta_table(scores) if several else _one_row_a_direction(scores)
+    if form == "table":
+        return wide.to_string(na_rep="", float_format=lambda x: f"{x:.4f}")
+    wide.index = wide.index.map(" ".join)
+    wide = wide.map(lambda x: "" if x != x else f"{x:.4f}")
     if form == "latex":
         return wide.to_latex(escape=True)
     lines = [["", *wide.columns], ["---", *("---:" for _ in wide.columns)]]
     lines += [[name, *row] for name, row in zip(wide.index, wide.to_numpy(), strict=True)]
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
+def _one_row_a_direction(scores: pd.DataFrame) -> pd.DataFrame:
+    """A row a protocol, task and direction, as papers print a system; a column a metric."""
+    row = ["protocol", "task", "direction"]
+    named = scores.assign(name=scores["metric"] + scores["k"].map(lambda k: f"@{k}" if k else ""))
+    wide = named.pivot(index=row, columns="name", values="value")
+    return wide.loc[list(dict.fromkeys(named[row].itertuples(index=False, name=None))), named["name"].unique()]
 
 
 def _read_names(place: str) -> np.ndarray:
