@@ -35,7 +35,7 @@ class Protocol:
     note: str = ""  # what else is particular to it
 
     def changed(self, rules: Mapping[str, str | None], **fields: Any) -> Protocol:
-        """The protocol with what a user says himself put before it, in its rules and other fields; None says nothing."""
+        """The protocol with what a user says himself put before it, of its rules and other fields; None is nothing."""
         said = {name: value for name, value in rules.items() if value is not None}
         fields = {name: value for name, value in fields.items() if value is not None}
         return replace(self, rules=replace(self.rules, **said), **fields)
