@@ -85,5 +85,5 @@ class Given:
             )
 
     def folds(self, number: int, n: tuple[int, int]) -> Iterable[Given]:
-        """The input of each of some consecutive parts of the images with their captions; InputError without such parts."""
+        """The input of each of some consecutive parts of the images; InputError where it has none."""
         return [self] if number == 1 else load_entry(FOLDS)(self, number, n)
