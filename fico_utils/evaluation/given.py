@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from fico_utils.errors import InputError
 from fico_utils.evaluation.relevance import image_text_tasks
 from fico_utils.evaluation.similarity import ScoreSource, score_source
 from fico_utils.evaluation.tasks import Task
-from fico_utils.registry import FOLDS, SCORED_FORMS, SET_TASKS, load_entry
+from fico_utils.registry import FOLDS, SET_TASKS, load_entry
 
 #: Arguments of `score_source` and of `image_text_tasks`.
 SCORED = (
@@ -24,7 +25,10 @@ RELEVANT = ("caption_image", "labels", "text_labels", "relevance", "distractors"
 
 @dataclass(frozen=True)
 class Given:
-    """The arguments of `evaluate` that say what is ranked, as they were given; see there."""
+    """The arguments of `evaluate` that say what is ranked, see there; and what is made of them.
+
+    That needs them in one form, which `fico_utils.extras.scoring.forms` gives them.
+    """
 
     images: Any = None
     texts: Any = None
@@ -55,35 +59,29 @@ class Given:
         sets = (self.queries, self.gallery, self.query_labels, self.gallery_labels)
         return self.leave_out_self or any(x is not None for x in sets)
 
-    def read(self) -> Given:
-        """The same in the forms that are scored: one matrix, images stored once, positions in place of names."""
-        return load_entry(SCORED_FORMS)(self)
-
+    @cached_property
     def source(self) -> ScoreSource:
         """Where scores come from."""
         return score_source(**{name: getattr(self, name) for name in SCORED})
 
-    def tasks(self, n: tuple[int, int]) -> list[Task]:
-        """Who asks whom, for so many images and captions, or queries and items."""
+    @cached_property
+    def tasks(self) -> list[Task]:
+        """Who asks whom, one task a direction."""
         if self.is_pair:
-            return load_entry(SET_TASKS)(self, *n)
-        self._check_orientation(n)
+            return load_entry(SET_TASKS)(self)
+        n = self.source.shape
+        if self.similarity is not None and self.similarity_t2i is None and n[0] != n[1]:
+            if self.caption_image is not None:
+                turned = np.shape(self.caption_image) == (n[0],)
+            else:
+                turned = self.relevance is None and n[1] < n[0] and n[0] % n[1] == 0
+            if turned:
+                raise InputError(
+                    f"similarity has shape {n}, captions by images, expected images by captions: transpose it "
+                    "(or give it as similarity_t2i beside similarity)"
+                )
         return image_text_tasks(*n, **{name: getattr(self, name) for name in RELEVANT})
 
-    def _check_orientation(self, n: tuple[int, int]) -> None:
-        """Refuse a matrix of captions by images."""
-        if self.similarity is None or self.similarity_t2i is not None or n[0] == n[1]:
-            return
-        if self.caption_image is not None:
-            turned = np.shape(self.caption_image) == (n[0],)
-        else:
-            turned = self.relevance is None and n[1] < n[0] and n[0] % n[1] == 0
-        if turned:
-            raise InputError(
-                f"similarity has shape {n}, captions by images, expected images by captions: transpose it "
-                "(or give it as similarity_t2i beside similarity)"
-            )
-
-    def folds(self, number: int, n: tuple[int, int]) -> Iterable[Given]:
+    def folds(self, number: int) -> Iterable[Given]:
         """The input of each of some consecutive parts of the images; InputError where it has none."""
-        return [self] if number == 1 else load_entry(FOLDS)(self, number, n)
+        return [self] if number == 1 else load_entry(FOLDS)(self, number)

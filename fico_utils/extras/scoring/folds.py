@@ -13,11 +13,12 @@ from fico_utils.evaluation.given import Given
 from fico_utils.evaluation.relevance import caption_index, read_pairs
 
 
-def split_folds(given: Given, number: int, n: tuple[int, int]) -> Iterator[Given]:
+def split_folds(given: Given, number: int) -> Iterator[Given]:
     """The input of each of some consecutive parts of the images with their captions, made one after the other.
 
     InputError where the input cannot be scored in parts, before any is made.
     """
+    n = given.source.shape
     if given.is_pair or given.distractors:
         raise InputError(
             "folds are parts of images with their captions: leave out folds, or the query set or distractors"

@@ -26,8 +26,9 @@ def read_sets(given: Given) -> Given:
     return replace(given, gallery=given.queries) if alone else given
 
 
-def query_gallery_tasks(given: Given, n_query: int, n_item: int) -> list[Task]:
+def query_gallery_tasks(given: Given) -> list[Task]:
     """The one task of a query set that asks a gallery."""
+    n_query, n_item = given.source.shape
     correct = grades = shared = None
     if given.relevance is not None:
         pairs, grades = read_pairs(given.relevance, n_query, n_item, ("query", "item"))
