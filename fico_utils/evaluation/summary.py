@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from fico_utils.evaluation.metrics import CURVE_LEVELS, DEFAULT_METRICS, SUMMED, TOGETHER, Metric, parse_metrics
-from fico_utils.evaluation.observations import Observations, Rules, Side
+from fico_utils.evaluation.metrics import CURVE_LEVELS, DEFAULT_METRICS, RANKS, SUMMED, TOGETHER, Metric, parse_metrics
+from fico_utils.evaluation.observations import Observations, Rules, Side, is_radius
 from fico_utils.evaluation.plan import Request
 from fico_utils.evaluation.tasks import DIRECTIONS, INSTANCE
 from fico_utils.evaluation.ties import COUNTS, expected_median, hit_probability, hit_rank
@@ -90,7 +90,12 @@ class Score:
     @classmethod
     def of(cls, metric: Metric, side: Side) -> Score:
         """The score of the queries that count."""
-        side = side.take(metric.counted(side))
+        counted = np.ones(side.relevant.size, bool)
+        if side.rules.no_relevant == "skip" or metric.name in RANKS:
+            counted &= side.relevant > 0
+        if side.rules.empty_ball == "skip" and metric.entry.has_ball and is_radius(metric.k):
+            counted &= side.cuts(metric.k) > 0
+        side = side.take(counted)
         return cls(metric, side, metric.entry.values and metric.entry.values(side, metric.k))
 
     @property
@@ -111,7 +116,15 @@ class Score:
     @property
     def chance(self) -> float:
         """The expectation under a random ranking; NaN where there is none to speak of."""
-        return self.metric.chance(self.side)
+        side, metric = self.side, self.metric
+        if self.n_query == 0 or (is_radius(metric.k) and metric.name != "precision"):
+            return float("nan")
+        if is_radius(metric.k) or metric.k in CURVE_LEVELS:
+            return float((side.relevant / side.n_item).mean())
+        random = side.by_chance()
+        if metric.entry.values is None:
+            return expected_median(random.counts, "expected")
+        return float(metric.entry.values(random, metric.k).mean())
 
     @property
     def value(self) -> float:
