@@ -118,6 +118,7 @@ def test_every_block_is_made_once_and_encoded_once_a_repeat():
     assert log.seen["text"] == [50, 50, 50, 50, 50, 25, 25]
 
 
+@pytest.mark.usefixtures("simulated_time")
 def test_rows_keep_sides_and_features_apart_and_fit_the_schema():
     import pandas as pd
 
@@ -127,12 +128,13 @@ def test_rows_keep_sides_and_features_apart_and_fit_the_schema():
     )
     image, text, total = (of(rows, q) for q in ("seconds_image", "seconds_text", "seconds"))
     for n in (20, 40):
-        assert 1e-4 * n <= image[n][0] < text[n][0] < total[n][0]
-        assert 5e-4 * n <= text[n][0]
+        assert image[n][0] == pytest.approx(1e-4 * n)
+        assert text[n][0] == pytest.approx(5e-4 * n)
+        assert total[n][0] == pytest.approx(6e-4 * n)
     assert [total[n][1] for n in (20, 40, 80)] == ["ok", "ok", "extrapolated"]
-    assert total[80][0] == pytest.approx(2 * total[40][0], rel=0.5)
+    assert total[80][0] == pytest.approx(2 * total[40][0])
     assert of(rows, "peak_bytes")[20][0] > 0
-    assert of(rows, "exponent")[None][0] == pytest.approx(1, abs=0.3)
+    assert of(rows, "exponent")[None][0] == pytest.approx(1)
     assert {n: status for n, (_, status) in of(rows, "seconds", "features", "backbone").items()} == {
         20: "ok",
         40: "ok",
