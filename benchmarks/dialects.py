@@ -228,9 +228,14 @@ def eccv_ours(x: dict) -> dict:
     return {f"instance {r.direction} {r.metric}@{r.k}": r.value for r in scores.itertuples()}
 
 
+def torchmetrics(x: dict) -> dict:
+    """torchmetrics: mAP@N, see `scoring.torch_map`."""
+    return {f"category {name.replace(' N', '@N')}": value for name, value in torch_map(x).items()}
+
+
 #: Peer -> (its work, the work of ours that gives the same numbers).
 PEERS = {
-    "torchmetrics: mAP@N": (torch_map, "ours: float, default + all of these"),
+    "torchmetrics: mAP@N": (torchmetrics, "ours: float, default + all of these"),
     "pytrec_eval: map, P@20": (trec, "ours: float, default + all of these"),
     "ir-measures: AP, P@20": (measures, "ours: float, default + all of these"),
     "ranx: map, precision@20": (ranx, "ours: float, default + all of these"),
@@ -258,13 +263,9 @@ RATIOS = (
 
 
 def largest_difference(theirs: dict, mine: dict) -> str:
-    """Between the numbers that both give; their names may lack ours' first words."""
-    pairs = []
-    for name, value in theirs.items():
-        name = name.replace(" map N", " map@N")
-        match = [v for key, v in mine.items() if key == name or key.endswith(f"category {name}") or key.endswith(name)]
-        pairs += [abs(value - v) for v in match[:1]]
-    return f"{max(pairs):.1e} ({len(pairs)} numbers)" if pairs else "none shared"
+    """Between the numbers that both give; ours may have a protocol before their names."""
+    both = [abs(value - v) for name, value in theirs.items() for key, v in mine.items() if key.endswith(name)]
+    return f"{max(both):.1e} ({len(both)} numbers)" if both else "none shared"
 
 
 def report(results: dict, about: dict) -> str:

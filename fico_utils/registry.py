@@ -133,6 +133,11 @@ CORPORA = {
             "openclipart", "Openclipart", False,
             provenance="Openclipart 0.18 as Debian packages it: drawings and titles by many people; public domain.",
         ),
+        CorpusInfo(
+            "stamps", "Stamps", True,
+            provenance="Tux Paint's stamps 2022.06.04 as Debian packages them: photographs and drawings by many "
+            "people, a sentence each; GPL 2 or later.",
+        ),
     )
 }  # fmt: skip
 #: Extras by their names, loaded where they are needed: what makes rows of a configuration, what finds folder corpora,

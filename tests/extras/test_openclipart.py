@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import subprocess
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from fico_utils.errors import InputError
-from fico_utils.extras.corpora import openclipart
+from fico_utils.extras.corpora.debian import build_corpus
 from fico_utils.extras.corpora.folder import read_folder
-from fico_utils.extras.corpora.openclipart import build_corpus, fetch_openclipart, read_metadata
+from fico_utils.extras.corpora.openclipart import OPENCLIPART, read_metadata
 
 SVG = """<?xml version="1.0" encoding="UTF-8" standalone="no"?>
 {doctype}<svg xmlns="http://www.w3.org/2000/svg" xmlns:dc="http://purl.org/dc/elements/1.1/"
@@ -63,7 +62,7 @@ def tree(tmp_path):
 
 
 def test_what_people_wrote_becomes_the_captions(tree, tmp_path):
-    said = build_corpus(tree, tmp_path / "corpus")
+    said = build_corpus(OPENCLIPART, tree, tmp_path / "corpus")
     corpus = read_folder(tmp_path / "corpus", "openclipart", size=16)
     texts = {
         i: [corpus.captions[t] for t in np.flatnonzero(corpus.caption_image == n)]
@@ -94,8 +93,8 @@ def test_what_people_wrote_becomes_the_captions(tree, tmp_path):
 
 
 def test_splits_are_the_same_each_time(tree, tmp_path):
-    build_corpus(tree, tmp_path / "one")
-    build_corpus(tree, tmp_path / "two")
+    build_corpus(OPENCLIPART, tree, tmp_path / "one")
+    build_corpus(OPENCLIPART, tree, tmp_path / "two")
     first, second = (tmp_path / name / "splits.csv" for name in ("one", "two"))
     assert first.read_bytes() == second.read_bytes()
     assert (
@@ -122,41 +121,6 @@ def test_entities_are_not_expanded(tmp_path):
     assert read_metadata(path).title == ""
 
 
-def test_fetch_makes_the_corpus_once(tree, tmp_path, monkeypatch):
-    calls = []
-
-    def packages(command, **where):
-        """What apt-get and dpkg-deb would do."""
-        calls.append(command[0])
-        if command[0] == "apt-get":
-            for name in command[2:]:
-                (where["cwd"] / f"{name}_0.18_all.deb").write_bytes(name.encode())
-        else:
-            (tmp_path / "cache" / "openclipart-unpacked").mkdir(exist_ok=True)
-            target = tmp_path / "cache" / "openclipart-unpacked" / "usr"
-            if not target.exists():
-                (tmp_path / "usr").rename(target)
-        return subprocess.CompletedProcess(command, 0, "", "")
-
-    monkeypatch.setattr(openclipart.subprocess, "run", packages)
-    folder = fetch_openclipart(tmp_path / "cache")
-    assert calls == ["apt-get", "dpkg-deb", "dpkg-deb"]
-    assert read_folder(folder).n_img == 7
-    assert len(json.loads((folder / "source.json").read_text(encoding="utf-8"))["packages"]) == 2
-    assert not (tmp_path / "cache" / "openclipart-unpacked").exists()
-    assert fetch_openclipart(tmp_path / "cache") == folder
-    assert len(calls) == 3
-
-
-def test_another_machine_is_told_what_to_do(tmp_path, monkeypatch):
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(InputError, match=r"there is no apt-get here; unpack openclipart-png and openclipart-svg on a"):
-        fetch_openclipart(tmp_path / "cache")
-    (tmp_path / "apt-get").write_text("#!/bin/sh\necho 'E: Unable to locate package' >&2\nexit 100\n")
-    (tmp_path / "apt-get").chmod(0o755)
-    with pytest.raises(
-        InputError, match=r"apt-get download failed \(E: Unable to locate package\); is there a network"
-    ):
-        fetch_openclipart(tmp_path / "cache")
-    with pytest.raises(InputError, match="has no folders svg and png"):
-        build_corpus(tmp_path, tmp_path / "corpus")
+def test_another_tree_is_refused(tmp_path):
+    with pytest.raises(InputError, match="has no picture with a text; expected the unpacked packages of openclipart"):
+        build_corpus(OPENCLIPART, tmp_path, tmp_path / "corpus")

@@ -15,12 +15,14 @@ from pathlib import Path
 from fico_utils import registry
 from fico_utils.data.corpus import SPLITS
 from fico_utils.errors import InputError
+from fico_utils.extras.corpora.debian import fetch_source
 from fico_utils.extras.corpora.folder import FATAL, read_problems, write_rows
 from fico_utils.extras.corpora.library import find_corpora, folder_corpus
-from fico_utils.extras.corpora.openclipart import fetch_openclipart
+from fico_utils.extras.corpora.openclipart import OPENCLIPART
 from fico_utils.extras.corpora.pictures import PROBLEMS, check_images, file_images
 from fico_utils.extras.corpora.reading import first_line, path_inside
 from fico_utils.extras.corpora.released import RELEASED, list_released
+from fico_utils.extras.corpora.stamps import STAMPS
 from fico_utils.files import read_json, refuse_unwritable, sha256_file, write_json
 from fico_utils.progress import show_progress
 
@@ -57,6 +59,8 @@ PARTS: dict[str, tuple[Part, ...]] = {
         Part("images/val2014", "40 504 pictures", f"{_COCO}/zips/val2014.zip", "val2014/", 6.2),
     ),
 }  # fmt: skip
+#: Corpora that packages of Debian hold.
+SOURCES = {source.corpus: source for source in (OPENCLIPART, STAMPS)}
 
 
 def fetch(
@@ -87,8 +91,8 @@ def fetch(
             continue
         if info.id in PARTS:
             _get_parts(info.open_reader().place(data_dir), parts[info.id], say, progress)
-        elif info.id == "openclipart" and not info.folder:
-            fetch_openclipart(data_dir)
+        elif info.id in SOURCES and Path(name).name == name:
+            fetch_source(SOURCES[info.id], data_dir)
         say(f"  {check_corpus(info, data_dir, progress)}")
 
 

@@ -198,7 +198,7 @@ def _read_description(path: Path) -> dict[str, Any]:
     expected = ", ".join(f"{name} ({kind.__name__})" for name, kind in FOLDER_KEYS.items())
     if not isinstance(facts, dict) or any(type(v) is not FOLDER_KEYS.get(k) for k, v in facts.items()):
         raise InputError(f"{path} says {show_text(facts)}; expected any of {expected}")
-    slots = [c.id for c in CORPORA.values() if c.photographs]
+    slots = [corpus_id for corpus_id in CORPORA if corpus_id in DATASETS]
     if facts.get("beside", slots[0]) not in slots:
         raise InputError(f"{path} says beside: {facts['beside']}; expected {' or '.join(slots)}, or leave it out")
     return facts

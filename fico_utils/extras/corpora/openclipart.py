@@ -6,25 +6,19 @@ kept; the rules stand beside the code. Spelling, and languages, are people's own
 
 from __future__ import annotations
 
-import hashlib
-import math
 import re
-import shutil
-import struct
-import subprocess
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from xml.parsers import expat
 
-import numpy as np
-
 from fico_utils.errors import InputError
-from fico_utils.extras.corpora.folder import stratified_split, write_folder
-from fico_utils.extras.corpora.pictures import PIXEL_LIMIT
-from fico_utils.files import sha256_file, write_json
+from fico_utils.extras.corpora.debian import Package, Picture, Source
 
-PACKAGES = ("openclipart-png", "openclipart-svg")
+PACKAGES = (
+    Package("openclipart-png", "1:0.18+dfsg-19", "f07f1545a2970c2cf3fa339bc2405da1a95cf2b1827bfa05bf73eb1c20291c02"),
+    Package("openclipart-svg", "1:0.18+dfsg-19", "989712d90d57dfa3230049f553bb43b76c30ee4d4b8c5f6e106e33f7db5cbdc5"),
+)
 #: Folders that are dropped: their pictures were made by a program, one for each number or letter, or are the icons of
 #: a desktop theme.
 FAMILIES = (
@@ -36,8 +30,6 @@ FAMILIES = (
 NO_CATEGORY = ("special", "unsorted")
 #: Pictures that may carry the same title or description (of more it names a collection), and words of the longest text.
 SHARED, LONGEST = 10, 100
-#: The splits, stratified by category.
-FRACTIONS = {"train": 0.7, "val": 0.1, "test": 0.2}
 #: What is no text: a credit, an address, a link, a lost value; and what is no keyword.
 _BOILERPLATE = re.compile(r"clipart by |part of the |.*(hash\(0x|@|https?:|www\.)", re.IGNORECASE)
 _NO_KEYWORD = re.compile(r"hash(\(|$)|0x[0-9a-f]+$|\d+$|unsorted$|.*theme.icon$", re.IGNORECASE)
@@ -123,8 +115,6 @@ def read_tree(tree: str | Path) -> tuple[dict[str, Drawing], Counter[str]]:
     A link is the same picture seen from another folder: a further category of its target.
     """
     tree = Path(tree)
-    if not (tree / "svg").is_dir() or not (tree / "png").is_dir():
-        raise InputError(f"{tree} has no folders svg and png; expected the unpacked packages {' and '.join(PACKAGES)}")
     drawings: dict[str, Drawing] = {}
     left_out: Counter[str] = Counter()
     root = (tree / "svg").resolve()
@@ -150,91 +140,15 @@ def read_tree(tree: str | Path) -> tuple[dict[str, Drawing], Counter[str]]:
     return drawings, left_out
 
 
-def _kept_pictures(tree: Path) -> tuple[dict[str, tuple[list[str], Drawing]], Counter[str]]:
-    """Texts and drawing of each picture that is kept, by name, and how many were left out and why."""
+def find_pictures(tree: Path) -> tuple[list[Picture], Counter[str]]:
+    """The drawings of an unpacked tree, with their texts, and how many were left out and why."""
     drawings, left_out = read_tree(tree)
     times = Counter(t.lower() for d in drawings.values() for t in {d.title, d.description})
-    by_content: dict[str, Drawing] = {}
-    kept = {}
-    for name, drawing in drawings.items():
-        texts, png = texts_of(drawing, times), (tree / "png" / f"{name}.png").read_bytes()
-        content = hashlib.sha256(png).hexdigest()
-        n_pixels = math.prod(struct.unpack(">II", png[16:24].ljust(8, b"\0")))  # width and height, from its header
-        if not texts:
-            left_out["without a text of its own"] += 1
-        elif not 0 < n_pixels <= PIXEL_LIMIT:
-            left_out["too large or no PNG"] += 1
-        elif content in by_content:
-            left_out["same picture twice"] += 1
-            by_content[content].categories |= drawing.categories
-        else:
-            by_content[content] = drawing
-            kept[name] = texts, drawing
-    return kept, left_out
+    found = [
+        Picture(f"{name}.png", tree / "png" / f"{name}.png", texts_of(d, times), d.categories.difference(NO_CATEGORY))
+        for name, d in drawings.items()
+    ]
+    return found, left_out
 
 
-def build_corpus(tree: str | Path, folder: str | Path, seed: int = 0, **source: object) -> dict[str, object]:
-    """Make the folder corpus (`folder.read_folder`) from an unpacked tree; returns what ``source.json`` then says.
-
-    `seed` is that of the splits, `source` further lines for ``source.json``. ``captions.csv`` is written last, so that
-    a folder that has it is whole.
-    """
-    tree, folder = Path(tree), Path(folder)
-    kept, left_out = _kept_pictures(tree)
-    pictures = [(n, texts, sorted(drawing.categories - set(NO_CATEGORY))) for n, (texts, drawing) in kept.items()]
-    if not pictures:
-        raise InputError(f"{tree} has no picture with a text of its own; expected the unpacked packages of Openclipart")
-    names = sorted({category for _, _, categories in pictures for category in categories})
-    marks = np.array([[name in categories for name in names] for _, _, categories in pictures])
-    split = stratified_split(marks.reshape(len(pictures), -1), FRACTIONS, seed)
-    captions, labels, splits = [], [], []
-    for (name, texts, categories), part in zip(pictures, split.tolist(), strict=True):
-        image = f"{name}.png"
-        target = folder / "images" / image
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(tree / "png" / image, target)
-        captions += [(image, text) for text in texts]
-        labels += [(image, category) for category in categories]
-        splits.append((image, part))
-    facts = {"pictures": len(pictures), "texts": len(captions), "left_out": dict(left_out), "seed": seed, **source}
-    write_json(folder / "source.json", facts)
-    write_folder(folder, captions, labels, splits)
-    return facts
-
-
-def fetch_openclipart(cache: str | Path) -> Path:
-    """The folder corpus below a cache folder: made from the Debian packages if it is not there yet, without root.
-
-    InputError where this machine has no apt-get or dpkg-deb, or the packages cannot be downloaded.
-    """
-    cache = Path(cache)
-    folder = cache / "openclipart"
-    if (folder / "captions.csv").is_file():
-        return folder
-    packages, unpacked = cache / "openclipart-packages", cache / "openclipart-unpacked"
-    packages.mkdir(parents=True, exist_ok=True)
-    if any(not list(packages.glob(f"{name}_*.deb")) for name in PACKAGES):
-        _call(["apt-get", "download", *PACKAGES], packages)
-    files = sorted(packages.glob("*.deb"))
-    try:
-        for file in files:
-            _call(["dpkg-deb", "-x", str(file.resolve()), str(unpacked.resolve())], packages)
-        build_corpus(
-            unpacked / "usr/share/openclipart", folder, packages={file.name: sha256_file(file) for file in files}
-        )
-    finally:
-        shutil.rmtree(unpacked, ignore_errors=True)
-    return folder
-
-
-def _call(command: list[str], folder: Path) -> None:
-    try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        raise InputError(
-            f"Openclipart comes as packages of Debian, and there is no {command[0]} here; "
-            f"unpack {' and '.join(PACKAGES)} on a machine that has it and call openclipart.build_corpus on them"
-        ) from None
-    if done.returncode:
-        reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-        raise InputError(f"{' '.join(command[:2])} failed ({reason}); is there a network, and a Debian package list?")
+OPENCLIPART = Source("openclipart", PACKAGES, "usr/share/openclipart", 1, find_pictures)
