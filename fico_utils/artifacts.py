@@ -31,6 +31,7 @@ from fico_utils.files import (
     write_arrays,
     write_json,
 )
+from fico_utils.locks import open_lock
 from fico_utils.producers import version_of
 from fico_utils.provenance import SHIPPED, commit
 
@@ -210,11 +211,9 @@ class Store:
     @contextmanager
     def locked(self, path: Path) -> Iterator[None]:
         """Hold the right to make one artefact: a second maker would waste work, so it waits."""
-        from filelock import FileLock
-
         lock = self.root / ".locks" / f"{key_of(path.relative_to(self.root).as_posix())}.lock"
         lock.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(lock):
+        with open_lock(lock):
             yield
 
     def files(self, *folders: str) -> list[Path]:

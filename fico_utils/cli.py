@@ -27,20 +27,20 @@ VERB_PACKAGES = ("fico_utils.verbs", "fico_utils.extras.verbs")
 REPEATED: dict[str, Any] = {"action": "append", "default": []}
 
 
-def find_verbs() -> dict[str, ModuleType]:
-    """Verb -> its module, in alphabetical order."""
+def find_verbs(only: str | None = None) -> dict[str, ModuleType]:
+    """Verb -> its module, in alphabetical order; `only` that verb where there is one, as modules take time to load."""
     packages = [import_module(name) for name in VERB_PACKAGES]
     names = {v.name: f"{package.__name__}.{v.name}" for package in packages for v in iter_modules(package.__path__)}
-    return {verb: import_module(names[verb]) for verb in sorted(names)}
+    return {verb: import_module(names[verb]) for verb in ([only] if only in names else sorted(names))}
 
 
 def command_parser(verb: str | None = None) -> argparse.ArgumentParser:
-    """The argument parser; only the arguments of `verb` are added, since those of some verbs take time to load."""
+    """The argument parser of `verb`; of all verbs, without their arguments, where there is no such verb."""
     description = "Fine-grained and coarse-grained image-text retrieval, compared."
     top = argparse.ArgumentParser("python -m fico_utils", description=description, allow_abbrev=False)
     top.add_argument("--version", action="version", version=__version__)
     subparsers = top.add_subparsers(dest="verb", required=True, metavar="VERB")
-    for name, module in find_verbs().items():
+    for name, module in find_verbs(verb).items():
         # a slip of the pen must not pass for another option, so that nothing may be abbreviated
         parser = subparsers.add_parser(name, help=module.HELP, allow_abbrev=False)
         if name == verb:
@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
             with refuse_unwritable():  # such as on a disk that is full, or where a name is too long
                 options = command_parser(verb).parse_args(arguments)
-                return find_verbs()[options.verb].run(options)
+                return find_verbs(verb)[options.verb].run(options)
     except InputError as error:
         print(f"fico_utils {verb}: {one_line(str(error))}", file=sys.stderr)
         return 2

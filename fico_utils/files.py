@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import platform
 import re
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -23,8 +25,11 @@ from fico_utils.provenance import PACKAGE, PROJECT, SHIPPED
 RECORD = "FICO_UTILS_RECORD"
 #: Its name in the folder of a step; it lists what every execution read and wrote, and so tells `clean` what is ours.
 RECORDED = "files.jsonl"
-#: What `atomic_path` calls a file that is being written; the number is that of the process that writes it.
-TEMPORARY = re.compile(r"\..+\.fico-unfinished-(\d+)-[0-9a-f]{32}(\.[^.]*)?")
+#: What `atomic_path` calls a file that is being written: the number of the process that writes it, then 8 digits of its
+#: machine's name and 24 at random.
+TEMPORARY = re.compile(r"\..+\.fico-unfinished-(\d+)-([0-9a-f]{8})[0-9a-f]{24}(\.[^.]*)?")
+#: Seconds after which a file that another machine was writing has no writer any more.
+ABANDONED = 86400
 #: How the recorded names of files begin that lie in the package, such as weights that ship, or in the project.
 PLACES = {"fico_utils:": PACKAGE, "project:": PROJECT}
 #: Bytes of the largest file whose content is read to notice a change; a larger one goes by its size and time stamp.
@@ -94,7 +99,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     InputError where it cannot be written.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.stem}.fico-unfinished-{os.getpid()}-{uuid4().hex}{path.suffix}")
+    temporary = path.with_name(f".{path.stem}.fico-unfinished-{os.getpid()}-{_host()}{uuid4().hex[8:]}{path.suffix}")
     with refuse_unwritable(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -111,14 +116,23 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 
 def remove_unfinished(root: Path) -> None:
-    """Remove the half-written files below a folder whose writers are not alive any more."""
+    """Remove the half-written files below a folder whose writers are not alive, as far as this machine can tell."""
     for folder, _, names in os.walk(root):
         for match in filter(None, map(TEMPORARY.fullmatch, names)):
             path, process = Path(folder, match.string), int(match[1])
             with suppress(OSError, OverflowError, psutil.Error):  # another user's, or one that just ended
-                # a process that began later has the number of the writer, and is another
-                if not psutil.pid_exists(process) or psutil.Process(process).create_time() > path.lstat().st_mtime:
+                written = path.lstat().st_mtime
+                if match[2] != _host():
+                    gone = time.time() - written > ABANDONED
+                else:  # a process that began later has the number of the writer, and is another
+                    gone = not psutil.pid_exists(process) or psutil.Process(process).create_time() > written
+                if gone:
                     path.unlink()
+
+
+def _host() -> str:
+    """Eight digits for this machine."""
+    return key_of(platform.node())[:8]
 
 
 def note(what: str, path: Path, digest: str | None = None, record: str | Path | None = None) -> None:

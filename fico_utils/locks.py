@@ -9,11 +9,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 
 from fico_utils.errors import InputError
 from fico_utils.files import refuse_unwritable
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 
 @contextmanager
@@ -22,7 +26,7 @@ def hold_locks(folder: Path, names: Sequence[str]) -> Iterator[None]:
 
     InputError where another process holds one of them, or the folder cannot be written.
     """
-    from filelock import FileLock, Timeout
+    from filelock import Timeout
 
     dead = []
     with ExitStack() as stack:
@@ -31,7 +35,7 @@ def hold_locks(folder: Path, names: Sequence[str]) -> Iterator[None]:
             with refuse_unwritable(folder):
                 folder.mkdir(parents=True, exist_ok=True)
                 try:  # for longer than `is_held` holds it
-                    stack.enter_context(FileLock(folder / f".{name}.lock", timeout=1))
+                    stack.enter_context(open_lock(folder / f".{name}.lock", timeout=1))
                 except Timeout as error:
                     owner, _ = lock_owner(folder, name) or ("", "")
                     raise InputError(
@@ -47,10 +51,18 @@ def hold_locks(folder: Path, names: Sequence[str]) -> Iterator[None]:
         yield
 
 
+def open_lock(path: Path, timeout: float = -1) -> FileLock:
+    """A lock, to be held in a ``with`` block, that all may take who may write to its folder."""
+    from filelock import FileLock
+
+    return FileLock(path, timeout=timeout, mode=path.parent.stat().st_mode & 0o666)
+
+
 def write_owner(folder: Path, name: str, working: bool = False) -> None:
     """Write that this process holds a name, for `lock_owner`; `working` once it begins what the name stands for."""
     since = datetime.now().astimezone().isoformat(" ", "seconds") if working else ""
     text = f"{os.getpid()} {psutil.Process().create_time()} {platform.node()} {since}"
+    (folder / f".{name}.pid").unlink(missing_ok=True)  # that of somebody else, which may not be written to
     (folder / f".{name}.pid").write_text(text, encoding="utf-8")
 
 
@@ -72,10 +84,10 @@ def lock_owner(folder: Path, name: str) -> tuple[str, str] | None:
 
 def is_held(lock: Path) -> bool:
     """Whether a process, maybe on another machine, holds a lock; assumed where its file may not be opened."""
-    from filelock import FileLock, Timeout
+    from filelock import Timeout
 
     try:
-        with FileLock(lock, timeout=0):
+        with open_lock(lock, timeout=0):
             return False
     except (Timeout, OSError):
         return True

@@ -23,7 +23,7 @@ from fico_utils.artifacts import damage_of
 from fico_utils.data import text
 from fico_utils.data.pictoscenes import drawn_corpus
 from fico_utils.errors import InputError
-from fico_utils.evaluation import evaluate
+from fico_utils.evaluation import compiling, evaluate
 from fico_utils.extras import versions
 from fico_utils.extras.versions import CODES, PICTURES, check_shipped, code_digest, largest_difference
 from fico_utils.extras.versions.cases import CASES
@@ -141,6 +141,14 @@ def test_the_digest_of_a_call_changes_with_meaning_only(
     code_digest._read_names.cache_clear()
     assert (digest_of_call(call) == before) is same
     code_digest._read_names.cache_clear()
+
+
+def test_compiled_code_has_the_digest_of_plain_python(monkeypatch: pytest.MonkeyPatch):
+    digests = []
+    for limit in (np.inf, -1):
+        monkeypatch.setattr(compiling, "UNCOMPILED", limit)
+        digests.append(digest_of_call(score_vectors))
+    assert digests[0] == digests[1]
 
 
 def test_functions_that_threads_enter_are_seen():

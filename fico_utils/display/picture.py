@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import matplotlib as mpl
@@ -30,6 +31,8 @@ from fico_utils.workspace import Run
 MM = 1 / 25.4
 #: Width of a printed column, inch.
 COLUMN = 85 * MM
+#: Letters of a title that fit beside each other in a column, all panels together.
+TITLE_SIGNS = 44
 
 
 @contextmanager
@@ -109,6 +112,15 @@ def panel_grid(
     """A figure of some millimetres, by default as wide as a printed column, and its panels (n_rows, n_columns)."""
     figure = Figure(figsize=(width * MM, height * MM))
     return figure, figure.subplots(n_rows, n_columns, squeeze=False, **shared)
+
+
+def panel_title(name: str, columns: int = 2) -> str:
+    """A printed name above one of so many panels beside each other, on as many lines as it needs.
+
+    >>> panel_title("PictoScenes diverse"), panel_title("PictoScenes diverse", 3)
+    ('PictoScenes diverse', 'PictoScenes\\ndiverse')
+    """
+    return fill(name, TITLE_SIGNS // columns)
 
 
 def millimetre_canvas(width: float, height: float) -> tuple[Figure, Axes]:

@@ -6,7 +6,7 @@ keeps what each query saw, and `summarise` turns that into numbers.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,21 +15,21 @@ from fico_utils.errors import InputError
 from fico_utils.evaluation.embeddings import MEASURES, find_measure
 from fico_utils.evaluation.given import Given
 from fico_utils.evaluation.metrics import DEFAULT_METRICS, Metric, metrics_at, parse_metrics
-from fico_utils.evaluation.observations import K, Observations, Rules
+from fico_utils.evaluation.observations import CHOICES, K, Observations, Rules
 from fico_utils.evaluation.observe import observe
 from fico_utils.evaluation.plan import Plan
 from fico_utils.evaluation.protocols import ALL, Protocol, find_protocols
 from fico_utils.evaluation.scoring import Scoring
 from fico_utils.evaluation.similarity import score_source
-from fico_utils.evaluation.summary import COLUMNS, summarise
+from fico_utils.evaluation.summary import summarise
 from fico_utils.registry import SCORED_FILES, load_entry
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
-    "DEFAULT_METRICS", "MEASURES", "Metric", "Observations", "Plan", "Protocol", "Rules", "evaluate",
-    "find_measure", "observe", "parse_metrics", "score_source", "summarise",
+    "DEFAULT_METRICS", "MEASURES", "Metric", "Observations", "Plan", "Protocol", "Rules", "evaluate", "find_measure",
+    "observe", "parse_metrics", "score_rows", "score_source", "summarise",
 ]  # fmt: skip
 
 
@@ -145,7 +145,15 @@ def evaluate(
     """
     import pandas as pd
 
-    given = Given(**{name: value for name, value in locals().items() if name in Given.__dataclass_fields__})
+    return pd.DataFrame(score_rows(locals()))
+
+
+def score_rows(arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The rows of `evaluate`, for all its arguments by their names."""
+    given = Given(**{name: value for name, value in arguments.items() if name in Given.__dataclass_fields__})
+    protocol, folds, metrics, recall_at, map_at = (
+        arguments[name] for name in ("protocol", "folds", "metrics", "recall_at", "map_at")
+    )
     if metrics is not None and (recall_at is not None or map_at is not None):
         named = "map_at" if recall_at is None else "recall_at"
         raise InputError(f"metrics is given together with {named}: say all in metrics, such as 'recall@1,5 map@10,N'")
@@ -153,20 +161,20 @@ def evaluate(
         asked = parse_metrics(metrics)
     else:
         asked = None if recall_at is None and map_at is None else metrics_at(recall_at, map_at)
-    rules = {"ties": ties, "map_divisor": map_divisor, "no_relevant": no_relevant, "empty_ball": empty_ball}
+    rules = {name: arguments[name] for name in CHOICES}
     said = {"metrics": asked, "folds": folds, "every_level": metrics is not None}
     chosen = [known.changed(rules, **said) for known in find_protocols(protocol)]
-    if protocol != ALL and similarity is not None and unranked is None:
+    if protocol != ALL and given.similarity is not None and given.unranked is None:
         given = replace(given, unranked=chosen[0].unranked)
-    scoring = Scoring(given, block_mib, curve)
-    if protocol != ALL and (missing := scoring.missing(chosen[0])):
-        raise InputError(f"protocol {protocol} needs {missing}, which was not given")
+    scoring = Scoring(given, arguments["block_mib"], arguments["curve"])
     usable = [known for known in chosen if protocol != ALL or scoring.allows(known)]
-    files = {"per_query": per_query, "trec_run": trec_run, "trec_qrels": trec_qrels}
+    if (missing := scoring.missing(chosen[0])) and (protocol != ALL or not usable):
+        raise InputError(f"protocol {protocol} needs {missing}, which was not given")
+    files = {name: arguments[name] for name in ("per_query", "trec_run", "trec_qrels")}
     named = next((name for name, path in files.items() if path is not None), None)
     if named and (len(usable) > 1 or usable[0].folds > 1):
         raise InputError(f"{named} is of one protocol and of the whole gallery: leave out folds, and protocol 'all'")
-    scores = pd.DataFrame(scoring.rows(usable, intervals), columns=[*COLUMNS, "protocol", "folds"])
+    rows = scoring.rows(usable, arguments["intervals"])
     if named:
         load_entry(SCORED_FILES)(scoring, usable[0], **files)
-    return scores
+    return rows

@@ -1,8 +1,6 @@
-"""Compiled loops over one block of scores: what is counted at instance level, and the expected median under ties.
+"""Kernels over one block of scores: what is counted at instance level, and the expected median under ties.
 
-All compiled functions are made by numba at their first call (seconds, then cached beside this file) and release the
-GIL. They never see NaN or +inf, which the callers refuse. numba's cache notices a change only in the file of a
-function itself, so that a compiled function calls only those of its own module.
+They never see NaN or +inf, which the callers refuse; see `compiling`.
 """
 
 from __future__ import annotations
@@ -10,9 +8,8 @@ from __future__ import annotations
 from collections import namedtuple
 
 import numpy as np
-from llvmlite import ir
-from numba import njit, types
-from numba.extending import intrinsic
+
+from fico_utils.evaluation.compiling import kernel
 
 #: Probabilities below this are left out of a distribution.
 NEGLIGIBLE = 1e-18
@@ -20,17 +17,7 @@ NEGLIGIBLE = 1e-18
 Counts = namedtuple("Counts", ("above", "tied", "tied_correct"))
 
 
-@intrinsic
-def _popcount(typingctx, word):
-    """Number of set bits of a 64-bit word (numba has no ``numpy.bitwise_count``)."""
-
-    def codegen(context, builder, signature, args):
-        return builder.ctpop(builder.bitcast(args[0], ir.IntType(64)))
-
-    return types.uint64(types.uint64), codegen
-
-
-@njit(nogil=True, cache=True)
+@kernel
 def code_scores(queries, gallery, bits, out):
     """Fill ``out`` (b, m) uint16 with bits + 1 - Hamming distance; queries (b, w), gallery (w, m), both uint64."""
     step = 4096
@@ -41,10 +28,10 @@ def code_scores(queries, gallery, bits, out):
             for w in range(gallery.shape[0]):
                 word, column = queries[i, w], gallery[w, start : start + step]
                 for j in range(row.size):
-                    row[j] -= np.uint16(_popcount(word ^ column[j]))
+                    row[j] -= np.uint16(np.bitwise_count(word ^ column[j]))
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def count_ranked(scores, first, lowest, ranked):
     """Count the items of each row that are ranked: those above ``lowest``."""
     for i in range(scores.shape[0]):
@@ -54,7 +41,7 @@ def count_ranked(scores, first, lowest, ranked):
         ranked[first + i] = depth
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def count_balls(scores, first, least, balls):
     """Count the items of each row within Hamming balls, (n_query, n_ball): those that score ``least[ball]`` or more."""
     for i in range(scores.shape[0]):
@@ -65,7 +52,7 @@ def count_balls(scores, first, least, balls):
             balls[first + i, ball] = inside
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def count_instances(scores, first, start, items, lowest, ranked, counts):
     """Count, for each row, what scores higher than its best correct item and what ties with it (itself included).
 
@@ -89,7 +76,7 @@ def count_instances(scores, first, start, items, lowest, ranked, counts):
         counts.above[q], counts.tied[q], counts.tied_correct[q] = n_above, n_not_below - n_above, hits
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def group_correct(scores, first, start, items, judged, lowest, block):
     """Fill ``block``, a `kernels_ranking.Block`, with the groups of the correct items of each query.
 
@@ -129,7 +116,7 @@ def group_correct(scores, first, start, items, judged, lowest, block):
                 block.level_gains[i, p], block.times[i, p] = best[mine.size - 1 - p], 1
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def reciprocal_ranks(above, tied, correct, cuts):
     """Expectation of 1 / rank of the first correct item, or 0 where that lies beyond the cut: (n_query,) float64."""
     values = np.zeros(above.size)
@@ -144,7 +131,7 @@ def reciprocal_ranks(above, tied, correct, cuts):
     return values
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _binomial(n, p, out):
     """Fill ``out`` with the binomial probabilities around the mode; (first value, how many)."""
     mode = min(int((n + 1) * p), n)
@@ -166,7 +153,7 @@ def _binomial(n, p, out):
     return low, high - low + 1
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _fewer_hits(chance, times, m, state, spare, step):
     """Probability of fewer than ``m`` hits when ``times[i]`` queries hit with probability ``chance[i]``."""
     state[0] = 1.0
@@ -196,9 +183,9 @@ def _fewer_hits(chance, times, m, state, spare, step):
     return total
 
 
-@njit(nogil=True, cache=True)
-def hit_chances(above, tied, correct, x):
-    """The probability that each query has a hit in the top x, as `ties.hit_probability` in fewer microseconds."""
+@kernel
+def _hit_chances(above, tied, correct, x):
+    """`ties.hit_probability` under random order, for kernels."""
     chance = np.empty(above.size)
     for i in range(above.size):
         drawn, miss = min(max(x - above[i], 0), tied[i]), 1.0
@@ -208,12 +195,12 @@ def hit_chances(above, tied, correct, x):
     return chance
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def add_tail_probabilities(above, tied, correct, times, m, first, last):
     """``first`` plus the probabilities, for x = ``first`` ... ``last`` - 1, of fewer than ``m`` hits in the top x."""
     n = times.sum() + 1
     state, spare, step = np.zeros(n), np.zeros(n), np.zeros(n)
     total = float(first)
     for x in range(first, last):
-        total += _fewer_hits(hit_chances(above, tied, correct, x), times, m, state, spare, step)
+        total += _fewer_hits(_hit_chances(above, tied, correct, x), times, m, state, spare, step)
     return total

@@ -1,16 +1,15 @@
-"""Compiled loops from groups to the values of each query, exact under ties.
+"""Kernels from groups to the values of each query, exact under ties.
 
 A *group* is a set of gallery items with equal score that holds at least one relevant item, written as three
 integers: how many items stand above it, how many it holds, how many of these are relevant. Groups in rank order, and
-the grades of their relevant items where these differ, are all that every measure of one query needs. What is said of
-compilation in `kernels_instance` holds here too.
+the grades of their relevant items where these differ, are all that every measure of one query needs.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from fico_utils.evaluation.compiling import kernel
 from fico_utils.evaluation.tasks import EXPECTED, OPTIMISTIC
 
 #: What a column holds of each query, at a cut: relevant items found, the sum of precision at their ranks, its mean, its
@@ -20,7 +19,7 @@ KINDS = ("found", "precisions", "ap", "first", "ndcg", "grades", "wap")
 FOUND, PRECISIONS, AP, FIRST, NDCG, GRADES, WAP = range(7)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _precision_sum(drawn, size, hits, above, weight, mean, harmonic):
     """Expected sum of precision at the relevant ranks among the first ``drawn`` places of a group in random order.
 
@@ -34,7 +33,7 @@ def _precision_sum(drawn, size, hits, above, weight, mean, harmonic):
     return hits / size * ((weight + mean - q * (above + 1.0)) * spread + q * drawn)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _cut_average(drawn, group, hits_above, total, weight, mean, harmonic):
     """Expected mean of precision at the relevant ranks where the cut falls ``drawn`` places into a group.
 
@@ -65,7 +64,7 @@ def _cut_average(drawn, group, hits_above, total, weight, mean, harmonic):
     return expected / mass
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _place_items(listed, first, hits, count, start, weight, policy, discounts):
     """Grades, gains and precisions of ``count`` relevant items of a group that stand on the places from ``start``.
 
@@ -81,7 +80,7 @@ def _place_items(listed, first, hits, count, start, weight, policy, discounts):
     return grade, gain, precision
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _cut_extreme(drawn, group, hits_above, total, weight, policy, listed, tables):
     """Best or worst mean of precision at the relevant ranks where the cut falls ``drawn`` places into a group.
 
@@ -106,7 +105,7 @@ def _cut_extreme(drawn, group, hits_above, total, weight, policy, listed, tables
     return extreme
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _fill_whole(at, t, state):
     """What is known at a cut that falls between groups; ``state`` holds found, and the four sums."""
     found, precisions, grade, gain, weighted = state
@@ -115,7 +114,7 @@ def _fill_whole(at, t, state):
     at[WAP, t] = weighted / found if found else 0.0
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _fill_partly(at, t, drawn, group, state, sums, policy, listed, tables):
     """What is known, or expected, at a cut that falls ``drawn`` places into a group."""
     above, size, hits = group
@@ -147,7 +146,16 @@ def _fill_partly(at, t, drawn, group, state, sums, policy, listed, tables):
         at[WAP, t] = _cut_extreme(drawn, group, found, weighted, grade, policy, listed, tables)
 
 
-@njit(nogil=True, cache=True)
+@kernel
+def _add_up(values):
+    """The sum from the first to the last, as compiled code adds."""
+    total = 0.0
+    for value in values:
+        total += value
+    return total
+
+
+@kernel
 def measure_cuts(groups, n, listed, cuts, policy, tables, at):
     """Fill ``at`` (kinds, cuts) of one query, but for `FIRST`; ``cuts`` are ascending ranks.
 
@@ -166,7 +174,7 @@ def measure_cuts(groups, n, listed, cuts, policy, tables, at):
             return
         sums = (float(hits), float(hits))
         if graded:
-            sums = (listed[0][found : found + hits].sum(), listed[1][found : found + hits].sum())
+            sums = (_add_up(listed[0][found : found + hits]), _add_up(listed[1][found : found + hits]))
         while t < cuts.size and cuts[t] < above + size:
             state = (found, precisions, grade, gain, weighted)
             _fill_partly(at, t, cuts[t] - above, (above, size, hits), state, sums, policy, listed, tables)
@@ -191,7 +199,7 @@ def measure_cuts(groups, n, listed, cuts, policy, tables, at):
         t += 1
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _first_of_group(group, hits_above, wanted):
     """Expected sum of precision at the first ``wanted`` relevant items of a group in random order."""
     above, size, hits = group
@@ -211,7 +219,7 @@ def _first_of_group(group, hits_above, wanted):
     return total
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def first_precisions(groups, n, wanted, policy, harmonic):
     """Expected sum of precision at the first ``wanted`` relevant items of one query, wherever they stand."""
     found, total = 0, 0.0
@@ -232,7 +240,7 @@ def first_precisions(groups, n, wanted, policy, harmonic):
     return total
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _ideal_gain(cut, relevant, levels, discounts):
     """Discounted gain of the best order at a cut; ``levels`` are gains, highest first, and how many items have each."""
     gains, times = levels
@@ -246,7 +254,7 @@ def _ideal_gain(cut, relevant, levels, discounts):
     return total
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def measure_block(groups, listed, levels, first, facts, asked, policy, tables, values):
     """Fill the columns of ``values`` (n_query, n_column) of the queries from ``first``, one for each row of ``groups``.
 
@@ -285,5 +293,5 @@ def measure_block(groups, listed, levels, first, facts, asked, policy, tables, v
                     best = (levels[0][i], levels[1][i]) if levels[0].shape[0] else (np.zeros(0), np.zeros(0, np.int64))
                     value /= max(_ideal_gain(cut, relevant[q], best, tables[1]), 1e-300)
                 elif kinds[c] == FIRST:
-                    value = first_precisions(mine, n, wanted, policy, tables[0]) / max(wanted, 1)
+                    value = first_precisions(mine, n, wanted, policy, tables[0]) / wanted if wanted else 0.0
                 values[q, columns[c]] = value

@@ -1,7 +1,7 @@
-"""Compiled loops from one block of scores to groups, at category level: who shares a label, and in which order.
+"""Kernels from one block of scores to groups, at category level: who shares a label, and in which order.
 
 Floats are sorted together with their grade; codes are not sorted, but counted by their distance. Groups are as in
-`kernels_measures`, and what is said of compilation in `kernels_instance` holds here too.
+`kernels_measures`.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections import namedtuple
 
 import numpy as np
-from numba import njit
 
+from fico_utils.evaluation.compiling import kernel
 from fico_utils.evaluation.tasks import EXPECTED, OPTIMISTIC
 
 #: Of the radix sort: a key is a number of 32 bits before one of 8, the grade; digits have 11 bits and start here.
@@ -36,7 +36,7 @@ def empty_block(rows: int, n_groups: int, n_listed: int, by_index: bool, n_level
     return Block(above, size, hits, n, places, n_places, grades, gains, levels, np.zeros(levels.shape, np.int64))
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _sort(words, shared, limit, keys, spare, counts):
     """Sorted keys of one row, at least down to rank ``limit``, into ``spare``; how many.
 
@@ -95,7 +95,7 @@ def _sort(words, shared, limit, keys, spare, counts):
     return n
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _sorted_groups(keys, n, above, size, hits):
     """Groups of ``n`` sorted keys; ``size`` and ``hits`` hold 1 on entry."""
     g, i = 0, 0
@@ -117,7 +117,7 @@ def _sorted_groups(keys, n, above, size, hits):
     return g
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _code_groups(row, shared, highest, counts, above, size, hits):
     """Groups of one row of code scores, 1 ... ``highest``: no sort, a count of each score among all and relevant items.
 
@@ -126,7 +126,7 @@ def _code_groups(row, shared, highest, counts, above, size, hits):
     counts[:] = 0
     for j in range(row.size):
         # four tables in turn: an addition need not wait for the one before
-        counts[j & 3, 2 * row[j] + (shared[j] != 0)] += 1
+        counts[j & 3, 2 * np.int64(row[j]) + (shared[j] != 0)] += 1
     n, begin = 0, 0
     for score in range(highest, 0, -1):
         others, ours = 0, 0
@@ -140,7 +140,7 @@ def _code_groups(row, shared, highest, counts, above, size, hits):
     return n
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _code_order(row, shared, highest, counts, keys):
     """The grades of one row of code scores, into ``keys``, in rank order, equal ones in theirs; how many."""
     begin = counts[0]
@@ -159,7 +159,7 @@ def _code_order(row, shared, highest, counts, keys):
     return n
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _list_relevant(keys, n, depth, i, block):
     """Write places of the relevant items among ``depth`` keys in rank order, grades and gains of those among ``n``."""
     p = 0
@@ -177,14 +177,14 @@ def _list_relevant(keys, n, depth, i, block):
                 p += 1
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _share(owner, item_owner, lists, graded, mark, shared):
     """Set ``shared`` (m,) to the number of labels in common with ``owner``, or to 1; how many items share any."""
     label_start, labels, member_start, members = lists
     mark[:] = 0
     for at in range(label_start[owner], label_start[owner + 1]):
         for i in range(member_start[labels[at]], member_start[labels[at] + 1]):
-            mark[members[i]] = min(mark[members[i]] + 1, 255) if graded else 1
+            mark[members[i]] = min(np.int64(mark[members[i]]) + 1, 255) if graded else 1
     count = 0
     for j in range(item_owner.size):
         shared[j] = mark[item_owner[j]]
@@ -192,7 +192,7 @@ def _share(owner, item_owner, lists, graded, mark, shared):
     return count
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def rank_block(scores, first, highest, limit, sides, left_out, lists, block, seen):
     """Fill ``block`` with the groups of the queries from ``first``, one for each row of ``scores`` (b, m).
 
@@ -244,7 +244,7 @@ def rank_block(scores, first, highest, limit, sides, left_out, lists, block, see
             shared[left_out[q]] = kept
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _measure_curve(groups, n, relevant, policy, curve):
     """Fill the 11-point interpolated precision-recall curve of one query, from the expected number found at each rank.
 
@@ -268,7 +268,7 @@ def _measure_curve(groups, n, relevant, policy, curve):
     curve[0] = best
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def curve_block(groups, first, relevant, policy, curves):
     """Fill the curves of the queries from ``first``, one for each row of ``groups`` (above, size, hits, n)."""
     for i in range(groups[3].size):

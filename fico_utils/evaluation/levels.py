@@ -6,6 +6,7 @@ import threading
 
 import numpy as np
 
+from fico_utils.evaluation.compiling import fastest
 from fico_utils.evaluation.kernels_measures import KINDS, measure_block
 from fico_utils.evaluation.kernels_ranking import Block, curve_block, empty_block
 from fico_utils.evaluation.observations import CHANCE, K, is_radius
@@ -111,10 +112,10 @@ class Level:
             if self.asked[ties][3].size:
                 policy = TIES.index(ties) if ties in TIES[:3] else EXPECTED
                 where = (self.relevant, balls, n_item), self.asked[ties], policy, self.tables, self.values
-                measure_block(found, listed, levels, first, *where)
+                fastest(measure_block, n * self.asked[ties][3].size)(found, listed, levels, first, *where)
         if self.by_index:
             self.filled["first"][rows] = block.places[:, 0] + 1
         if self.curve:
             found = takes[0][1] if self.curve_ties == "index" else groups
             policy = EXPECTED if self.curve_ties == "index" else TIES.index(self.curve_ties)
-            curve_block(found, first, self.relevant, policy, self.curves)
+            fastest(curve_block, n)(found, first, self.relevant, policy, self.curves)

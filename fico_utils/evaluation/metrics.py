@@ -15,9 +15,11 @@ from math import inf
 import numpy as np
 
 from fico_utils.errors import InputError
+from fico_utils.evaluation.compiling import fastest
+from fico_utils.evaluation.kernels_instance import reciprocal_ranks
 from fico_utils.evaluation.observations import Column, K, Side
 from fico_utils.evaluation.tasks import CATEGORY, INSTANCE, LEVELS
-from fico_utils.evaluation.ties import expected_median, hit_probability, hit_rank
+from fico_utils.evaluation.ties import COUNTS, expected_median, hit_probability, hit_rank
 
 VERSIONS = {"scoring": 2, "intervals": 1}
 FRACTION, RANK, PERCENT = (0.0, 1.0), (1.0, inf), (0.0, 100.0)
@@ -80,11 +82,9 @@ def _map_values(side: Side, k: K) -> np.ndarray:
 
 
 def _reciprocal_rank(side: Side, k: K) -> np.ndarray:
-    from fico_utils.evaluation.kernels_instance import reciprocal_ranks
-
     if side.rules.ties in ("expected", "chance"):
-        counts = (side.counts[name].astype(np.int64) for name in ("above", "tied", "tied_correct"))
-        return reciprocal_ranks(*counts, side.cuts(k))
+        counts = [side.counts[name].astype(np.int64) for name in COUNTS]
+        return fastest(reciprocal_ranks, counts[1].sum())(*counts, side.cuts(k))
     rank = hit_rank(side.counts, side.rules.ties)
     return np.where(rank <= side.cuts(k), 1 / rank, 0.0)
 

@@ -8,20 +8,21 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from fico_utils.errors import InputError
+from fico_utils.evaluation import kernels_instance as kernels
+from fico_utils.evaluation.compiling import fastest
+from fico_utils.evaluation.kernels_ranking import rank_block
+from fico_utils.evaluation.levels import Level
 from fico_utils.evaluation.observations import Observations
 from fico_utils.evaluation.plan import Plan
 from fico_utils.evaluation.relevance import image_text_tasks
 from fico_utils.evaluation.similarity import ScoreSource, sortable_words
 from fico_utils.evaluation.tasks import INSTANCE, Task
 from fico_utils.machine import usable_cores
-
-if TYPE_CHECKING:
-    from fico_utils.evaluation.levels import Level
 
 #: Bytes of one thread's block beyond which nothing gets faster: floats, and codes (which fit in a cache).
 USEFUL_BLOCK = {"f": 2**24, "u": 2**20}
@@ -83,8 +84,6 @@ class _Observer:
     """
 
     def __init__(self, source: ScoreSource, task: Task, plan: Plan) -> None:
-        from fico_utils.evaluation.levels import Level  # which loads what is compiled
-
         ids = task.asking if source.ids[task.direction] is None else source.ids[task.direction][task.asking]
         self.order = np.argsort(ids, kind="stable")
         self.units, bounds = np.unique(ids[self.order], return_index=True)
@@ -137,37 +136,35 @@ class _Observer:
 
     def _keep(self, scores: np.ndarray, first: int) -> None:
         """Count and rank for the queries from ``first``, one for each row of ``scores``."""
-        from fico_utils.evaluation import kernels_instance as kernels
-
         if self.left_out.size:
             scores[np.arange(len(scores)), self.left_out[first : first + len(scores)]] = self.lowest
         if self.source.may_cut:
-            kernels.count_ranked(scores, first, self.lowest, self.ranked)
+            fastest(kernels.count_ranked, scores.size)(scores, first, self.lowest, self.ranked)
         if self.plan.radii:
             least = np.array([max(1, self.source.bits + 1 - r) for r in self.plan.radii], scores.dtype)
-            kernels.count_balls(scores, first, least, self.balls)
+            fastest(kernels.count_balls, scores.size)(scores, first, least, self.balls)
         for level in self.levels:
             if level.is_grouped:
                 self._measure(level, scores, first)
             elif level.level == INSTANCE:
                 counts = kernels.Counts(*(level.filled[name] for name in kernels.Counts._fields))
-                kernels.count_instances(scores, first, *self.correct, self.lowest, self.ranked, counts)
+                count = fastest(kernels.count_instances, scores.size)
+                count(scores, first, *self.correct, self.lowest, self.ranked, counts)
 
     def _measure(self, level: Level, scores: np.ndarray, first: int) -> None:
         """Find the groups of some queries at one level, and measure them."""
-        from fico_utils.evaluation.kernels_instance import group_correct
-        from fico_utils.evaluation.kernels_ranking import rank_block
-
         instance, highest = level.level == INSTANCE, None if self.source.bits is None else self.source.bits + 1
         width = scores.shape[1] if highest is None else min(scores.shape[1], highest)
         block = level.block(len(scores), level.n_listed if instance else width)
         for begin in range(0, len(scores), len(block.n)):
             part, at = scores[begin : begin + len(block.n)], first + begin
             if instance:
-                group_correct(part, at, *self.correct, self.judged, self.lowest, block)
+                group = fastest(kernels.group_correct, part.size)
+                group(part, at, *self.correct, self.judged, self.lowest, block)
             else:
                 words, seen = part if highest else sortable_words(part), (self.ranked, level.relevant)
-                rank_block(words, at, highest, level.limit, self.owners, self.left_out, self.lists, block, seen)
+                rank = fastest(rank_block, part.size)
+                rank(words, at, highest, level.limit, self.owners, self.left_out, self.lists, block, seen)
             level.measure(block, at, len(part), (self.ranked, self.balls, self.task.n_item))
 
 

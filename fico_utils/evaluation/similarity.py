@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from fico_utils.errors import InputError
+from fico_utils.evaluation.compiling import fastest
 from fico_utils.evaluation.embeddings import (
     SETS,
     SIDES,
@@ -21,6 +22,7 @@ from fico_utils.evaluation.embeddings import (
     read_chunks,
     read_table,
 )
+from fico_utils.evaluation.kernels_instance import code_scores
 from fico_utils.evaluation.tasks import QUERIES_ASK
 
 
@@ -86,12 +88,11 @@ class CodeScores(ScoreSource):
 
     def rows(self, direction: str, numbers: slice | np.ndarray, out: np.ndarray) -> np.ndarray:
         """Scores of some queries, in ``out``."""
-        from fico_utils.evaluation.kernels_instance import code_scores
-
         chosen, gallery = self._sides[direction]
         chosen = chosen[numbers]
-        code_scores(chosen, gallery, self.bits, out[: chosen.shape[0]])
-        return out[: chosen.shape[0]]
+        scores = out[: chosen.shape[0]]
+        fastest(code_scores, scores.size)(chosen, gallery, self.bits, scores)
+        return scores
 
 
 class MatrixScores(ScoreSource):

@@ -16,6 +16,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from fico_utils.evaluation.compiling import fastest
+from fico_utils.evaluation.kernels_instance import add_tail_probabilities
+
 #: What is counted of each query, (n,) each: items above its best correct item, items as good, those of them correct.
 COUNTS = ("above", "tied", "tied_correct")
 
@@ -114,12 +117,11 @@ def expected_order(kinds: np.ndarray, times: np.ndarray, m: int, low: int, high:
     E[X] = low + sum over x from ``low`` to ``high - 1`` of P(X > x), and X > x where fewer than ``m`` queries have a
     hit in the top x. Bisection skips the x at which that probability is 1 or 0 to the last digit.
     """
-    from fico_utils.evaluation.kernels_instance import add_tail_probabilities, hit_chances
 
     def excess(x: int) -> float:
         """Expected number of hits in the top x less ``m``, in units beyond 1 of which the tail is below 1e-16."""
-        chance = hit_chances(*kinds, x)
+        chance = hit_probability(dict(zip(COUNTS, kinds, strict=True)), x, "expected")
         return (times @ chance - m) / (10 * np.sqrt(times @ (chance * (1 - chance))) + 40)
 
     first, last = (low + bisect_left(range(low, high), edge, key=excess) for edge in (-1, 1))
-    return add_tail_probabilities(*kinds, times, m, first, last)
+    return fastest(add_tail_probabilities, (last - first) * times.sum())(*kinds, times, m, first, last)

@@ -31,7 +31,7 @@ def run(options: argparse.Namespace) -> int:
     if options.profile == RELEASE_PROFILE:
         if options.only or options.first or options.force or options.dry_run:
             raise InputError("profile precomputed runs no notebooks; leave out --only, --from, --force and --dry-run")
-        return cli.find_verbs()["precomputed"].run(options)
+        return cli.find_verbs("precomputed")["precomputed"].run(options)
     only = [name for text in options.only for name in text.split(",") if name]
     chosen = pipeline.select_steps(pipeline.STEPS, only, options.first)
     batch = pipeline.prepare_batch(options.profile, options.out, options.changes)

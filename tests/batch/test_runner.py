@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 from pathlib import Path
 
 import pytest
@@ -214,7 +215,7 @@ def unfinished(path: Path) -> Path:
     return temporary
 
 
-def test_sweep_removes_half_written_files_of_the_dead_only(tmp_path: Path) -> None:
+def test_sweep_removes_half_written_files_of_the_dead_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     alive = unfinished(tmp_path / "metrics.csv")
     dead = [Path(str(p).replace(f"-{os.getpid()}-", "-99999999-")) for p in (alive, unfinished(tmp_path / "runs/x"))]
     other = unfinished(tmp_path / "y.csv")  # of this process by its number, and yet older than this process
@@ -230,6 +231,13 @@ def test_sweep_removes_half_written_files_of_the_dead_only(tmp_path: Path) -> No
     for path in (*kept, *dead, other):
         path.write_text("")
     os.utime(other, (1, 1))
+    monkeypatch.setattr(platform, "node", lambda: "elsewhere")  # where nobody here has that number
+    there, abandoned = (Path(str(unfinished(tmp_path / n)).replace(f"-{os.getpid()}-", "-99999999-")) for n in "ab")
+    monkeypatch.undo()
+    for path in (there, abandoned):
+        path.write_text("")
+    os.utime(abandoned, (1, 1))
+    kept, dead = [*kept, there], [*dead, abandoned]
     (tmp_path / "link").symlink_to(tmp_path.parent / "outside", target_is_directory=True)
     outside = tmp_path.parent / "outside" / dead[0].name
     outside.parent.mkdir()

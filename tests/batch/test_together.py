@@ -68,6 +68,23 @@ def test_a_lock_tells_its_owner_also_from_another_machine(tmp_path: Path, monkey
     assert lock_owner(tmp_path, "a") is None
 
 
+@pytest.mark.parametrize("mode", [0o755, 0o775, 0o770])
+def test_a_lock_may_be_taken_by_all_who_may_write_to_its_folder(tmp_path: Path, mode: int) -> None:
+    folder, store = tmp_path / "runs", Store(tmp_path)
+    (tmp_path / ".locks").mkdir()
+    folder.mkdir()
+    for place in (folder, tmp_path / ".locks"):
+        place.chmod(mode)
+    with hold_locks(folder, ["a"]), store.locked(tmp_path / "x"):
+        locks = [*folder.glob("*.lock"), *(tmp_path / ".locks").iterdir()]
+        assert [path.stat().st_mode & 0o777 for path in locks] == [mode & 0o666] * 2
+    other = folder / ".a.pid"  # left by somebody else: it may be removed, not written to
+    other.write_text("")
+    inode = other.stat().st_ino
+    with other.open(), hold_locks(folder, ["a"]):
+        assert other.stat().st_ino != inode
+
+
 def test_clean_waits_for_whoever_makes_an_artefact(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     root = tmp_path / "mini"
     with hold_locks(root / "runs", ["01_feature_extraction"]):

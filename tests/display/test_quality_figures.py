@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
+from dataclasses import replace
+
 import matplotlib.colors
 import numpy as np
 import pandas as pd
 import pytest
 
 from fico_utils import registry
+from fico_utils.display.figures.curves import precision_recall
 from fico_utils.display.figures.scores import chance_corrected, joined_groups, mean_places, tie_gap
+from fico_utils.display.picture import drawing_style
 from fico_utils.errors import InputError
 from fico_utils.extras.figures.seeds import seed_spread
 from fico_utils.extras.seeds import over_seeds
@@ -188,6 +193,22 @@ def test_missing_directions_and_systems_do_not_stop_a_figure(metrics):
     nothing = metrics[metrics["profile"] == "paper"]
     assert mean_places(nothing).data.empty
     assert tie_gap(nothing).data.empty
+
+
+@pytest.mark.parametrize("draw", [precision_recall, chance_corrected, tie_gap, mean_places])
+def test_long_names_of_corpora_do_not_overlap(draw, metrics, monkeypatch):
+    names = {
+        "picto_diverse": "Pictures of birds that breed on islands",
+        "picto_people": "Wideangleviewsofstreetsigns of 14 cities",
+    }
+    for corpus, name in names.items():
+        monkeypatch.setitem(registry.CORPORA, corpus, replace(registry.CORPORA[corpus], name=name))
+    figure = draw(metrics).figure
+    with drawing_style():
+        figure.draw_without_rendering()
+    titles = [ax.title.get_window_extent() for ax in figure.axes]
+    assert not any(a.overlaps(b) for a, b in itertools.combinations(titles, 2))
+    assert all(figure.bbox.x0 <= t.x0 and t.x1 <= figure.bbox.x1 and t.y1 <= figure.bbox.y1 for t in titles)
 
 
 def test_a_corpus_beside_nothing_has_panels_of_its_own(openclipart):

@@ -110,6 +110,13 @@ def test_codes_closer_than_all_before_get_a_level_of_their_own():
     assert ranking.recall([3, 4]) == {3: 0.0, 4: 1.0}
 
 
+@pytest.mark.parametrize("n", range(2, 60))
+def test_a_perfect_ranking_has_a_precision_of_one(n):
+    ranking = Ranking(np.array([[0]]))
+    ranking.add(np.arange(n, 0, -1, dtype=np.float32)[None] / n, np.ones((1, n), bool))
+    assert 1 - 1e-12 < ranking.whole_average_precision() <= 1
+
+
 def test_equal_bits_are_counted():
     rng = np.random.default_rng(1)
     for width in (8, 11):

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from fico_utils import registry
 from fico_utils.display.catalogue import register_figure
 from fico_utils.display.looks import CHANCE, DIRECTION_WORDS, GREY, number_word, paper_look, system_look
-from fico_utils.display.picture import Picture, drawing_style, legend_below, note_unavailable, panel_grid
+from fico_utils.display.picture import Picture, drawing_style, legend_below, note_unavailable, panel_grid, panel_title
 from fico_utils.display.rows import Place, of_test_split, with_value
 from fico_utils.results.schema import DIRECTIONS
 
@@ -49,7 +49,9 @@ def precision_recall(metrics: pd.DataFrame, corpora: Sequence[str] | None = None
             chance = _chance_row(mine, paper, place, direction)
             _precision_recall(ax, ours, theirs, chance)
             plotted += [ours, theirs, chance]
-            ax.set_title(f"{place.name}\n{DIRECTION_WORDS[direction]}" + ("" if place.ours else " (paper)"))
+            ax.set_title(
+                f"{panel_title(place.name)}\n{DIRECTION_WORDS[direction]}" + ("" if place.ours else " (paper)")
+            )
         axes_row[0].set_ylabel("precision")
     for ax in axes[-1]:
         ax.set_xlabel("recall")

@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from fico_utils import registry
 from fico_utils.display.catalogue import register_figure
 from fico_utils.display.looks import CHANCE, DIRECTION_WORDS, INK, OFFSETS, QUIET, number_word, paper_look, system_look
-from fico_utils.display.picture import Picture, drawing_style, name_rows, note_unavailable, panel_grid
+from fico_utils.display.picture import Picture, drawing_style, name_rows, note_unavailable, panel_grid, panel_title
 from fico_utils.display.rows import METRIC_COLUMNS, of_test_split, our_scores, with_value
 from fico_utils.evaluation import Metric
 from fico_utils.results.schema import DIRECTIONS
@@ -53,7 +53,7 @@ def chance_corrected(metrics: pd.DataFrame, corpora: Sequence[str] | None = None
         _draw_shares(ax, panel, shown)
         drawn.append(with_value(panel))
         if k == "10" or not place.paper:
-            ax.set_title(f"{place.name}{'' if place.ours else ' (paper)'}\nmAP@{k}")
+            ax.set_title(f"{panel_title(place.name + ' (paper)' * (not place.ours))}\nmAP@{k}")
         else:
             both = place.ours and "paper" in {*panel["source"]}
             ax.set_title(f"mAP@{k}, grey: {registry.corpus(place.paper).name}" if both else f"mAP@{k}")
@@ -117,7 +117,6 @@ def tie_gap(metrics: pd.DataFrame, corpora: Sequence[str] | None = None) -> Pict
     mine = our_scores(metrics)
     bounded = mine[mine["metric"].str.endswith(BOUNDS)]
     names = [c for c in registry.known_corpora() if c in {*bounded["corpus"]} and (corpora is None or c in corpora)]
-    narrow = len(names) > 2  # then the words of a corpus' name stand below each other
     shown = [s for s in registry.systems() if s in {*bounded["system"]}]
     height = len(TIE_PANELS) * (4.4 * max(len(shown), 1) + 10) + 11
     figure, axes = panel_grid(height, len(TIE_PANELS), max(len(names), 1), sharey=True)
@@ -126,9 +125,10 @@ def tie_gap(metrics: pd.DataFrame, corpora: Sequence[str] | None = None) -> Pict
         for ax, corpus_id in zip(axes_row, names or [None], strict=True):
             panel = mine[(mine["corpus"] == corpus_id) & (mine["k"] == k) & mine["system"].isin(shown)]
             panel = panel[panel["metric"].isin((metric, *(f"{metric}_{bound}" for bound in BOUNDS)))]
-            title = f"{registry.corpus(corpus_id).name}\n" if corpus_id and ax in axes[0] else ""
-            ax.set_title((title.replace(" ", "\n") if narrow else title) + f"{Metric(metric, k).label}, %")
-            _draw_bars(ax, panel, metric, shown, ticks=3 if narrow else 4)
+            above = corpus_id and ax in axes[0]
+            title = f"{panel_title(registry.corpus(corpus_id).name, len(names))}\n" if above else ""
+            ax.set_title(title + f"{Metric(metric, k).label}, %")
+            _draw_bars(ax, panel, metric, shown, ticks=3 if len(names) > 2 else 4)
             drawn.append(panel)
     figure.supxlabel(
         "bar: worst to best order of tied items; mark: expected value\nupper bar: image-to-text, lower: text-to-image",
@@ -191,7 +191,7 @@ def mean_places(metrics: pd.DataFrame, task: str = "instance", corpora: Sequence
         for ax, direction in zip(axes_row, DIRECTIONS, strict=True):
             panel = mine[(mine["corpus"] == corpus_id) & (mine["direction"] == direction)]
             panel = panel.sort_values("value", kind="stable")
-            title = f"{registry.corpus(corpus_id).name}\n" if corpus_id else ""
+            title = f"{panel_title(registry.corpus(corpus_id).name)}\n" if corpus_id else ""
             ax.set_title(title + DIRECTION_WORDS[direction])
             _draw_places(ax, panel)
             drawn.append(panel)

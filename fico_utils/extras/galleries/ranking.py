@@ -169,7 +169,8 @@ class Ranking:
             spread = harmonic[above + size] - harmonic[above]
             q = (hits - 1) / np.maximum(size - 1, 1)
             total = hits / np.maximum(size, 1) * ((hits_above + 1 - q * (above + 1)) * spread + q * size)
-            values.append(total.sum(1) / np.maximum(hits.sum(1), 1))
+            # rounding may lift a perfect ranking above 1
+            values.append(np.minimum(total.sum(1) / np.maximum(hits.sum(1), 1), 1.0))
         return float(np.concatenate(values).mean())
 
     def wrong_first(self) -> tuple[np.ndarray, np.ndarray]:

@@ -120,7 +120,7 @@ def run(options: argparse.Namespace) -> int:
     out, form = _out_and_format(options)
     recall_at, map_at = _numbers(options.recall_at, "--recall-at"), _numbers(options.map_at, "--map-at")
 
-    from fico_utils.evaluation import evaluate
+    from fico_utils.evaluation import score_rows
     from fico_utils.extras.corpora.arrays import read_array
 
     given = {}
@@ -135,8 +135,8 @@ def run(options: argparse.Namespace) -> int:
         given["relevance"] = _read_relevance(options.relevance)
     others = {name: getattr(options, name) for name in PASSED_ON}
     metrics = None if options.metrics is None else _check_digits(" ".join(options.metrics), "--metrics")
-    scores = evaluate(**given, **others, metrics=metrics, recall_at=recall_at, map_at=map_at)
-    text = _as_text(scores, form)
+    asked = {"relevance": None, **given, **others, "metrics": metrics, "recall_at": recall_at, "map_at": map_at}
+    text = _as_text(score_rows(asked), form)
     if out is None:
         print(text, end="" if text.endswith("\n") else "\n")
     else:
@@ -164,18 +164,19 @@ def _out_and_format(options: argparse.Namespace) -> tuple[Path | None, str]:
     return Path(options.out), options.format or "csv"
 
 
-def _as_text(scores: pd.DataFrame, form: str) -> str:
+def _as_text(rows: list[dict[str, Any]], form: str) -> str:
     """The table as it is printed or written; several protocols stand side by side where people read them."""
+    several = len({row["protocol"] for row in rows}) > 1
+    if form == "csv" or (form == "table" and not several):
+        return _as_lines(rows, form == "table")
+
+    import pandas as pd  # which takes longer to load than a small input to score
+
     from fico_utils.evaluation.scoring import rosetta_table
 
-    if form == "csv":
-        return scores.to_csv(index=False, lineterminator="\n")
+    scores = pd.DataFrame(rows)
     if form == "json":
         return scores.to_json(orient="records", indent=2, double_precision=15) + "\n"
-    several = scores["protocol"].nunique() > 1
-    if form == "table" and not several:
-        alike = [name for name, plain in (("protocol", "fico"), ("folds", 1)) if (scores[name] == plain).all()]
-        return scores.drop(columns=alike).to_string(index=False, na_rep="", float_format=lambda x: f"{x:.4f}")
     wide = rosetta_table(scores) if several else _one_row_a_direction(scores)
     if form == "table":
         return wide.to_string(na_rep="", float_format=lambda x: f"{x:.4f}")
@@ -186,6 +187,19 @@ def _as_text(scores: pd.DataFrame, form: str) -> str:
     lines = [["", *wide.columns], ["---", *("---:" for _ in wide.columns)]]
     lines += [[name, *row] for name, row in zip(wide.index, wide.to_numpy(), strict=True)]
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
+def _as_lines(rows: list[dict[str, Any]], aligned: bool) -> str:
+    """The rows as CSV; or `aligned`, with four digits, and without the protocol and folds of every day."""
+    number, usual = ("{:.4f}", {"protocol": {"fico"}, "folds": {1}}) if aligned else ("{}", {})
+    names = [name for name in rows[0] if {row[name] for row in rows} != usual.get(name)]
+    table = [[_cell(row[name], number) for name in names] for row in rows]
+    widths = [max(map(len, column)) if aligned else 0 for column in zip(names, *table, strict=True)]
+    return "".join((" " if aligned else ",").join(map(str.rjust, row, widths)) + "\n" for row in [names, *table])
+
+
+def _cell(value: Any, number: str) -> str:
+    return str(value) if not isinstance(value, float) else "" if value != value else number.format(value)
 
 
 def _one_row_a_direction(scores: pd.DataFrame) -> pd.DataFrame:

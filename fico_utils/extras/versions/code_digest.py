@@ -20,7 +20,10 @@ from fico_utils.package_code import parse_code
 from fico_utils.provenance import PACKAGE
 
 #: Modules that keep or check results and make none.
-LEFT_OUT = {"artifacts", "errors", "files", "machine", "producers", "progress", "provenance", "versions", "workspace"}
+LEFT_OUT = {
+    "artifacts", "compiling", "errors", "files", "machine", "producers", "progress", "provenance", "versions",
+    "workspace",
+}  # fmt: skip
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
