@@ -63,6 +63,7 @@ AT_TOP = {
     "display": {"pandas", "matplotlib", "seaborn"},
     "extras/figures": {"pandas", "matplotlib"},
     "extras/deploy/learned.py": {"torch"},
+    "extras/pages": {"pandas"},
     **{f"extras/{name}.py": {"pandas"} for name in ("comparison", "readme")},
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -9,7 +9,8 @@ import pytest
 
 from fico_utils.cli import main
 from fico_utils.errors import InputError
-from fico_utils.evaluation import PROTOCOLS, evaluate
+from fico_utils.evaluation import evaluate
+from fico_utils.extras.scoring.protocols import PROTOCOLS
 
 N, CAPTIONS, LABELS = 40, 5, 6
 

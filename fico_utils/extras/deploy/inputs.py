@@ -14,6 +14,7 @@ from fico_utils.evaluation.embeddings import read_chunks, read_table
 from fico_utils.evaluation.given import Given
 from fico_utils.evaluation.similarity import pack_codes
 from fico_utils.evaluation.tasks import DIRECTIONS, Ragged, Task
+from fico_utils.extras.scoring.forms import read_forms
 from fico_utils.files import content_digest, key_of
 
 #: Items of the smallest gallery that a growth can be fitted to.
@@ -105,9 +106,8 @@ def read_asked(given: Mapping[str, Any], codes: Any, direction: str, seed: int, 
     for name in ("images", "texts"):
         if given[name] is None:
             raise InputError(f"{name} are not given, and both sides are needed")
-    read = Given(**given, distractors=True).read()
-    shape, by_image = read.source().shape, direction == "i2t"  # the source refuses what cannot be compared
-    whole = next(task for task in read.tasks(shape) if task.direction == direction)
+    read, by_image = read_forms(Given(**given, distractors=True)), direction == "i2t"
+    whole = next(task for task in read.tasks if task.direction == direction)
     if not whole.asking.size:
         raise InputError("no caption has an image: give caption_image, the index of each caption's image")
     sides = read_table(read.images, "images"), read_table(read.texts, "texts")
@@ -121,7 +121,7 @@ def read_asked(given: Mapping[str, Any], codes: Any, direction: str, seed: int, 
     task = whole.take(np.sort(order[:n_query][fits[:n_query]]))
     pairs = np.stack([whole.correct.members, np.repeat(whole.asking, whole.correct.sizes)], 1)
     known = np.isin(pairs[:, 0], task.correct.members) | np.isin(pairs[:, 1], task.asking)
-    own = None if codes is None else _read_codes(codes, shape)
+    own = None if codes is None else _read_codes(codes, read.source.shape)
     return Asked(gallery, asking, task, pairs[~known], own[::-1] if own and by_image else own, seed)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from fico_utils.costs.clock import PeakMemory, Timing, measure_time
 from fico_utils.costs.indexes import faiss_threads
 from fico_utils.evaluation.observe import observe
-from fico_utils.evaluation.plan import Plan
+from fico_utils.evaluation.plan import Plan, Request
 from fico_utils.evaluation.similarity import ScoreSource
 from fico_utils.evaluation.summary import list_scores, middle_95
 from fico_utils.evaluation.tasks import Ragged, Task
@@ -62,9 +62,10 @@ def task_scores(ids: np.ndarray, scores: np.ndarray, task: Task) -> dict[str, An
     asked = replace(task, asking=np.arange(len(ids)), correct=correct)
     if task.labels is not None:
         asked = replace(asked, labels=replace(task.labels, item_owner=task.labels.item_owner[columns]))
-    seen = observe(FoundScores(at, scores, columns.size), plan=Plan(METRICS), tasks=[asked])
+    plan = Plan(METRICS)
+    seen = observe(FoundScores(at, scores, columns.size), plan=plan, tasks=[asked])
     row: dict[str, Any] = {}
-    for score in list_scores(seen, METRICS):
+    for score in list_scores(seen, Request(plan.metrics, plan.rules)):
         name, draws = str(score.metric), score.bootstrap()
         low, high = middle_95(draws)
         row |= {name: score.value, f"{name}_ci_low": low, f"{name}_ci_high": high}

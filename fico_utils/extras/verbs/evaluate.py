@@ -172,7 +172,7 @@ def _as_text(rows: list[dict[str, Any]], form: str) -> str:
 
     import pandas as pd  # which takes longer to load than a small input to score
 
-    from fico_utils.evaluation.scoring import rosetta_table
+    from fico_utils.extras.scoring.protocols import rosetta_table
 
     scores = pd.DataFrame(rows)
     if form == "json":
@@ -219,7 +219,7 @@ def read_names(place: str) -> np.ndarray:
 
 def _read_relevance(place: str) -> Any:
     """Pairs, with grades where there is a third column, from a CSV file; the name of a known relevance stays one."""
-    from fico_utils.evaluation.given import KNOWN_RELEVANCE
+    from fico_utils.extras.scoring.forms import KNOWN_RELEVANCE
 
     if place in KNOWN_RELEVANCE:
         return place
