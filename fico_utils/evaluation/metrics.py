@@ -67,7 +67,9 @@ def _median_defined(side: Side, k: None) -> bool:
 
 
 def _map_column(divisor: str, k: K) -> str:
-    return "precisions" if k == "R" else {"found": "ap", "first": "first"}.get(divisor, "precisions")
+    if k == "R" or (k == "N" and divisor == "first"):  # the first R are all
+        return "precisions"
+    return {"found": "ap", "first": "first"}.get(divisor, "precisions")
 
 
 def _map_values(side: Side, k: K) -> np.ndarray:
