@@ -8,7 +8,7 @@ from fico_utils.evaluation.compiling import kernel
 from fico_utils.evaluation.tasks import EXPECTED, OPTIMISTIC
 
 #: A probability below this adds nothing to an expectation that is added up from differences.
-NEGLIGIBLE = 1e-15
+NEGLIGIBLE = 1e-13
 #: A power of two near the largest number.
 HUGE = 2.0**600
 

@@ -72,7 +72,7 @@ class Level:
     @property
     def is_grouped(self) -> bool:
         """Whether groups are needed: at instance level the first correct item alone is found without them."""
-        return bool(self.columns) or self.curve or self.by_index or (self.level == CATEGORY and self.counted)
+        return bool(self.columns) or self.curve or (self.by_index if self.level == INSTANCE else self.counted)
 
     def _asked(self, ties: str, among: Collection[str] = KINDS) -> tuple[np.ndarray, ...]:
         """The columns of some kinds under one order of tied items, as `measure_block` takes them."""
