@@ -320,3 +320,11 @@ def test_eccv_caption_scores_the_same():
                 found = getattr(metrics, theirs)(retrieved, "all", **k)
             for direction in ("i2t", "t2i"):
                 assert mine[direction, key] == pytest.approx(found[direction], abs=1e-6), (name, key, direction)
+    # five galleries of 1 000 images, in the order of the package's list of captions
+    order = np.array(list(dict.fromkeys(own)))
+    at = np.empty_like(order)
+    at[order] = np.arange(order.size)
+    folded = evaluate(similarity=scores[order], caption_image=at[own], protocol="coco1k", metrics="recall@1,5")
+    for row in folded.itertuples():
+        found = metrics.coco_1k_recalls(retrieved, "all", K=int(row.k))
+        assert row.value == pytest.approx(found[row.direction], abs=1e-6)
