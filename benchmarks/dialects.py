@@ -334,7 +334,7 @@ def main() -> None:
         for name in OURS if args.ours else WORKS:
             if args.only in name:
                 once = name in PEERS or "1M" in name
-                result = measure(name, Path(folder), args.images, 1 if once else 5, __file__, LIMIT)
+                result = measure(name, Path(folder), args.images, 1 if once else 3, __file__, LIMIT)
                 results[name] = {**result, "at": time.strftime("%F %H:%M")}
                 kept.write_text(json.dumps({"about": about, "results": results}, indent=1) + "\n")
                 (args.out / "dialects.md").write_text(report(results, about))
