@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
 HELP = "measure which index to deploy for your embeddings: float or codes, and what it loses"
 #: Flag -> what the file holds.
@@ -42,15 +41,9 @@ def run(options: argparse.Namespace) -> int:
     """Exit code, 0; InputError where nothing fits the budget now, after all is written."""
     from fico_utils.extras.corpora.arrays import read_array
     from fico_utils.extras.deploy import deploy
-    from fico_utils.extras.verbs.evaluate import NAMES, read_names
+    from fico_utils.extras.verbs.evaluate import NAMES, read_flags
 
-    given: dict[str, Any] = {}
-    for flag in (*ARRAYS, *NAMES):
-        name = flag[2:].replace("-", "_")
-        if (place := getattr(options, name)) is not None:
-            given[name] = read_names(place) if flag in NAMES else read_array(place)
-    if "caption_image" in given and 1 in given["caption_image"].shape:
-        given["caption_image"] = given["caption_image"].ravel()  # MATLAB knows no one-dimensional arrays
+    given = {name: array for name, array in read_flags(options, (*ARRAYS, *NAMES)).items() if array is not None}
     if options.codes is not None:
         places = options.codes if len(options.codes) > 1 else [f"{options.codes[0]}:{n}" for n in ("images", "texts")]
         given["codes"] = [read_array(place) for place in places]
