@@ -63,7 +63,9 @@ class Level:
         self.limit = task.n_item if whole else int(min(self.specs.max(initial=1), task.n_item))
         self.n_listed = width if level == CATEGORY else max(1, int(self.relevant.max(initial=1)))
         self.asked = {ties: self._asked(ties) for ties in TIES}
-        self.asked[CHANCE] = self._asked(CHANCE, GRADED if self.graded else ())
+        by_query = GRADED if self.graded else ()  # a random ranking of graded items differs from query to query
+        self.asked[CHANCE] = self._asked(CHANCE, by_query)
+        self.asked_alike = self._asked(CHANCE, {*KINDS}.difference(by_query))
         self.asked_first = {ties: self._asked_first(ties) for ties in (*TIES, CHANCE)}
         self.n_levels = 0
         if self.graded:
@@ -94,18 +96,17 @@ class Level:
 
     def _measure_chance(self, balls: np.ndarray, n_item: int) -> None:
         """Fill the columns of a random ranking that `measure` left: alike for queries with as many relevant items."""
-        *asked, at = self._asked(CHANCE)
         cases, case_of = np.unique(np.column_stack([self.relevant, balls]), axis=0, return_inverse=True)
         facts = np.ascontiguousarray(cases[:, 0]), np.ascontiguousarray(cases[:, 1:]), n_item
         ungraded = (np.zeros((0, 0)), np.zeros((0, 0))), (np.zeros((0, 0)), np.zeros((0, 0), np.int64))
         values = np.zeros((len(cases), len(self.columns)))
-        where = facts, (*asked, at), EXPECTED, self.tables, values
+        where = facts, self.asked_alike, EXPECTED, self.tables, values
         groups, first = one_group(facts[0], n_item), self.asked_first[CHANCE]
         fastest(measure_block, values.size)(groups, *ungraded, 0, *where)
         if first[1].size:
             fastest(first_block, values.size * n_item)(groups, 0, facts[:2], first, EXPECTED, values)
-        later = np.setdiff1d(np.append(at, first[1]), self.asked[CHANCE][3])
-        self.values[:, later] = values[case_of][:, later]
+        filled = np.append(self.asked_alike[3], first[1])
+        self.values[:, filled] = values[case_of][:, filled]
 
     def block(self, rows: int, n_groups: int) -> Block:
         """Room for the groups of some queries, of this thread."""
@@ -130,15 +131,16 @@ class Level:
             for name, array, none in zip(COUNTS, groups, (ranked[rows], 0, 0), strict=False):
                 self.filled[name][rows] = np.where(there, array[:, 0], none)
         ones = self.thread.ones[:n]
-        everything = one_group(self.relevant[rows], n_item)
-        takes = [("index", (block.places, ones, ones, block.n_places)), ("expected", groups), (CHANCE, everything)]
+        takes = [("index", (block.places, ones, ones, block.n_places)), ("expected", groups)]
+        if self.asked[CHANCE][3].size:
+            takes.append((CHANCE, one_group(self.relevant[rows], n_item)))
         takes += [("optimistic", groups), ("pessimistic", groups)]  # these sort the grades of tied items
         for ties, found in takes:
             policy = TIES.index(ties) if ties in TIES[:3] else EXPECTED
             if self.asked[ties][3].size:
                 where = (self.relevant, balls, n_item), self.asked[ties], policy, self.tables, self.values
                 fastest(measure_block, n * self.asked[ties][3].size)(found, listed, levels, first, *where)
-            if self.asked_first[ties][1].size and ties != CHANCE:
+            if ties != CHANCE and self.asked_first[ties][1].size:
                 facts = (self.relevant, balls), self.asked_first[ties], policy, self.values
                 fastest(first_block, n * n_item)(found, first, *facts)
         if self.by_index:
