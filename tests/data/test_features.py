@@ -74,7 +74,7 @@ def test_threads_change_no_number_and_a_script_needs_no_guard(tmp_path):
     """With processes that spawn, a script without ``if __name__ == "__main__"`` ran itself again and hung for ever."""
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
-    done = subprocess.run([sys.executable, script], cwd=PROJECT, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, script], cwd=PROJECT, capture_output=True, text=True, timeout=600)
     assert (done.returncode, done.stderr) == (0, "")
 
 
