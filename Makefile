@@ -45,7 +45,7 @@ test: .venv/testing  ## run the tests and the style check
 	@.venv/bin/ruff check .
 	@$(PYTHON) -m pytest -n $(JOBS) --dist worksteal -m "not notebooks"
 	@echo "Running every notebook on the mini profile (minutes)"
-	@$(PYTHON) -m pytest -n $(JOBS) --dist loadgroup -m notebooks
+	@$(PYTHON) -m pytest -n $(JOBS) --dist loadgroup -m notebooks $$(grep -rl --include='test_*.py' mark.notebooks tests)
 
 # What a run draws stays in results/. This alone changes files that are committed: pictures, the numbers that they draw,
 # the result tables, the tables for GitHub to show, and the tables of the READMEs.
