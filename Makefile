@@ -36,8 +36,9 @@ reproduce: .venv/installed  ## run every notebook, write results/ and the report
 	@echo "Running the notebooks on profile $(PROFILE); steps that are fresh are skipped"
 	@$(PYTHON) -m fico_utils run --profile $(PROFILE)
 
-# Each worker keeps to one thread. A process of a test compiles no module that an earlier one compiled. Neighbouring tests
-# stay in one worker, which makes what they share once, until the other has none left; those of a group stay in any case.
+# One thread a worker: threads of two workers that wait for each other burn more time than the tests take. A process of a
+# test compiles no module that an earlier one compiled. Neighbouring tests stay in one worker, which makes what they share
+# once, until the other has none left; those of a group stay in any case.
 test: export OMP_NUM_THREADS = 1
 test: export PYTHONDONTWRITEBYTECODE =
 test: .venv/testing  ## run the tests and the style check

@@ -93,7 +93,8 @@ def test_no_kernel_is_left_that_was_still_starting(bench, tmp_path: Path, number
         process.send_signal(number)
         _, said = process.communicate(timeout=600)
     assert process.returncode in (143, -number)
-    assert number == signal.SIGKILL or said == LINE
+    lines = [line for line in said.splitlines(keepends=True) if " so far, " not in line]  # said on a slow machine
+    assert number == signal.SIGKILL or lines == [LINE]
     wait_until(lambda: not alive(int((tmp_path / "kernel").read_text())))
 
 
