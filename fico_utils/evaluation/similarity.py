@@ -18,6 +18,7 @@ from fico_utils.evaluation.embeddings import (
     Names,
     ScoreSource,
     find_measure,
+    hint_transposed,
     narrowest_type,
     read_chunks,
     read_table,
@@ -74,10 +75,12 @@ class CodeScores(ScoreSource):
     dtype = np.dtype(np.uint16)
 
     def __init__(self, images: Any, texts: Any, bits: int | None = None, names: Names = SIDES) -> None:
+        images, texts = read_table(images, names[0]), read_table(texts, names[1])
+        turned = hint_transposed(images.shape, texts.shape, names)
         (images, self.bits), (texts, bits_txt) = pack_codes(images, bits, names[0]), pack_codes(texts, bits, names[1])
         if self.bits != bits_txt:
             raise InputError(
-                f"{names[0]} have {self.bits} bits and {names[1]} {bits_txt}, expected codes of one length"
+                f"{names[0]} have {self.bits} bits and {names[1]} {bits_txt}, expected codes of one length{turned}"
             )
         self.shape = images.shape[0], texts.shape[0]
         self._sides = {"i2t": (images, np.ascontiguousarray(texts.T))}
@@ -114,7 +117,8 @@ class MatrixScores(ScoreSource):
         asking = ("similarity", "column") if similarity_t2i is None else ("similarity_t2i", "row")
         self._sides = {"i2t": (i2t, "similarity", "row"), "t2i": (t2i, *asking)}
         self._sides[QUERIES_ASK] = self._sides["i2t"]
-        self.dtype, self.unranked = narrowest_type(i2t, t2i), unranked
+        self.dtype = narrowest_type(i2t, t2i)
+        self.unranked = None if unranked is None else float(unranked)  # compared in the type of the matrix
 
     def rows(self, direction: str, numbers: slice | np.ndarray, out: np.ndarray) -> np.ndarray:
         """Scores of some queries, copied into ``out``; refuses NaN and +inf."""
@@ -123,7 +127,7 @@ class MatrixScores(ScoreSource):
         scores = out[: chosen.shape[0]]
         scores[:] = chosen
         if self.unranked is not None:
-            scores[chosen == self.unranked] = -np.inf
+            scores[np.isnan(chosen) if np.isnan(self.unranked) else chosen == self.unranked] = -np.inf
         bad = np.flatnonzero(~(scores < np.inf).all(axis=1))
         if bad.size:
             number = np.arange(matrix.shape[0])[numbers][bad[0]]
