@@ -161,15 +161,10 @@ def _bounded(size: float, peaks: tuple[float, float]) -> float:
 
 
 def hint_transposed(a: tuple[int, ...], b: tuple[int, ...], names: Names) -> str:
-    """The end of a sentence about two tables of unequal widths: which of them may hold an item a column.
-
-    >>> hint_transposed((8, 100), (500, 8), ("images", "texts"))
-    ', an item a row: images look transposed'
-    """
-    if a[0] == b[0]:
-        return ", an item a row: transpose both if they hold an item a column"
+    """The end of a sentence about two tables of unequal widths: which of them may hold an item a column."""
     turned = [name for name, same in zip(names, (a[0] == b[1], b[0] == a[1]), strict=True) if same]
-    return f", an item a row: {turned[0]} look transposed" if turned else ""
+    turned = turned or (names if a[0] == b[0] else ())
+    return f", an item a row: transpose {' and '.join(turned)} if an item is a column there" if turned else ""
 
 
 @dataclass(frozen=True)

@@ -54,9 +54,9 @@ def compare(tables_or_files: Sequence[Any], *, metric: str = "recall@1", seed: i
 
     if len(tables_or_files) < 2:
         raise InputError(f"compare has {len(tables_or_files)} file, expected two or more that --per-query wrote")
-    names = [str(i) if isinstance(t, pd.DataFrame) else Path(t).stem for i, t in enumerate(tables_or_files, 1)]
-    if len(set(names)) < len(names):  # files of several folders
-        names = [n if isinstance(t, pd.DataFrame) else str(t) for n, t in zip(names, tables_or_files, strict=True)]
+    places = [str(i if isinstance(table, pd.DataFrame) else table) for i, table in enumerate(tables_or_files, 1)]
+    stems = [Path(place).stem for place in places]
+    names = stems if len(set(stems)) == len(stems) else places
     if len(set(names)) < len(names):
         raise InputError("two of the files have the same name; rename one, since a system is called by its file")
     systems = {name: _read_per_query(table, name) for name, table in zip(names, tables_or_files, strict=True)}

@@ -142,13 +142,13 @@ REFUSED = {
     "a gallery's labels alone": (
         {"queries": IMAGES, "leave_out_self": True, "relevance": PAIRS[:1], "gallery_labels": CLASSES}, "query_labels",
     ),
-    "images as queries": ({**VECTORS, **BOTH}, "of queries and gallery"),
-    "a set without itself": ({**VECTORS, "leave_out_self": True}, "of queries and gallery"),
+    "images as queries": ({**VECTORS, **BOTH}, "of a query set"),
+    "a set without itself": ({**VECTORS, "leave_out_self": True}, "of a query set"),
     "distractors of a set": ({**SETS, **BOTH, "distractors": True}, "distractors is given with a query set"),
-    "both transposed": ({"images": IMAGES.T, "texts": TEXTS.T}, "transpose both"),
-    "images transposed": ({"images": IMAGES.T, "texts": TEXTS}, "images look transposed"),
-    "captions transposed": ({"images": IMAGES, "texts": TEXTS.T}, "texts look transposed"),
-    "codes transposed": ({"images": CODES.T, "texts": OTHERS.T, "measure": "hamming"}, "transpose both"),
+    "both transposed": ({"images": IMAGES.T, "texts": TEXTS.T}, "transpose images and texts if"),
+    "images transposed": ({"images": IMAGES.T, "texts": TEXTS}, "transpose images if"),
+    "captions transposed": ({"images": IMAGES, "texts": TEXTS.T}, "transpose texts if"),
+    "codes transposed": ({"images": CODES.T, "texts": OTHERS.T, "measure": "hamming"}, "transpose images and texts if"),
     "labels transposed": ({**VECTORS, "labels": np.eye(6, 4, dtype=int).T}, "transpose them"),
     "relevance transposed": (
         {**VECTORS, "relevance": scipy.sparse.coo_array((np.ones(12), PAIRS.T[::-1]))}, "transpose it",
@@ -177,3 +177,13 @@ def test_the_sentence_names_the_culprit(rule):
     with pytest.raises(InputError) as caught:
         evaluate(**given)
     assert sentence in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "given", [{"relevance": np.column_stack([PAIRS, np.full(12, 0.5)])}, {"caption_ids": ["a b", *range(11)]}]
+)
+def test_no_file_is_written_where_one_is_refused(given, tmp_path):
+    files = {name: tmp_path / name for name in ("per_query", "trec_run", "trec_qrels")}
+    with pytest.raises(InputError, match="TREC"):
+        evaluate(IMAGES, TEXTS, **given, **files, metrics="recall@1")
+    assert not list(tmp_path.iterdir())

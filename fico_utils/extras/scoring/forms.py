@@ -17,11 +17,8 @@ from fico_utils.extras.scoring.query_sets import read_sets
 #: Names of relevances that the package eccv-caption holds: -> the attribute that has them.
 KNOWN_RELEVANCE = {"coco": "coco_gts", "cxc": "cxc_gts", "eccv": "eccv_gts"}
 #: Arguments that are arrays; labels and relevance may also be sparse, and stay so.
-ARRAYS = (
-    "images", "texts", "queries", "gallery", "similarity", "similarity_t2i", "caption_image", "labels", "text_labels",
-    "query_labels", "gallery_labels", "relevance",
-)  # fmt: skip
 SPARSE = ("labels", "text_labels", "query_labels", "gallery_labels", "relevance")
+ARRAYS = ("images", "texts", "queries", "gallery", "similarity", "similarity_t2i", "caption_image", *SPARSE)
 #: Numbers of stored copies that are compared at a time.
 COMPARED = 2**24
 #: How far copies of an image may lie apart, of its largest number: an encoder saw them in batches of its own.
@@ -54,7 +51,7 @@ def mean_of_matrices(matrices: Sequence[Any], name: str, unranked: float | None 
         raise InputError(f"{name} holds matrices of shapes {', '.join(map(str, sorted(shapes)))}, expected one shape")
     mean = np.mean([array.astype(np.float64) for array in arrays], axis=0)
     if unranked is not None:
-        mean[np.any([array == array.dtype.type(unranked) for array in arrays], axis=0)] = -np.inf
+        mean[np.any([array == float(unranked) for array in arrays], axis=0)] = -np.inf
     return mean
 
 
@@ -109,7 +106,9 @@ def count_copies(array: Sequence[np.ndarray] | np.ndarray) -> int:
     """How many times each row stands in a row, as arrays of the VSE++ family do; 1 where rows do not repeat so."""
     first = np.asarray(array[0])
     copies = 1
-    while copies < len(array) and _are_copies(np.stack([first, array[copies]])):
+    while copies < len(array) and (
+        np.array_equal(array[copies], first) or _are_copies(np.stack([first, array[copies]]))
+    ):
         copies += 1
     if copies == 1 or copies == len(array) or len(array) % copies:
         return 1
@@ -123,8 +122,8 @@ def count_copies(array: Sequence[np.ndarray] | np.ndarray) -> int:
 def _with_positions(given: Given) -> Given:
     given = _with_names(given)
     images, owners, relevance = given.image_ids, given.caption_image_ids, given.relevance
-    unowned = (images is None) != (owners is None) and given.caption_image is None and relevance is None
-    if unowned and not given.is_pair:
+    known = given.is_pair or given.caption_image is not None or relevance is not None
+    if (images is None) != (owners is None) and not known:
         missing = "image_ids" if images is None else "caption_image_ids"
         raise InputError(f"{missing} is not given: names of images and, for each caption, of its image go together")
     if owners is not None:
@@ -140,15 +139,10 @@ def _with_positions(given: Given) -> Given:
 
 
 def name_text(name: Any) -> str:
-    """A name as text: 7.0 is 7, as pandas and MATLAB write whole numbers; None and NaN are empty.
-
-    >>> [name_text(name) for name in ("007.jpg", b"a", 7, 7.0, float("nan"))]
-    ['007.jpg', 'a', '7', '7', '']
-    """
+    """A name as text: 7.0 is 7, as pandas and MATLAB write whole numbers; None and NaN are empty."""
     if name is None or name != name:
         return ""
-    if isinstance(name, float) and name.is_integer():
-        return str(int(name))
+    name = int(name) if isinstance(name, float) and name.is_integer() else name
     return name.decode(errors="replace") if isinstance(name, bytes) else str(name)
 
 

@@ -26,14 +26,13 @@ def read_sets(given: Given) -> Given:
             )
     if given.images is not None or given.texts is not None:
         raise InputError(
-            "query_labels, gallery_labels and leave_out_self are of queries and gallery, expected those in place of "
-            "images and texts: give them so, or labels and text_labels"
+            "query_labels, gallery_labels and leave_out_self are of a query set, and images and texts are given: "
+            "give queries and gallery in their place, or labels and text_labels"
         )
-    if not given.leave_out_self:
-        return given
-    alone = given.gallery is None and given.similarity is None
-    items = given.image_ids if given.caption_ids is None else given.caption_ids
-    return replace(given, caption_ids=items, gallery=given.queries if alone else given.gallery)
+    if given.leave_out_self and given.caption_ids is None:
+        given = replace(given, caption_ids=given.image_ids)
+    alone = given.leave_out_self and given.gallery is None and given.similarity is None
+    return replace(given, gallery=given.queries) if alone else given
 
 
 def query_gallery_tasks(given: Given) -> list[Task]:
