@@ -93,7 +93,9 @@ def test_names_that_are_numbers_are_no_positions(sets, tmp_path):
     same(evaluate(**how, relevance=named, image_ids=images, caption_ids=captions), plain)
     for name, array in {**how, "image_ids": images, "caption_ids": captions}.items():
         np.save(tmp_path / f"{name}.npy", array)
-    (tmp_path / "pairs.tsv").write_text("image\tcaption\n" + "".join(f"{i}\t{c}\n" for i, c in named))
+    turned = pd.DataFrame(named[:, ::-1], columns=["caption", "image"])  # the header says which is which
+    same(evaluate(**how, relevance=turned, image_ids=images, caption_ids=captions), plain)
+    turned.to_csv(tmp_path / "pairs.tsv", sep="\t", index=False)
     flags = [f"--{name.replace('_', '-')}" for name in (*sets, "image_ids", "caption_ids")]
     files = [str(tmp_path / f"{flag[2:].replace('-', '_')}.npy") for flag in flags]
     words = [word for pair in zip(flags, files, strict=True) for word in pair]

@@ -34,6 +34,9 @@ def read_forms(given: Given) -> Given:
         matrices = getattr(given, name)
         if isinstance(matrices, (list, tuple)) and len(matrices) and np.ndim(matrices[0]) == 2:
             given = replace(given, **{name: mean_of_matrices(matrices, name, given.unranked)})
+    columns = getattr(given.relevance, "columns", ())
+    if [str(column).lower() for column in columns[:2]] in (["caption", "image"], ["item", "query"]):
+        given = replace(given, relevance=given.relevance[[columns[1], columns[0], *columns[2:]]])
     held = {name: getattr(given, name) for name in ARRAYS if not isinstance(getattr(given, name), (str, type(None)))}
     kept = {name for name in SPARSE if hasattr(held.get(name), "tocoo")}
     given = replace(given, **{name: as_array(held[name], name) for name in held.keys() - kept})

@@ -240,10 +240,10 @@ def _read_relevance(place: str, named: bool) -> Any:
     values = table.frame.to_numpy(object)
     if not named and all(re.fullmatch("-?[0-9]{1,18}", str(cell)) for cell in values[:, :2].ravel()):
         try:
-            return values.astype(np.float64)
+            return table.frame.astype(np.float64)
         except ValueError as error:
             raise InputError(f"{place} has a grade that is no number ({error})") from None
-    return values
+    return table.frame
 
 
 def _numbers(text: str | None, flag: str) -> tuple[int | str, ...] | None:
