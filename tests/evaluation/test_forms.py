@@ -12,6 +12,7 @@ from fico_utils.cli import main
 from fico_utils.errors import InputError
 from fico_utils.evaluation import evaluate
 
+pytestmark = pytest.mark.filterwarnings("ignore:the matrix subclass")
 RNG = np.random.default_rng(0)
 IMAGES, TEXTS = RNG.standard_normal((6, 8)), RNG.standard_normal((12, 8))
 OWN, CLASSES = np.repeat(np.arange(6), 2), np.array([0, 1, 0, 2, 1, 0])
