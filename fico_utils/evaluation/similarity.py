@@ -75,12 +75,11 @@ class CodeScores(ScoreSource):
     dtype = np.dtype(np.uint16)
 
     def __init__(self, images: Any, texts: Any, bits: int | None = None, names: Names = SIDES) -> None:
-        images, texts = read_table(images, names[0]), read_table(texts, names[1])
-        turned = hint_transposed(images.shape, texts.shape, names)
         (images, self.bits), (texts, bits_txt) = pack_codes(images, bits, names[0]), pack_codes(texts, bits, names[1])
         if self.bits != bits_txt:
             raise InputError(
-                f"{names[0]} have {self.bits} bits and {names[1]} {bits_txt}, expected codes of one length{turned}"
+                f"{names[0]} have {self.bits} bits and {names[1]} {bits_txt}, expected codes of one length"
+                + hint_transposed((len(images), self.bits), (len(texts), bits_txt), names)
             )
         self.shape = images.shape[0], texts.shape[0]
         self._sides = {"i2t": (images, np.ascontiguousarray(texts.T))}

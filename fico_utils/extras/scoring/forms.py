@@ -75,10 +75,7 @@ def _with_each_image_once(given: Given) -> Given:
         return given
     if isinstance(copies, bool) or not isinstance(copies, (int, np.integer)) or copies < 1:
         raise InputError(f"images_repeated is {copies!r}, expected a whole number from 1")
-    once = {name: each_image_once(array, int(copies), name)}
-    if given.similarity_t2i is not None and np.shape(given.similarity_t2i) == array.shape[::-1]:
-        once["similarity_t2i"] = each_image_once(given.similarity_t2i.T, int(copies), "similarity_t2i, transposed").T
-    return replace(given, **once)
+    return replace(given, **{name: each_image_once(array, int(copies), name)})
 
 
 def each_image_once(array: np.ndarray, copies: int, name: Any) -> np.ndarray:
@@ -100,6 +97,8 @@ def each_image_once(array: np.ndarray, copies: int, name: Any) -> np.ndarray:
 
 def _are_copies(rows: np.ndarray) -> bool:
     """Whether some rows (n, width) are one but for `NEAR`."""
+    if (rows == rows[0]).all():
+        return True
     rows = rows.astype(np.float64)
     peak = np.abs(rows[np.isfinite(rows)]).max(initial=0.0)
     return bool(np.isclose(rows, rows[0], rtol=0, atol=NEAR * peak).all())
@@ -109,9 +108,7 @@ def count_copies(array: Sequence[np.ndarray] | np.ndarray) -> int:
     """How many times each row stands in a row, as arrays of the VSE++ family do; 1 where rows do not repeat so."""
     first = np.asarray(array[0])
     copies = 1
-    while copies < len(array) and (
-        np.array_equal(array[copies], first) or _are_copies(np.stack([first, array[copies]]))
-    ):
+    while copies < len(array) and _are_copies(np.stack([first, array[copies]])):
         copies += 1
     if copies == 1 or copies == len(array) or len(array) % copies:
         return 1

@@ -13,7 +13,8 @@ from fico_utils.evaluation.tasks import QUERIES_ASK, Task, group_members
 
 #: Arguments that are about images and captions, and have no meaning of a query set.
 OF_IMAGES = (
-    "caption_image", "labels", "text_labels", "images_repeated", "similarity_t2i", "caption_image_ids", "distractors",
+    "images", "texts", "caption_image", "labels", "text_labels", "images_repeated", "similarity_t2i",
+    "caption_image_ids", "distractors",
 )  # fmt: skip
 
 
@@ -22,13 +23,9 @@ def read_sets(given: Given) -> Given:
     for name in OF_IMAGES:
         if getattr(given, name) is not None and getattr(given, name) is not False:
             raise InputError(
-                f"{name} is given with a query set, which has labels of its own or relevance: leave it out"
+                f"{name} is given with a query set (queries, gallery, their labels or leave_out_self), which has "
+                "labels of its own or relevance: leave one of them out"
             )
-    if given.images is not None or given.texts is not None:
-        raise InputError(
-            "query_labels, gallery_labels and leave_out_self are of a query set, and images and texts are given: "
-            "give queries and gallery in their place, or labels and text_labels"
-        )
     if given.leave_out_self and given.caption_ids is None:
         given = replace(given, caption_ids=given.image_ids)
     alone = given.leave_out_self and given.gallery is None and given.similarity is None
