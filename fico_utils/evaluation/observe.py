@@ -102,7 +102,7 @@ class _Observer:
         self.correct = task.correct and task.correct._replace(members=places[task.correct.members])
         self.judged = (np.zeros(0), np.zeros(0))
         if task.grades is not None:
-            self.judged = task.grades, 2.0**task.grades - 1
+            self.judged = task.grades, task.grades if plan.linear_gain else 2.0**task.grades - 1
         if task.labels is not None:
             item_owner = task.labels.item_owner if self.columns is None else task.labels.item_owner[self.columns]
             self.owners = task.labels.query_owner, item_owner, task.labels.n_owners

@@ -42,6 +42,7 @@ class Plan:
     seed: int = 0  # of that draw
     levels: tuple[str, ...] = ()  # of the metrics, as in `Request`
     others: tuple[Request, ...] = ()  # taken in the same pass
+    linear_gain: bool = False  # as in `Protocol`
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "metrics", parse_metrics(self.metrics))
