@@ -159,7 +159,8 @@ def measure_cuts(groups, n, listed, cuts, policy, tables, at):
     """Fill ``at`` (kinds, cuts) of one query; ``cuts`` are ascending ranks.
 
     ``groups`` are the arrays above, size and hits; ``listed`` the grades and gains of the relevant items in rank order,
-    ascending among equals, or empty where all count 1; ``tables`` the sums of 1/i and of 1/log2(1 + i).
+    ascending among equals, or empty where all count 1; of a single group in random order their sums do. ``tables`` are
+    the sums of 1/i and of 1/log2(1 + i).
     """
     harmonic, discounts = tables
     graded, t = listed[0].size > 0, 0

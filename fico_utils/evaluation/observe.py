@@ -105,7 +105,8 @@ class _Observer:
             self.judged = task.grades, 2.0**task.grades - 1
         if task.labels is not None:
             item_owner = task.labels.item_owner if self.columns is None else task.labels.item_owner[self.columns]
-            self.owners = task.labels.query_owner, item_owner, task.labels.n_owners
+            held = np.bincount(item_owner, minlength=task.labels.n_owners + 1)
+            self.owners = task.labels.query_owner, item_owner, held
             self.lists = (*task.labels.of_owner, *task.labels.members)
         self.levels = [Level(level, task, plan, width) for level in task.levels]
 
@@ -166,7 +167,7 @@ class _Observer:
             else:
                 words, seen = part if highest else sortable_words(part), (self.ranked, level.relevant)
                 rank = fastest(rank_block, part.size)
-                rank(words, at, highest, level.limit, self.owners, self.left_out, self.lists, block, seen)
+                rank(words, at, highest, level.depths, self.owners, self.left_out, self.lists, block, seen)
             level.measure(block, at, len(part), (self.ranked, self.balls, self.task.n_item))
 
 
