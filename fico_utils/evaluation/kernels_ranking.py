@@ -208,13 +208,14 @@ def _share(owner, owners, lists, mark, times, shared):
     Where grades count, ``times`` has a place for each, highest first, and gets how many items have it.
     """
     (label_start, labels, member_start, members), (item_owner, held) = lists, owners
-    mark[:], times[:], graded = 0, 0, times.size > 0
+    mark[:], graded, tally = 0, times.size > 0, np.zeros((4, times.size + 1), np.int64)
     for at in range(label_start[owner], label_start[owner + 1]):
         for i in range(member_start[labels[at]], member_start[labels[at] + 1]):
             mark[members[i]] = min(np.int64(mark[members[i]]) + 1, 255) if graded else 1
     for other in range(held.size if graded else 0):
-        if mark[other]:
-            times[times.size - np.int64(mark[other])] += held[other]
+        tally[other & 3, times.size - np.int64(mark[other])] += held[other]
+    for level in range(times.size):
+        times[level] = tally[:, level].sum()
     count = 0
     for j in range(item_owner.size):
         shared[j] = mark[item_owner[j]]

@@ -17,11 +17,14 @@ from fico_utils.evaluation.tasks import CATEGORY, EXPECTED, INSTANCE, TIES, Task
 from fico_utils.evaluation.ties import COUNTS, discount_sums, harmonic_numbers
 
 #: Bytes of the groups of some queries, which are made and measured before those of the next.
-GROUPS = 2**22
+GROUPS = 2**23
 #: Kinds of columns that depend on how relevant an item is.
 GRADED = ("ndcg", "grades", "wap")
 #: Grades and gains listed, and levels of gains, where all relevant items count 1.
 UNGRADED = (np.zeros((0, 0)), np.zeros((0, 0))), (np.zeros((0, 0)), np.zeros((0, 0), np.int64))
+
+#: How kernels take each order of tied items; under that of the arrays, and in a random ranking, nothing is left open.
+POLICIES = {ties: TIES.index(ties) if ties in TIES[:3] else EXPECTED for ties in (*TIES, CHANCE)}
 
 
 def _cut_code(k: K, radii: tuple[int, ...]) -> int:
@@ -66,8 +69,12 @@ class Level:
         self.depths = task.n_item if whole else max(depth, 1), graded_depth
         self.n_listed = width if level == CATEGORY else max(1, int(self.relevant.max(initial=1)))
         parts = {False: {*KINDS}.difference(graded), True: graded}
-        self.asked = {(ties, part): self._asked(ties, parts[part]) for ties in (*TIES, CHANCE) for part in parts}
-        self.asked_first = {ties: self._asked_first(ties) for ties in (*TIES, CHANCE)}
+        # a random ranking is taken first, as the best and the worst order sort the grades; without grades it is alike
+        # for queries with as many relevant items, and comes last
+        every = {(ties, part): self._asked(ties, parts[part]) for ties in (CHANCE, *TIES) for part in parts}
+        self.by_chance = every.pop((CHANCE, False)), self._asked_first(CHANCE)
+        self.asked = {which: asked for which, asked in every.items() if asked[3].size}
+        self.asked_first = {ties: asked for ties in TIES if (asked := self._asked_first(ties))[1].size}
         self.n_levels = 0
         if self.graded:
             self.n_levels = task.labels.most if level == CATEGORY else self.n_listed
@@ -106,8 +113,7 @@ class Level:
         cases, case_of = np.unique(np.column_stack([self.relevant, balls]), axis=0, return_inverse=True)
         facts = np.ascontiguousarray(cases[:, 0]), np.ascontiguousarray(cases[:, 1:]), n_item
         values = np.zeros((len(cases), len(self.columns)))
-        asked = self.asked[CHANCE, False]
-        groups, first = one_group(facts[0], n_item), self.asked_first[CHANCE]
+        groups, (asked, first) = one_group(facts[0], n_item), self.by_chance
         fastest(measure_block, values.size)(groups, *UNGRADED, 0, facts, asked, EXPECTED, self.tables, values)
         if first[1].size:
             fastest(first_block, values.size * n_item)(groups, 0, facts[:2], first, EXPECTED, values)
@@ -123,13 +129,6 @@ class Level:
             self.thread.ones = np.ones(self.thread.block.places.shape, np.int32)
         return self.thread.block
 
-    def _fill(self, which: tuple[str, bool], found: tuple, first: int, judged: tuple, facts: tuple) -> None:
-        """Fill the columns of some queries under one order of tied items, those that depend on grades or the others."""
-        ties, asked = which[0], self.asked[which]
-        if asked[3].size:
-            policy, n = TIES.index(ties) if ties in TIES[:3] else EXPECTED, found[3].size * asked[3].size
-            fastest(measure_block, n)(found, *judged, first, facts, asked, policy, self.tables, self.values)
-
     def _added_up(self, block: Block) -> tuple[np.ndarray, np.ndarray]:
         """Grades and gains of all relevant items together, as `measure_block` takes those of one group."""
         if self.level == INSTANCE:  # where all are listed
@@ -144,31 +143,25 @@ class Level:
         """
         ranked, balls, n_item = facts
         block, rows = Block(*(array[:n] for array in block)), slice(first, first + n)
-        groups = block.above, block.size, block.hits, block.n
-        levels = block.level_gains, block.times
+        groups, ones = (block.above, block.size, block.hits, block.n), self.thread.ones[:n]
+        found = dict.fromkeys(TIES, groups) | {"index": (block.places, ones, ones, block.n_places)}
+        judged = (block.grades, block.gains), (block.level_gains, block.times)
+        facts = self.relevant, balls, n_item
+        for (ties, graded), asked in self.asked.items():
+            mine, order = judged if graded else UNGRADED, found.get(ties)
+            if ties == CHANCE:
+                mine, order = (self._added_up(block), judged[1]), one_group(self.relevant[rows], n_item)
+            how = facts, asked, POLICIES[ties], self.tables, self.values
+            fastest(measure_block, n * asked[3].size)(order, *mine, first, *how)
+        for ties, asked in self.asked_first.items():
+            how = facts[:2], asked, POLICIES[ties], self.values
+            fastest(first_block, n * n_item)(found[ties], first, *how)
         if self.counted:
             there = block.n > 0
             for name, array, none in zip(COUNTS, groups, (ranked[rows], 0, 0), strict=False):
                 self.filled[name][rows] = np.where(there, array[:, 0], none)
-        ones = self.thread.ones[:n]
-        takes = {"index": (block.places, ones, ones, block.n_places), "expected": groups}
-        takes |= {"optimistic": groups, "pessimistic": groups}
-        facts = self.relevant, balls, n_item
-        if self.asked[CHANCE, True][3].size:
-            judged = self._added_up(block), levels
-            self._fill((CHANCE, True), one_group(self.relevant[rows], n_item), first, judged, facts)
-        for ties, found in takes.items():
-            self._fill((ties, False), found, first, UNGRADED, facts)
-            self._fill(
-                (ties, True), found, first, ((block.grades, block.gains), levels), facts
-            )  # best and worst sort them
-            asked = self.asked_first[ties]
-            if asked[1].size:
-                policy = TIES.index(ties) if ties in TIES[:3] else EXPECTED
-                fastest(first_block, n * n_item)(found, first, facts[:2], asked, policy, self.values)
         if self.by_index:
             self.filled["first"][rows] = block.places[:, 0] + 1
         if self.curve:
-            found = takes["index"] if self.curve_ties == "index" else groups
-            policy = EXPECTED if self.curve_ties == "index" else TIES.index(self.curve_ties)
-            fastest(curve_block, n)(found, first, self.relevant, policy, self.curves)
+            how = self.relevant, POLICIES[self.curve_ties], self.curves
+            fastest(curve_block, n)(found[self.curve_ties], first, *how)
