@@ -11,7 +11,6 @@ from collections import namedtuple
 import numpy as np
 
 from fico_utils.evaluation.compiling import kernel
-from fico_utils.evaluation.tasks import EXPECTED, OPTIMISTIC
 
 #: Of the radix sort: a key is a number of 32 bits before one of 8, the grade; digits have 11 bits and start here.
 DIGIT, GRADE, LOW, MID, TOP = np.uint64(2047), np.uint64(255), np.uint64(8), np.uint64(19), np.uint64(30)
@@ -229,12 +228,12 @@ def rank_block(scores, first, highest, depths, sides, left_out, lists, block, se
 
     Scores are code scores 0 ... ``highest``, or, where that is None, the uint32 words that `_sort` wants. ``depths``
     are the ranks down to which the order, and the grades, are needed. ``sides`` are the owners of labels, of each query
-    and of each item, and how many items each owner holds (the last owner has no labels);
-    ``left_out`` the column that each query leaves out, or empty;
-    ``lists`` the labels of each owner and the item owners of each label (two ragged lists, each as starts and members);
-    ``seen`` holds how many items of each query are ranked, and, to fill, how many are relevant.
+    and of each item, and how many items each owner holds (the last owner has no labels); ``left_out`` the column that
+    each query leaves out, or empty; ``lists`` the labels of each owner and the item owners of each label (two ragged
+    lists, each as starts and members). ``seen`` holds how many items of each query are ranked, and, to fill, how many
+    are relevant and how many lie within each Hamming ball, with the code score that an item needs for that.
     """
-    (query_owner, item_owner, held), (ranked, relevant), (limit, graded_depth) = sides, seen, depths
+    (query_owner, item_owner, held), (ranked, relevant, balls, least), (limit, graded_depth) = sides, seen, depths
     m, n_levels, owner, count = item_owner.size, block.times.shape[1], -1, 0
     mark, shared, times = np.zeros(held.size, np.uint8), np.zeros(m, np.uint8), np.zeros(n_levels, np.int64)
     keys, spare = np.empty(m, np.uint64), np.empty(m, np.uint64)
@@ -268,6 +267,8 @@ def rank_block(scores, first, highest, depths, sides, left_out, lists, block, se
             _list_sorted(spare, n_graded, i, block)
         else:
             block.n[i] = _code_groups(scores[i], shared, highest, counts, above, size, hits)
+            for ball in range(least.size):
+                balls[q, ball] = counts[0, 2 * least[ball] - 2]
             n_graded = _count_graded(block, i, graded_depth)
             depth = limit if block.places.shape[0] else graded_depth
             if block.places.shape[0] or n_graded:
@@ -276,35 +277,3 @@ def rank_block(scores, first, highest, depths, sides, left_out, lists, block, se
             block.gains[i, p] = block.level_gains[i, n_levels - np.int64(block.grades[i, p])]
         if left_out.size:
             shared[left_out[q]] = kept
-
-
-@kernel
-def _measure_curve(groups, n, relevant, policy, curve):
-    """Fill the 11-point interpolated precision-recall curve of one query, from the expected number found at each rank.
-
-    At level recall / 10 it reads the highest precision at the ranks from which on that recall is reached.
-    """
-    curve[:] = 0.0
-    found, level, best = 0, 10, 0.0
-    for g in range(n):
-        found += groups[2][g]
-    for g in range(n - 1, -1, -1):
-        above, size, hits = np.int64(groups[0][g]), np.int64(groups[1][g]), np.int64(groups[2][g])
-        if policy != EXPECTED:
-            above, size = above if policy == OPTIMISTIC else above + size - hits, hits
-        best = max(best, found / (above + size))
-        found -= hits
-        while level > 0 and 10 * found < level * relevant:
-            # the first rank at which the expected recall reaches level / 10
-            step = ((level * relevant - 10 * found) * size + 10 * hits - 1) // (10 * hits)
-            curve[level] = max(best, (found + step * hits / size) / (above + step))
-            level -= 1
-    curve[0] = best
-
-
-@kernel
-def curve_block(groups, first, relevant, policy, curves):
-    """Fill the curves of the queries from ``first``, one for each row of ``groups`` (above, size, hits, n)."""
-    for i in range(groups[3].size):
-        mine = (groups[0][i], groups[1][i], groups[2][i])
-        _measure_curve(mine, groups[3][i], relevant[first + i], policy, curves[first + i])

@@ -8,9 +8,9 @@ from collections.abc import Collection
 import numpy as np
 
 from fico_utils.evaluation.compiling import fastest
-from fico_utils.evaluation.kernels_first import first_block
+from fico_utils.evaluation.kernels_first import curve_block, first_block
 from fico_utils.evaluation.kernels_measures import KINDS, measure_block
-from fico_utils.evaluation.kernels_ranking import Block, curve_block, empty_block
+from fico_utils.evaluation.kernels_ranking import Block, empty_block
 from fico_utils.evaluation.observations import CHANCE, K, is_radius
 from fico_utils.evaluation.plan import Plan
 from fico_utils.evaluation.tasks import CATEGORY, EXPECTED, INSTANCE, TIES, Task

@@ -98,6 +98,7 @@ class _Observer:
                 self.sorted_columns, self.columns, places = places, None, np.arange(width)
         self.lowest = source.dtype.type(0 if source.bits else -np.inf)
         self.ranked, self.balls = np.full(n, task.n_item, np.int32), np.zeros((n, len(plan.radii)), np.int32)
+        self.least = np.array([max(1, source.bits + 1 - radius) for radius in plan.radii], np.int64)
         self.left_out = places[task.asking] if task.leaves_out else np.zeros(0, np.int64)
         self.correct = task.correct and task.correct._replace(members=places[task.correct.members])
         self.judged = (np.zeros(0), np.zeros(0))
@@ -127,7 +128,7 @@ class _Observer:
             numbers = slice(int(numbers[0]), int(numbers[-1]) + 1)
         scores = self.source.rows(self.task.direction, numbers, out)
         if self.sorted_columns is not None:
-            scores = np.take(scores, self.sorted_columns, axis=1)
+            scores = np.take(scores, self.sorted_columns, axis=1, mode="clip")
         first, last = self.bounds[start], self.bounds[stop]
         if last - first == stop - start:
             self._keep(scores, first)
@@ -143,10 +144,9 @@ class _Observer:
             scores[np.arange(len(scores)), self.left_out[first : first + len(scores)]] = self.lowest
         if self.source.may_cut:
             fastest(kernels.count_ranked, scores.size)(scores, first, self.lowest, self.ranked)
-        if self.plan.radii:
-            least = np.array([max(1, self.source.bits + 1 - r) for r in self.plan.radii], scores.dtype)
-            fastest(kernels.count_balls, scores.size)(scores, first, least, self.balls)
-        for level in self.levels:
+        if self.plan.radii and (self.task.labels is None or not self.levels[-1].is_grouped):
+            fastest(kernels.count_balls, scores.size)(scores, first, self.least, self.balls)
+        for level in reversed(self.levels):  # a ranking counts the balls, too
             if level.is_grouped:
                 self._measure(level, scores, first)
             elif level.level == INSTANCE:
@@ -165,7 +165,8 @@ class _Observer:
                 group = fastest(kernels.group_correct, part.size)
                 group(part, at, *self.correct, self.judged, self.lowest, block)
             else:
-                words, seen = part if highest else sortable_words(part), (self.ranked, level.relevant)
+                words = part if highest else sortable_words(part)
+                seen = self.ranked, level.relevant, self.balls, self.least
                 rank = fastest(rank_block, part.size)
                 rank(words, at, highest, level.depths, self.owners, self.left_out, self.lists, block, seen)
             level.measure(block, at, len(part), (self.ranked, self.balls, self.task.n_item))
