@@ -102,16 +102,16 @@ class Level:
         at = np.flatnonzero([column.ties == ties and column.kind == "first" for column in self.columns])
         return np.array([self.codes[self.columns[i].k] for i in at], np.int64), at
 
-    def results(self, balls: np.ndarray, n_item: int) -> dict[str, np.ndarray]:
+    def results(self, n_item: int) -> dict[str, np.ndarray]:
         """What was seen, under the names of `Observations`."""
-        self._measure_chance(balls, n_item)
+        self._measure_chance(n_item)
         arrays = {"relevant": self.relevant, "values": self.values, "curve": self.curves}
         return arrays | (self.filled if self.counted else {})
 
-    def _measure_chance(self, balls: np.ndarray, n_item: int) -> None:
+    def _measure_chance(self, n_item: int) -> None:
         """Fill the columns of a random ranking that `measure` left: alike for queries with as many relevant items."""
-        cases, case_of = np.unique(np.column_stack([self.relevant, balls]), axis=0, return_inverse=True)
-        facts = np.ascontiguousarray(cases[:, 0]), np.ascontiguousarray(cases[:, 1:]), n_item
+        cases, case_of = np.unique(self.relevant, return_inverse=True)
+        facts = cases, np.zeros((cases.size, 0), np.int32), n_item
         values = np.zeros((len(cases), len(self.columns)))
         groups, (asked, first) = one_group(facts[0], n_item), self.by_chance
         fastest(measure_block, values.size)(groups, *UNGRADED, 0, facts, asked, EXPECTED, self.tables, values)
