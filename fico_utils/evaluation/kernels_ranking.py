@@ -236,10 +236,9 @@ def rank_block(scores, first, highest, depths, sides, left_out, lists, block, se
     (query_owner, item_owner, held), (ranked, relevant, balls, least), (limit, graded_depth) = sides, seen, depths
     m, n_levels, owner, count = item_owner.size, block.times.shape[1], -1, 0
     mark, shared, times = np.zeros(held.size, np.uint8), np.zeros(m, np.uint8), np.zeros(n_levels, np.int64)
-    keys, spare = np.empty(m, np.uint64), np.empty(m, np.uint64)
     # numba compiles only the branch that fits the type of `highest`
     if highest is None:
-        counts = np.empty((3, 2048), np.int32)
+        counts, keys, spare = np.empty((3, 2048), np.int32), np.empty(m, np.uint64), np.empty(m, np.uint64)
     else:
         counts = np.empty((4, 2 * highest + 2), np.int32)
     for i in range(scores.shape[0]):
