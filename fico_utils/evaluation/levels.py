@@ -16,8 +16,6 @@ from fico_utils.evaluation.plan import Plan
 from fico_utils.evaluation.tasks import CATEGORY, EXPECTED, INSTANCE, TIES, Task
 from fico_utils.evaluation.ties import COUNTS, discount_sums, harmonic_numbers
 
-#: Bytes of the groups of some queries, which are made and measured before those of the next.
-GROUPS = 2**23
 #: Kinds of columns that depend on how relevant an item is.
 GRADED = ("ndcg", "grades", "wap")
 #: Grades and gains listed, and levels of gains, where all relevant items count 1.
@@ -120,11 +118,11 @@ class Level:
         filled = np.append(asked[3], first[1])
         self.values[:, filled] = values[case_of][:, filled]
 
-    def block(self, rows: int, n_groups: int) -> Block:
-        """Room for the groups of some queries, of this thread."""
+    def block(self, rows: int, n_groups: int, room: int) -> Block:
+        """Room for the groups of at most so many queries, of this thread, in about so many bytes."""
         if not hasattr(self.thread, "block"):
             width = 12 * n_groups + self.n_listed * (8 * self.by_index + 16 * self.graded)
-            most = max(1, min(rows, GROUPS // width))
+            most = max(1, min(rows, room // width))
             self.thread.block = empty_block(most, n_groups, self.n_listed, self.by_index, self.n_levels)
             self.thread.ones = np.ones(self.thread.block.places.shape, np.int32)
         return self.thread.block

@@ -26,6 +26,8 @@ from fico_utils.machine import usable_cores
 
 #: Bytes of one thread's block beyond which nothing gets faster: floats, and codes (which fit in a cache).
 USEFUL_BLOCK = {"f": 2**24, "u": 2**20}
+#: Bytes of the groups of some queries, which a thread makes and measures before those of the next.
+GROUPS = 2**23
 
 
 def observe(
@@ -64,7 +66,8 @@ def observe(
     seen, sizes, rng = {}, {}, np.random.default_rng(plan.seed)
     with _blas_limit()(limits=1, user_api="blas"):
         for task in (task.sample(plan.sample, rng) for task in tasks):
-            observer, width = _Observer(source, task, plan), source.n_columns(task.direction)
+            observer = _Observer(source, task, plan, min(GROUPS, bytes_in_all // 8))
+            width = source.n_columns(task.direction)
             useful = min(bytes_in_all // threads, USEFUL_BLOCK[source.dtype.kind])
             rows = source.tile[task.direction] or min(
                 max(1, useful // (width * source.dtype.itemsize)), task.asking.size
@@ -83,7 +86,8 @@ class _Observer:
     queries of row ``units[u]`` are those from ``bounds[u]`` to ``bounds[u + 1]``.
     """
 
-    def __init__(self, source: ScoreSource, task: Task, plan: Plan) -> None:
+    def __init__(self, source: ScoreSource, task: Task, plan: Plan, room: int) -> None:
+        self.room = room  # for the groups of a thread, in bytes
         ids = task.asking if source.ids[task.direction] is None else source.ids[task.direction][task.asking]
         self.order = np.argsort(ids, kind="stable")
         self.units, bounds = np.unique(ids[self.order], return_index=True)
@@ -156,7 +160,7 @@ class _Observer:
         """Find the groups of some queries at one level, and measure them."""
         instance, highest = level.level == INSTANCE, None if self.source.bits is None else self.source.bits + 1
         width = scores.shape[1] if highest is None else min(scores.shape[1], highest)
-        block = level.block(len(scores), level.n_listed if instance else width)
+        block = level.block(len(scores), level.n_listed if instance else width, self.room)
         for begin in range(0, len(scores), len(block.n)):
             part, at = scores[begin : begin + len(block.n)], first + begin
             if instance:
