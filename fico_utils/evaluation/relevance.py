@@ -87,8 +87,9 @@ def read_pairs(relevance: Any, n_query: int, n_item: int, names: tuple[str, str]
         raise InputError(
             f"relevance has grade {grades[low[0]]:g} in pair {low[0]}, expected a number above 0: leave the pair out"
         )
-    order = np.lexsort((pairs[:, 1], pairs[:, 0]))
-    twice = np.flatnonzero((np.diff(pairs[order], axis=0) == 0).all(1))
+    number = pairs[:, 0] * n_item + pairs[:, 1]
+    order = np.argsort(number, kind="stable")
+    twice = np.flatnonzero(np.diff(number[order]) == 0)
     if twice.size:
         a, b = pairs[order[twice[0]]]
         raise InputError(f"relevance has the pair {names[0]} {a}, {names[1]} {b} twice: keep one of them")
@@ -182,7 +183,7 @@ def image_text_tasks(
         if isinstance(relevance, Mapping):  # published relevance need not be the same in both directions
             given, absent = relevance[direction]
             pairs, grades = read_pairs(given, n_img, n_txt, ("image", "caption"))
-        order = np.lexsort((pairs[:, item], pairs[:, ask]))
+        order = np.argsort(pairs[:, ask], kind="stable")  # those of each query are in the order of the items already
         correct = group_members(pairs[order, ask], pairs[order, item], n[0])
         shared = None
         if labels is not None:
