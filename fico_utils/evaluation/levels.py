@@ -20,7 +20,6 @@ from fico_utils.evaluation.ties import COUNTS, discount_sums, harmonic_numbers
 GRADED = ("ndcg", "grades", "wap")
 #: Grades and gains listed, and levels of gains, where all relevant items count 1.
 UNGRADED = (np.zeros((0, 0)), np.zeros((0, 0))), (np.zeros((0, 0)), np.zeros((0, 0), np.int64))
-
 #: How kernels take each order of tied items; under that of the arrays, and in a random ranking, nothing is left open.
 POLICIES = {ties: TIES.index(ties) if ties in TIES[:3] else EXPECTED for ties in (*TIES, CHANCE)}
 
@@ -67,8 +66,7 @@ class Level:
         self.depths = task.n_item if whole else max(depth, 1), graded_depth
         self.n_listed = width if level == CATEGORY else max(1, int(self.relevant.max(initial=1)))
         parts = {False: {*KINDS}.difference(graded), True: graded}
-        # a random ranking is taken first, as the best and the worst order sort the grades; without grades it is alike
-        # for queries with as many relevant items, and comes last
+        # a random ranking comes first: the best and the worst order sort the grades
         every = {(ties, part): self._asked(ties, parts[part]) for ties in (CHANCE, *TIES) for part in parts}
         self.by_chance = every.pop((CHANCE, False)), self._asked_first(CHANCE)
         self.asked = {which: asked for which, asked in every.items() if asked[3].size}

@@ -87,12 +87,11 @@ class _Observer:
     """
 
     def __init__(self, source: ScoreSource, task: Task, plan: Plan, room: int) -> None:
-        self.room = room  # for the groups of a thread, in bytes
         ids = task.asking if source.ids[task.direction] is None else source.ids[task.direction][task.asking]
         self.order = np.argsort(ids, kind="stable")
         self.units, bounds = np.unique(ids[self.order], return_index=True)
         self.bounds = np.append(bounds, ids.size)
-        self.source, self.task, self.plan = source, task.take(self.order), plan
+        self.source, self.task, self.plan, self.room = source, task.take(self.order), plan, room
         task, n, width = self.task, self.task.asking.size, source.n_columns(task.direction)
         self.columns = source.columns[task.direction]
         self.sorted_columns, places = None, np.arange(width)  # where each item stands
@@ -147,7 +146,8 @@ class _Observer:
         if self.source.may_cut:
             fastest(kernels.count_ranked, scores.size)(scores, first, self.lowest, self.ranked)
         if self.plan.radii and (self.task.labels is None or not self.levels[-1].is_grouped):
-            fastest(kernels.count_balls, scores.size)(scores, first, self.least, self.balls)
+            least = self.least.astype(scores.dtype)
+            fastest(kernels.count_balls, scores.size)(scores, first, least, self.balls)
         for level in reversed(self.levels):  # a ranking counts the balls, too
             if level.is_grouped:
                 self._measure(level, scores, first)
