@@ -21,6 +21,8 @@ from fico_utils.evaluation.kernels_instance import add_tail_probabilities
 
 #: What is counted of each query, (n,) each: items above its best correct item, items as good, those of them correct.
 COUNTS = ("above", "tied", "tied_correct")
+#: 1.0 less this, or less anything below it, is 1.0.
+HALF_ULP = 2.0**-54
 
 
 def hit_probability(counts: Mapping[str, np.ndarray], k: int | np.ndarray, ties: str) -> np.ndarray:
@@ -36,12 +38,13 @@ def hit_probability(counts: Mapping[str, np.ndarray], k: int | np.ndarray, ties:
     tied, correct = counts["tied"].astype(np.int64), counts["tied_correct"].astype(np.int64)
     drawn = np.clip(k - counts["above"].astype(np.int64), 0, tied)
     fewer, more = np.minimum(correct, drawn), np.maximum(correct, drawn)
-    miss, place = np.ones(tied.size), 0
-    while place < fewer.max(initial=0) and miss.max() > 0:
+    miss, place, going = np.ones(tied.size), 0, np.flatnonzero(fewer)
+    while going.size:
         # the chance that draw number `place` misses, too; drawing correct items and being drawn by them are the same
-        left = np.where(place < fewer, tied - place, 1)
-        miss *= np.where(place < fewer, np.maximum(left - more, 0) / left, 1.0)
+        left = tied[going] - place
+        miss[going] *= np.maximum(left - more[going], 0) / left
         place += 1
+        going = going[(fewer[going] > place) & (miss[going] > HALF_ULP)]
     return np.where(tied > 0, 1.0 - miss, 0.0)
 
 
