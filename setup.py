@@ -7,14 +7,15 @@ from setuptools.command.build_py import build_py
 
 
 class BuildWithProject(build_py):
-    """Copies ``notebooks/*.ipynb`` and ``configs/*.yaml`` beside the modules of a package that is built."""
+    """Copies the notebooks, exercises, solutions and profiles beside the modules of a package that is built."""
 
     def run(self) -> None:
         """Build; an editable installation reads the checkout itself and needs no copy."""
         super().run()
         if self.editable_mode:
             return
-        for folder, pattern in (("notebooks", "*.ipynb"), ("configs", "*.yaml")):
+        notebooks = dict.fromkeys(("notebooks", "notebooks/exercises", "notebooks/solutions"), "*.ipynb")
+        for folder, pattern in {**notebooks, "configs": "*.yaml"}.items():
             target = Path(self.build_lib, "fico_utils", "_project", folder)
             self.mkpath(str(target))
             for path in sorted(Path(folder).glob(pattern)):

@@ -69,8 +69,10 @@ def run(installed: Path, folder: Path, *arguments: str) -> subprocess.CompletedP
 
 def test_wheel_holds_notebooks_profiles_and_data(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
-    for folder, pattern in (("notebooks", "*.ipynb"), ("configs", "*.yaml")):
-        assert {f"fico_utils/_project/{folder}/{p.name}" for p in (PROJECT / folder).glob(pattern)} <= names
+    for folder, pattern in (("notebooks", "**/*.ipynb"), ("configs", "*.yaml")):
+        assert {
+            f"fico_utils/_project/{p.relative_to(PROJECT).as_posix()}" for p in (PROJECT / folder).glob(pattern)
+        } <= names
     package = PROJECT / "fico_utils"
     files = {f"fico_utils/{p.relative_to(package).as_posix()}" for p in package.rglob("*.*") if p.is_file()}
     assert {name for name in files if "__pycache__" not in name} <= names
@@ -99,10 +101,13 @@ def test_run_without_init_says_what_to_do(installed: Path, tmp_path: Path) -> No
 def test_init_gives_a_folder_in_which_a_notebook_runs(installed: Path, tmp_path: Path) -> None:
     done = run(installed, tmp_path, "init", "work")
     assert done.returncode == 0, done.stderr
-    for folder in ("notebooks", "configs"):
-        assert {p.name for p in (tmp_path / "work" / folder).iterdir()} == {
-            p.name for p in (PROJECT / folder).glob("*.ipynb" if folder == "notebooks" else "*.yaml")
-        }
+    for folder, pattern in (("notebooks", "*.ipynb"), ("notebooks/exercises", "*.ipynb"), ("configs", "*.yaml")):
+        written = {p.name for p in (tmp_path / "work" / folder).iterdir() if p.is_file()}
+        assert written == {p.name for p in (PROJECT / folder).glob(pattern)}
+    exercises = tmp_path / "work/notebooks/exercises"
+    before = {path.name: path.read_bytes() for path in exercises.iterdir()}
+    assert run(installed, tmp_path / "work", "exercises").returncode == 0
+    assert {path.name: path.read_bytes() for path in exercises.iterdir()} == before
     assert run(installed, tmp_path, "init", "work").returncode == 0  # the same again changes nothing
     (tmp_path / "work/configs/mini.yaml").write_text("profile: mini\n", encoding="utf-8")
     done = run(installed, tmp_path, "init", "work")

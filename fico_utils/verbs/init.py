@@ -11,7 +11,8 @@ from fico_utils.files import atomic_path
 from fico_utils.provenance import project_folder
 
 HELP = "write notebooks and profiles into a folder to work in"
-FOLDERS = {"notebooks": "*.ipynb", "configs": "*.yaml"}
+_NOTEBOOKS = ("notebooks", "notebooks/exercises", "notebooks/solutions")
+FOLDERS = {**dict.fromkeys(_NOTEBOOKS, "*.ipynb"), "configs": "*.yaml"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
