@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from fico_utils import files
-from fico_utils.batch import pipeline
 from tests.batch.conftest import ROOT, notebook
 from tests.faults import writes
 
@@ -61,16 +60,6 @@ for n in sorted(int(n) + 1 for n in chosen):
     work(folder, 1)
     print(json.dumps([n, said, left, content(folder) == expected]))
 """
-#: `run` on the notebooks of a folder.
-RUN = """
-import sys
-from pathlib import Path
-from fico_utils import cli
-from fico_utils.batch import pipeline
-
-pipeline.PROJECT = Path(sys.argv[1])
-sys.exit(cli.main(["run", "--only", "01", "--quiet", "--out", sys.argv[2]]))
-"""
 #: A cell that keeps arrays and a unit, and writes a table.
 WORK = """
 import numpy as np
@@ -103,13 +92,9 @@ def test_a_store_goes_on_after_a_fault_at_any_call(tmp_path: Path, library: Path
 
 
 def test_a_run_goes_on_after_each_of_some_faults(tmp_path: Path, library: Path) -> None:
-    folder = tmp_path / "project" / "notebooks"
-    folder.mkdir(parents=True)
-    for step in pipeline.STEPS:
-        content = notebook(ROOT, WORK.replace("NUMBER", "9"))
-        (folder / f"{step.notebook}.ipynb").write_text(json.dumps(content))
     root, state = tmp_path / "out" / "mini", tmp_path / "failed.txt"
-    command = [sys.executable, "-c", RUN, str(folder.parent), str(root.parent)]
+    content = notebook(ROOT, WORK.replace("NUMBER", "9"))
+    command = [*writes.command_of(content, tmp_path / "project", root.parent), "--only", "01"]
     count, problems = writes.disturb(command, root, library, state, 60, seed=1, percent=10)
     assert problems == []
     assert count > 2

@@ -47,9 +47,10 @@ def _with_each_image_once(given: Given) -> Given:
         return given
     copies = given.images_repeated
     if copies is None:
-        n_txt = np.shape(texts)[0] if name == "images" else np.shape(array)[1]
+        n_txt = np.shape(texts)[:1] if name == "images" else np.shape(array)[1:]
         blind = given.caption_image is None and given.image_ids is None and given.relevance is None
-        seen = count_copies(read_table(array, name)) if blind and len(array) == n_txt and np.ndim(array) == 2 else 1
+        fits = blind and np.ndim(array) == 2 and n_txt == (len(array),)
+        seen = count_copies(read_table(array, name)) if fits else 1
         if seen > 1:
             raise InputError(
                 f"{name} hold each row {seen} times in a row, as arrays of the VSE++ family do: say "
