@@ -5,6 +5,8 @@
                 fails at the first call that is not in it, appends its line, and fails no more.
    FAULT_SEED, FAULT_PERCENT  only so many percent of all calls fail, which ones the seed says
 
+   FAULT_DELAY  every such call first waits for so many milliseconds, which no signal shortens, as on a slow disk
+
    A process may instead call fault_arm(n): the n-th such call from now on fails, and fault_calls() counts them. After
    fault_always(code) all of them fail with this code; on a full disk (ENOSPC) files can still be removed and renamed.
    A write fails as on a full disk: one half of the bytes is written, the next call gives ENOSPC. */
@@ -22,6 +24,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 #define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
@@ -85,13 +88,21 @@ static int first_time(const char *state, const char *line) {
     return new;
 }
 
+static void wait_for(long milliseconds) {
+    struct timespec left = {milliseconds / 1000, milliseconds % 1000 * 1000000};
+    while (nanosleep(&left, &left) && errno == EINTR) continue;
+}
+
 /* Whether this call is to fail. */
 static int fails(const char *what, int fd, const char *name) {
     const char *below = getenv("FAULT_BELOW"), *state = getenv("FAULT_STATE");
     char path[PATH_MAX], line[PATH_MAX + 64];
-    if (!below || (!state && armed < 0 && !always) || fired || locate(fd, name, path) < 0) return 0;
+    const char *delay = getenv("FAULT_DELAY");
+    if (!below || (!delay && !state && armed < 0 && !always) || locate(fd, name, path) < 0) return 0;
     size_t n = strlen(below);
     if (strncmp(path, below, n) || (path[n] && path[n] != '/')) return 0;
+    if (delay) wait_for(strtol(delay, NULL, 10));
+    if ((!state && armed < 0 && !always) || fired) return 0;
     if (always) return always != ENOSPC || !strcmp(what, "open") || !strcmp(what, "write") || !strcmp(what, "mkdir");
     if (!state) return ++calls == armed;
     describe(what, path[n] ? path + n + 1 : ".", line);

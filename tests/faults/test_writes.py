@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -100,6 +101,20 @@ def test_a_run_goes_on_after_each_of_some_faults(tmp_path: Path, library: Path) 
     assert count > 2
     assert (root / "9.csv").read_text() == str(np.arange(9).sum())
     assert {line.split()[0] for line in state.read_text().splitlines()} > {"open", "write"}
+
+
+def test_each_call_of_a_notebook_fails_in_a_fork_of_its_kernel(tmp_path: Path, library: Path) -> None:
+    root, state = tmp_path / "out" / "mini", tmp_path / "failed.txt"
+    content = notebook(ROOT, WORK.replace("NUMBER", "9"))
+    command = [*writes.command_of(content, tmp_path / "project", root.parent), "--only", "01"]
+    said = []
+    count, problems = writes.probe_kernels(command, root, library, state, tmp_path, said.append)
+    assert problems == []
+    assert (root / "9.csv").read_text() == str(np.arange(9).sum())
+    calls = [re.sub(r"\W.*", "", line) for line in state.read_text().splitlines()]
+    assert count == len(calls) > 25
+    assert {"open", "write", "fsync", "rename", "mkdir"} <= {*calls}
+    assert len([line for line in said if "InputError: cannot write" in line]) > 20
 
 
 def test_content_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
