@@ -5,6 +5,7 @@
                 fails at the first call that is not in it, appends its line, and fails no more.
    FAULT_SEED, FAULT_PERCENT  only so many percent of all calls fail, which ones the seed says
 
+   FAULT_SEEN   a file that gets such a line for each call that is made, whether it fails or not
    FAULT_DELAY  every such call first waits for so many milliseconds, which no signal shortens, as on a slow disk
 
    A process may instead call fault_arm(n): the n-th such call from now on fails, and fault_calls() counts them. After
@@ -97,15 +98,16 @@ static void wait_for(long milliseconds) {
 static int fails(const char *what, int fd, const char *name) {
     const char *below = getenv("FAULT_BELOW"), *state = getenv("FAULT_STATE");
     char path[PATH_MAX], line[PATH_MAX + 64];
-    const char *delay = getenv("FAULT_DELAY");
-    if (!below || (!delay && !state && armed < 0 && !always) || locate(fd, name, path) < 0) return 0;
+    const char *delay = getenv("FAULT_DELAY"), *seen = getenv("FAULT_SEEN");
+    if (!below || (!delay && !seen && !state && armed < 0 && !always) || locate(fd, name, path) < 0) return 0;
     size_t n = strlen(below);
     if (strncmp(path, below, n) || (path[n] && path[n] != '/')) return 0;
     if (delay) wait_for(strtol(delay, NULL, 10));
-    if ((!state && armed < 0 && !always) || fired) return 0;
     if (always) return always != ENOSPC || !strcmp(what, "open") || !strcmp(what, "write") || !strcmp(what, "mkdir");
-    if (!state) return ++calls == armed;
+    if (!state && !seen) return !fired && ++calls == armed;
     describe(what, path[n] ? path + n + 1 : ".", line);
+    if (seen) first_time(seen, line);
+    if (!state || fired) return 0;
     const char *percent = getenv("FAULT_PERCENT"), *seed = getenv("FAULT_SEED");
     unsigned long hash = 1469598103934665603UL ^ (seed ? strtoul(seed, NULL, 10) * 2654435761UL : 0);
     for (const char *c = line; *c; c++) hash = (hash ^ (unsigned char)*c) * 1099511628211UL;

@@ -185,10 +185,11 @@ def probe_kernels(
 ) -> tuple[int, list[str]]:
     """How many forks of the kernels of one run met a call that failed, and what they did wrong."""
     told = folder / "told.jsonl"
-    environment = shim_environment(library, root) | probing.probing_environment(folder / "ipython", state, told)
+    environment = shim_environment(library, root, seen=state.with_name("seen.txt")) | probing.probing_environment(folder / "ipython", state, told)
     done = _call([*command, "--jobs", "1"], environment)  # one kernel at a time, so that all that is hidden is its
     problems = misbehaviour(done, root) + ([f"exit code {done.returncode}: {done.stderr}"] if done.returncode else [])
-    forks = [row for row in map(json.loads, told.read_text(encoding="utf-8").splitlines()) if row["new"]]
+    rows = map(json.loads, told.read_text(encoding="utf-8").splitlines())
+    forks = [row for row in rows if row["new"] or "status" in row]
     for row in forks:
         say(f"{'; '.join(row['new'])} -> {row.get('said', row)}")
         if "status" in row or not re.fullmatch(r"InputError: .+|None", str(row["said"])):
