@@ -8,6 +8,7 @@
    FAULT_SEEN   a file that gets such a line for each call that is made, whether it fails or not
    FAULT_DELAY  every such call first waits for so many milliseconds, which no signal shortens, as on a slow disk
 
+   After fault_again() one more call of this process may fail.
    A process may instead call fault_arm(n): the n-th such call from now on fails, and fault_calls() counts them. After
    fault_always(code) all of them fail with this code; on a full disk (ENOSPC) files can still be removed and renamed.
    A write fails as on a full disk: one half of the bytes is written, the next call gives ENOSPC. */
@@ -34,6 +35,7 @@ static long armed = -1, calls = 0;
 static int fired = 0, cut_fd = -1, always = 0;
 
 void fault_arm(long n) { armed = n; calls = 0; cut_fd = -1; }
+void fault_again(void) { fired = 0; cut_fd = -1; }
 void fault_always(int code) { always = code; }
 long fault_calls(void) { return calls; }
 

@@ -43,7 +43,22 @@ from fico_utils import cli
 from fico_utils.batch import pipeline
 
 pipeline.PROJECT = Path(sys.argv[1])
-sys.exit(cli.main(["run", "--quiet", *sys.argv[2:]]))
+"""
+ONCE = "sys.exit(cli.main(['run', '--quiet', *sys.argv[2:]]))\n"
+#: Every step, again and again in one process until nothing more fails; each time the exit code and what it said.
+AGAIN = """
+import contextlib, ctypes, io, json, os
+
+for step in [step.id for step in pipeline.STEPS]:
+    new = True
+    while new:
+        known = Path(os.environ["FAULT_STATE"]).read_text().splitlines()
+        ctypes.CDLL(None).fault_again()
+        said = io.StringIO()
+        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
+            code = cli.main(["run", "--quiet", "--only", step, *sys.argv[2:]])
+        new = Path(os.environ["FAULT_STATE"]).read_text().splitlines()[len(known):]
+        print(json.dumps([code, said.getvalue(), new]), flush=True)
 """
 #: What is the same in every run of one machine.
 TIMELESS = ("metrics.csv", "metrics/*.csv", "tables/table[234].*", "figures/fig[123].csv", "data/*")
@@ -130,7 +145,7 @@ def command_of(content: Mapping[str, Any], project: Path, out: Path) -> list[str
     (project / "notebooks").mkdir(parents=True)
     for step in pipeline.STEPS:
         (project / "notebooks" / f"{step.notebook}.ipynb").write_text(json.dumps(content))
-    return [sys.executable, "-c", RUN, str(project), "--out", str(out)]
+    return [sys.executable, "-c", RUN + ONCE, str(project), "--out", str(out)]
 
 
 def differences(whole: Path, other: Path) -> list[str]:
@@ -167,8 +182,7 @@ def campaign(seconds: float, seed: int = 0, say: Callable[[str], None] = print) 
         finish(count, "starts with 10 % of all calls", found)
         count, found = probe_kernels(command, root, library, state, folder, say)
         finish(count, "forks of kernels", found)
-        idle = command_of(notebook("1"), folder / "idle", root.parent)
-        count, found = disturb(idle, root, library, state, rest(), say)
+        count, found = disturb_runner(folder, root, library, state, say)
         told.append(f"{count} starts with notebooks that do nothing")
         problems += found
         shutil.rmtree(root)
@@ -178,6 +192,23 @@ def campaign(seconds: float, seed: int = 0, say: Callable[[str], None] = print) 
         problems += [f"clean left {done.stdout} {done.stderr}"] if root.exists() else []
         assert not problems, "\n".join(problems)
         return f"writes: {len(failed_calls(state))} different calls failed once each; {', '.join(told)}"
+
+
+def disturb_runner(
+    folder: Path, root: Path, library: Path, state: Path, say: Callable[[str], None] = print
+) -> tuple[int, list[str]]:
+    """How often steps that do nothing were started until no call of the runner failed; and what it did wrong."""
+    command, problems, count = command_of(notebook("1"), folder / "idle", root.parent), [], 0
+    command[2] = RUN + AGAIN
+    state.touch()
+    environment = shim_environment(library, root, state=state)
+    with subprocess.Popen(command, cwd=PROJECT, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        for count, line in enumerate(process.stdout, 1):
+            code, said, new = json.loads(line)
+            wrong = misbehaviour(subprocess.CompletedProcess(command, code, "", said), root)
+            say(f"{count}: exit code {code} after {'; '.join(new) or 'nothing failed'} {wrong or ''}")
+            problems += [f"after {new}: {problem}" for problem in wrong]
+    return count, problems + [f"ended with {process.returncode}"] * bool(process.returncode)
 
 
 def probe_kernels(
