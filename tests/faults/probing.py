@@ -1,4 +1,4 @@
-"""In the kernel of a notebook: wherever a cell keeps something, forks of the kernel do, in each of which one call fails.
+"""In the kernel of a notebook: wherever a cell keeps something, forks of the kernel do; in each of them one call fails.
 
 A fork stands for a run of its own that came as far as this call: it goes on with the cell, ends where that ends, and
 says how. The kernel goes on as well, on top of what the accidents left. Once its cell has ended, forks of what it was

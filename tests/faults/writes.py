@@ -216,7 +216,9 @@ def probe_kernels(
 ) -> tuple[int, list[str]]:
     """How many forks of the kernels of one run met a call that failed, and what they did wrong."""
     told = folder / "told.jsonl"
-    environment = shim_environment(library, root, seen=state.with_name("seen.txt")) | probing.probing_environment(folder / "ipython", state, told)
+    environment = shim_environment(library, root, seen=state.with_name("seen.txt")) | probing.probing_environment(
+        folder / "ipython", state, told
+    )
     done = _call([*command, "--jobs", "1"], environment)  # one kernel at a time, so that all that is hidden is its
     problems = misbehaviour(done, root) + ([f"exit code {done.returncode}: {done.stderr}"] if done.returncode else [])
     rows = map(json.loads, told.read_text(encoding="utf-8").splitlines())

@@ -11,8 +11,16 @@ import numpy as np
 
 from fico_utils.errors import InputError
 from fico_utils.escaping import csv_text
-from fico_utils.files import content_digest, key_of, read_arrays, read_metadata, write_arrays, write_text
-from fico_utils.files import read_record, write_record
+from fico_utils.files import (
+    content_digest,
+    key_of,
+    read_arrays,
+    read_metadata,
+    read_record,
+    write_arrays,
+    write_record,
+    write_text,
+)
 
 if TYPE_CHECKING:
     from fico_utils.extras.deploy.result import Deployment
