@@ -9,18 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fico_utils import files
 from fico_utils.errors import InputError
 from fico_utils.escaping import csv_text
-from fico_utils.files import (
-    content_digest,
-    key_of,
-    read_arrays,
-    read_metadata,
-    read_record,
-    write_arrays,
-    write_record,
-    write_text,
-)
+from fico_utils.files import key_of, read_arrays, read_record, write_arrays, write_record, write_text
 
 if TYPE_CHECKING:
     from fico_utils.extras.deploy.result import Deployment
@@ -65,10 +57,10 @@ class Records:
         path = self.folder / f"{name}.safetensors"
         with suppress(InputError):
             held = read_arrays(path)
-            if read_metadata(path).get("digest") == content_digest(held):
+            if files.read_metadata(path).get("digest") == files.content_digest(held):
                 return held
         arrays = make()
-        write_arrays(path, arrays, {"name": name, "digest": content_digest(arrays)})
+        write_arrays(path, arrays, {"name": name, "digest": files.content_digest(arrays)})
         return arrays
 
     def write_answer(self, found: Deployment, quality: str) -> None:
