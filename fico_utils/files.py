@@ -30,8 +30,6 @@ RECORDED = "files.jsonl"
 TEMPORARY = re.compile(r"\..+\.fico-unfinished-(\d+)-([0-9a-f]{8})[0-9a-f]{24}(\.[^.]*)?")
 #: Seconds after which a file that another machine was writing has no writer any more.
 ABANDONED = 86400
-#: Seconds by which the clock of a shared disk may differ from that of this machine.
-SKEW = 3600
 #: How the recorded names of files begin that lie in the package, such as weights that ship, or in the project.
 PLACES = {"fico_utils:": PACKAGE, "project:": PROJECT}
 #: Bytes of the largest file whose content is read to notice a change; a larger one goes by its size and time stamp.
@@ -126,8 +124,8 @@ def remove_unfinished(root: Path) -> None:
                 written = path.lstat().st_mtime
                 if match[2] != _host():
                     gone = time.time() - written > ABANDONED
-                else:  # a process that began much later has the number of the writer, and is another
-                    gone = not psutil.pid_exists(process) or psutil.Process(process).create_time() > written + SKEW
+                else:  # a process that began later has the number of the writer, and is another
+                    gone = not psutil.pid_exists(process) or psutil.Process(process).create_time() > written
                 if gone:
                     path.unlink()
 

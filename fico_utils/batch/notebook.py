@@ -21,7 +21,7 @@ from fico_utils.files import write_text
 #: What a kernel is asked at the end: the most memory that it held, B.
 PEAK = "__import__('fico_utils.machine').machine.peak_memory()"
 PATIENCE = 5  # seconds that a kernel has to end after it was interrupted
-STARTUP = 600  # seconds that a kernel has to start, from a slow disk, too; one that dies meanwhile is not waited for
+STARTUP = 600  # seconds that a kernel has to start, from a slow disk, too, unless it dies
 #: Arguments of a kernel: it does not warn of its transport, and ends where its parent died while it started. From then
 #: on ipykernel itself watches the parent, every second.
 KERNEL_ARGUMENTS = ["--log-level=40"]

@@ -164,8 +164,6 @@ def load_part(folder: Path, what: str, make: Callable[..., Any], *source: Any, *
         raise InputError(f"{folder} has no {what}; expected one of {', '.join(names)}: get it again")
     try:
         return make(*source, **options)
-    except InputError:
-        raise
     except ImportError as error:
         raise InputError(f"the {what} of {folder} needs a package that is missing ({first_line(error)})") from None
     except Exception as error:
