@@ -1,10 +1,9 @@
-"""What it costs to check content: the seconds that go into digests, in a fresh run and in the same run once more.
+"""What it costs to check content: processor seconds spent in digests, in a fresh run and in the same run once more.
 
-    python benchmarks/content_checks.py                      profile mini, all steps: 15 minutes on 2 quiet cores
-    python benchmarks/content_checks.py --only 01,04         any options of `run`
+    python benchmarks/content_checks.py                  profile mini, all steps: 15 minutes on 2 quiet cores
+    python benchmarks/content_checks.py --only 01,04     any options of `run`
 
-Every process of the runs counts its seconds of processor time inside the functions that compute digests, and all of
-its own; hashing includes reading the file. Prints both sums, their share, and the wall clock of either run.
+Every process of a run counts its seconds inside the functions that read and hash content, and all of its own.
 """
 
 from __future__ import annotations
@@ -18,31 +17,26 @@ import time
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent
-#: What Python runs as it starts each process of a run: digests are counted, the outermost call only.
+#: What Python runs as it starts each process of a run; of calls in each other the outermost counts.
 HOOK = """
 import atexit, json, os, time
-
 from fico_utils import files
 
-inside, seconds, calls = [], [0.0], [0]
+depth, seconds = [0], [0.0]
 
 def counted(function):
     def call(*arguments):
-        if inside:
-            return function(*arguments)
-        inside.append(1)
-        began = time.thread_time()
+        began, depth[0] = time.thread_time(), depth[0] + 1
         try:
             return function(*arguments)
         finally:
-            seconds[0] += time.thread_time() - began
-            calls[0] += 1
-            inside.clear()
+            depth[0] -= 1
+            seconds[0] += (time.thread_time() - began) * (not depth[0])
     return call
 
 def tell():
     with open(os.path.join(os.environ["COUNTED"], str(os.getpid())), "w") as file:
-        json.dump([seconds[0], time.process_time(), calls[0]], file)
+        json.dump([seconds[0], time.process_time()], file)
 
 for name in ("digest_of", "content_digest", "sha256_file", "seal_of"):
     setattr(files, name, counted(getattr(files, name)))
@@ -54,14 +48,14 @@ def measure(command: list[str], folder: Path) -> str:
     """Run a command whose processes count; what they counted, in words."""
     (folder / "counted").mkdir(parents=True)
     (folder / "sitecustomize.py").write_text(HOOK)
-    paths = os.pathsep.join([str(folder), str(PROJECT)])
+    added = {"PYTHONPATH": os.pathsep.join([str(folder), str(PROJECT)]), "COUNTED": str(folder / "counted")}
     began = time.monotonic()
-    environment = {"PYTHONPATH": paths, "COUNTED": str(folder / "counted")}
-    subprocess.run(command, cwd=PROJECT, check=True, env=os.environ | environment)
+    subprocess.run(command, cwd=PROJECT, check=True, env=os.environ | added)
     wall = time.monotonic() - began
-    rows = [json.loads(path.read_text()) for path in (folder / "counted").iterdir()]
-    digests, cpu, calls = (sum(row[i] for row in rows) for i in range(3))
-    return f"{digests:.2f} s of {cpu:.0f} s of processor ({digests / cpu:.2%}) in {calls} digests; {wall:.1f} s in all"
+    digests, all_of_it = map(
+        sum, zip(*(json.loads(p.read_text()) for p in (folder / "counted").iterdir()), strict=True)
+    )
+    return f"{digests:.2f} s of {all_of_it:.0f} s of processor ({digests / all_of_it:.2%}); {wall:.1f} s in all"
 
 
 if __name__ == "__main__":
