@@ -168,26 +168,24 @@ def campaign(seconds: float, seed: int = 0, say: Callable[[str], None] = print) 
         library, state, root = build_shim(folder), folder / "failed.txt", folder / "disturbed" / "mini"
         whole = run_tiny(folder / "whole")
         assert whole.returncode == 0, whole.stderr
-        problems: list[str] = []
-
-        def finish(count: int, what: str, found: list[str]) -> None:
-            told.append(f"{count} {what}")
-            problems.extend(found + [f"{n} differs after {what}" for n in differences(folder / "whole/mini", root)])
-            say(f"{told[-1]}: {len(failed_calls(state))} calls failed so far")
-            shutil.rmtree(root)  # what is there already would not be written again
-
-        command = tiny_command(root.parent)
+        command, problems = tiny_command(root.parent), []
+        some = {"seed": seed, "percent": 10}
         rest = lambda: max(0, end - time.monotonic())  # noqa: E731
-        count, found = disturb(command, root, library, state, rest() / 4, say, seed=seed, percent=10)
-        finish(count, "starts with 10 % of all calls", found)
-        count, found = probe_kernels(command, root, library, state, folder, say)
-        finish(count, "forks of kernels", found)
-        count, found = disturb_runner(folder, root, library, state, say)
-        told.append(f"{count} starts with notebooks that do nothing")
-        problems += found
-        shutil.rmtree(root)
-        count, found = disturb(command, root, library, state, rest(), say)
-        finish(count, "starts with all calls that were left", found)
+        phases: dict[str, Callable[[], tuple[int, list[str]]]] = {
+            "starts with 10 % of all calls": lambda: disturb(command, root, library, state, rest() / 4, say, **some),
+            "forks of kernels": lambda: probe_kernels(command, root, library, state, folder, say),
+            "starts of steps that do nothing": lambda: disturb_runner(folder, root, library, state, say),
+            "starts with what was left": lambda: disturb(command, root, library, state, rest(), say),
+        }
+        for what, phase in phases.items():
+            shutil.rmtree(root, ignore_errors=True)  # what is there already would not be written again
+            count, found = phase()
+            told.append(f"{count} {what}")
+            say(f"{told[-1]}: {len(failed_calls(state))} calls failed so far")
+            names = [] if "nothing" in what else differences(folder / "whole/mini", root)
+            problems += found + [f"{name} differs after {what}" for name in names]
+        left = sorted({*failed_calls(folder / "seen.txt")} - {*failed_calls(state)})
+        problems += [f"no time for {call}" for call in left]
         done = _call([sys.executable, "-m", "fico_utils", "clean", "--out", str(root.parent)], os.environ)
         problems += [f"clean left {done.stdout} {done.stderr}"] if root.exists() else []
         assert not problems, "\n".join(problems)
