@@ -27,6 +27,7 @@ from fico_utils.files import (
     read_arrays,
     read_json,
     read_metadata,
+    refuse_unwritable,
     seal_of,
     write_arrays,
     write_json,
@@ -210,10 +211,21 @@ class Store:
 
     @contextmanager
     def locked(self, path: Path) -> Iterator[None]:
-        """Hold the right to make one artefact: a second maker would waste work, so it waits."""
-        lock = self.root / ".locks" / f"{key_of(path.relative_to(self.root).as_posix())}.lock"
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        with open_lock(lock):
+        """Hold the right to make one artefact: a second maker would waste work, so it waits, and soon says so."""
+        from filelock import Timeout
+
+        from fico_utils.progress import INTERVAL
+
+        place = self.root / ".locks" / f"{key_of(path.relative_to(self.root).as_posix())}.lock"
+        with refuse_unwritable(place):
+            place.parent.mkdir(parents=True, exist_ok=True)
+            lock = open_lock(place)
+            try:
+                held = lock.acquire(INTERVAL)
+            except Timeout:
+                print(f"another process is making {path}, which this one waits for", file=sys.stderr, flush=True)
+                held = lock.acquire()
+        with held:
             yield
 
     def files(self, *folders: str) -> list[Path]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from fico_utils.errors import InputError
+from fico_utils.escaping import one_line
 from fico_utils.provenance import PROJECT, project_folder
 
 CONFIGS = project_folder("configs")
@@ -49,9 +50,21 @@ def profile_settings(profile: str, changes: Sequence[str] = ()) -> dict[str, Any
 @lru_cache(maxsize=64)
 def _parsed(path: Path, _stamp: int) -> dict[str, Any]:
     """The content of a file, parsed once for each state of it, as serving a system asks for it many times."""
+    expected = f"configs/{path.name} is not read as parameters; expected lines such as seed: 0, in UTF-8"
+    content = _read_yaml(path.read_bytes(), expected)
+    if not isinstance(content, dict):
+        raise InputError(expected)
+    return content
+
+
+def _read_yaml(text: str | bytes, refusal: str) -> Any:
+    """The value of a text in YAML; InputError with the sentence `refusal` where it is none."""
     import yaml
 
-    return yaml.safe_load(path.read_text(encoding="utf-8"))
+    try:
+        return yaml.safe_load(text.decode("utf-8-sig") if isinstance(text, bytes) else text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise InputError(f"{refusal} ({one_line(str(error))[:200]})") from error
 
 
 def check_parameter(name: str, value: Any, default: Any) -> Any:
@@ -112,14 +125,10 @@ def suggest_name(name: str, known: Iterable[str]) -> str:
 
 def _read_value(name: str, text: str, default: Any) -> Any:
     """The value that a text of ``--set`` stands for, of the type of `default`."""
-    import yaml
-
-    try:
-        value = yaml.safe_load(text)
-        if isinstance(default, list) and not isinstance(value, list):
-            value = yaml.safe_load(f"[{text}]")
-    except yaml.YAMLError as error:
-        raise InputError(f"parameter {name} was given {text!r}; expected a literal such as {default!r}") from error
+    expected = f"parameter {name} was given {text!r}; expected a literal such as {default!r}"
+    value = _read_yaml(text, expected)
+    if isinstance(default, list) and not isinstance(value, list):
+        value = _read_yaml(f"[{text}]", expected)
     if isinstance(default, dict) and isinstance(value, dict):
         for key, item in value.items():
             if default and key not in default:

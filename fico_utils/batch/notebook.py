@@ -21,6 +21,7 @@ from fico_utils.files import write_text
 #: What a kernel is asked at the end: the most memory that it held, B.
 PEAK = "__import__('fico_utils.machine').machine.peak_memory()"
 PATIENCE = 5  # seconds that a kernel has to end after it was interrupted
+STARTUP = 600  # seconds that a kernel has to start, from a slow disk, too, unless it dies
 #: Arguments of a kernel: it does not warn of its transport, and ends where its parent died while it started. From then
 #: on ipykernel itself watches the parent, every second.
 KERNEL_ARGUMENTS = ["--log-level=40"]
@@ -83,7 +84,7 @@ class Execution:
             content = load_notebook_node(str(path))
             if parameters:
                 content = parameterize_notebook(content, parameters)
-            client = NotebookClient(content, timeout=None, startup_timeout=60, extra_arguments=KERNEL_ARGUMENTS)
+            client = NotebookClient(content, timeout=None, startup_timeout=STARTUP, extra_arguments=KERNEL_ARGUMENTS)
             self.kernel = client.create_kernel_manager()
             with open(target / "log.txt", "w", encoding="utf-8") as printed:
                 start = {"env": environment, "cwd": str(path.parent), "stdout": printed, "stderr": printed}

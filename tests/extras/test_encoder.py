@@ -259,3 +259,21 @@ def test_files_that_are_missing_are_named(files, said, folders, tmp_path):
     with pytest.raises(InputError, match=said) as caught:
         load_encoder(folder)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("preprocessor_config.json", {"image_std": {}}),
+        ("preprocessor_config.json", {"image_mean": [0.5] * 16}),
+        ("preprocessor_config.json", {"size": {"height": 2**40, "width": 20}}),
+        ("tokenizer_config.json", {"model_max_length": [16]}),
+    ],
+)
+def test_a_preparation_that_does_not_work_is_refused_with_its_folder(name, wrong, folders, tmp_path):
+    """Each of them once ended in a traceback, when the first picture or text was encoded."""
+    folder = shutil.copytree(folders["clip"], tmp_path / "clip")
+    settings = json.loads((folder / name).read_text())
+    (folder / name).write_text(json.dumps(settings | wrong))
+    with pytest.raises(InputError, match=f"the (encoder|tokenizer) of {folder} cannot be made from its files"):
+        load_encoder(folder)

@@ -25,12 +25,20 @@ def find_campaigns() -> dict[str, ModuleType]:
 
 def main() -> int:
     """Exit code: 1 where a campaign found a fault."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__.partition("\n")[0], formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--minutes", type=float, default=30, help="for all campaigns together (default: 30)")
     parser.add_argument("--seed", type=int, default=int(time.time()), help="default: the time")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="some of the campaigns")
+    known = find_campaigns()
+    for name, module in known.items():
+        about = module.__doc__.partition("\n")[0].replace("%", "%%")
+        parser.epilog = f"{parser.epilog or 'campaigns:'}\n  {name:10}{about}"
     options = parser.parse_args()
-    campaigns = {n: m for n, m in find_campaigns().items() if options.only is None or n in options.only}
+    if unknown := {*(options.only or ())} - known.keys():
+        parser.error(f"no campaign is called {min(unknown)}; expected one of {', '.join(known)}")
+    campaigns = {n: m for n, m in known.items() if options.only is None or n in options.only}
     print(f"seed {options.seed}; {', '.join(campaigns)}", flush=True)
     failed = []
     for name, module in campaigns.items():

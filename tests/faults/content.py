@@ -1,14 +1,26 @@
-"""Changes that keep a file's size and time stamp, and a record of every file that the kernels of a run open."""
+"""Changes that keep a file's size and time stamp, and a record of every file that the kernels of a run open.
+
+The campaign changes one number at a time in files of every kind that a run of the tiny profile keeps, and in those that
+ship; `status` or `check --verify` must name the file.
+"""
 
 from __future__ import annotations
 
 import os
+import random
+import re
+import tempfile
+import time
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from fico_utils.files import PLACES
-from fico_utils.provenance import PROJECT
+from fico_utils.artifacts import KEYED, SUMS, damage_of, is_artefact, shipped_sums
+from fico_utils.batch.pipeline import file_changes
+from fico_utils.errors import InputError
+from fico_utils.files import PLACES, RECORDED, read_record
+from fico_utils.provenance import PROJECT, SHIPPED
 
 #: What Python runs as it starts a kernel: each file that is opened to be read is written to a file named by the step.
 #: safetensors opens its files itself, unseen by Python.
@@ -87,3 +99,77 @@ def undeclared_reads(opened: Path, manifests: Iterable[Mapping[str, Any]], root:
         left = sorted(name for name in found - named if not name.startswith(BY_VALUE))
         undeclared |= {manifest["step"]: left} if left else {}
     return undeclared
+
+
+def change_number(content: bytes, rng: random.Random) -> bytes:
+    """The content of a file with one number changed: a float of an array by its lowest bit, or a digit of a text."""
+    raw, digits = bytearray(content), []
+    start = 8 + int.from_bytes(raw[:8], "little") if raw[8:9] == b"{" else 0  # of safetensors
+    if not start:
+        digits = [match.start() for match in re.finditer(rb"\d", content)]
+    if digits and b"\0" not in content:
+        at = rng.choice(digits)
+        raw[at] = rng.choice([digit for digit in b"0123456789" if digit != raw[at]])
+    else:
+        raw[rng.randrange(start, len(raw)) if start < len(raw) else 12] ^= 1
+    return bytes(raw)
+
+
+def kind_of(path: Path, root: Path) -> str:
+    """What stands for all files that are kept alike, such as ``features/*.safetensors``."""
+    folder, name = path.parent.relative_to(root).as_posix(), path.name
+    keyed = KEYED.search(folder)
+    folder = folder.rpartition("/")[0] + "/*" if keyed else re.sub(r"(?<=^runs/).+", "*", folder)
+    return f"{folder}/{name if name in ('manifest.json', 'log.txt', SUMS) else '*' + path.suffix}"
+
+
+def is_noticed(path: Path, root: Path) -> bool:
+    """Whether a file that was changed is named by its digest, by the manifest of a step, or by the report."""
+    if path.name == SUMS:
+        shipped = [SHIPPED / name for name in shipped_sums(SHIPPED)]
+        return any(not place.is_file() or damage_of(place) for place in shipped)
+    if (path.is_relative_to(SHIPPED) or is_artefact(path)) and damage_of(path):
+        return True
+    place = next((n + path.relative_to(p).as_posix() for n, p in PLACES.items() if path.is_relative_to(p)), None)
+    name = place or path.relative_to(root).as_posix()
+    for record in (*root.glob("runs/*/manifest.json"), *root.glob("report/summary.json")):
+        try:
+            if any(change.endswith(f": {name}") for change in file_changes(read_record(record), root)):
+                return True
+        except InputError:
+            return True
+    return False
+
+
+def tally_changes(folder: Path, root: Path, rng: random.Random, each: int) -> dict[str, tuple[int, int]]:
+    """Kind of file in a folder -> how many numbers were changed, one at a time, and how many of these are noticed."""
+    tried, noticed = Counter(), Counter()
+    paths = [p for p in folder.rglob("*") if p.is_file() and p.stat().st_size and p.suffix != ".lock"]
+    rng.shuffle(paths)
+    # without what was written, which only `clean` reads, and the cards of weights, which people read
+    for path in (p for p in paths if p.name != RECORDED and (p.suffix != ".md" or folder != SHIPPED)):
+        kind, content = kind_of(path, folder), path.read_bytes()
+        assert not is_noticed(path, root), f"{path} counts as changed before it is"
+        for _ in range(min(each, each - tried[kind])):
+            change_in_place(path, change_number(content, rng))
+            tried[kind] += 1
+            noticed[kind] += is_noticed(path, root)
+            change_in_place(path, content)
+    return {kind: (tried[kind], noticed[kind]) for kind in sorted(tried)}
+
+
+def campaign(seconds: float, seed: int) -> str:
+    """Kinds of files, and how many changes of each were noticed; AssertionError where one was not."""
+    from tests.faults.writes import run_tiny
+
+    end, rng, told = time.monotonic() + seconds, random.Random(seed), {}
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name, "results/mini")
+        done = run_tiny(root.parent)
+        assert done.returncode == 0, done.stderr
+        while not told or time.monotonic() < end:
+            for kind, counts in tally_changes(root, root, rng, 20).items():
+                told[kind] = [a + b for a, b in zip(told.get(kind, (0, 0)), counts, strict=True)]
+    text = "\n".join(f"{kind}: {tried} changed, {noticed} noticed" for kind, (tried, noticed) in told.items())
+    assert all(tried == noticed for tried, noticed in told.values()), text
+    return text

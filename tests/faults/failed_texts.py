@@ -1,4 +1,4 @@
-"""Descriptions of corpora that once ended in a traceback, or took all memory."""
+"""Descriptions of corpora and profiles that once ended in a traceback, or took all memory."""
 
 from __future__ import annotations
 
@@ -14,4 +14,12 @@ FAILED_YAML = {
     "NUL": "name: a\0b\n",
     "a tag of Python": "name: !!python/object/apply:os.system [ls]\n",
     "too many digits": "photographs: " + "9" * 5000 + "\n",
+}
+#: What is wrong -> the content of a profile, where it is not what is wrong with a description, too.
+FAILED_PROFILES = {
+    "not UTF-8": b"profile: \xff",
+    "empty": b"",
+    "a list": b"- seed: 1",
+    "two colons": b"profile: mini: mini",
+    "a byte order mark, and no such day": b"\xef\xbb\xbfseed: 2001-99-99",
 }

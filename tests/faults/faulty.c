@@ -5,6 +5,10 @@
                 fails at the first call that is not in it, appends its line, and fails no more.
    FAULT_SEED, FAULT_PERCENT  only so many percent of all calls fail, which ones the seed says
 
+   FAULT_SEEN   a file that gets such a line for each call that is made, whether it fails or not
+   FAULT_DELAY  every such call first waits for so many milliseconds, which no signal shortens, as on a slow disk
+
+   After fault_again() one more call of this process may fail.
    A process may instead call fault_arm(n): the n-th such call from now on fails, and fault_calls() counts them. After
    fault_always(code) all of them fail with this code; on a full disk (ENOSPC) files can still be removed and renamed.
    A write fails as on a full disk: one half of the bytes is written, the next call gives ENOSPC. */
@@ -22,6 +26,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 #define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
@@ -30,6 +35,7 @@ static long armed = -1, calls = 0;
 static int fired = 0, cut_fd = -1, always = 0;
 
 void fault_arm(long n) { armed = n; calls = 0; cut_fd = -1; }
+void fault_again(void) { fired = 0; cut_fd = -1; }
 void fault_always(int code) { always = code; }
 long fault_calls(void) { return calls; }
 
@@ -85,16 +91,25 @@ static int first_time(const char *state, const char *line) {
     return new;
 }
 
+static void wait_for(long milliseconds) {
+    struct timespec left = {milliseconds / 1000, milliseconds % 1000 * 1000000};
+    while (nanosleep(&left, &left) && errno == EINTR) continue;
+}
+
 /* Whether this call is to fail. */
 static int fails(const char *what, int fd, const char *name) {
     const char *below = getenv("FAULT_BELOW"), *state = getenv("FAULT_STATE");
     char path[PATH_MAX], line[PATH_MAX + 64];
-    if (!below || (!state && armed < 0 && !always) || fired || locate(fd, name, path) < 0) return 0;
+    const char *delay = getenv("FAULT_DELAY"), *seen = getenv("FAULT_SEEN");
+    if (!below || (!delay && !seen && !state && armed < 0 && !always) || locate(fd, name, path) < 0) return 0;
     size_t n = strlen(below);
     if (strncmp(path, below, n) || (path[n] && path[n] != '/')) return 0;
+    if (delay) wait_for(strtol(delay, NULL, 10));
     if (always) return always != ENOSPC || !strcmp(what, "open") || !strcmp(what, "write") || !strcmp(what, "mkdir");
-    if (!state) return ++calls == armed;
+    if (!state && !seen) return !fired && ++calls == armed;
     describe(what, path[n] ? path + n + 1 : ".", line);
+    if (seen) first_time(seen, line);
+    if (!state || fired) return 0;
     const char *percent = getenv("FAULT_PERCENT"), *seed = getenv("FAULT_SEED");
     unsigned long hash = 1469598103934665603UL ^ (seed ? strtoul(seed, NULL, 10) * 2654435761UL : 0);
     for (const char *c = line; *c; c++) hash = (hash ^ (unsigned char)*c) * 1099511628211UL;

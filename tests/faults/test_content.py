@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+
+from fico_utils.artifacts import Recipe, Store
 from fico_utils.files import RECORD, recorded_files
 from fico_utils.package_code import package_digests
 from fico_utils.provenance import PROJECT
-from tests.faults.content import recording_environment, undeclared_reads
+from tests.faults.content import recording_environment, tally_changes, undeclared_reads
 
 #: What notebooks ask of the package, from weights and labels that ship to tables; and one read that nobody notes.
 SCRIPT = """
@@ -57,3 +61,11 @@ def test_every_file_that_is_read_is_noted(tmp_path: Path) -> None:
         "project:figures/mini/stored.csv",
     }
     assert any(row["sha256"] is None and row["path"].startswith("models/ucch__picto_people") for row in inputs)
+
+
+def test_changes_that_nobody_notices_are_counted(tmp_path: Path) -> None:
+    Store(tmp_path).arrays("features", "a", Recipe("visual_features"), lambda: {"x": np.arange(3, dtype=np.float32)})
+    (tmp_path / "mine.csv").write_text("0.25\n")
+    found = tally_changes(tmp_path, tmp_path, random.Random(0), 4)
+    assert found == {"features/*.safetensors": (4, 4), "./*.csv": (4, 0)}
+    assert (tmp_path / "mine.csv").read_text() == "0.25\n"

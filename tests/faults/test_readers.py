@@ -12,15 +12,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fico_utils import profiles
 from fico_utils.errors import InputError
 from fico_utils.extras.corpora import array_formats
 from fico_utils.extras.corpora.arrays import read_array
 from fico_utils.extras.corpora.pictures import read_picture
 from fico_utils.provenance import PROJECT
-from tests.faults import arrays, pictures, texts
+from tests.faults import arrays, pictures, results, texts
 from tests.faults.__main__ import find_campaigns
 from tests.faults.failed_arrays import FAILED
-from tests.faults.failed_texts import FAILED_YAML
+from tests.faults.failed_texts import FAILED_PROFILES, FAILED_YAML
 from tests.faults.mutations import Hunt, conclude
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the campaigns fork, which this system cannot")
@@ -47,6 +48,10 @@ def test_mutated_texts_and_pictures_give_values_or_sentences() -> None:
     pictures.campaign(0, SEED, least=15)
 
 
+def test_mutated_results_and_settings_give_values_or_sentences() -> None:
+    results.campaign(0, SEED, least=8)
+
+
 @pytest.mark.parametrize("name", FAILED)
 def test_files_that_once_failed_are_refused(name: str, tmp_path: Path) -> None:
     content, sentence = FAILED[name]
@@ -62,6 +67,21 @@ def test_yaml_that_once_failed_is_refused(name: str, tmp_path: Path) -> None:
     (tmp_path / "corpus.yaml").write_text(FAILED_YAML[name])
     with pytest.raises(InputError, match=r"corpus\.yaml"):
         texts.folder_corpus(tmp_path)
+
+
+@pytest.mark.parametrize("name", FAILED_PROFILES)
+def test_profiles_that_once_failed_are_refused(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "base.yaml").write_bytes((profiles.CONFIGS / "base.yaml").read_bytes())
+    (tmp_path / "mine.yaml").write_bytes(FAILED_PROFILES[name])
+    monkeypatch.setattr(profiles, "CONFIGS", tmp_path)
+    with pytest.raises(InputError, match=r"configs/mine\.yaml is not read as parameters"):
+        profiles.profile_settings("mine")
+
+
+@pytest.mark.parametrize("text", ["seed=2001-99-99", "metrics=" + "[" * 1200, "corpora=[a: b: c]"])
+def test_settings_that_once_failed_are_refused(text: str) -> None:
+    with pytest.raises(InputError, match="expected a literal such as"):
+        profiles.read_overrides([text], profiles.profile_settings("mini"))
 
 
 def test_a_crash_is_a_sentence_in_a_script_without_a_main_guard(tmp_path: Path) -> None:
@@ -154,4 +174,4 @@ def test_the_judge_sees_each_kind_of_fault(call, fault, tmp_path) -> None:
 
 
 def test_every_campaign_is_found() -> None:
-    assert {"arrays", "texts", "pictures"} <= find_campaigns().keys()
+    assert {"arrays", "content", "pictures", "results", "texts", "writes"} <= find_campaigns().keys()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,6 @@ import numpy as np
 import pytest
 
 from fico_utils import files
-from fico_utils.batch import pipeline
 from tests.batch.conftest import ROOT, notebook
 from tests.faults import writes
 
@@ -61,16 +61,6 @@ for n in sorted(int(n) + 1 for n in chosen):
     work(folder, 1)
     print(json.dumps([n, said, left, content(folder) == expected]))
 """
-#: `run` on the notebooks of a folder.
-RUN = """
-import sys
-from pathlib import Path
-from fico_utils import cli
-from fico_utils.batch import pipeline
-
-pipeline.PROJECT = Path(sys.argv[1])
-sys.exit(cli.main(["run", "--only", "01", "--quiet", "--out", sys.argv[2]]))
-"""
 #: A cell that keeps arrays and a unit, and writes a table.
 WORK = """
 import numpy as np
@@ -103,18 +93,30 @@ def test_a_store_goes_on_after_a_fault_at_any_call(tmp_path: Path, library: Path
 
 
 def test_a_run_goes_on_after_each_of_some_faults(tmp_path: Path, library: Path) -> None:
-    folder = tmp_path / "project" / "notebooks"
-    folder.mkdir(parents=True)
-    for step in pipeline.STEPS:
-        content = notebook(ROOT, WORK.replace("NUMBER", "9"))
-        (folder / f"{step.notebook}.ipynb").write_text(json.dumps(content))
     root, state = tmp_path / "out" / "mini", tmp_path / "failed.txt"
-    command = [sys.executable, "-c", RUN, str(folder.parent), str(root.parent)]
+    content = notebook(ROOT, WORK.replace("NUMBER", "9"))
+    command = [*writes.command_of(content, tmp_path / "project", root.parent), "--only", "01"]
     count, problems = writes.disturb(command, root, library, state, 60, seed=1, percent=10)
     assert problems == []
     assert count > 2
     assert (root / "9.csv").read_text() == str(np.arange(9).sum())
     assert {line.split()[0] for line in state.read_text().splitlines()} > {"open", "write"}
+
+
+def test_each_call_of_a_notebook_fails_in_a_fork_of_its_kernel(tmp_path: Path, library: Path) -> None:
+    root, state = tmp_path / "out" / "mini", tmp_path / "failed.txt"
+    content = notebook(ROOT, WORK.replace("NUMBER", "9"))
+    command = [*writes.command_of(content, tmp_path / "project", root.parent), "--only", "01"]
+    said = []
+    count, problems = writes.probe_kernels(command, root, library, state, tmp_path, said.append)
+    assert problems == []
+    assert (root / "9.csv").read_text() == str(np.arange(9).sum())
+    calls = writes.failed_calls(state)
+    left = {*writes.failed_calls(state.with_name("seen.txt"))} - {*calls}
+    assert count == len(calls) > 15
+    assert {line.split()[0] for line in calls} == {"open", "write", "fsync", "rename", "mkdir"}
+    assert [line for line in left if not re.match(r"\w+ (runs|report)", line)] == [], "all but those of the runner"
+    assert len([line for line in said if "InputError: cannot write" in line]) > 15
 
 
 def test_content_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ a run that nobody disturbed. `faulty.c` makes the calls fail; it is compiled whe
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -15,9 +16,14 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from fico_utils.batch import pipeline
 from fico_utils.files import TEMPORARY
 from fico_utils.provenance import PROJECT
+from tests.batch.conftest import notebook
+from tests.faults import probing
+from tests.faults.probing import failed_calls
 from tests.workflow.test_snakefile import TINY
 
 #: Whether calls can be made to fail here.
@@ -29,6 +35,33 @@ CHANGES = (
     *("gallery_queries={embeddings: 10, attention: 2}", "n_queries=50", "n_candidates=2000", "search_dim=64"),
     "cost_budget_s=0.001",
 )
+#: `run` on the notebooks of another project.
+RUN = """
+import sys
+from pathlib import Path
+from fico_utils import cli
+from fico_utils.batch import pipeline
+
+pipeline.PROJECT = Path(sys.argv[1])
+"""
+ONCE = "sys.exit(cli.main(['run', '--quiet', *sys.argv[2:]]))\n"
+#: Every step, again and again in one process until nothing more fails; each time the exit code and what it said.
+AGAIN = """
+import contextlib, ctypes, io, json, os
+
+for step in [step.id for step in pipeline.STEPS]:
+    new = True
+    while new:
+        known = Path(os.environ["FAULT_STATE"]).read_text().splitlines()
+        ctypes.CDLL(None).fault_again()
+        said = io.StringIO()
+        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
+            code = cli.main(["run", "--quiet", "--only", step, *sys.argv[2:]])
+        new = Path(os.environ["FAULT_STATE"]).read_text().splitlines()[len(known):]
+        print(json.dumps([code, said.getvalue(), new]), flush=True)
+"""
+#: What is the same in every run of one machine.
+TIMELESS = ("metrics.csv", "metrics/*.csv", "tables/table[234].*", "figures/fig[123].csv", "data/*")
 #: What a disturbed command may say on stderr besides its one sentence.
 SAID = re.compile(r".* so far, .*|process \d+ ended without unlocking .*|.*(is|this unit is) made again")
 #: The sentence of a command that ends with 2, and of a step that fails.
@@ -71,11 +104,11 @@ def disturb(
     """
     problems, count, end, done = [], 0, time.monotonic() + seconds, None
     while done is None or done.returncode:
-        before = _lines(state)
+        before = failed_calls(state)
         quiet = {} if time.monotonic() > end else {"state": state, **sampling}
         done = _call(command, shim_environment(library, root, **quiet))
         count += 1
-        new = _lines(state)[len(before) :]
+        new = failed_calls(state)[len(before) :]
         wrong = [f"after {new}: {problem}" for problem in misbehaviour(done, root)]
         say(f"{count}: exit code {done.returncode} after {'; '.join(new) or 'nothing failed'} {wrong or ''}")
         problems += wrong
@@ -107,10 +140,26 @@ def tiny_command(out: Path, *more: str) -> list[str]:
     return [sys.executable, "-m", "fico_utils", "run", "--out", str(out), *changes, *more]
 
 
+def command_of(content: Mapping[str, Any], project: Path, out: Path) -> list[str]:
+    """The command line of a run in which every step executes the same notebook, into a folder."""
+    (project / "notebooks").mkdir(parents=True)
+    for step in pipeline.STEPS:
+        (project / "notebooks" / f"{step.notebook}.ipynb").write_text(json.dumps(content))
+    return [sys.executable, "-c", RUN + ONCE, str(project), "--out", str(out)]
+
+
+def differences(whole: Path, other: Path) -> list[str]:
+    """Files that hold no times, of which one run has other bytes than another."""
+    names = [p.relative_to(whole).as_posix() for pattern in TIMELESS for p in sorted(whole.glob(pattern))]
+    assert "metrics.csv" in names
+    return [n for n in names if not (other / n).is_file() or (whole / n).read_bytes() != (other / n).read_bytes()]
+
+
 def campaign(seconds: float, seed: int = 0, say: Callable[[str], None] = print) -> str:
     """What was tried: calls of a run of the tiny profile failed for about so many seconds.
 
-    In the first of two rounds a tenth of the calls may fail, so that a short campaign comes to the last steps, too.
+    At first a tenth of the calls may fail, each in a start of its own from the shell. Then all calls of the notebooks
+    fail, in forks of their kernels; then all others, those of the runner beside notebooks that do nothing.
     AssertionError with everything that went wrong.
     """
     end, told = time.monotonic() + seconds, []
@@ -119,24 +168,65 @@ def campaign(seconds: float, seed: int = 0, say: Callable[[str], None] = print) 
         library, state, root = build_shim(folder), folder / "failed.txt", folder / "disturbed" / "mini"
         whole = run_tiny(folder / "whole")
         assert whole.returncode == 0, whole.stderr
-        problems: list[str] = []
-        for percent in (10, 100):
+        command, problems = tiny_command(root.parent), []
+        some = {"seed": seed, "percent": 10}
+        rest = lambda: max(0, end - time.monotonic())  # noqa: E731
+        phases: dict[str, Callable[[], tuple[int, list[str]]]] = {
+            "starts with 10 % of all calls": lambda: disturb(command, root, library, state, rest() / 4, say, **some),
+            "forks of kernels": lambda: probe_kernels(command, root, library, state, folder, say),
+            "starts of steps that do nothing": lambda: disturb_runner(folder, root, library, state, say),
+            "starts with what was left": lambda: disturb(command, root, library, state, rest(), say),
+        }
+        for what, phase in phases.items():
             shutil.rmtree(root, ignore_errors=True)  # what is there already would not be written again
-            command, left = tiny_command(root.parent), max(0, end - time.monotonic())
-            count, found = disturb(command, root, library, state, left, say, seed=seed, percent=percent)
-            told.append(f"{count} starts with {percent} % of all calls")
-            problems += found
-            if (root / "metrics.csv").read_bytes() != (folder / "whole/mini/metrics.csv").read_bytes():
-                problems.append(f"metrics.csv differs after {_lines(state)}")
+            count, found = phase()
+            told.append(f"{count} {what}")
+            say(f"{told[-1]}: {len(failed_calls(state))} calls failed so far")
+            names = [] if "nothing" in what else differences(folder / "whole/mini", root)
+            problems += found + [f"{name} differs after {what}" for name in names]
+        left = sorted({*failed_calls(folder / "seen.txt")} - {*failed_calls(state)})
+        problems += [f"no time for {call}" for call in left]
         done = _call([sys.executable, "-m", "fico_utils", "clean", "--out", str(root.parent)], os.environ)
         problems += [f"clean left {done.stdout} {done.stderr}"] if root.exists() else []
         assert not problems, "\n".join(problems)
-        return f"writes: {len(_lines(state))} different calls failed once each; {', '.join(told)}"
+        return f"writes: {len(failed_calls(state))} different calls failed once each; {', '.join(told)}"
+
+
+def disturb_runner(
+    folder: Path, root: Path, library: Path, state: Path, say: Callable[[str], None] = print
+) -> tuple[int, list[str]]:
+    """How often steps that do nothing were started until no call of the runner failed; and what it did wrong."""
+    command, problems, count = command_of(notebook("1"), folder / "idle", root.parent), [], 0
+    command[2] = RUN + AGAIN
+    state.touch()
+    environment = shim_environment(library, root, state=state)
+    with subprocess.Popen(command, cwd=PROJECT, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        for count, line in enumerate(process.stdout, 1):
+            code, said, new = json.loads(line)
+            wrong = misbehaviour(subprocess.CompletedProcess(command, code, "", said), root)
+            say(f"{count}: exit code {code} after {'; '.join(new) or 'nothing failed'} {wrong or ''}")
+            problems += [f"after {new}: {problem}" for problem in wrong]
+    return count, problems + [f"ended with {process.returncode}"] * bool(process.returncode)
+
+
+def probe_kernels(
+    command: Sequence[str], root: Path, library: Path, state: Path, folder: Path, say: Callable[[str], None]
+) -> tuple[int, list[str]]:
+    """How many forks of the kernels of one run met a call that failed, and what they did wrong."""
+    told = folder / "told.jsonl"
+    environment = shim_environment(library, root, seen=state.with_name("seen.txt")) | probing.probing_environment(
+        folder / "ipython", state, told
+    )
+    done = _call([*command, "--jobs", "1"], environment)  # one kernel at a time, so that all that is hidden is its
+    problems = misbehaviour(done, root) + ([f"exit code {done.returncode}: {done.stderr}"] if done.returncode else [])
+    rows = map(json.loads, told.read_text(encoding="utf-8").splitlines())
+    forks = [row for row in rows if row["new"] or "status" in row]
+    for row in forks:
+        say(f"{'; '.join(row['new'])} -> {row.get('said', row)}")
+        if "status" in row or not re.fullmatch(r"InputError: .+|None", str(row["said"])):
+            problems.append(f"after {row['new']}: {row}")
+    return len(forks), problems
 
 
 def _call(command: Sequence[str], environment: Mapping[str, str]) -> subprocess.CompletedProcess:
     return subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=False)
-
-
-def _lines(path: Path) -> list[str]:
-    return path.read_text(encoding="utf-8").splitlines() if path.is_file() else []

@@ -27,8 +27,8 @@ from fico_utils.extras.corpora.array_formats import EXPANSION, MARGIN, read_form
 
 #: Processor seconds to read a small file, once the library is loaded, and bytes that may take one more each.
 SECONDS, RATE = 1.0, 10_000_000
-#: Seconds to wait for the process where the system does not count those of its processor.
-PATIENCE = 120
+#: Seconds to wait for the process: as many as slow disks may take, where the system counts those of its processor.
+PATIENCE = 120 if os.name == "nt" else 900
 #: Copies of an array that a library may hold while it reads.
 COPIES = 4
 

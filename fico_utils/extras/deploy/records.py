@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fico_utils import files
 from fico_utils.errors import InputError
 from fico_utils.escaping import csv_text
 from fico_utils.files import key_of, read_arrays, read_record, write_arrays, write_record, write_text
@@ -50,14 +51,16 @@ class Records:
         return rows
 
     def kept_arrays(self, name: str, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-        """Named arrays, as they were kept in ``NAME.safetensors``, or made and kept."""
+        """Named arrays, as they were kept in ``NAME.safetensors``, or made and kept, as are those that were changed."""
         if self.folder is None:
             return make()
         path = self.folder / f"{name}.safetensors"
         with suppress(InputError):
-            return read_arrays(path)
+            held = read_arrays(path)
+            if files.read_metadata(path).get("digest") == files.content_digest(held):
+                return held
         arrays = make()
-        write_arrays(path, arrays, {"name": name})
+        write_arrays(path, arrays, {"name": name, "digest": files.content_digest(arrays)})
         return arrays
 
     def write_answer(self, found: Deployment, quality: str) -> None:

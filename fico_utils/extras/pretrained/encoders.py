@@ -20,6 +20,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 import transformers
+from PIL import Image
 from torch import Tensor, nn
 
 from fico_utils.errors import InputError
@@ -28,6 +29,7 @@ from fico_utils.extras.pretrained.files import (
     files_key,
     find_folder,
     load_network,
+    load_part,
     load_processor,
     load_tokenizer,
     load_weights,
@@ -180,9 +182,19 @@ def load_encoder(
         folders = pair
     key = key_of(*map(files_key, folders), dtype)
     if is_open_clip(folders[0]):
-        return Clip(*load_open_clip(folders[0], DTYPES[dtype]), key).move_to(device)
-    kind, network = (_join_towers if len(folders) == 2 else _load_whole)(*folders, DTYPES[dtype])
-    return kind(network, load_processor(folders[0]), load_tokenizer(folders[-1]), key).move_to(device)
+        kind, parts = Clip, load_open_clip(folders[0], DTYPES[dtype])
+    else:
+        kind, network = (_join_towers if len(folders) == 2 else _load_whole)(*folders, DTYPES[dtype])
+        parts = network, load_processor(folders[0]), load_tokenizer(folders[-1])
+    return load_part(folders[0], "encoder", _try_encoder, kind, *parts, key).move_to(device)
+
+
+def _try_encoder(kind: type[Pretrained], network: nn.Module, processor: Any, tokenizer: Any, key: str) -> Pretrained:
+    """An encoder whose processor has prepared a picture and whose tokenizer has read a word, as their files say."""
+    encoder = kind(network, processor, tokenizer, key)
+    encoder.preparation.pixels(torch.from_numpy(encoder.preparation.cut([Image.new("RGB", (8, 8))])))
+    tokenizer(["a"], verbose=False)
+    return encoder
 
 
 def _load_whole(folder: Path, dtype: torch.dtype) -> tuple[type[Pretrained], nn.Module]:
