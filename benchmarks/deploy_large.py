@@ -154,9 +154,9 @@ def main() -> None:
         lines.append(
             f"## {each['items']:,} {kind}, {each['factory']}\n\nEach process may take {LIMIT / 2**30:.0f} GiB; the "
             f"most that one held is {peak:,.0f} MiB. What was joined takes {each['bytes_per_item']:,.1f} bytes an "
-            f"item; a query takes {each['query_ms']:.2f} ms on one thread with nprobe={each['nprobe']} and finds the nearest "
-            f"item for {each['neighbour_recall@1']:.0%} of the queries. Shards side by side (IndexShards) give the "
-            f"same items: {'yes' if each['shards_alike'] else 'no'}."
+            f"item; a query takes {each['query_ms']:.2f} ms on one thread with nprobe={each['nprobe']} and finds "
+            f"the nearest item for {each['neighbour_recall@1']:.0%} of the queries. Shards side by side "
+            f"(IndexShards) give the same items: {'yes' if each['shards_alike'] else 'no'}."
         )
         table = ["| step | s | s of CPU | most memory, MiB |", "| --- | --- | --- | --- |"]
         table += [f"| {n} | {s['s']:.0f} | {s['cpu_s']:.1f} | {s['mib']:,.0f} |" for n, s in each["steps"].items()]
