@@ -107,11 +107,16 @@ def check_growth(found, asked, kept, quick: bool) -> list[dict]:
     return rows
 
 
-def check_codes(asked, kept) -> dict:
-    """Recall@1 of exhaustive search of floats, of ITQ's codes and of learned codes, of 256 bits where there are."""
-    from fico_utils.extras.deploy.candidates import Build
-    from fico_utils.extras.deploy.codes import BITS, Coder
+def check_codes(asked, kept) -> dict | None:
+    """Recall@1 of exhaustive search of floats, of ITQ's codes and of learned codes, of 256 bits where there are.
 
+    None where there are no pairs to learn from but those that are asked about.
+    """
+    from fico_utils.extras.deploy.candidates import Build
+    from fico_utils.extras.deploy.codes import BITS, LEAST_PAIRS, Coder
+
+    if len(asked.pairs) < LEAST_PAIRS:
+        return None
     bits = max(b for b in BITS if b <= asked.dim)
     part, coder, reached = asked.part(asked.n_items), Coder(asked, kept.kept_arrays), {"bits": bits}
     for name in ("", f"itq {bits}", f"learned {bits}"):
@@ -144,9 +149,12 @@ def summary(name: str, found: dict) -> str:
         f"{len(grown)}; median {np.median(grown):.2f}, {grown.min():.2f} to {grown.max():.2f} of what was measured |",
         f"| carried from half, recall@1 within 2 points | {(abs(recall) <= GROWN_RECALL).sum()} of {len(recall)}; "
         f"off by {100 * abs(recall).max():.1f} points at most |",
-        f"| codes of {codes['bits']} bits, recall@1 | float {codes['float']:.4f}, ITQ {codes['itq']:.4f}, learned "
-        f"{codes['learned']:.4f}: they lose {codes['learned_loses_of_itq']:.0%} of what ITQ's lose |",
     ]
+    if codes:
+        lines.append(
+            f"| codes of {codes['bits']} bits, recall@1 | float {codes['float']:.4f}, ITQ {codes['itq']:.4f}, learned "
+            f"{codes['learned']:.4f}: they lose {codes['learned_loses_of_itq']:.0%} of what ITQ's lose |"
+        )
     text = "\n\n".join(lines[:3]) + "\n" + "\n".join(lines[3:])
     head = "| index | recall@1 promised | again | ms promised | again |\n| --- | --- | --- | --- | --- |"
     rows = [
@@ -171,6 +179,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--name", required=True)
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--answer-only", action="store_true", help="write results/deploy_NAME.md without the checks")
     parser.add_argument("--memory-gib", type=float, default=16)
     parser.add_argument("--latency-ms", type=float, default=20)
     parser.add_argument("--grow-to", default="10M,100M")
@@ -190,6 +199,11 @@ def main() -> None:
     found = fico_utils.deploy(**given, **how, **budget)
     seconds, cpu = time.time() - start, time.process_time() - cpu
     print(found.answer, flush=True)
+    options.out.mkdir(parents=True, exist_ok=True)
+    if options.answer_only:
+        spent = f"{seconds:.0f} s, {cpu:.0f} s of CPU, load {load:.1f} to {os.getloadavg()[0]:.1f}"
+        (options.out / f"deploy_{options.name}.md").write_text(f"{found.answer}\n{spent}.\n", encoding="utf-8")
+        return
     asked = read_asked(given, None, "t2i", 0, package.N_QUERY[options.quick])
     kept = Records(options.folder / "checks", {"quick": options.quick})
     best = found.best()
@@ -208,7 +222,6 @@ def main() -> None:
         "load": [load, os.getloadavg()[0]],
         "answer": found.answer,
     }
-    options.out.mkdir(parents=True, exist_ok=True)
     (options.out / f"deploy_{options.name}.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     (options.out / f"deploy_{options.name}.md").write_text(summary(options.name, result), encoding="utf-8")
 
