@@ -58,6 +58,7 @@ def test_joined_shards_find_what_one_index_finds(kind: str, tmp_path: Path, monk
     for mine, theirs in zip(joined.search(asked[:50], 5), whole.search(asked[:50], 5), strict=True):
         if kind != "codes" or mine.dtype == np.int32:  # codes at one distance stand in any order
             np.testing.assert_allclose(mine, theirs, rtol=1e-5)
+    assert joined.search(asked, 1)[1][:, 0].tolist() == list(range(N))  # each row is its own nearest
     if kind != "codes":
         assert (tmp_path / "joined").stat().st_size < 4 * N * DIM < (tmp_path / "joined.ivfdata").stat().st_size
 
