@@ -15,6 +15,8 @@ from fico_utils.registry import INDEXES
 
 #: How real vectors become codes; ``itq`` is what the paper's recalls fit, it does not say.
 BINARISERS = ("itq", "sign", "rotation")
+#: Scores of unit vectors that differ by less are equal: the rounding of single precision.
+ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,8 @@ def recall_of_nearest(ids: np.ndarray, nearest: np.ndarray, ks: Sequence[int]) -
     """1-recall@k: the share of queries whose true nearest neighbour is among the first k ids.
 
     `ids` (n_query, depth) int64 stand best first, -1 where an index returned no more, which never counts; `nearest`
-    (n_query,) int64 are the ids of the exact nearest neighbours.
+    (n_query,) int64 are the ids of the exact nearest neighbours. Where items may be copies of each other, several are
+    nearest: `recall_of_hits` of `ties_with_best` counts each.
 
     >>> recall_of_nearest(np.array([[3, 7], [-1, -1]]), np.array([7, 2]), [1, 2])
     {1: 0.0, 2: 0.5}
@@ -122,10 +125,23 @@ def recall_of_nearest(ids: np.ndarray, nearest: np.ndarray, ks: Sequence[int]) -
     assert ids.ndim == 2, f"ids of shape {ids.shape}; expected (n_query, depth)"
     assert nearest.shape == (len(ids),), f"nearest neighbours of shape {nearest.shape}; expected ({len(ids)},)"
     assert nearest.min() >= 0, "ids of candidates count from 0"
-    assert not ks or 1 <= min(ks) <= max(ks) <= ids.shape[1], f"k = {ks} of {ids.shape[1]} ids"
-    hit = ids == nearest[:, None]
-    first = np.where(hit.any(axis=1), hit.argmax(axis=1), ids.shape[1])
+    return recall_of_hits(ids == nearest[:, None], ks)
+
+
+def recall_of_hits(hits: np.ndarray, ks: Sequence[int]) -> dict[int, float]:
+    """The share of queries with a hit among the first k found; `hits` (n_query, depth) bool stand best first."""
+    assert not ks or 1 <= min(ks) <= max(ks) <= hits.shape[1], f"k = {ks} of {hits.shape[1]} found"
+    first = np.where(hits.any(axis=1), hits.argmax(axis=1), hits.shape[1])
     return {int(k): float((first < k).mean()) for k in ks}
+
+
+def ties_with_best(scores: np.ndarray, best: np.ndarray) -> np.ndarray:
+    """Which found items score as high as the exact best, so that copies count alike: (n_query, depth) bool.
+
+    `scores` (n_query, depth) are those of what was found, -inf for nothing, and `best` (n_query,) those of exhaustive
+    search; what is equal but for the rounding of single precision at unit length is equal.
+    """
+    return scores >= best[:, None] - ROUNDING
 
 
 def require_memory(needed: int, what: str, instead: str) -> None:

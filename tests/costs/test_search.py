@@ -15,7 +15,9 @@ from fico_utils.costs.indexes import (
     index_bytes,
     make_binariser,
     new_index,
+    recall_of_hits,
     recall_of_nearest,
+    ties_with_best,
 )
 from fico_utils.costs.search import Synthetic, doubling_sizes, needed_bytes, search_rows, search_sweep
 from fico_utils.errors import InputError
@@ -91,6 +93,18 @@ def test_recall_equals_a_loop():
 
 def test_missing_ids_never_count():
     assert recall_of_nearest(np.full((3, 4), -1), np.zeros(3, np.int64), (1, 4)) == {1: 0.0, 4: 0.0}
+
+
+def test_copies_of_the_nearest_count_alike():
+    rng = np.random.default_rng(0)
+    base = np.repeat(rng.normal(size=(10, 8)), 2, axis=0)
+    scores = base @ base[1::2].T  # query q is item 2 q, and its copy
+    order = np.argsort(-scores.T, axis=1, kind="stable")
+    hits = ties_with_best(np.take_along_axis(scores.T, order, 1), scores.max(axis=0))
+    assert recall_of_hits(hits[:, :1], (1,)) == {1: 1.0}
+    assert recall_of_hits(hits[:, 1:], (1, 2)) == {1: 1.0, 2: 1.0}
+    assert not hits[:, 2:].any()
+    assert not ties_with_best(np.full((10, 3), -np.inf), scores.max(axis=0)).any()
 
 
 @pytest.mark.parametrize(

@@ -10,13 +10,13 @@ from typing import Any
 
 from fico_utils.costs.rows import fit_growth
 from fico_utils.errors import InputError
-from fico_utils.extras.deploy.answer import QUALITY
 from fico_utils.extras.deploy.candidates import EXACT, GRAPH, Build, list_builds
 from fico_utils.extras.deploy.codes import Coder, list_codes
+from fico_utils.extras.deploy.deployment import Deployment
 from fico_utils.extras.deploy.inputs import LEAST_TO_GROW, PARTS, Asked, Part, read_asked
 from fico_utils.extras.deploy.measuring import measure_build
 from fico_utils.extras.deploy.records import Records
-from fico_utils.extras.deploy.result import Deployment, check_budget
+from fico_utils.extras.deploy.result import QUALITY, check_budget
 from fico_utils.progress import show_progress
 
 __all__ = ["Deployment", "deploy"]
@@ -65,11 +65,12 @@ def deploy(
     -------
     Deployment
         ``.table`` has a row a candidate and size: name; factory; items; bytes_per_item and memory_bytes (of the index
-        as FAISS writes it, and of stored vectors); build_s (s); query_ms (one query at a time, one thread);
-        batch_ms (100 at once, all threads); neighbour_recall@k (one of the k found scores as high as the exact best);
-        recall@k of the right item and map@10 of the category (with labels), each with a 95 % interval (``_ci_low``,
-        ``_ci_high``); share_of_exact, the share of the exhaustive search's recall@1; and status, ``measured`` or
-        ``extrapolated`` (times with an interval, ``_low`` and ``_high``); search, the parameters of a search.
+        as FAISS writes it, and of stored vectors); build_s (s); query_ms (one query at a time, one thread) and
+        query_ms_all_threads; batch_ms (100 at once, all threads) and batch_ms_one_thread; neighbour_recall@k (one of
+        the k found scores as high as the exact best); recall@k of the right item and map@10 of the category (with
+        labels), each with a 95 % interval (``_ci_low``, ``_ci_high``); share_of_exact, the share of the exhaustive
+        search's recall@1; and status, ``measured`` or ``extrapolated`` (times with an interval, ``_low`` and
+        ``_high``); search, the parameters of a search.
         ``.best(memory_gib, latency_ms, items)`` is the row to deploy, ``.answer`` says it in words, ``.figure()``
         draws it.
 

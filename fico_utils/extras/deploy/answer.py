@@ -8,15 +8,11 @@ from typing import TYPE_CHECKING, Any
 from fico_utils.errors import InputError
 from fico_utils.escaping import markdown_text
 from fico_utils.extras.deploy.candidates import EXACT
+from fico_utils.extras.deploy.result import GIB, QUALITY, Candidates, budget_text
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from fico_utils.extras.deploy.result import Deployment
-
-#: The metric that counts.
-QUALITY = "recall@1"
-GIB = 2**30
 #: Direction -> who asks, and for what; and the files that hold their vectors.
 SIDES = {"t2i": ("caption", "image"), "i2t": ("image", "caption")}
 FILES = {"caption": "texts.npy", "image": "images.npy"}
@@ -28,7 +24,7 @@ FAR = 100
 MUCH = 0.5
 
 
-def answer_text(found: Deployment) -> str:
+def answer_text(found: Candidates) -> str:
     """The whole answer, in Markdown."""
     chosen: dict[int, Any] = {}
     for n in dict.fromkeys([found.n_items, *found.grow_to]):
@@ -45,7 +41,7 @@ def answer_text(found: Deployment) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _of_exact(found: Deployment) -> str:
+def _of_exact(found: Candidates) -> str:
     asks, asked = SIDES[found.direction]
     exact = found.rows_at(found.n_items).set_index("name").loc[EXACT]
     low, high = exact[f"{QUALITY}_ci_low"], exact[f"{QUALITY}_ci_high"]
@@ -62,7 +58,7 @@ def _of_exact(found: Deployment) -> str:
     return text
 
 
-def _of_size(found: Deployment, n: int, row: pd.Series | str) -> str:
+def _of_size(found: Candidates, n: int, row: pd.Series | str) -> str:
     if isinstance(row, str):
         return f"{row[0].upper()}{row[1:]}."
     within = budget_text(found.memory_gib, found.latency_ms)
@@ -127,7 +123,7 @@ def _size_table(chosen: Mapping[int, Any]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
-def build_code(found: Deployment, row: Mapping[str, Any]) -> str:
+def build_code(found: Candidates, row: Mapping[str, Any]) -> str:
     """Python that builds the index of one row from images.npy and texts.npy, and asks it."""
     asks, asked = SIDES[found.direction]
     lines = ["import faiss, numpy as np"]
@@ -169,9 +165,3 @@ def _ms(value: float) -> str:
 
 def _size(value: float) -> str:
     return f"{value / GIB:,.3g} GiB" if value >= GIB / 10 else f"{value / 2**20:,.3g} MiB"
-
-
-def budget_text(memory_gib: float | None, latency_ms: float | None) -> str:
-    """The limits in words; empty where there are none."""
-    limits = (memory_gib and f"{memory_gib:g} GiB", latency_ms and f"{latency_ms:g} ms a query")
-    return " and ".join(filter(None, limits))

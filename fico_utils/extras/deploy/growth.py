@@ -9,6 +9,7 @@ import numpy as np
 
 from fico_utils.evaluation.summary import middle_95
 from fico_utils.extras.deploy.candidates import ALL, EXACT, GRAPH, LISTS
+from fico_utils.extras.deploy.measuring import THREADS
 
 Row = Mapping[str, Any]
 #: What a search looks at, of n items; its time is a constant and so many steps.
@@ -20,7 +21,7 @@ BUILD_STEPS: dict[str, Callable[[Any], Any]] = {
     GRAPH: lambda n: n * np.log(n),
 }
 #: The columns that are times, and their steps.
-TIMES = {"query_ms": STEPS, "batch_ms": STEPS, "build_s": BUILD_STEPS}
+TIMES = {**dict.fromkeys(THREADS, STEPS), "build_s": BUILD_STEPS}
 
 
 class TimeFit(NamedTuple):

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fico_utils.costs.clock import PeakMemory, Timing, measure_time
-from fico_utils.costs.indexes import faiss_threads
+from fico_utils.costs.indexes import faiss_threads, recall_of_hits, ties_with_best
 from fico_utils.evaluation.observe import observe
 from fico_utils.evaluation.plan import Plan, Request
 from fico_utils.evaluation.similarity import ScoreSource
@@ -21,10 +21,10 @@ from fico_utils.extras.deploy.inputs import Codes, Part
 
 #: The task metrics, each at the level at which the paper has it.
 METRICS = "recall@1,5,10 map@10"
-#: Scores that differ by less are equal: the rounding of single precision.
-ROUNDING = 1e-6
 #: Queries of a batch; resamples of a metric that are kept, from which a growth has its interval.
 BATCH, DRAWS = 100, 200
+#: Columns of the times, and the threads that they are of; None is all.
+THREADS = {"query_ms": 1, "query_ms_all_threads": None, "batch_ms": None, "batch_ms_one_thread": 1}
 
 
 class FoundScores(ScoreSource):
@@ -76,9 +76,7 @@ def task_scores(ids: np.ndarray, scores: np.ndarray, task: Task) -> dict[str, An
 def measure_build(build: Build, part: Part, codes: Codes | None, made_s: float, quick: bool) -> list[dict[str, Any]]:
     """The rows of every way to search one index of a gallery; `codes` are of its items and queries, made in `made_s` s.
 
-    ``build_s`` is with all threads and includes `made_s`; ``query_ms`` is of one query at a time, in seconds of its one
-    thread; ``batch_ms`` of 100 at once on all threads, by the clock on the wall; both are medians of rounds in which
-    the ways take turns.
+    ``build_s`` is with all threads and includes `made_s`. The times are those of `_timed_rounds`, by their columns.
     """
     n, k = len(part.items), min(K, len(part.items))
     vectors = part.items.astype(np.float16) if max(build.depths) else None
@@ -89,13 +87,13 @@ def measure_build(build: Build, part: Part, codes: Codes | None, made_s: float, 
     asked, rows = codes and codes[1], []
     searches = [make_search(build, index, variant, vectors, k) for variant in build.variants]
     times = _timed_rounds(searches, part.queries, asked, quick)
-    for variant, search, (query_ms, batch_ms) in zip(build.variants, searches, times, strict=True):
+    for variant, search, spent in zip(build.variants, searches, times, strict=True):
         scores, ids = search(part.queries, asked)
         stored = held + (vectors.nbytes if variant.depth else 0)
         row = {"name": build.title(variant), "factory": build.factory, "items": n, "bytes_per_item": stored / n}
-        row |= {"build_s": build_s, "query_ms": query_ms, "batch_ms": batch_ms, "memory_bytes": stored}
-        reached = part.scores(ids) >= part.best[:, None] - ROUNDING
-        row |= {f"neighbour_recall@{at}": float(reached[:, :at].any(axis=1).mean()) for at in (1, K)}
+        row |= {"build_s": build_s, "memory_bytes": stored, **spent}
+        reached = recall_of_hits(ties_with_best(part.scores(ids), part.best), (1, ids.shape[1]))
+        row |= {f"neighbour_recall@{at}": reached[min(at, ids.shape[1])] for at in (1, K)}
         row |= task_scores(ids, scores, part.task) | variant._asdict()
         rows.append(row | {"codes": build.codes, "law": build.law, "build_peak_bytes": memory.extra_bytes})
     return rows
@@ -116,18 +114,19 @@ def written_bytes(index: Any) -> int:
     return sum(sizes)
 
 
-def _timed_rounds(searches: Sequence[Search], queries: np.ndarray, codes: Any, quick: bool) -> list[list[float]]:
-    """Milliseconds of one query, and of a batch, for each way to search: medians over rounds in random order.
+def _timed_rounds(searches: Sequence[Search], queries: np.ndarray, codes: Any, quick: bool) -> list[dict[str, float]]:
+    """Milliseconds of one query, and of a batch of 100, on one thread and on all, by column, for each way to search.
 
-    Each is warmed up once. One that would use up more than its share of seconds sits out all rounds but the first.
+    Medians over rounds in which all take turns, in random order. What runs on one thread is in seconds of that thread,
+    which are those of a machine that does nothing else; the others are by the clock on the wall. Each is warmed up
+    once. One that would use up more than its share of seconds sits out all rounds but the first two.
     """
-    rounds, share = (3, 0.3) if quick else (5, 1.0)
+    rounds, share = (3, 0.15) if quick else (5, 0.4)
     at, rng = np.arange(BATCH) % len(queries), np.random.default_rng(0)
     batch = queries[at], None if codes is None else codes[at]
     singles = [(batch[0][i : i + 1], None if codes is None else batch[1][i : i + 1]) for i in range(BATCH)]
 
     def time_run(search: Search, parts: Sequence[Any], threads: int | None) -> float:
-        # the seconds of a thread are those of a machine that does nothing else
         clock: Callable[[], float] = time.perf_counter if threads is None else time.thread_time
         with faiss_threads(threads):
             run = measure_time(lambda: [search(*part) for part in parts], Timing(repeats=1, warmup=0), clock=clock)
@@ -136,14 +135,16 @@ def _timed_rounds(searches: Sequence[Search], queries: np.ndarray, codes: Any, q
     runs, samples = [], {}
     for way, search in enumerate(searches):
         warm = min(time_run(search, singles[:1], 1) for _ in range(2))
-        n = int(np.clip(share / 4 / rounds / max(warm, 1e-6), 3, BATCH))
-        runs += [(way, search, singles[:n], 1), (way, search, [batch], None)]
-        time_run(search, [batch], None)
-    for _ in range(rounds):
+        n = int(np.clip(share / 2 / rounds / max(warm, 1e-6), 3, BATCH))
+        for column, threads in THREADS.items():
+            runs.append((way, column, search, singles[:n] if column.startswith("query") else [batch], threads))
+            time_run(search, runs[-1][3][:1], threads)
+    for turn in range(rounds):
         for i in rng.permutation(len(runs)):
-            way, search, parts, threads = runs[i]
-            before = samples.setdefault((way, threads), [])
-            if not before or (sum(before) + max(before)) * len(parts) <= share:
+            way, column, search, parts, threads = runs[i]
+            before = samples.setdefault((way, column), [])
+            if turn < 2 or (sum(before) + max(before)) * len(parts) <= share:
                 before.append(time_run(search, parts, threads))
-    ways = range(len(searches))
-    return [[1e3 * float(np.median(samples[way, threads])) for threads in (1, None)] for way in ways]
+    return [
+        {column: 1e3 * float(np.median(samples[way, column])) for column in THREADS} for way in range(len(searches))
+    ]

@@ -15,10 +15,10 @@ from fico_utils.escaping import csv_text
 from fico_utils.files import key_of, read_arrays, read_record, write_arrays, write_record, write_text
 
 if TYPE_CHECKING:
-    from fico_utils.extras.deploy.result import Deployment
+    from fico_utils.extras.deploy.deployment import Deployment
 
 #: Raised when the meaning of what is measured changes.
-LAYOUT = 1
+LAYOUT = 2
 
 
 class Records:

@@ -10,29 +10,30 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fico_utils.errors import InputError
-from fico_utils.extras.deploy.answer import GIB, QUALITY, answer_text, budget_text
 from fico_utils.extras.deploy.candidates import EXACT, list_builds
-from fico_utils.extras.deploy.growth import carry_rows
+from fico_utils.extras.deploy.growth import TIMES, carry_rows
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from fico_utils.display.picture import Picture
-
+#: The metric that counts.
+QUALITY = "recall@1"
+GIB = 2**30
 #: The columns of the table before and behind those of the metrics, which have ``_ci_low`` and ``_ci_high`` each.
 BEFORE = (
     "name", "factory", "items", "bytes_per_item", "build_s", "query_ms", "batch_ms", "memory_bytes",
     "neighbour_recall@1", "neighbour_recall@10",
 )  # fmt: skip
 BEHIND = (
-    "share_of_exact", "status", "query_ms_low", "query_ms_high", "batch_ms_low", "batch_ms_high", "build_s_low",
-    "build_s_high", "search", "codes", "depth", "build_peak_bytes", "note",
+    "share_of_exact", "status", "query_ms_all_threads", "batch_ms_one_thread",
+    *(f"{time}{end}" for time in TIMES for end in ("_low", "_high")),
+    "search", "codes", "depth", "build_peak_bytes", "note",
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
-class Deployment:
-    """The answer of `deploy`: ``table``, ``best(...)``, ``answer`` and ``figure()``."""
+class Candidates:
+    """What was measured, as a ``table``, and which candidate is the ``best(...)`` within a budget."""
 
     records: Sequence[dict[str, Any]]  # of all that was measured
     n_items: int
@@ -124,20 +125,15 @@ class Deployment:
             rows = pd.DataFrame(self._finished(carried)).reindex(columns=self.table.columns)
         return rows
 
-    @cached_property
-    def answer(self) -> str:
-        """What to deploy at each size and what it loses, in Markdown: a paragraph, a table, and code that builds it."""
-        return answer_text(self)
-
-    def figure(self) -> Picture:
-        """Recall@1 against the time of a query and against bytes an item, with the front of all three."""
-        from fico_utils.extras.deploy.figure import draw_candidates
-
-        return draw_candidates(self.rows_at(self.n_items), QUALITY)
-
 
 def check_budget(name: str, value: Any) -> float:
     """A budget as a number; InputError where it is none above 0."""
     if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not 0 < value < np.inf:
         raise InputError(f"{name} is {value!r}, expected a number above 0, or nothing for no limit")
     return float(value)
+
+
+def budget_text(memory_gib: float | None, latency_ms: float | None) -> str:
+    """The limits in words; empty where there are none."""
+    limits = (memory_gib and f"{memory_gib:g} GiB", latency_ms and f"{latency_ms:g} ms a query")
+    return " and ".join(filter(None, limits))

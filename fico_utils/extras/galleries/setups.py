@@ -132,18 +132,17 @@ class _Gallery:
         keys: Sequence[str],
         make: Callable[[], Search],
         n_query: int | None = None,
-        nearest: Callable[[], np.ndarray] | None = None,
+        nearest: Callable[[np.ndarray], np.ndarray] | None = None,
     ) -> list[dict[str, Any]]:
         """Rows of a setup, from the run's store or measured; it is only made where it was not measured before.
 
-        They are ``seconds_per_query``, ``item_bytes``, and ``recall``: the own item among the first k. `nearest` gives
-        the exact search's first items (n_query,) int64; with it comes ``nearest``, 1-recall@k.
+        They are ``seconds_per_query``, ``item_bytes``, and ``recall``: the own item among the first k. `nearest` says
+        which of the ids (n_query, depth) score as high as the exact search's first; its 1-recall@k is ``nearest``.
         """
         own, n_items = self.own[:n_query], len(self.order)
 
         def measure() -> list[dict[str, Any]]:
             search, item_bytes = make()
-            right = {"recall": own} | ({"nearest": nearest()} if nearest else {})
             with indexes.faiss_threads(self.timing.threads) as threads:
                 measured = replace(measure_time(search, self.timing), threads=threads)
             ids = measured.result
@@ -153,8 +152,9 @@ class _Gallery:
                 cost_row("deploy", "seconds_per_query", measured.shared_by(len(own)), **place),
                 cost_row("deploy", "item_bytes", item_bytes, unit="B", **place),
             ]
-            for quantity, items in right.items():
-                recalls = indexes.recall_of_nearest(ids, items, [k for k in RECALL_AT if k <= ids.shape[1]])
+            hits = {"recall": ids == own[:, None]} | ({"nearest": nearest(ids)} if nearest else {})
+            for quantity, hit in hits.items():
+                recalls = indexes.recall_of_hits(hit, [k for k in RECALL_AT if k <= ids.shape[1]])
                 rows += [cost_row("deploy", f"{quantity}_t2i@{k}", v, unit="", **place) for k, v in recalls.items()]
             return rows
 
@@ -177,11 +177,19 @@ class _Gallery:
             return np.ascontiguousarray(items[self.order], np.float32), np.ascontiguousarray(asked, np.float32)
 
         @cache
-        def nearest() -> np.ndarray:
+        def best() -> np.ndarray:
             import faiss
 
             held, asked = vectors()
-            return faiss.knn(asked, held, 1, metric=faiss.METRIC_INNER_PRODUCT)[1][:, 0]
+            return found_scores(faiss.knn(asked, held, 1, metric=faiss.METRIC_INNER_PRODUCT)[1])[:, 0]
+
+        def found_scores(ids: np.ndarray) -> np.ndarray:
+            held, asked = vectors()
+            scores = np.stack([held[row].astype(np.float64) @ query for row, query in zip(ids, asked, strict=True)])
+            return np.where(ids < 0, -np.inf, scores)
+
+        def nearest(ids: np.ndarray) -> np.ndarray:
+            return indexes.ties_with_best(found_scores(ids), best())
 
         @cache
         def packed() -> tuple[np.ndarray, np.ndarray]:
