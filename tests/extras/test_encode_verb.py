@@ -74,6 +74,8 @@ class Counter:
         self.seen, real = 0, getattr(Clip, name)
 
         def counted(model, features):
+            if len(features) == 1:  # the picture and the word with which an encoder is tried when it is loaded
+                return real(model, features)
             if stop is not None and self.seen >= stop:
                 raise KeyboardInterrupt
             self.seen += len(features)

@@ -188,9 +188,9 @@ def test_a_tokenizer_without_padding_token_will_do(kind, folders, encoders, tmp_
 
 
 def test_siglip_reads_its_padding_and_needs_the_token(folders, tmp_path):
-    encoder = load_encoder(without_padding_token(folders["siglip"], tmp_path / "bare"))
+    folder = without_padding_token(folders["siglip"], tmp_path / "bare")
     with pytest.raises(InputError, match="the tokenizer has no padding token; set pad_token"):
-        encoder.encode_texts(["a dog"])
+        load_encoder(folder)
 
 
 def test_a_padding_token_above_the_end_is_no_end(folders, encoders, tmp_path):
@@ -276,4 +276,24 @@ def test_a_preparation_that_does_not_work_is_refused_with_its_folder(name, wrong
     settings = json.loads((folder / name).read_text())
     (folder / name).write_text(json.dumps(settings | wrong))
     with pytest.raises(InputError, match=f"the (encoder|tokenizer) of {folder} cannot be made from its files"):
+        load_encoder(folder)
+
+
+def test_a_network_that_cannot_compute_is_refused_when_it_is_loaded(folders, tmp_path):
+    """Once it ended in a traceback, at the first picture."""
+    folder = shutil.copytree(folders["clip"], tmp_path / "clip")
+    settings = json.loads((folder / "preprocessor_config.json").read_text())
+    wrong = {"size": {"height": 24, "width": 24}, "crop_size": {"height": 24, "width": 24}}  # the network reads 16
+    (folder / "preprocessor_config.json").write_text(json.dumps(settings | wrong))
+    with pytest.raises(InputError, match=f"the encoder of {folder} cannot be made from its files"):
+        load_encoder(folder)
+
+
+def test_more_layers_than_weights_are_refused_before_they_are_built(folders, tmp_path):
+    """Once they took the time and the memory of the process."""
+    folder = shutil.copytree(folders["clip"], tmp_path / "clip")
+    config = json.loads((folder / "config.json").read_text())
+    config["text_config"]["num_hidden_layers"] = 2**24
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match="num_hidden_layers 16777216; expected at most 1000"):
         load_encoder(folder)

@@ -190,10 +190,15 @@ def load_encoder(
 
 
 def _try_encoder(kind: type[Pretrained], network: nn.Module, processor: Any, tokenizer: Any, key: str) -> Pretrained:
-    """An encoder whose processor has prepared a picture and whose tokenizer has read a word, as their files say."""
-    encoder = kind(network, processor, tokenizer, key)
-    encoder.preparation.pixels(torch.from_numpy(encoder.preparation.cut([Image.new("RGB", (8, 8))])))
-    tokenizer(["a"], verbose=False)
+    """An encoder that has encoded a picture and a word, and has read them together where it can, as its files say."""
+    encoder = kind(network, processor, tokenizer, key).eval()
+    picture = torch.from_numpy(encoder.preparation.cut([Image.new("RGB", (8, 8))]))
+    word = torch.from_numpy(encoder.tokens(["a"]))
+    with torch.inference_mode():
+        encoder.encode_image(picture)
+        encoder.encode_text(word)
+        if "rerank" in kind.measures:
+            encoder.match(encoder.image_context(picture), word)
     return encoder
 
 

@@ -31,6 +31,8 @@ _NEEDED = {
 }
 #: Nothing is asked of the hub, and no code that lies with a model is run.
 _LOCAL = {"local_files_only": True, "trust_remote_code": False}
+#: Each layer that a configuration states is built before the weights show that there is none.
+MOST_LAYERS = 1000
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -77,6 +79,10 @@ def read_config(folder: Path) -> dict[str, Any]:
     config = read_json_object(path)
     if not isinstance(config.get("model_type"), str):
         raise InputError(f"{path} names no model_type; expected the configuration of a transformers model")
+    for part in (config, *(value for value in config.values() if isinstance(value, dict))):
+        for name, number in part.items():
+            if name.endswith("layers") and isinstance(number, int | float) and number > MOST_LAYERS:
+                raise InputError(f"{path} has {name} {number}; expected at most {MOST_LAYERS}: get the file again")
     return config
 
 
@@ -164,6 +170,8 @@ def load_part(folder: Path, what: str, make: Callable[..., Any], *source: Any, *
         raise InputError(f"{folder} has no {what}; expected one of {', '.join(names)}: get it again")
     try:
         return make(*source, **options)
+    except InputError:
+        raise
     except ImportError as error:
         raise InputError(f"the {what} of {folder} needs a package that is missing ({first_line(error)})") from None
     except Exception as error:
