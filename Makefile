@@ -36,12 +36,17 @@ reproduce: .venv/installed  ## run every notebook, write results/ and the report
 	@echo "Running the notebooks on profile $(PROFILE); steps that are fresh are skipped"
 	@$(PYTHON) -m fico_utils run --profile $(PROFILE)
 
+# One thread a worker: threads of two workers that wait for each other burn more time than the tests take. A process of a
+# test compiles no module that an earlier one compiled. Neighbouring tests stay in one worker, which makes what they share
+# once, until the other has none left; those of a group stay in any case.
+test: export OMP_NUM_THREADS = 1
+test: export PYTHONDONTWRITEBYTECODE =
 test: .venv/testing  ## run the tests and the style check
 	@echo "Running the style check and the tests"
 	@.venv/bin/ruff check .
-	@$(PYTHON) -m pytest -n $(JOBS) -m "not notebooks"
+	@$(PYTHON) -m pytest -n $(JOBS) --dist worksteal -m "not notebooks"
 	@echo "Running every notebook on the mini profile (minutes)"
-	@$(PYTHON) -m pytest -n $(JOBS) --dist loadfile -m notebooks
+	@$(PYTHON) -m pytest -n $(JOBS) --dist loadgroup -m notebooks $$(grep -rl --include='test_*.py' mark.notebooks tests)
 
 # What a run draws stays in results/. This alone changes files that are committed: pictures, the numbers that they draw,
 # the result tables, the tables for GitHub to show, and the tables of the READMEs.

@@ -76,7 +76,7 @@ def test_a_raised_version_is_another_key(monkeypatch: pytest.MonkeyPatch):
     assert RECIPE.key != before
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(place=st.integers(0, 10**6), bit=st.integers(0, 7))
 def test_any_flipped_bit_is_noticed(tmp_path_factory: pytest.TempPathFactory, place: int, bit: int):
     """Wherever it falls: in the numbers, in the header and its log, or in its length; size and stamp are as before."""
@@ -154,7 +154,7 @@ def ships(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(place=st.integers(0, 10**6), bit=st.integers(0, 7), header=st.booleans())
 @example(place=142, bit=3, header=True)  # Doc2Vec's layout becomes 9, which is newer than any that is known
 def test_any_flipped_bit_of_what_ships_is_refused(ships: Path, place: int, bit: int, header: bool):

@@ -17,6 +17,7 @@ from tests.faults.content import recording_environment, undeclared_reads
 
 pytestmark = [
     pytest.mark.notebooks,
+    pytest.mark.xdist_group("run"),  # one run, which all look at
     pytest.mark.skipif(
         not all((PROJECT / "notebooks" / f"{step.notebook}.ipynb").is_file() for step in STEPS),
         reason="not every step has its notebook",
@@ -26,16 +27,18 @@ pytestmark = [
 SMALL = (
     "threads=1",  # another process tests beside this one
     "live_backbones=[]",
-    "epochs={query2label: 1, beit3: 1, ucch: 4, dadh: 2}",
-    "n_train={picto_diverse: 1000, picto_people: 500}",
-    "n_test={picto_diverse: 300, picto_people: 300}",
+    "epochs={query2label: 1, beit3: 1, ucch: 2, dadh: 1}",
+    "n_train={picto_diverse: 400, picto_people: 300}",
+    "n_val={picto_diverse: 50, picto_people: 50}",
+    "n_test={picto_diverse: 150, picto_people: 150}",
+    "rerank_depth=4",
     "n_queries=500",
     "n_candidates=5000",
-    "encode_scales=[30, 100, 300]",
-    "attention_scales=[50, 100, 200]",
-    "gallery_sizes=[100, 200, 400]",
+    "encode_scales=[30, 75, 150]",
+    "attention_scales=[25, 50, 100]",
+    "gallery_sizes=[50, 100, 200]",
     "screen_depths=[10, 30]",
-    "gallery_queries={embeddings: 100, attention: 10}",
+    "gallery_queries={embeddings: 50, attention: 5}",
 )
 MEMORY = 4 * 2**30  # bytes, a step
 

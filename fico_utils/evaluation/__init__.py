@@ -90,7 +90,7 @@ def evaluate(
         Index of each caption's image; may be left out where n_img divides n_txt and the captions of an image are
         consecutive. -1, with ``distractors``: of no image.
     image_ids, caption_image_ids, caption_ids : (n_img,), (n_txt,), (n_txt,) of text or numbers
-        Instead: the names of the images, of each caption's image (empty: of none), and of the captions.
+        Instead: names of images (or queries), of each caption's image (empty: none), and of captions (or items).
     images_repeated : int, each image stands so many times in a row, as in arrays of the VSE++ family (5N rows)
     distractors : bool, images without caption and captions without image stand in the gallery and ask nothing
     leave_out_self : bool, query i is item i of the gallery, and is left out of its own ranking

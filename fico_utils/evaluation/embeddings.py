@@ -29,13 +29,15 @@ def as_array(values: Any, name: str) -> np.ndarray:
 
     InputError where ``values`` cannot be read so; ``name`` says in it what they are.
     """
-    if isinstance(values, np.ndarray):
+    if isinstance(values, np.ndarray) and not values.dtype.hasobject and not isinstance(values, np.matrix):
         return values
     try:
         if hasattr(values, "toarray"):  # of scipy
             return values.toarray()
         if not hasattr(values, "detach"):
-            return np.asarray(values)
+            array = np.asarray(values)
+            # a column of pandas that holds a vector in each row
+            return np.stack(array) if array.dtype.hasobject and array.ndim == 1 and np.ndim(array[0]) else array
         tensor = values.detach().cpu().to_dense().resolve_conj().resolve_neg()
         try:
             return tensor.numpy()
@@ -158,6 +160,13 @@ def _bounded(size: float, peaks: tuple[float, float]) -> float:
     return size
 
 
+def hint_transposed(a: tuple[int, ...], b: tuple[int, ...], names: Names) -> str:
+    """The end of a sentence about two tables of unequal widths: which of them may hold an item a column."""
+    turned = [name for name, same in zip(names, (a[0] == b[1], b[0] == a[1]), strict=True) if same]
+    turned = turned or (names if a[0] == b[0] else ())
+    return f", an item a row: transpose {' and '.join(turned)} if an item is a column there" if turned else ""
+
+
 @dataclass(frozen=True)
 class Measure:
     """How two embeddings, or two hash codes, are compared."""
@@ -240,6 +249,7 @@ class EmbeddingScores(ScoreSource):
         if images.shape[1] != texts.shape[1]:
             raise InputError(
                 f"{names[0]} are {images.shape[1]} wide and {names[1]} {texts.shape[1]}, expected vectors of one space"
+                + hint_transposed(images.shape, texts.shape, names)
             )
         self.shape = images.shape[0], texts.shape[0]
         refuse_zero = measure.refuses_zero and not allow_zero

@@ -1,4 +1,7 @@
-"""Kernels of average precision over the first relevant items, wherever they stand; groups as in `kernels_measures`."""
+"""Kernels of what has no cut: precision at the first relevant items, wherever they stand, and at levels of recall.
+
+Groups are as in `kernels_measures`.
+"""
 
 from __future__ import annotations
 
@@ -81,3 +84,35 @@ def first_block(groups, first, facts, asked, policy, values):
             wanted = specs[c] if specs[c] > 0 else np.int64(balls[q, -2 - specs[c]])
             wanted = min(wanted, np.int64(relevant[q]))
             values[q, columns[c]] = _first_precisions(mine, groups[3][i], wanted, policy) / wanted if wanted else 0.0
+
+
+@kernel
+def _measure_curve(groups, n, relevant, policy, curve):
+    """Fill the 11-point interpolated precision-recall curve of one query, from the expected number found at each rank.
+
+    At level recall / 10 it reads the highest precision at the ranks from which on that recall is reached.
+    """
+    curve[:] = 0.0
+    found, level, best = 0, 10, 0.0
+    for g in range(n):
+        found += groups[2][g]
+    for g in range(n - 1, -1, -1):
+        above, size, hits = np.int64(groups[0][g]), np.int64(groups[1][g]), np.int64(groups[2][g])
+        if policy != EXPECTED:
+            above, size = above if policy == OPTIMISTIC else above + size - hits, hits
+        best = max(best, found / (above + size))
+        found -= hits
+        while level > 0 and 10 * found < level * relevant:
+            # the first rank at which the expected recall reaches level / 10
+            step = ((level * relevant - 10 * found) * size + 10 * hits - 1) // (10 * hits)
+            curve[level] = max(best, (found + step * hits / size) / (above + step))
+            level -= 1
+    curve[0] = best
+
+
+@kernel
+def curve_block(groups, first, relevant, policy, curves):
+    """Fill the curves of the queries from ``first``, one for each row of ``groups`` (above, size, hits, n)."""
+    for i in range(groups[3].size):
+        mine = (groups[0][i], groups[1][i], groups[2][i])
+        _measure_curve(mine, groups[3][i], relevant[first + i], policy, curves[first + i])

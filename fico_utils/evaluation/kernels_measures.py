@@ -155,11 +155,12 @@ def _add_up(values):
 
 
 @kernel
-def measure_cuts(groups, n, listed, cuts, policy, tables, at):
+def measure_cuts(groups, n, listed, cuts, policy, tables, discounted, at):
     """Fill ``at`` (kinds, cuts) of one query; ``cuts`` are ascending ranks.
 
     ``groups`` are the arrays above, size and hits; ``listed`` the grades and gains of the relevant items in rank order,
-    ascending among equals, or empty where all count 1; ``tables`` the sums of 1/i and of 1/log2(1 + i).
+    ascending among equals, or empty where all count 1; of a single group in random order their sums do. ``tables`` are
+    the sums of 1/i and of 1/log2(1 + i); where nothing is ``discounted``, gains may be left out.
     """
     harmonic, discounts = tables
     graded, t = listed[0].size > 0, 0
@@ -176,7 +177,8 @@ def measure_cuts(groups, n, listed, cuts, policy, tables, at):
             while g < n and groups[1][g] == 1 and groups[0][g] < cuts[t]:
                 place = np.int64(groups[0][g])
                 precisions += (found + 1.0) / (place + 1.0)
-                gain += discounts[place + 1] - discounts[place]
+                if discounted:
+                    gain += discounts[place + 1] - discounts[place]
                 found, grade, g = found + 1, grade + 1.0, g + 1
             weighted = precisions
             continue
@@ -230,6 +232,7 @@ def measure_block(groups, listed, levels, first, facts, asked, policy, tables, v
     """
     (relevant, balls, n_item), (specs, kinds, cut_of, columns) = facts, asked
     at, cuts, order = np.zeros((6, specs.size)), np.empty(specs.size, np.int64), np.empty(specs.size, np.int64)
+    discounted = (kinds == NDCG).any()
     for i in range(groups[3].size):
         q = first + i
         n, mine = groups[3][i], (groups[0][i], groups[1][i], groups[2][i])
@@ -248,7 +251,7 @@ def measure_block(groups, listed, levels, first, facts, asked, policy, tables, v
                 place += mine[2][g]
                 for part in grades:
                     part[place - mine[2][g] : place].sort()
-        measure_cuts(mine, n, grades, cuts, policy, tables, at)
+        measure_cuts(mine, n, grades, cuts, policy, tables, discounted, at)
         for place in range(specs.size):
             t, cut = order[place], cuts[place]
             for c in range(kinds.size):

@@ -11,7 +11,6 @@ from collections import namedtuple
 import numpy as np
 
 from fico_utils.evaluation.compiling import kernel
-from fico_utils.evaluation.tasks import EXPECTED, OPTIMISTIC
 
 #: Of the radix sort: a key is a number of 32 bits before one of 8, the grade; digits have 11 bits and start here.
 DIGIT, GRADE, LOW, MID, TOP = np.uint64(2047), np.uint64(255), np.uint64(8), np.uint64(19), np.uint64(30)
@@ -19,7 +18,8 @@ SIGN, MAGNITUDE = np.uint32(2**31), np.uint32(2**31 - 1)
 #: Groups of some queries, (b, width) int32 each, ``size`` and ``hits`` 1 where nothing stands; ``n`` (b,), how many
 #: there are. ``places`` (b, width) and ``n_places`` (b,) are the ranks, from 0, of the relevant items under the order
 #: of the arrays, empty where nobody asks; ``grades`` and ``gains`` (b, width) float64 of the relevant items in that
-#: order; ``level_gains`` and ``times`` (b, n_levels) of all relevant items, highest gain first.
+#: order, at category level down to the deepest cut that depends on them; ``level_gains`` and ``times`` (b, n_levels)
+#: of all relevant items, highest gain first.
 Block = namedtuple(
     "Block", ("above", "size", "hits", "n", "places", "n_places", "grades", "gains", "level_gains", "times")
 )
@@ -121,70 +121,100 @@ def _sorted_groups(keys, n, above, size, hits):
 def _code_groups(row, shared, highest, counts, above, size, hits):
     """Groups of one row of code scores, 1 ... ``highest``: no sort, a count of each score among all and relevant items.
 
-    A score of 0 is left out.
+    A score of 0 is left out. The first of ``counts`` is left with how many items, and how many relevant ones, score
+    higher than each score.
     """
     counts[:] = 0
     for j in range(row.size):
         # four tables in turn: an addition need not wait for the one before
         counts[j & 3, 2 * np.int64(row[j]) + (shared[j] != 0)] += 1
-    n, begin = 0, 0
-    for score in range(highest, 0, -1):
+    n, begin, found = 0, 0, 0
+    for score in range(highest, -1, -1):
         others, ours = 0, 0
         for part in range(4):
             others += counts[part, 2 * score]
             ours += counts[part, 2 * score + 1]
+        counts[0, 2 * score], counts[0, 2 * score + 1] = begin, found
         if ours:
             above[n], size[n], hits[n] = begin, others + ours, ours
             n += 1
-        begin += others + ours
+        begin, found = begin + others + ours, found + ours
     return n
 
 
 @kernel
-def _code_order(row, shared, highest, counts, keys):
-    """The grades of one row of code scores, into ``keys``, in rank order, equal ones in theirs; how many."""
-    begin = counts[0]
-    begin[: highest + 1] = 0
+def _list_codes(row, shared, highest, begin, depth, n_graded, i, block):
+    """Write places and grades of the relevant items of one row of code scores, equal ones in their order; no sort.
+
+    ``begin`` is what `_code_groups` leaves: each item takes the next place of its score. Scores that begin at rank
+    ``depth`` or below are left out.
+    """
+    least, by_index = highest, block.places.shape[0] > 0
+    while least > 0 and begin[2 * least - 2] < depth:
+        least -= 1
     for j in range(row.size):
-        begin[row[j]] += 1
-    total = 0
-    for score in range(highest, -1, -1):
-        count = begin[score]
-        begin[score] = total
-        total += count
-    n = begin[0]
-    for j in range(row.size):
-        keys[begin[row[j]]] = shared[j]
-        begin[row[j]] += 1
-    return n
+        if row[j] < least:
+            continue
+        at = 2 * np.int64(row[j])
+        place = begin[at]
+        begin[at] = place + 1
+        if shared[j]:
+            p = begin[at + 1]
+            begin[at + 1] = p + 1
+            if by_index:
+                block.places[i, p] = place
+            if p < n_graded:
+                block.grades[i, p] = shared[j]
+    block.n_places[i] = begin[2 * least + 1]
 
 
 @kernel
-def _list_relevant(keys, n, depth, i, block):
-    """Write places of the relevant items among ``depth`` keys in rank order, grades and gains of those among ``n``."""
+def _list_sorted(keys, n_graded, i, block):
+    """Write places and grades of the relevant items among sorted keys."""
     p = 0
-    if block.places.shape[0]:
-        for j in range(depth):
+    for g in range(block.n[i] if block.places.shape[0] else 0):
+        place = block.above[i, g]
+        block.places[i, p] = place
+        if block.size[i, g] == 1:
+            p += 1
+            continue
+        for j in range(place, place + block.size[i, g]):
             block.places[i, p] = j
             p += (keys[j] & GRADE) != 0
-        block.n_places[i] = p
-    if block.grades.shape[0]:
-        p = 0
-        for j in range(n):
-            grade = keys[j] & GRADE
-            if grade:
-                block.grades[i, p], block.gains[i, p] = grade, 2.0**grade - 1.0
-                p += 1
+    block.n_places[i] = p
+    j, p = 0, 0
+    while p < n_graded:
+        if keys[j] & GRADE:
+            block.grades[i, p] = keys[j] & GRADE
+            p += 1
+        j += 1
 
 
 @kernel
-def _share(owner, item_owner, lists, graded, mark, shared):
-    """Set ``shared`` (m,) to the number of labels in common with ``owner``, or to 1; how many items share any."""
-    label_start, labels, member_start, members = lists
-    mark[:] = 0
+def _count_graded(block, i, depth):
+    """How many relevant items stand in groups that begin above rank ``depth``; 0 where there are no grades."""
+    g, n_graded = 0, 0
+    while block.grades.shape[0] and g < block.n[i] and block.above[i, g] < depth:
+        n_graded += block.hits[i, g]
+        g += 1
+    return n_graded
+
+
+@kernel
+def _share(owner, owners, lists, mark, times, shared):
+    """Set ``shared`` (m,) to the number of labels in common with ``owner``, or to 1; how many items share any.
+
+    Where grades count, ``times`` has a place for each, highest first, and gets how many items have it.
+    """
+    (label_start, labels, member_start, members), (item_owner, held) = lists, owners
+    mark[:], graded, tally = 0, times.size > 0, np.zeros((4, times.size + 1), np.int64)
     for at in range(label_start[owner], label_start[owner + 1]):
         for i in range(member_start[labels[at]], member_start[labels[at] + 1]):
             mark[members[i]] = min(np.int64(mark[members[i]]) + 1, 255) if graded else 1
+    for other in range(held.size if graded else 0):
+        tally[other & 3, times.size - np.int64(mark[other])] += held[other]
+    for level in range(times.size):
+        times[level] = tally[:, level].sum()
     count = 0
     for j in range(item_owner.size):
         shared[j] = mark[item_owner[j]]
@@ -193,84 +223,56 @@ def _share(owner, item_owner, lists, graded, mark, shared):
 
 
 @kernel
-def rank_block(scores, first, highest, limit, sides, left_out, lists, block, seen):
+def rank_block(scores, first, highest, depths, sides, left_out, lists, block, seen):
     """Fill ``block`` with the groups of the queries from ``first``, one for each row of ``scores`` (b, m).
 
-    Scores are code scores 0 ... ``highest``, or, where that is None, the uint32 words that `_sort` wants. ``sides`` are
-    the owners of labels, of each query and of each item, and how many there are (an item of owner ``n_owners`` has
-    none); ``left_out`` the column that each query leaves out, or empty;
-    ``lists`` the labels of each owner and the item owners of each label (two ragged lists, each as starts and members);
-    ``seen`` holds how many items of each query are ranked, and, to fill, how many are relevant.
+    Scores are code scores 0 ... ``highest``, or, where that is None, the uint32 words that `_sort` wants. ``depths``
+    are the ranks down to which the order, and the grades, are needed. ``sides`` are the owners of labels, of each query
+    and of each item, and how many items each owner holds (the last owner has no labels); ``left_out`` the column that
+    each query leaves out, or empty; ``lists`` the labels of each owner and the item owners of each label (two ragged
+    lists, each as starts and members). ``seen`` holds how many items of each query are ranked, and, to fill, how many
+    are relevant and how many lie within each Hamming ball, with the code score that an item needs for that.
     """
-    (query_owner, item_owner, n_owners), (ranked, relevant) = sides, seen
-    m, graded, owner, count = item_owner.size, block.grades.shape[0] > 0, -1, 0
-    mark, shared = np.zeros(n_owners + 1, np.uint8), np.zeros(m, np.uint8)
-    keys, spare = np.empty(m, np.uint64), np.empty(m, np.uint64)
+    (query_owner, item_owner, held), (ranked, relevant, balls, least), (limit, graded_depth) = sides, seen, depths
+    m, n_levels, owner, count = item_owner.size, block.times.shape[1], -1, 0
+    mark, shared, times = np.zeros(held.size, np.uint8), np.zeros(m, np.uint8), np.zeros(n_levels, np.int64)
     # numba compiles only the branch that fits the type of `highest`
     if highest is None:
-        counts = np.empty((3, 2048), np.int32)
+        counts, keys, spare = np.empty((3, 2048), np.int32), np.empty(m, np.uint64), np.empty(m, np.uint64)
     else:
         counts = np.empty((4, 2 * highest + 2), np.int32)
     for i in range(scores.shape[0]):
         q = first + i
         if query_owner[q] != owner:
             owner = query_owner[q]
-            count = _share(owner, item_owner, lists, graded, mark, shared)
+            count = _share(owner, (item_owner, held), lists, mark, times, shared)
         relevant[q] = count
+        if n_levels:
+            block.times[i] = times
         kept = np.uint8(0)
         if left_out.size:
             kept, shared[left_out[q]] = shared[left_out[q]], 0
             relevant[q] -= kept != 0
+            if n_levels and kept:
+                block.times[i, n_levels - np.int64(kept)] -= 1
         above, size, hits = block.above[i], block.size[i], block.hits[i]
         for g in range(block.n[i]):
             size[g] = hits[g] = 1
         if highest is None:
             n = _sort(scores[i], shared, limit, keys, spare, counts)
-            depth = min(n, ranked[q])  # -inf, not ranked, sorts last
-            block.n[i] = _sorted_groups(spare, depth, above, size, hits)
-            _list_relevant(spare, n, depth, i, block)
+            # -inf, not ranked, sorts last
+            block.n[i] = _sorted_groups(spare, min(n, ranked[q]), above, size, hits)
+            n_graded = _count_graded(block, i, graded_depth)
+            _list_sorted(spare, n_graded, i, block)
         else:
             block.n[i] = _code_groups(scores[i], shared, highest, counts, above, size, hits)
-            if block.places.shape[0] or graded:
-                n = _code_order(scores[i], shared, highest, counts, keys)
-                _list_relevant(keys, n, n, i, block)
-        if graded:
-            block.times[i] = 0
-            n_levels = block.times.shape[1]
-            for j in range(m):
-                if shared[j]:
-                    block.times[i, n_levels - shared[j]] += 1
+            for ball in range(least.size):
+                balls[q, ball] = counts[0, 2 * least[ball] - 2]
+            n_graded = _count_graded(block, i, graded_depth)
+            depth = limit if block.places.shape[0] else graded_depth
+            if block.places.shape[0] or n_graded:
+                _list_codes(scores[i], shared, highest, counts[0], depth, n_graded, i, block)
+        for p in range(n_graded):
+            block.gains[i, p] = block.level_gains[i, n_levels - np.int64(block.grades[i, p])]
         if left_out.size:
             shared[left_out[q]] = kept
-
-
-@kernel
-def _measure_curve(groups, n, relevant, policy, curve):
-    """Fill the 11-point interpolated precision-recall curve of one query, from the expected number found at each rank.
-
-    At level recall / 10 it reads the highest precision at the ranks from which on that recall is reached.
-    """
-    curve[:] = 0.0
-    found, level, best = 0, 10, 0.0
-    for g in range(n):
-        found += groups[2][g]
-    for g in range(n - 1, -1, -1):
-        above, size, hits = np.int64(groups[0][g]), np.int64(groups[1][g]), np.int64(groups[2][g])
-        if policy != EXPECTED:
-            above, size = above if policy == OPTIMISTIC else above + size - hits, hits
-        best = max(best, found / (above + size))
-        found -= hits
-        while level > 0 and 10 * found < level * relevant:
-            # the first rank at which the expected recall reaches level / 10
-            step = ((level * relevant - 10 * found) * size + 10 * hits - 1) // (10 * hits)
-            curve[level] = max(best, (found + step * hits / size) / (above + step))
-            level -= 1
-    curve[0] = best
-
-
-@kernel
-def curve_block(groups, first, relevant, policy, curves):
-    """Fill the curves of the queries from ``first``, one for each row of ``groups`` (above, size, hits, n)."""
-    for i in range(groups[3].size):
-        mine = (groups[0][i], groups[1][i], groups[2][i])
-        _measure_curve(mine, groups[3][i], relevant[first + i], policy, curves[first + i])

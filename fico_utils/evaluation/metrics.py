@@ -251,7 +251,7 @@ def metrics_at(recall_at: Iterable[int] | None, map_at: Iterable[K] | None) -> t
     for name, values, known in (("recall", recall_at, ""), ("map", map_at, ", or N")):
         if values is None:
             values = [metric.k for metric in parse_metrics(DEFAULT_METRICS) if metric.name == name]
-        for k in [values] if isinstance(values, str | int) else values:
+        for k in [values] if isinstance(values, str | int | np.integer) else values:
             if isinstance(k, bool) or not re.fullmatch(r"[1-9]\d{0,17}" + ("|N" if known else ""), str(k), re.ASCII):
                 raise InputError(f"{name}_at has {k!r}, expected whole numbers from 1{known}")
             asked[name].append(Metric(name, k))

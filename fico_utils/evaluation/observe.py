@@ -26,6 +26,8 @@ from fico_utils.machine import usable_cores
 
 #: Bytes of one thread's block beyond which nothing gets faster: floats, and codes (which fit in a cache).
 USEFUL_BLOCK = {"f": 2**24, "u": 2**20}
+#: Bytes of the groups of some queries, which a thread makes and measures before those of the next.
+GROUPS = 2**23
 
 
 def observe(
@@ -64,7 +66,8 @@ def observe(
     seen, sizes, rng = {}, {}, np.random.default_rng(plan.seed)
     with _blas_limit()(limits=1, user_api="blas"):
         for task in (task.sample(plan.sample, rng) for task in tasks):
-            observer, width = _Observer(source, task, plan), source.n_columns(task.direction)
+            observer = _Observer(source, task, plan, min(GROUPS, bytes_in_all // 8))
+            width = source.n_columns(task.direction)
             useful = min(bytes_in_all // threads, USEFUL_BLOCK[source.dtype.kind])
             rows = source.tile[task.direction] or min(
                 max(1, useful // (width * source.dtype.itemsize)), task.asking.size
@@ -83,12 +86,12 @@ class _Observer:
     queries of row ``units[u]`` are those from ``bounds[u]`` to ``bounds[u + 1]``.
     """
 
-    def __init__(self, source: ScoreSource, task: Task, plan: Plan) -> None:
+    def __init__(self, source: ScoreSource, task: Task, plan: Plan, room: int) -> None:
         ids = task.asking if source.ids[task.direction] is None else source.ids[task.direction][task.asking]
         self.order = np.argsort(ids, kind="stable")
         self.units, bounds = np.unique(ids[self.order], return_index=True)
         self.bounds = np.append(bounds, ids.size)
-        self.source, self.task, self.plan = source, task.take(self.order), plan
+        self.source, self.task, self.plan, self.room = source, task.take(self.order), plan, room
         task, n, width = self.task, self.task.asking.size, source.n_columns(task.direction)
         self.columns = source.columns[task.direction]
         self.sorted_columns, places = None, np.arange(width)  # where each item stands
@@ -98,14 +101,16 @@ class _Observer:
                 self.sorted_columns, self.columns, places = places, None, np.arange(width)
         self.lowest = source.dtype.type(0 if source.bits else -np.inf)
         self.ranked, self.balls = np.full(n, task.n_item, np.int32), np.zeros((n, len(plan.radii)), np.int32)
+        self.least = np.array([max(1, source.bits + 1 - radius) for radius in plan.radii], np.int64)
         self.left_out = places[task.asking] if task.leaves_out else np.zeros(0, np.int64)
         self.correct = task.correct and task.correct._replace(members=places[task.correct.members])
         self.judged = (np.zeros(0), np.zeros(0))
         if task.grades is not None:
-            self.judged = task.grades, 2.0**task.grades - 1
+            self.judged = task.grades, task.grades if plan.linear_gain else 2.0**task.grades - 1
         if task.labels is not None:
             item_owner = task.labels.item_owner if self.columns is None else task.labels.item_owner[self.columns]
-            self.owners = task.labels.query_owner, item_owner, task.labels.n_owners
+            held = np.bincount(item_owner, minlength=task.labels.n_owners + 1)
+            self.owners = task.labels.query_owner, item_owner, held
             self.lists = (*task.labels.of_owner, *task.labels.members)
         self.levels = [Level(level, task, plan, width) for level in task.levels]
 
@@ -113,9 +118,7 @@ class _Observer:
         """What was seen, in the order of the queries."""
         seen = {"query": self.task.asking, "image": self.task.unit, "ranked": self.ranked, "balls": self.balls}
         for level in self.levels:
-            seen |= {
-                f"{level.level}/{name}": array for name, array in level.results(self.balls, self.task.n_item).items()
-            }
+            seen |= {f"{level.level}/{name}": array for name, array in level.results(self.task.n_item).items()}
         back = np.argsort(self.order)
         return {name: array[back] for name, array in seen.items()}
 
@@ -126,7 +129,7 @@ class _Observer:
             numbers = slice(int(numbers[0]), int(numbers[-1]) + 1)
         scores = self.source.rows(self.task.direction, numbers, out)
         if self.sorted_columns is not None:
-            scores = np.take(scores, self.sorted_columns, axis=1)
+            scores = np.take(scores, self.sorted_columns, axis=1, mode="clip")
         first, last = self.bounds[start], self.bounds[stop]
         if last - first == stop - start:
             self._keep(scores, first)
@@ -142,10 +145,10 @@ class _Observer:
             scores[np.arange(len(scores)), self.left_out[first : first + len(scores)]] = self.lowest
         if self.source.may_cut:
             fastest(kernels.count_ranked, scores.size)(scores, first, self.lowest, self.ranked)
-        if self.plan.radii:
-            least = np.array([max(1, self.source.bits + 1 - r) for r in self.plan.radii], scores.dtype)
+        if self.plan.radii and (self.task.labels is None or not self.levels[-1].is_grouped):
+            least = self.least.astype(scores.dtype)
             fastest(kernels.count_balls, scores.size)(scores, first, least, self.balls)
-        for level in self.levels:
+        for level in reversed(self.levels):  # a ranking counts the balls, too
             if level.is_grouped:
                 self._measure(level, scores, first)
             elif level.level == INSTANCE:
@@ -157,16 +160,17 @@ class _Observer:
         """Find the groups of some queries at one level, and measure them."""
         instance, highest = level.level == INSTANCE, None if self.source.bits is None else self.source.bits + 1
         width = scores.shape[1] if highest is None else min(scores.shape[1], highest)
-        block = level.block(len(scores), level.n_listed if instance else width)
+        block = level.block(len(scores), level.n_listed if instance else width, self.room)
         for begin in range(0, len(scores), len(block.n)):
             part, at = scores[begin : begin + len(block.n)], first + begin
             if instance:
                 group = fastest(kernels.group_correct, part.size)
                 group(part, at, *self.correct, self.judged, self.lowest, block)
             else:
-                words, seen = part if highest else sortable_words(part), (self.ranked, level.relevant)
+                words = part if highest else sortable_words(part)
+                seen = self.ranked, level.relevant, self.balls, self.least
                 rank = fastest(rank_block, part.size)
-                rank(words, at, highest, level.limit, self.owners, self.left_out, self.lists, block, seen)
+                rank(words, at, highest, level.depths, self.owners, self.left_out, self.lists, block, seen)
             level.measure(block, at, len(part), (self.ranked, self.balls, self.task.n_item))
 
 

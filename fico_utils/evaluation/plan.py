@@ -42,6 +42,7 @@ class Plan:
     seed: int = 0  # of that draw
     levels: tuple[str, ...] = ()  # of the metrics, as in `Request`
     others: tuple[Request, ...] = ()  # taken in the same pass
+    linear_gain: bool = False  # as in `Protocol`
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "metrics", parse_metrics(self.metrics))
@@ -59,13 +60,14 @@ class Plan:
         return radii_of(metric for request in self.requests for metric in request.metrics)
 
     def columns(self, level: str) -> tuple[Column, ...]:
-        """What is kept at one level: for each metric a column, and one of a random ranking."""
+        """What is kept at one level: for each metric a column, and one of a random ranking where that needs it."""
         columns = []
         for request in self.requests:
             for metric in request.metrics:
                 kind = metric.kept(request.rules.map_divisor)
                 if kind is not None and level in request.levels_of(metric):
-                    columns += [Column(kind, metric.k, ties) for ties in (request.rules.ties, CHANCE)]
+                    orders = (request.rules.ties,) if is_radius(metric.k) else (request.rules.ties, CHANCE)
+                    columns += [Column(kind, metric.k, ties) for ties in orders]
         return tuple(dict.fromkeys(columns))
 
     def counts_first(self, level: str) -> bool:

@@ -31,6 +31,7 @@ class Protocol:
     rules: Rules = field(default_factory=Rules)
     folds: int = 1
     every_level: bool = False  # each metric at each level that is given
+    linear_gain: bool = False  # of ndcg, the grade itself; else 2^grade - 1
     unranked: float | None = None  # what stands in its similarity matrices for a pair that was not ranked
     note: str = ""  # what else is particular to it
 

@@ -22,6 +22,11 @@ def whole_numbers(array: np.ndarray, name: str, expected: str) -> np.ndarray:
     return array.astype(np.int64)
 
 
+def hint_from_one(positions: np.ndarray, n: int) -> str:
+    """The end of a sentence about a position outside 0 ... n - 1, where they count from 1 as MATLAB does."""
+    return " (they count from 1, as in MATLAB: take 1 off)" if positions.min() == 1 and positions.max() == n else ""
+
+
 def caption_index(caption_image: Any, n_img: int, n_txt: int, distractors: bool = False) -> np.ndarray:
     """Index of each caption's image, (n_txt,) int64; InputError where it has no meaning.
 
@@ -36,13 +41,16 @@ def caption_index(caption_image: Any, n_img: int, n_txt: int, distractors: bool 
             )
         return np.repeat(np.arange(n_img, dtype=np.int64), n_txt // n_img)
     index = as_array(caption_image, "caption_image")
+    if index.ndim == 2 and 1 in index.shape:
+        index = index.ravel()  # MATLAB knows no one-dimensional arrays
     if index.shape != (n_txt,):
-        raise InputError(f"caption_image has shape {index.shape}, expected one index for each of {n_txt} captions")
+        way = ": are images and texts swapped?" if index.shape == (n_img,) else ""
+        raise InputError(f"caption_image has shape {index.shape}, expected one index for each of {n_txt} captions{way}")
     index = whole_numbers(index, "caption_image", f"whole numbers from 0 to {n_img - 1}")
     outside = np.flatnonzero((index < (-1 if distractors else 0)) | (index >= n_img))
     if outside.size:
         at = outside[0]
-        way = " (-1, a caption of no image, needs distractors)" if index[at] == -1 else ""
+        way = " (-1, a caption of no image, needs distractors)" if index[at] == -1 else hint_from_one(index, n_img)
         raise InputError(f"caption_image names image {index[at]} at caption {at}, expected 0 to {n_img - 1}{way}")
     bare = np.flatnonzero(np.bincount(index[index >= 0], minlength=n_img) == 0)
     if bare.size and not distractors:
@@ -60,8 +68,9 @@ def read_pairs(relevance: Any, n_query: int, n_item: int, names: tuple[str, str]
     """
     if hasattr(relevance, "tocoo"):
         if relevance.shape != (n_query, n_item):
+            way = ": transpose it" if relevance.shape == (n_item, n_query) else ""
             raise InputError(
-                f"relevance has shape {relevance.shape}, expected {(n_query, n_item)}, {' by '.join(names)}s"
+                f"relevance has shape {relevance.shape}, expected {(n_query, n_item)}, {' by '.join(names)}{way}"
             )
         table = relevance.tocoo()
         kept = table.data != 0
@@ -70,9 +79,10 @@ def read_pairs(relevance: Any, n_query: int, n_item: int, names: tuple[str, str]
     else:
         table = as_array(relevance, "relevance")
         if table.ndim != 2 or table.shape[1] not in (2, 3) or table.dtype.kind not in "biuf":
+            way = ": give a whole table as scipy.sparse.csr_array" if table.shape == (n_query, n_item) else ""
             raise InputError(
                 f"relevance has shape {table.shape} of {table.dtype}, expected pairs ({names[0]}, {names[1]}), "
-                "with a grade as third column where they have one"
+                f"with a grade as third column where they have one{way}"
             )
         pairs = whole_numbers(table[:, :2], "relevance", "whole numbers in its first two columns")
         grades = table[:, 2].astype(np.float64) if table.shape[1] == 3 else np.ones(len(table))
@@ -81,14 +91,16 @@ def read_pairs(relevance: Any, n_query: int, n_item: int, names: tuple[str, str]
         if outside.size:
             raise InputError(
                 f"relevance names {name} {pairs[outside[0], column]} in pair {outside[0]}, expected 0 to {n - 1}"
+                + hint_from_one(pairs[:, column], n)
             )
     low = np.flatnonzero(~((grades > 0) & (grades < np.inf)))
     if low.size:
         raise InputError(
             f"relevance has grade {grades[low[0]]:g} in pair {low[0]}, expected a number above 0: leave the pair out"
         )
-    order = np.lexsort((pairs[:, 1], pairs[:, 0]))
-    twice = np.flatnonzero((np.diff(pairs[order], axis=0) == 0).all(1))
+    number = pairs[:, 0] * n_item + pairs[:, 1]
+    order = np.argsort(number, kind="stable")
+    twice = np.flatnonzero(np.diff(number[order]) == 0)
     if twice.size:
         a, b = pairs[order[twice[0]]]
         raise InputError(f"relevance has the pair {names[0]} {a}, {names[1]} {b} twice: keep one of them")
@@ -101,16 +113,19 @@ def label_marks(labels: Any, n: int, name: str, what: str) -> tuple[np.ndarray, 
     `labels` are multi-hot (n, n_labels) of 0 and 1, dense or scipy sparse, or class numbers (n,) or (n, 1), where a
     negative one means no label. InputError where they have no meaning.
     """
-    if hasattr(labels, "tocoo"):
-        table, shape = labels.tocoo(), labels.shape
+    if hasattr(labels, "tocoo") and labels.shape[-1] != 1:
+        table, shape = labels.tocsr().tocoo(), labels.shape
         owner, label, values = table.coords[0], table.coords[1], table.data
         owner, label, values = owner[values != 0], label[values != 0], values[values != 0]
         if shape[0] != n or np.any(values != 1):
             raise InputError(f"{name} have shape {shape}, expected one row of 0 and 1 for each of {n} {what}")
         return owner.astype(np.int64), label.astype(np.int64), shape[1]
     labels = as_array(labels, name)
+    if labels.shape == (1, n):
+        labels = labels.T  # class numbers in MATLAB's row
     if labels.ndim not in (1, 2) or labels.shape[0] != n or labels.size == 0:
-        raise InputError(f"{name} have shape {labels.shape}, expected one row for each of {n} {what}")
+        way = ": transpose them" if labels.shape[1:] == (n,) else ""
+        raise InputError(f"{name} have shape {labels.shape}, expected one row for each of {n} {what}{way}")
     if labels.dtype.kind not in "biuf":
         raise InputError(f"{name} hold {labels.dtype} values, expected a multi-hot table of 0 and 1, or class numbers")
     if labels.ndim == 1 or labels.shape[1] == 1:
@@ -162,6 +177,8 @@ def image_text_tasks(
     distractors: bool = False,
 ) -> list[Task]:
     """The tasks of both directions, parameters as in `evaluate`."""
+    if labels is None and text_labels is not None:
+        raise InputError("text_labels are given without labels of the images, expected both: give labels")
     images, captions = np.arange(n_img), np.arange(n_txt)
     index = captions  # each caption is drawn alone where nobody says of which image it is
     if relevance is None or caption_image is not None:
@@ -182,7 +199,7 @@ def image_text_tasks(
         if isinstance(relevance, Mapping):  # published relevance need not be the same in both directions
             given, absent = relevance[direction]
             pairs, grades = read_pairs(given, n_img, n_txt, ("image", "caption"))
-        order = np.lexsort((pairs[:, item], pairs[:, ask]))
+        order = np.argsort(pairs[:, ask], kind="stable")  # those of each query are in the order of the items already
         correct = group_members(pairs[order, ask], pairs[order, item], n[0])
         shared = None
         if labels is not None:

@@ -56,17 +56,20 @@ class Scoring:
         return Request(protocol.parsed, protocol.rules, levels)
 
     def observe(self, protocols: Sequence[Protocol]) -> list[Observations]:
-        """The observations of each fold, of protocols with the same number of folds."""
+        """The observations of each fold, of protocols with the same number of folds, and the same gain of grades."""
         first, *others = map(self.requested, protocols)
-        plan = Plan(first.metrics, first.rules, self.curve, levels=first.levels, others=tuple(others))
+        how = {"levels": first.levels, "others": tuple(others), "linear_gain": protocols[0].linear_gain}
+        plan = Plan(first.metrics, first.rules, self.curve, **how)
         parts = self.given.folds(protocols[0].folds)
         return [observe(part.source, plan=plan, tasks=part.tasks, block_mib=self.block_mib) for part in parts]
 
     def rows(self, protocols: Sequence[Protocol], intervals: bool) -> list[dict[str, Any]]:
         """The numbers of all protocols, one below the other, a dict each."""
         rows: dict[str, list[dict[str, Any]]] = {}
-        for folds in dict.fromkeys(protocol.folds for protocol in protocols):
-            alike = [protocol for protocol in protocols if protocol.folds == folds]
+        graded = any(task.grades is not None for task in self.given.tasks)
+        passes = [(protocol.folds, graded and protocol.linear_gain) for protocol in protocols]
+        for folds, linear in dict.fromkeys(passes):
+            alike = [known for known, one in zip(protocols, passes, strict=True) if one == (folds, linear)]
             seen = self.observe(alike)
             self.latest = seen[-1]  # of the whole gallery, where there are no folds
             for protocol in alike:

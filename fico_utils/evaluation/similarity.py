@@ -18,6 +18,7 @@ from fico_utils.evaluation.embeddings import (
     Names,
     ScoreSource,
     find_measure,
+    hint_transposed,
     narrowest_type,
     read_chunks,
     read_table,
@@ -78,6 +79,7 @@ class CodeScores(ScoreSource):
         if self.bits != bits_txt:
             raise InputError(
                 f"{names[0]} have {self.bits} bits and {names[1]} {bits_txt}, expected codes of one length"
+                + hint_transposed((len(images), self.bits), (len(texts), bits_txt), names)
             )
         self.shape = images.shape[0], texts.shape[0]
         self._sides = {"i2t": (images, np.ascontiguousarray(texts.T))}
@@ -114,7 +116,8 @@ class MatrixScores(ScoreSource):
         asking = ("similarity", "column") if similarity_t2i is None else ("similarity_t2i", "row")
         self._sides = {"i2t": (i2t, "similarity", "row"), "t2i": (t2i, *asking)}
         self._sides[QUERIES_ASK] = self._sides["i2t"]
-        self.dtype, self.unranked = narrowest_type(i2t, t2i), unranked
+        self.dtype = narrowest_type(i2t, t2i)
+        self.unranked = None if unranked is None else float(unranked)  # compared in the type of the matrix
 
     def rows(self, direction: str, numbers: slice | np.ndarray, out: np.ndarray) -> np.ndarray:
         """Scores of some queries, copied into ``out``; refuses NaN and +inf."""
@@ -123,7 +126,7 @@ class MatrixScores(ScoreSource):
         scores = out[: chosen.shape[0]]
         scores[:] = chosen
         if self.unranked is not None:
-            scores[chosen == self.unranked] = -np.inf
+            scores[np.isnan(chosen) if np.isnan(self.unranked) else chosen == self.unranked] = -np.inf
         bad = np.flatnonzero(~(scores < np.inf).all(axis=1))
         if bad.size:
             number = np.arange(matrix.shape[0])[numbers][bad[0]]

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Mapping
+from functools import lru_cache
 
 import numpy as np
 
@@ -21,6 +22,8 @@ from fico_utils.evaluation.kernels_instance import add_tail_probabilities
 
 #: What is counted of each query, (n,) each: items above its best correct item, items as good, those of them correct.
 COUNTS = ("above", "tied", "tied_correct")
+#: 1.0 less this, or less anything below it, is 1.0.
+HALF_ULP = 2.0**-54
 
 
 def hit_probability(counts: Mapping[str, np.ndarray], k: int | np.ndarray, ties: str) -> np.ndarray:
@@ -36,12 +39,13 @@ def hit_probability(counts: Mapping[str, np.ndarray], k: int | np.ndarray, ties:
     tied, correct = counts["tied"].astype(np.int64), counts["tied_correct"].astype(np.int64)
     drawn = np.clip(k - counts["above"].astype(np.int64), 0, tied)
     fewer, more = np.minimum(correct, drawn), np.maximum(correct, drawn)
-    miss, place = np.ones(tied.size), 0
-    while place < fewer.max(initial=0) and miss.max() > 0:
+    miss, place, going = np.ones(tied.size), 0, np.flatnonzero(fewer)
+    while going.size:
         # the chance that draw number `place` misses, too; drawing correct items and being drawn by them are the same
-        left = np.where(place < fewer, tied - place, 1)
-        miss *= np.where(place < fewer, np.maximum(left - more, 0) / left, 1.0)
+        left = tied[going] - place
+        miss[going] *= np.maximum(left - more[going], 0) / left
         place += 1
+        going = going[(fewer[going] > place) & (miss[going] > HALF_ULP)]
     return np.where(tied > 0, 1.0 - miss, 0.0)
 
 
@@ -106,8 +110,15 @@ def expected_median(counts: Mapping[str, np.ndarray], ties: str) -> float:
     # queries with the same counts are one kind: told apart by one number made of the three
     code = (kinds[0] * (kinds[1].max() + 1) + kinds[1]) * (kinds[2].max() + 1) + kinds[2]
     first, times = np.unique(code, return_index=True, return_counts=True)[1:]
-    orders = [expected_order(kinds[:, first], times, m + 1, *ends) for m, *ends in zip(middle, low, high, strict=True)]
-    return float(np.mean(orders))
+    told = kinds[:, first].tobytes(), times.tobytes()
+    return float(np.mean([_known_order(*told, m + 1, *ends) for m, *ends in zip(middle, low, high, strict=True)]))
+
+
+@lru_cache(maxsize=32)
+def _known_order(kinds: bytes, times: bytes, m: int, low: int, high: int) -> float:
+    """`expected_order` of arrays as bytes, computed once: folds and protocols ask for the same random rankings."""
+    arrays = np.frombuffer(kinds, np.int64).reshape(len(COUNTS), -1), np.frombuffer(times, np.int64)
+    return expected_order(*(array.copy() for array in arrays), m, low, high)
 
 
 def expected_order(kinds: np.ndarray, times: np.ndarray, m: int, low: int, high: int) -> float:

@@ -17,6 +17,7 @@ from fico_utils.errors import InputError
 from fico_utils.evaluation.metrics import parse_metrics
 from fico_utils.evaluation.summary import BATCH, draw_units, middle_95
 from fico_utils.evaluation.tasks import LEVELS
+from fico_utils.extras.scoring.forms import name_text
 from fico_utils.extras.scoring.outputs import PER_QUERY
 
 if TYPE_CHECKING:
@@ -53,9 +54,12 @@ def compare(tables_or_files: Sequence[Any], *, metric: str = "recall@1", seed: i
 
     if len(tables_or_files) < 2:
         raise InputError(f"compare has {len(tables_or_files)} file, expected two or more that --per-query wrote")
-    systems = dict(_read_per_query(table, i) for i, table in enumerate(tables_or_files))
-    if len(systems) < len(tables_or_files):
+    places = [str(i if isinstance(table, pd.DataFrame) else table) for i, table in enumerate(tables_or_files, 1)]
+    stems = [Path(place).stem for place in places]
+    names = stems if len(set(stems)) == len(stems) else places
+    if len(set(names)) < len(names):
         raise InputError("two of the files have the same name; rename one, since a system is called by its file")
+    systems = {name: _read_per_query(table, name) for name, table in zip(names, tables_or_files, strict=True)}
     rows = []
     for asked in parse_metrics(metric):
         parts = {name: _values_of(table, name, asked) for name, table in systems.items()}
@@ -67,13 +71,12 @@ def compare(tables_or_files: Sequence[Any], *, metric: str = "recall@1", seed: i
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def _read_per_query(table: Any, number: int) -> tuple[str, pd.DataFrame]:
-    """The name of a system and its table; InputError where it is no file of values per query."""
+def _read_per_query(table: Any, name: str) -> pd.DataFrame:
+    """The table of the system `name`; InputError where it is no file of values per query."""
     import pandas as pd
 
     from fico_utils.extras.corpora.reading import read_table
 
-    name = str(number + 1) if isinstance(table, pd.DataFrame) else Path(table).stem
     if not isinstance(table, pd.DataFrame):
         table = read_table(table, PER_QUERY).frame
     missing = set(PER_QUERY) - set(table.columns)
@@ -82,7 +85,8 @@ def _read_per_query(table: Any, number: int) -> tuple[str, pd.DataFrame]:
             f"the table of system {name} lacks the column {min(missing)}; expected what evaluate wrote with per_query"
         )
     try:
-        return name, table.assign(value=table["value"].astype(float), k=table["k"].fillna("").astype(str))
+        # pandas reads the k of a file with an empty one as 1.0, 5.0 and NaN
+        return table.assign(value=table["value"].astype(float), k=table["k"].map(name_text))
     except (ValueError, TypeError) as error:
         raise InputError(f"the values of system {name} are no numbers ({error}); write the file again") from None
 
@@ -102,7 +106,10 @@ def _compare_pair(metric: Any, direction: str, a: tuple[str, dict], b: tuple[str
     """One row, but for ``p_holm``."""
     (name_a, of_a), (name_b, of_b) = a, b
     x, y = of_a[direction], of_b.get(direction)
-    same = y is not None and x.index.equals(y.index) and (x["image"] == y["image"]).all()
+    same = y is not None and x.index.equals(y.index)
+    if same:  # an image may stand in another place, but with the same captions
+        groups = {(a, b) for a, b in zip(x["image"], y["image"], strict=True)}
+        same = len(groups) == x["image"].nunique() == y["image"].nunique()
     if not same or x.index.has_duplicates:
         raise InputError(
             f"{name_a} and {name_b} hold different queries for {metric} {direction}; expected the same items"

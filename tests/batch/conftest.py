@@ -120,7 +120,7 @@ def start(tmp_path: Path, verb: str, *arguments: str, **environment: str) -> sub
     )
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 60) -> None:
+def wait_until(condition: Callable[[], object], seconds: float = 600) -> None:
     """Wait until something is true; an assertion fails after so many seconds."""
     end = time.monotonic() + seconds
     while not condition():

@@ -37,7 +37,7 @@ with atomic_path(root / 'a' / 'big.txt') as temporary:
 
 @pytest.mark.parametrize(("number", "times"), [(signal.SIGINT, 2), (signal.SIGTERM, 1), (signal.SIGKILL, 1)])
 def test_killed_run_goes_on_where_it_stopped(bench, tmp_path: Path, number: int, times: int, capfd) -> None:
-    slow = SLOW.replace("SECONDS", "60").strip()
+    slow = SLOW.replace("SECONDS", "600").strip()
     first = notebook("# 1 First", ROOT, writes("c/z.txt"))
     batch = bench(s01=first, s03=notebook("# 3 Third", ROOT, slow))
     with start(tmp_path, "run", "--quiet", "--jobs", "1") as process:
@@ -47,17 +47,17 @@ def test_killed_run_goes_on_where_it_stopped(bench, tmp_path: Path, number: int,
         for again in range(times):
             time.sleep(0.5 * again)  # so that the second finds the first at work
             process.send_signal(number)
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=600)
     killed = number == signal.SIGKILL
     assert (process.returncode, said) == ((-number, "") if killed else (128 + number, LINE))
-    wait_until(lambda: not alive(kernel), 5)
+    wait_until(lambda: not alive(kernel))
     assert not (batch.root / "a/big.txt").exists()
     assert not (batch.root / "runs/03_third/manifest.json").exists()
     assert {name: state.name for name, state in states_of(batch).items()} == {"01": "fresh", "03": "interrupted"}
     half = [p for p in batch.root.rglob(".*") if files.TEMPORARY.fullmatch(p.name)]
     assert killed or not half
 
-    batch = bench(s01=first, s03=notebook("# 3 Third", ROOT, slow.replace("60", "0")))
+    batch = bench(s01=first, s03=notebook("# 3 Third", ROOT, slow.replace("600", "0")))
     capfd.readouterr()
     assert runner.run_steps(batch, batch.steps, quiet=True) == {"01": "fresh", "03": "ok"}
     told = f"process {process.pid} ended without unlocking {batch.root}; its lock is taken over\n"
@@ -91,9 +91,10 @@ def test_no_kernel_is_left_that_was_still_starting(bench, tmp_path: Path, number
     with adopting_orphans(), start(tmp_path, "run", PYTHONPATH=paths) as process:
         wait_until(lambda: (tmp_path / "kernel").is_file() and (tmp_path / "kernel").read_text())
         process.send_signal(number)
-        _, said = process.communicate(timeout=30)
+        _, said = process.communicate(timeout=600)
     assert process.returncode in (143, -number)
-    assert number == signal.SIGKILL or said == LINE
+    lines = [line for line in said.splitlines(keepends=True) if " so far, " not in line]  # said on a slow machine
+    assert number == signal.SIGKILL or lines == [LINE]
     wait_until(lambda: not alive(int((tmp_path / "kernel").read_text())))
 
 
@@ -110,14 +111,14 @@ def test_a_verb_stops_with_one_line_in_its_work(tmp_path: Path, number: signal.S
 
 def stopped_at_import_of(module: str, tmp_path: Path, number: signal.Signals, *arguments: str) -> tuple[int, str]:
     """Exit code and errors of a command that gets a signal when it imports a module."""
-    (tmp_path / f"{module}.py").write_text(f"import os, time\nos.kill(os.getpid(), {int(number)})\ntime.sleep(60)\n")
+    (tmp_path / f"{module}.py").write_text(f"import os, time\nos.kill(os.getpid(), {int(number)})\ntime.sleep(600)\n")
     code = (
         "import signal as s, sys; s.signal(2, s.default_int_handler); s.signal(s.SIGHUP, s.SIG_DFL)\n"  # as in a shell
         "from fico_utils.cli import main; sys.exit(main())"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(PROJECT)])}
     call = [sys.executable, "-c", code, *arguments]
-    done = subprocess.run(call, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(call, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600, check=False)
     return done.returncode, done.stderr
 
 

@@ -38,7 +38,7 @@ def test_status_says_which_step_runs_since_when_in_which_process(bench, tmp_path
         wait_until((batch.root / "a/begun.txt").exists)
         first, second = states_of(batch).values()
         (batch.root / "go").touch()
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=600)
     assert (first.name, second.name) == ("running", "interrupted")  # that one waits its turn
     since, _, owner = first.why.removeprefix("since ").partition(", ")
     assert owner == f"process {process.pid}"
@@ -114,7 +114,7 @@ def test_verbs_at_once_wait_or_say_one_sentence(bench, tmp_path: Path) -> None:
     )
     with ExitStack() as stack:
         processes = [stack.enter_context(start(tmp_path, *verb)) for verb in verbs]
-        ends = [(process.args[5:], process.communicate(timeout=120)[1], process.returncode) for process in processes]
+        ends = [(process.args[5:], process.communicate(timeout=600)[1], process.returncode) for process in processes]
     for verb, said, code in ends:
         lines = [line for line in said.splitlines() if " so far, " not in line]
         assert "Traceback" not in said, (verb, said)

@@ -179,6 +179,6 @@ def test_words_change_places_where_nothing_is_known():
 
 
 def test_a_corpus_takes_seconds(captions):
-    started = time.perf_counter()
+    started = time.process_time()
     rephrased(captions, 2, seed=3), adversarial(captions, 4, seed=3)
-    assert (time.perf_counter() - started) / len(captions) < 2e-3
+    assert (time.process_time() - started) / len(captions) < 2e-3

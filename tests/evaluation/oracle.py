@@ -6,20 +6,22 @@ Slow on purpose, and it shares no line with the package. Relevance is a list of 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from fractions import Fraction
-from itertools import groupby, permutations, product
+from functools import partial
+from itertools import chain, groupby, permutations, product
 
 TENTHS = [Fraction(t, 10) for t in range(11)]
 RANKED = ("recall", "recall_share", "precision", "map", "f1", "mrr", "ndcg", "acg", "wap")
 
 
 def orders(scores, grades, ties):
-    """All rankings as lists of grades, equally likely under ``expected``; -inf is not ranked."""
+    """Each ranking as its grades -> how many orders of the tied items give it, all as likely; -inf is not ranked."""
     items = sorted((-s, j) for j, s in enumerate(scores) if s != float("-inf"))
     if ties == "index":
-        return [[grades[j] for _, j in items]]
+        return Counter([tuple(grades[j] for _, j in items)])
     groups = [[grades[j] for _, j in group] for _, group in groupby(items, key=lambda item: item[0])]
-    return [[grade for part in parts for grade in part] for parts in product(*([*permutations(g)] for g in groups))]
+    return Counter(tuple(chain(*parts)) for parts in product(*(permutations(g) for g in groups)))
 
 
 def rank_of_first(order):
@@ -51,7 +53,7 @@ def weighted_precision(order, k):
     return sum(at) / len(at) if at else Fraction(0)
 
 
-def measure(metric, order, k, grades, divisor):
+def measure(metric, k, grades, divisor, order):
     """One metric of one ranking; `k` is a number of items, or R, as many as are relevant."""
     relevant = sum(map(bool, grades))
     if not relevant:
@@ -82,19 +84,19 @@ def curve_of(found, relevant):
     return [max((precision for recall, precision in points if recall >= t), default=Fraction(0)) for t in TENTHS]
 
 
-def pick(values, ties):
-    """Mean, best or worst over the orders."""
-    if ties == "optimistic":
-        return max(values)
-    if ties == "pessimistic":
-        return min(values)
-    return sum(values) / len(values)
+def pick(value, rankings, ties):
+    """Mean, best or worst value over the orders."""
+    if ties in ("optimistic", "pessimistic"):
+        return {"optimistic": max, "pessimistic": min}[ties](map(value, rankings))
+    return sum(value(order) * n for order, n in rankings.items()) / rankings.total()
+
+
+def number_found(k, order):
+    return Fraction(sum(map(bool, order[:k])))
 
 
 def found_at_each_rank(rankings, ties):
-    return [
-        pick([Fraction(sum(map(bool, order[: j + 1]))) for order in rankings], ties) for j in range(len(rankings[0]))
-    ]
+    return [pick(partial(number_found, k), rankings, ties) for k in range(1, len(next(iter(rankings))) + 1)]
 
 
 def middle(ranks):
@@ -109,7 +111,7 @@ def mean(values):
 
 def rank_metrics(rankings, ties):
     """Mean and median rank of the first relevant item, of queries that have one."""
-    ranks = [[rank_of_first(o) for o in r] for r in rankings]
+    ranks = [[rank_of_first(o) for o in r.elements()] for r in rankings]
     best = {"optimistic": min, "pessimistic": max}.get(ties)
     if best:
         ranks = [[best(r)] for r in ranks]
@@ -133,7 +135,7 @@ def level(scores, grades, ks, ties, divisor="found", no_relevant="zero", curve=F
     if counted:
         for metric, k in product(RANKED, ks):
             top = "R" if k == "R" else m if k == "N" else min(k, m)
-            values = [pick([measure(metric, o, top, grades[i], divisor) for o in rankings[i]], ties) for i in counted]
+            values = [pick(partial(measure, metric, top, grades[i], divisor), rankings[i], ties) for i in counted]
             out[metric, str(k)] = mean(values)
     if asked and all(any(o) for i in asked for o in rankings[i]):
         out |= {(name, ""): value for name, value in rank_metrics([rankings[i] for i in asked], ties).items()}

@@ -146,7 +146,7 @@ def test_k_beyond_the_gallery_is_all_of_it():
 def measured(groups, cuts, policy, n):
     """What is known of one query without grades at some cuts, (kinds, cuts)."""
     at, none, sums = np.zeros((7, len(cuts))), np.zeros(0), (harmonic_numbers(n), discount_sums(n))
-    measure_cuts(tuple(groups), len(groups[0]), (none, none), np.array(cuts), policy, sums, at)
+    measure_cuts(tuple(groups), len(groups[0]), (none, none), np.array(cuts), policy, sums, False, at)
     return at
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -165,3 +167,29 @@ def test_interval_of_a_median_among_unranked_items():
     low, high = middle_95(median.bootstrap())
     assert 1 <= low <= depth
     assert high == np.inf
+
+
+def test_systems_are_compared_whatever_their_order_their_folder_and_their_reader(tmp_path):
+    images, texts, index, _ = corpus(n_img=20)
+    rng = np.random.default_rng(0)
+    rows, captions = rng.permutation(20), rng.permutation(len(texts))
+    names, known = np.array([f"{i}.jpg" for i in range(20)]), np.array([f"c{j}" for j in range(len(texts))])
+    noisy = images + rng.standard_normal(images.shape)
+
+    def per_query(name, vectors, rows, captions):
+        place = tmp_path / name / "scores.csv"
+        place.parent.mkdir()
+        how = {"image_ids": names[rows], "caption_image_ids": names[index][captions], "caption_ids": known[captions]}
+        evaluate(vectors[rows], texts[captions], **how, per_query=place)
+        return place
+
+    plain = per_query("a", images, np.arange(20), np.arange(len(texts)))
+    other, shuffled = per_query("b", noisy, np.arange(20), np.arange(len(texts))), per_query("c", noisy, rows, captions)
+    same = fico_utils.compare([plain, other])
+    assert [Path(name).parent.name for name in (same.a[0], same.b[0])] == ["a", "b"]
+    numbers = ["mean_a", "mean_b", "ci_low", "p"]
+    read = fico_utils.compare([pd.read_csv(plain), pd.read_csv(shuffled)])  # k is 1.0, 5.0 and NaN there
+    np.testing.assert_allclose(same[numbers], read[numbers], rtol=1e-12)
+    frame = pd.read_csv(shuffled)
+    with pytest.raises(InputError, match="different queries"):
+        fico_utils.compare([pd.read_csv(plain), frame.assign(image=frame["image"].clip(upper=5))])

@@ -110,15 +110,15 @@ def test_torchmetrics():
 
 
 def test_mean_over_random_tie_orders():
-    images, texts, index, labels = corpus(n_img=40, uneven=True, width=12)
+    n_img, repeats = 160, 100
+    images, texts, index, labels = corpus(n_img, uneven=True, width=12)
     codes = images > 0, texts > 0
     flags = {"measure": "hamming", "labels": labels, "recall_at": RECALL_AT, "map_at": (3, 10, 50, "N")}
     exact = table(evaluate(*codes, caption_image=index, **flags))
     assert exact["t2i", "median_rank", ""] % 0.5 != 0
     rng, drawn = np.random.default_rng(1), []
-    repeats = 400
     for _ in range(repeats):
-        a, b = rng.permutation(40), rng.permutation(index.size)
+        a, b = rng.permutation(n_img), rng.permutation(index.size)
         place = np.argsort(a)
         moved = flags | {"labels": labels[a], "caption_image": place[index[b]], "ties": "index"}
         drawn.append(table(evaluate(codes[0][a], codes[1][b], **moved)))
@@ -142,14 +142,15 @@ def test_a_constant_model_scores_chance(flags):
 
 
 def test_chance_is_the_mean_of_random_rankings():
-    _, _, index, labels = corpus(n_img=30, uneven=True)
+    n_img, repeats = 120, 75
+    _, _, index, labels = corpus(n_img, uneven=True)
     rng, drawn = np.random.default_rng(0), []
-    for _ in range(300):
+    for _ in range(repeats):
         scores = evaluate(
-            similarity=rng.standard_normal((30, index.size)), caption_image=index, labels=labels,
-            similarity_t2i=rng.standard_normal((index.size, 30)), recall_at=RECALL_AT,
+            similarity=rng.standard_normal((n_img, index.size)), caption_image=index, labels=labels,
+            similarity_t2i=rng.standard_normal((index.size, n_img)), recall_at=RECALL_AT,
         )  # fmt: skip
         drawn.append(scores.value.to_numpy())
     drawn = np.array(drawn)
-    margin = 4.5 * drawn.std(axis=0) / np.sqrt(300) + 1e-9
+    margin = 4.5 * drawn.std(axis=0) / np.sqrt(repeats) + 1e-9
     assert (np.abs(drawn.mean(axis=0) - scores.chance) < margin).all()

@@ -282,6 +282,12 @@ def test_the_verb_lists_all(capsys):
     assert all(f"{name}: {protocol.source}" in printed for name, protocol in PROTOCOLS.items())
 
 
+def best_items(row, n):
+    """The `n` items of the highest scores, from the highest down."""
+    top = np.argpartition(row, -n)[-n:]
+    return top[np.argsort(-row[top])]
+
+
 def test_eccv_caption_scores_the_same():
     """Planted scores over MS-COCO's real ids: the package that holds the relevance agrees, in both directions."""
     with warnings.catch_warnings():
@@ -296,9 +302,10 @@ def test_eccv_caption_scores_the_same():
     lengths = [np.linalg.norm(x, axis=1, keepdims=True) for x in (vectors, texts)]
     scores = (vectors / lengths[0]) @ (texts / lengths[1]).T
     retrieved = {
-        "i2t": {int(images[i]): captions[np.argsort(-row)[:200]].tolist() for i, row in enumerate(scores)},
-        "t2i": {int(captions[j]): images[np.argsort(-row)[:200]].tolist() for j, row in enumerate(scores.T)},
+        "i2t": {int(images[i]): captions[best_items(row, 200)].tolist() for i, row in enumerate(scores)},
+        "t2i": {int(captions[j]): images[best_items(row, 200)].tolist() for j, row in enumerate(scores.T.copy())},
     }
+    theirs_of_eccv = metrics.eccv_metrics(retrieved, "all")
     how = {
         "image_ids": images,
         "caption_ids": captions,
@@ -315,7 +322,7 @@ def test_eccv_caption_scores_the_same():
         for key, theirs in names.items():
             k = {"K": int(key[-1])} if key[-1].isdigit() else {}
             if name == "eccv":
-                found = metrics.eccv_metrics(retrieved, "all")[theirs]
+                found = theirs_of_eccv[theirs]
             else:
                 found = getattr(metrics, theirs)(retrieved, "all", **k)
             for direction in ("i2t", "t2i"):
@@ -328,3 +335,25 @@ def test_eccv_caption_scores_the_same():
     found = {k: metrics.coco_1k_recalls(retrieved, "all", K=int(k)) for k in ("1", "5")}
     for row in folded.itertuples():
         assert row.value == pytest.approx(found[row.k][row.direction], abs=1e-6)
+
+
+def test_mteb_gains_what_the_grade_says(system):
+    trec = pytest.importorskip("pytrec_eval")
+    images, texts, _ = system
+    rng = np.random.default_rng(0)
+    pairs = np.column_stack(
+        [np.repeat(np.arange(N), CAPTIONS), np.arange(N * CAPTIONS), rng.integers(1, 4, N * CAPTIONS)]
+    )
+    given = {"similarity": images @ texts.T + 0.1 * rng.random((N, N * CAPTIONS)), "relevance": pairs}
+    table = evaluate(**given, protocol="mteb")
+    truth = {f"q{i}": {f"d{j}": int(g) for a, j, g in pairs if a == i} for i in range(N)}
+    run = {f"q{i}": {f"d{j}": float(x) for j, x in enumerate(row)} for i, row in enumerate(given["similarity"])}
+    seen = trec.RelevanceEvaluator(truth, {"ndcg_cut.5,10", "map_cut.5"}).evaluate(run)
+    mine = table[table.direction == "i2t"].set_index(["metric", "k"]).value
+    for key, theirs in ((("ndcg", "5"), "ndcg_cut_5"), (("ndcg", "10"), "ndcg_cut_10"), (("map", "5"), "map_cut_5")):
+        assert mine[key] == pytest.approx(np.mean([values[theirs] for values in seen.values()]), abs=1e-9)
+    alone = evaluate(**given, metrics="ndcg@5").set_index("direction").value
+    every = evaluate(**given, protocol="all")
+    for name, wanted in (("mteb", table), ("eccv", evaluate(**given, protocol="eccv"))):
+        assert every[every.protocol == name].value.tolist() == wanted.value.tolist()
+    assert abs(alone["i2t"] - mine["ndcg", "5"]) > 1e-3

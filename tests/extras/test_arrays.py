@@ -36,6 +36,7 @@ def folder(tmp_path_factory):
         file.write(b"MATLAB 7.3 MAT-file")
     with h5py.File(folder / "x.h5", "w") as file:
         file["group/x"] = X
+    (folder / "x.hdf5").write_bytes((folder / "x.h5").read_bytes())
     torch.save(torch.nn.Parameter(tensor), folder / "x.pt")
     torch.save({"x": tensor, "b": tensor.bfloat16().requires_grad_(), "epoch": 3}, folder / "x.pth")
     rows = pa.array(X.tolist(), pa.list_(pa.float32()))
@@ -51,7 +52,10 @@ def folder(tmp_path_factory):
             (place, X)
             for place in ("c.npy", "f.NPY", "x.npz:x", "x.safetensors:x", "x.mat:x", "x.mat:s", "m.mat", "x.h5")
         ),
-        *((place, X) for place in ("x.h5:group/x", "x.pt", "x.pth:x", "x.parquet", "columns.parquet")),
+        *(
+            (place, X)
+            for place in ("x.h5:group/x", "x.hdf5:group/x", "x.pt", "x.pth:x", "x.parquet", "columns.parquet")
+        ),
         *((place, ROUNDED) for place in ("x.safetensors:b", "x.pth:b")),
         ("x.parquet:k", np.array([3, 1, 2, 0])),
     ],

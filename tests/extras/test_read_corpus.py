@@ -62,6 +62,7 @@ FORMATS = {
     "crlf.csv": "\ufeff" + as_table(ROWS, end="\r\n"),
     "names.csv": as_table([(0, text, image.replace("/", "\\")) for image, text in ROWS], ("Nr", "Title", "File_Name")),
     "tabs.tsv": as_table(ROWS, ("filepath", "title"), "\t"),
+    "semicolons.csv": as_table(ROWS, separator=";"),
     "plain.tsv": as_table(ROWS, ("filename", "text"), "\t", quoting=csv.QUOTE_NONE, quotechar=None),
     "bars.txt": as_table(ROWS, ("image", "comment"), "|"),
     "metadata.jsonl": "\n".join(json.dumps({"file_name": i, "text": texts}) for i, (_, texts) in SCENES.items())

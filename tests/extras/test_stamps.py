@@ -123,7 +123,7 @@ def test_each_stamp_has_its_english_text_and_its_folder(tree, tmp_path, renderer
     assert Image.open(tmp_path / "corpus" / "images" / "clothes" / "hat.png").size == (512, 512)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     english=st.text(WRITTEN, min_size=1, max_size=20).filter(lambda text: any(map(str.isalpha, text))),
     others=st.dictionaries(st.from_regex(r"[a-z]{2,3}(_[A-Z]{2})?(@[a-z]+)?", fullmatch=True), st.text(WRITTEN)),

@@ -191,7 +191,7 @@ def test_a_second_training_of_one_recipe_waits_and_takes_the_first(run):
     assert built == [1]
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(place=st.integers(0, 95))
 def test_a_shipped_file_with_one_changed_byte_does_not_serve(run, tmp_path, place):
     path = ship(tmp_path / "shipped" / "mini", RECIPE, {"a": np.arange(24, dtype=np.float32)})

@@ -108,17 +108,16 @@ def test_each_job_follows_what_it_needs_and_times_are_taken_alone(tmp_path: Path
 
 
 def test_a_start_after_a_kill_finishes(tmp_path: Path) -> None:
-    program, calls = stand_in(tmp_path, 1)
+    program, calls = stand_in(tmp_path, 3)  # the kill comes while it works
     call = command(tmp_path, python=program)
     environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
     with open(tmp_path / "first.txt", "w") as log:
         first = subprocess.Popen(call, cwd=PROJECT, env=environment, stdout=log, stderr=log, start_new_session=True)
-        for _ in range(600):
-            if calls.is_file() and " train " in calls.read_text(encoding="utf-8"):
-                break
+        while first.poll() is None and not (calls.is_file() and " train " in calls.read_text(encoding="utf-8")):
             time.sleep(0.1)
         os.killpg(first.pid, signal.SIGKILL)
         first.wait()
+    stand_in(tmp_path, 0)
     done = run(call)
     assert done.returncode == 0, done.stderr
     times = noted(calls)
@@ -167,6 +166,7 @@ def local_metrics(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 @pytest.mark.notebooks
+@pytest.mark.xdist_group("workflow")
 def test_the_workflow_gives_the_numbers_of_a_local_run(tmp_path: Path, local_metrics: bytes) -> None:
     done = run(command(tmp_path, str(tmp_path / "out" / "seed0" / "done" / "04")))
     assert done.returncode == 0, done.stderr
@@ -174,6 +174,7 @@ def test_the_workflow_gives_the_numbers_of_a_local_run(tmp_path: Path, local_met
 
 
 @pytest.mark.notebooks
+@pytest.mark.xdist_group("workflow")
 @pytest.mark.skipif(
     bool(slurm.missing_programs()), reason=f"SLURM is not installed: {', '.join(slurm.missing_programs())} not found"
 )

@@ -270,6 +270,7 @@ FORMATS = {
     ".mat": Format(_read_mat, "scipy.io"),
     ".mat 7.3": Format(partial(_read_hdf5, matlab=True), "h5py"),
     ".h5": Format(_read_hdf5, "h5py"),
+    ".hdf5": Format(_read_hdf5, "h5py"),
     ".pt": Format(_read_torch, "torch"),
     ".pth": Format(_read_torch, "torch"),
     ".parquet": Format(_read_parquet, "pyarrow.parquet"),

@@ -1,7 +1,7 @@
 """What a text file says of a corpus: its images and captions, out of each format in which people publish them.
 
-A table (comma, tab or bar), JSON lines, a JSON list as ALBEF and BLIP use it, COCO's ``captions_*.json`` and Karpathy's
-JSON all become entries (image, captions, split, where), and `collect` makes one `Listing` of them.
+A table (comma, tab, bar or semicolon), JSON lines, a JSON list as ALBEF and BLIP use it, COCO's ``captions_*.json`` and
+Karpathy's JSON all become entries (image, captions, split, where), and `collect` makes one `Listing` of them.
 """
 
 from __future__ import annotations
@@ -171,7 +171,7 @@ def _table_entries(path: str | Path, images: Names, captions: Names) -> Iterator
 
     Flickr30K's published one lacks a bar in one line, so that a caption stands behind its number, in the field before.
     """
-    table = reading.read_table(path, separators="\t|,")
+    table = reading.read_table(path, separators="\t|,;")
     names = list(table.frame.columns)
     column_of = {name.lower(): name for name in reversed(names)} | {name: name for name in names}
     where = f"{path} with the columns {reading.show_text(', '.join(names))}"

@@ -10,46 +10,63 @@ from typing import Any
 import numpy as np
 
 from fico_utils.errors import InputError
-from fico_utils.evaluation.embeddings import read_table
+from fico_utils.evaluation.embeddings import as_array, read_table
 from fico_utils.evaluation.given import Given
 from fico_utils.extras.scoring.query_sets import read_sets
 
 #: Names of relevances that the package eccv-caption holds: -> the attribute that has them.
 KNOWN_RELEVANCE = {"coco": "coco_gts", "cxc": "cxc_gts", "eccv": "eccv_gts"}
+#: Arguments that are arrays; labels and relevance may also be sparse, and stay so.
+SPARSE = ("labels", "text_labels", "query_labels", "gallery_labels", "relevance")
+ARRAYS = ("images", "texts", "queries", "gallery", "similarity", "similarity_t2i", "caption_image", *SPARSE)
 #: Numbers of stored copies that are compared at a time.
 COMPARED = 2**24
+#: How far copies of an image may lie apart, of its largest number: an encoder saw them in batches of its own.
+NEAR = 1e-3
 
 
 def read_forms(given: Given) -> Given:
     """The same with matrices combined, images stored once, and positions in place of names; InputError on what is none.
 
-    Of a query set there are matrices to combine, and a gallery to be found.
+    Of a query set there are matrices to combine, and a gallery to be found; its names are image_ids and caption_ids.
     """
     for name in ("similarity", "similarity_t2i"):
-        if isinstance(matrices := getattr(given, name), (list, tuple)) and np.ndim(matrices[0]) == 2:
-            given = replace(given, **{name: mean_of_matrices(matrices, name)})
-    return read_sets(given) if given.is_pair else _with_positions(_with_each_image_once(given))
+        matrices = getattr(given, name)
+        if isinstance(matrices, (list, tuple)) and len(matrices) and np.ndim(matrices[0]) == 2:
+            given = replace(given, **{name: mean_of_matrices(matrices, name, given.unranked)})
+    columns = getattr(given.relevance, "columns", ())
+    if [str(column).lower() for column in columns[:2]] in (["caption", "image"], ["item", "query"]):
+        given = replace(given, relevance=given.relevance[[columns[1], columns[0], *columns[2:]]])
+    held = {name: getattr(given, name) for name in ARRAYS if not isinstance(getattr(given, name), (str, type(None)))}
+    kept = {name for name in SPARSE if hasattr(held.get(name), "tocoo")}
+    given = replace(given, **{name: as_array(held[name], name) for name in held.keys() - kept})
+    return _with_positions(read_sets(given) if given.is_pair else _with_each_image_once(given))
 
 
-def mean_of_matrices(matrices: Sequence[Any], name: str) -> np.ndarray:
-    """The mean of some similarity matrices, an ensemble; InputError where their shapes differ."""
+def mean_of_matrices(matrices: Sequence[Any], name: str, unranked: float | None = None) -> np.ndarray:
+    """The mean of some similarity matrices, an ensemble; a pair that is `unranked` in one of them is -inf.
+
+    InputError where their shapes differ.
+    """
     arrays = [read_table(matrix, name) for matrix in matrices]
     shapes = {array.shape for array in arrays}
     if len(shapes) > 1:
         raise InputError(f"{name} holds matrices of shapes {', '.join(map(str, sorted(shapes)))}, expected one shape")
-    return np.mean([array.astype(np.float64) for array in arrays], axis=0)
+    mean = np.mean([array.astype(np.float64) for array in arrays], axis=0)
+    if unranked is not None:
+        mean[np.any([array == float(unranked) for array in arrays], axis=0)] = -np.inf
+    return mean
 
 
 def _with_each_image_once(given: Given) -> Given:
     name = "images" if given.similarity is None else "similarity"
-    array, texts = getattr(given, name), given.texts
-    if array is None or (name == "images" and texts is None):
+    if getattr(given, name) is None or (name == "images" and given.texts is None):
         return given
-    copies = given.images_repeated
+    array, copies = read_table(getattr(given, name), name), given.images_repeated
     if copies is None:
-        n_txt = np.shape(texts)[0] if name == "images" else np.shape(array)[1]
+        n_txt = len(read_table(given.texts, "texts")) if name == "images" else array.shape[1]
         blind = given.caption_image is None and given.image_ids is None and given.relevance is None
-        seen = count_copies(read_table(array, name)) if blind and len(array) == n_txt and np.ndim(array) == 2 else 1
+        seen = count_copies(array) if blind and len(array) == n_txt else 1
         if seen > 1:
             raise InputError(
                 f"{name} hold each row {seen} times in a row, as arrays of the VSE++ family do: say "
@@ -58,7 +75,7 @@ def _with_each_image_once(given: Given) -> Given:
         return given
     if isinstance(copies, bool) or not isinstance(copies, (int, np.integer)) or copies < 1:
         raise InputError(f"images_repeated is {copies!r}, expected a whole number from 1")
-    return replace(given, **{name: each_image_once(read_table(array, name), int(copies), name)})
+    return replace(given, **{name: each_image_once(array, int(copies), name)})
 
 
 def each_image_once(array: np.ndarray, copies: int, name: Any) -> np.ndarray:
@@ -69,19 +86,29 @@ def each_image_once(array: np.ndarray, copies: int, name: Any) -> np.ndarray:
     step = max(1, COMPARED // (copies * width)) * copies
     for start in range(0, len(array), step) if copies > 1 else ():
         part = np.asarray(array[start : start + step]).reshape(-1, copies, width)
-        for image in np.flatnonzero((part != part[:, :1]).any((1, 2)))[:1]:
+        for image in np.flatnonzero((part != part[:, :1]).any((1, 2))):
             first = start + int(image) * copies
-            raise InputError(
-                f"{name}: rows {first} to {first + copies - 1} differ, expected one image stored {copies} times"
-            )
+            if not _are_copies(part[image]):
+                raise InputError(
+                    f"{name}: rows {first} to {first + copies - 1} differ, expected one image stored {copies} times"
+                )
     return array[::copies]
+
+
+def _are_copies(rows: np.ndarray) -> bool:
+    """Whether some rows (n, width) are one but for `NEAR`."""
+    if (rows == rows[0]).all():
+        return True
+    rows = rows.astype(np.float64)
+    peak = np.abs(rows[np.isfinite(rows)]).max(initial=0.0)
+    return bool(np.isclose(rows, rows[0], rtol=0, atol=NEAR * peak).all())
 
 
 def count_copies(array: Sequence[np.ndarray] | np.ndarray) -> int:
     """How many times each row stands in a row, as arrays of the VSE++ family do; 1 where rows do not repeat so."""
     first = np.asarray(array[0])
     copies = 1
-    while copies < len(array) and np.array_equal(array[copies], first):
+    while copies < len(array) and _are_copies(np.stack([first, array[copies]])):
         copies += 1
     if copies == 1 or copies == len(array) or len(array) % copies:
         return 1
@@ -93,8 +120,10 @@ def count_copies(array: Sequence[np.ndarray] | np.ndarray) -> int:
 
 
 def _with_positions(given: Given) -> Given:
+    given = _with_names(given)
     images, owners, relevance = given.image_ids, given.caption_image_ids, given.relevance
-    if (images is None) != (owners is None) and given.caption_image is None and relevance is None:
+    known = given.is_pair or given.caption_image is not None or relevance is not None
+    if (images is None) != (owners is None) and not known:
         missing = "image_ids" if images is None else "caption_image_ids"
         raise InputError(f"{missing} is not given: names of images and, for each caption, of its image go together")
     if owners is not None:
@@ -103,40 +132,64 @@ def _with_positions(given: Given) -> Given:
         given = replace(given, caption_image=find_names(owners, images, "image", "image_ids"))
     if isinstance(relevance, str):
         return replace(given, relevance=known_relevance(relevance, images, given.caption_ids))
-    if relevance is not None and not hasattr(relevance, "tocoo") and np.asarray(relevance).dtype.kind in "OUS":
-        return replace(given, relevance=named_pairs(relevance, images, given.caption_ids))
+    if relevance is None or hasattr(relevance, "tocoo"):
+        return given
+    named = (images is not None and given.caption_ids is not None) or relevance.dtype.kind in "OUS"
+    return replace(given, relevance=named_pairs(relevance, images, given.caption_ids)) if named else given
+
+
+def name_text(name: Any) -> str:
+    """A name as text: 7.0 is 7, as pandas and MATLAB write whole numbers; None and NaN are empty."""
+    if name is None or name != name:
+        return ""
+    name = int(name) if isinstance(name, float) and name.is_integer() else name
+    return name.decode(errors="replace") if isinstance(name, bytes) else str(name)
+
+
+def _with_names(given: Given) -> Given:
+    """The same with names as lists of text; InputError where there are not as many as items, or one stands twice."""
+    first, second = (given.queries, given.gallery) if given.queries is not None else (given.images, given.texts)
+    if given.similarity is not None:
+        first, second = given.similarity, given.similarity.T
+    for name, side in (("image_ids", first), ("caption_ids", second), ("caption_image_ids", second)):
+        if getattr(given, name) is None or side is None:
+            continue
+        names = [name_text(text) for text in as_array(getattr(given, name), name).ravel().tolist()]
+        if len(names) != len(side):
+            raise InputError(f"{name} has {len(names)} names, expected one for each of {len(side)} items")
+        known: dict[str, int] = {}
+        for place, text in enumerate(() if name == "caption_image_ids" else names):
+            if known.setdefault(text, place) != place:
+                raise InputError(
+                    f"{name} has {text!r} at {known[text]} and at {place}: give each item a name of its own"
+                )
+        given = replace(given, **{name: names})
     return given
 
 
-def find_names(asked: Any, names: Any, what: str, name: str) -> np.ndarray:
+def find_names(asked: Any, names: Sequence[str], what: str, name: str) -> np.ndarray:
     """The position of each asked name among `names`, (n,) int64; -1 where it is empty.
 
-    InputError where a name stands twice among `names`, or is not there. Numbers and text are compared as text.
+    InputError where it is not there. Numbers and text are compared as text.
     """
-    known: dict[str, int] = {}
-    for position, text in enumerate(map(str, np.asarray(names).ravel().tolist())):
-        if known.setdefault(text, position) != position:
-            raise InputError(
-                f"{name} has {text!r} at {known[text]} and at {position}: give each {what} a name of its own"
-            )
-    known[""] = -1
-    found = [known.get(str(text)) for text in np.asarray(asked).ravel().tolist()]
-    if None in found:
-        at = found.index(None)
-        raise InputError(f"{what} {str(np.asarray(asked).ravel()[at])!r} (entry {at}) is not among the names of {name}")
-    return np.array(found, np.int64)
+    known = {text: place for place, text in enumerate(names)} | {"": -1}
+    asked = [name_text(text) for text in asked]
+    absent = [at for at, text in enumerate(asked) if text not in known]
+    if absent:
+        raise InputError(f"{what} {asked[absent[0]]!r} (entry {absent[0]}) is not among the names of {name}")
+    return np.array([known[text] for text in asked], np.int64)
 
 
 def named_pairs(relevance: Any, image_ids: Any, caption_ids: Any) -> np.ndarray:
     """Pairs of positions, with grades where there are three columns, from pairs of names."""
     table = np.asarray(relevance, dtype=object)
-    if image_ids is None or caption_ids is None:
-        missing = "image_ids" if image_ids is None else "caption_ids"
-        raise InputError(f"relevance names items, and {missing} is not given: give image_ids and caption_ids")
     if table.ndim != 2 or table.shape[1] not in (2, 3):
         raise InputError(
             f"relevance has shape {table.shape}, expected pairs (image, caption), or three columns with a grade"
         )
+    if image_ids is None or caption_ids is None:
+        missing = "image_ids" if image_ids is None else "caption_ids"
+        raise InputError(f"relevance names items, and {missing} is not given: give image_ids and caption_ids")
     columns = [
         find_names(table[:, 0], image_ids, "image", "image_ids"),
         find_names(table[:, 1], caption_ids, "caption", "caption_ids"),

@@ -76,8 +76,8 @@ def trec_name(name: str) -> str:
     return name
 
 
-def write_trec_run(path: str | Path, given: Given, protocol: str) -> None:
-    """Write rankings as a TREC run: query, Q0, item, rank, score, tag; a query is named ``i2t:NAME``.
+def trec_run_text(given: Given, protocol: str) -> str:
+    """Rankings as a TREC run: query, Q0, item, rank, score, tag; a query is named ``i2t:NAME``.
 
     The score counts down from the depth, so that other tools keep the order among items of equal score.
     """
@@ -89,11 +89,11 @@ def write_trec_run(path: str | Path, given: Given, protocol: str) -> None:
             lines += [
                 f"{head} {items[j]} {rank + 1} {order.size - rank} fico-{protocol}" for rank, j in enumerate(order)
             ]
-    write_text(path, "\n".join(lines) + "\n")
+    return "\n".join(lines) + "\n"
 
 
-def write_trec_qrels(path: str | Path, given: Given) -> None:
-    """Write relevance as TREC qrels: query, 0, item, grade; of the instance level where there is one."""
+def trec_qrels_text(given: Given) -> str:
+    """Relevance as TREC qrels: query, 0, item, grade; of the instance level where there is one."""
     lines = []
     for task in given.tasks:
         queries, items = (list(map(trec_name, names)) for names in item_names(given, task.direction))
@@ -106,7 +106,7 @@ def write_trec_qrels(path: str | Path, given: Given) -> None:
                 )
             head = f"{task.direction}:{queries[query]} 0"
             lines += [f"{head} {items[j]} {int(grade)}" for j, grade in zip(found, grades, strict=True)]
-    write_text(path, "\n".join(lines) + "\n")
+    return "\n".join(lines) + "\n"
 
 
 def relevant_items(task: Task, row: int) -> tuple[np.ndarray, np.ndarray]:
@@ -127,10 +127,13 @@ def relevant_items(task: Task, row: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def write_outputs(scoring: Any, protocol: Any, per_query: Any, trec_run: Any, trec_qrels: Any) -> None:
-    """Write what is asked for of a `Scoring` that has made its rows; paths, or None."""
+    """Write what is asked for of a `Scoring` that has made its rows; paths, or None. Nothing where one is refused."""
+    texts = {}
+    if trec_run is not None:
+        texts[trec_run] = trec_run_text(scoring.given, protocol.name)
+    if trec_qrels is not None:
+        texts[trec_qrels] = trec_qrels_text(scoring.given)
     if per_query is not None:
         write_per_query(per_query, scoring.latest, scoring.requested(protocol), scoring.given)
-    if trec_run is not None:
-        write_trec_run(trec_run, scoring.given, protocol.name)
-    if trec_qrels is not None:
-        write_trec_qrels(trec_qrels, scoring.given)
+    for path, text in texts.items():
+        write_text(path, text)

@@ -42,7 +42,7 @@ PROTOCOLS = {
         Protocol(
             "mteb", "embeddings-benchmark/mteb mteb/_evaluators/retrieval_metrics.py, by pytrec_eval",
             f"{_FIVE} recall_share@1,5,10 precision@1,5,10 map@1,5,10 ndcg@1,5,10 mrr@1,5,10", INSTANCE,
-            Rules("index", map_divisor="relevant"),
+            Rules("index", map_divisor="relevant"), linear_gain=True,
             note="recall@k is called hit rate there, recall_share@k recall; its gain is the grade itself",
         ),
         Protocol(

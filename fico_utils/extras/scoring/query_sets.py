@@ -12,16 +12,22 @@ from fico_utils.evaluation.relevance import read_pairs, shared_labels
 from fico_utils.evaluation.tasks import QUERIES_ASK, Task, group_members
 
 #: Arguments that are about images and captions, and have no meaning of a query set.
-OF_IMAGES = ("caption_image", "labels", "text_labels", "images_repeated", "similarity_t2i", "caption_image_ids")
+OF_IMAGES = (
+    "images", "texts", "caption_image", "labels", "text_labels", "images_repeated", "similarity_t2i",
+    "caption_image_ids", "distractors",
+)  # fmt: skip
 
 
 def read_sets(given: Given) -> Given:
     """The same with its gallery, by default the query set itself where that is left out; InputError on other inputs."""
     for name in OF_IMAGES:
-        if getattr(given, name) is not None:
+        if getattr(given, name) is not None and getattr(given, name) is not False:
             raise InputError(
-                f"{name} is given with a query set, which has labels of its own or relevance: leave it out"
+                f"{name} is given with a query set (queries, gallery, their labels or leave_out_self), which has "
+                "labels of its own or relevance: leave one of them out"
             )
+    if given.leave_out_self and given.caption_ids is None:
+        given = replace(given, caption_ids=given.image_ids)
     alone = given.leave_out_self and given.gallery is None and given.similarity is None
     return replace(given, gallery=given.queries) if alone else given
 
@@ -37,7 +43,7 @@ def query_gallery_tasks(given: Given) -> list[Task]:
             pairs, grades = pairs[others], None if grades is None else grades[others]
         correct = group_members(pairs[:, 0], pairs[:, 1], n_query)
     asking, asked = given.query_labels, given.gallery_labels
-    if (asking is None) != (asked is None) and not given.leave_out_self:
+    if (asking is None) != (asked is None) and not (given.leave_out_self and asked is None):
         missing = "gallery_labels" if asked is None else "query_labels"
         raise InputError(f"{missing} is not given, and both sets need labels: give query_labels and gallery_labels")
     if asking is not None:

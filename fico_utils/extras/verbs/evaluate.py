@@ -125,7 +125,8 @@ def run(options: argparse.Namespace) -> int:
 
     given = read_flags(options, (*ARRAYS, *NAMES, *MATRICES))
     if options.relevance is not None:
-        given["relevance"] = _read_relevance(options.relevance)
+        named = options.image_ids is not None and options.caption_ids is not None
+        given["relevance"] = _read_relevance(options.relevance, named)
     others = {name: getattr(options, name) for name in PASSED_ON}
     metrics = None if options.metrics is None else _check_digits(" ".join(options.metrics), "--metrics")
     asked = {"relevance": None, **given, **others, "metrics": metrics, "recall_at": recall_at, "map_at": map_at}
@@ -212,9 +213,6 @@ def read_flags(options: argparse.Namespace, flags: Iterable[str]) -> dict[str, A
         places, read = getattr(options, _keyword(flag)), read_names if flag in NAMES else read_array
         arrays = [read(place) for place in ([places] if isinstance(places, str) else places or [])]
         given[_keyword(flag)] = arrays[0] if len(arrays) == 1 else arrays or None
-    if given["caption_image"] is not None and 1 in given["caption_image"].shape:
-        # MATLAB knows no one-dimensional arrays
-        given["caption_image"] = given["caption_image"].ravel()
     return given
 
 
@@ -225,24 +223,27 @@ def read_names(place: str) -> np.ndarray:
     return np.array(read_lines(check_name(place)), object) if place.endswith(".txt") else read_array(place)
 
 
-def _read_relevance(place: str) -> Any:
-    """Pairs, with grades where there is a third column, from a CSV file; the name of a known relevance stays one."""
+def _read_relevance(place: str, named: bool) -> Any:
+    """Pairs, with grades where there is a third column, from a table; the name of a known relevance stays one.
+
+    Items are text where they are `named`, else positions if all are whole numbers.
+    """
     from fico_utils.extras.scoring.forms import KNOWN_RELEVANCE
 
     if place in KNOWN_RELEVANCE:
         return place
-    table = read_table(check_name(place))
+    table = read_table(check_name(place), separators="\t|,;")
     if len(table.frame.columns) not in (2, 3):
         raise InputError(
             f"{place} has columns {', '.join(table.frame.columns)}, expected image, caption, and a grade or none"
         )
     values = table.frame.to_numpy(object)
-    if all(re.fullmatch("-?[0-9]{1,18}", str(cell)) for cell in values[:, :2].ravel()):
+    if not named and all(re.fullmatch("-?[0-9]{1,18}", str(cell)) for cell in values[:, :2].ravel()):
         try:
-            return values.astype(np.float64)
+            return table.frame.astype(np.float64)
         except ValueError as error:
             raise InputError(f"{place} has a grade that is no number ({error})") from None
-    return values
+    return table.frame
 
 
 def _numbers(text: str | None, flag: str) -> tuple[int | str, ...] | None:
