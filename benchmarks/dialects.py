@@ -160,14 +160,11 @@ def ranx(x: dict) -> dict:
     """ranx: map and precision@20 on whole rankings."""
     import ranx as tool
 
-    out = {}
-    for name, scores, flags in directions(x):
-        items = [f"d{j}" for j in range(scores.shape[1])]
-        truth = tool.Qrels({f"q{q}": {items[j]: 1 for j in np.flatnonzero(row)} for q, row in enumerate(flags)})
-        run = tool.Run({f"q{q}": dict(zip(items, row.tolist(), strict=True)) for q, row in enumerate(scores)})
-        found = tool.evaluate(truth, run, ["map", "precision@20"])
-        out |= {f"category {name} map@N": found["map"], f"category {name} precision@20": found["precision@20"]}
-    return out
+    def add_up(truth: dict, run: dict) -> np.ndarray:
+        found = tool.evaluate(tool.Qrels(truth), tool.Run(run), ["map", "precision@20"], return_mean=False)
+        return np.array([found["map"].sum(), found["precision@20"].sum()])
+
+    return in_hundreds(x, add_up)
 
 
 def metric_learning(x: dict) -> dict:
