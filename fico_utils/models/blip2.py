@@ -32,6 +32,7 @@ from fico_utils.models.vlp import (
     FusionConfig,
     PatchViT,
     Temperature,
+    TowerHead,
     initial_spread,
     narrow_states,
     widen_attention,
@@ -79,6 +80,7 @@ class Blip2(FusionModel):
         )
         if c.d_states:
             self.word = narrow_states(c.d_states, c.width, c.dropout)
+            self.whole_image, self.whole_text = (TowerHead(d, c.width, c.head_dropout) for d in (c.d_patch, c.d_states))
         self.embeddings = Blip2TextEmbeddings(qformer)
         self.qformer = Blip2QFormerModel(qformer)
         self.queries = nn.Parameter(initial_spread(c.width) * torch.randn(1, c.n_queries, c.width))
@@ -102,8 +104,12 @@ class Blip2(FusionModel):
         return epoch > 0 and since in (0, 1)
 
     def image_context(self, features: Tensor) -> Tensor:
-        """Vision tokens (B, 1 + R, width) of patches, after the last norm, the CLS first."""
-        return self.vision(features)
+        """Vision tokens (B, 1 + R, width) of patches, after the last norm, first the CLS or what a TowerHead says."""
+        tokens = self.vision(features)
+        if self.config.d_states:
+            whole = self.whole_image.head(features.mean(1, keepdim=True))
+            tokens = torch.cat([whole, tokens[:, 1:]], 1)
+        return tokens
 
     def text_context(self, features: Tensor) -> Tensor:
         """The tokens (B, L) themselves: the joint pass embeds them anew."""
@@ -113,6 +119,8 @@ class Blip2(FusionModel):
         """Unit vectors (B, n_queries, d_embed) from `image_context`."""
         queries = self.queries.expand(len(context), -1, -1)
         states = self.qformer(query_embeds=queries, encoder_hidden_states=context).last_hidden_state
+        if self.config.d_states:
+            states = context[:, :1] + self.whole_image.gain * states
         return F.normalize(self.image_projection(states), dim=-1)
 
     def embed_text(self, context: Tensor) -> Tensor:
@@ -120,7 +128,8 @@ class Blip2(FusionModel):
 
         def read(words: Tensor) -> Tensor:
             embedded, mask = self._embed_words(words), word_mask(words)
-            return self.qformer(query_embeds=embedded, query_length=0, attention_mask=mask)[0][:, 0]
+            own = self.qformer(query_embeds=embedded, query_length=0, attention_mask=mask)[0][:, 0]
+            return self.whole_text(words[:, 0], own) if self.config.d_states else own
 
         return F.normalize(self.text_projection(encode_by_length(read, context)), dim=-1)
 

@@ -33,6 +33,7 @@ class FusionConfig:
     dropout: float = 0.1
     fusion_epoch: int = 0  # first epoch in which the head that reads pairs learns
     d_states: int = 0  # of a pretrained text tower, whose states (B, L, d_states) then stand in place of the tokens
+    head_dropout: float = 0.0  # of what the heads on pretrained towers read
     original: bool = False  # the temperature is free, and contrastive targets are shared by the captions of an image
 
     @property
@@ -74,6 +75,22 @@ def narrow_states(wide: int, width: int, dropout: float) -> nn.Module:
     narrow = nn.Linear(wide, width)
     nn.init.normal_(narrow.weight, std=1 / math.sqrt(wide))
     return nn.Sequential(nn.LayerNorm(wide), nn.Dropout(dropout), narrow)
+
+
+class TowerHead(nn.Module):
+    """What a row with pretrained towers makes of a whole item: vectors (..., width) of its pooled features (..., wide).
+
+    A linear head, to which the row adds what its own layers say of the item (..., width), by a gain that starts at 0:
+    on the two thousand pictures of openclipart such layers alone learn less than the head, and they forget.
+    """
+
+    def __init__(self, wide: int, width: int, dropout: float) -> None:
+        super().__init__()
+        self.head = narrow_states(wide, width, dropout)
+        self.gain = nn.Parameter(torch.zeros(()))
+
+    def forward(self, pooled: Tensor, own: Tensor) -> Tensor:
+        return self.head(pooled) + self.gain * own
 
 
 def initial_spread(width: int) -> float:

@@ -24,7 +24,15 @@ from fico_utils.models.contract import Batch, FusionModel
 from fico_utils.models.layers import each_image, encode_by_length, trim_padding, word_mask
 from fico_utils.models.losses import contrastive, matching_pairs, soft_contrastive
 from fico_utils.models.serving import Embeds, Reranks
-from fico_utils.models.vlp import FUSION_RECIPE, FusionConfig, PatchViT, Temperature, narrow_states, widen_attention
+from fico_utils.models.vlp import (
+    FUSION_RECIPE,
+    FusionConfig,
+    PatchViT,
+    Temperature,
+    TowerHead,
+    narrow_states,
+    widen_attention,
+)
 from fico_utils.registry import System
 
 VERSION = 1  # raised when the meaning of what is trained changes
@@ -62,6 +70,7 @@ class Xvlm(FusionModel):
         bert = {"type_vocab_size": 1, **c.text_layers}
         if c.d_states:
             self.word = narrow_states(c.d_states, c.width, c.dropout)
+            self.whole_image, self.whole_text = (TowerHead(d, c.width, c.head_dropout) for d in (c.d_patch, c.d_states))
         self.text = BertModel(BertConfig(num_hidden_layers=c.n_text_layers, **bert), add_pooling_layer=False)
         crossed = BertConfig(num_hidden_layers=c.n_fusion_layers, is_decoder=True, add_cross_attention=True, **bert)
         self.fusion = BertModel(crossed, add_pooling_layer=False).encoder  # it goes on from the states of `text`
@@ -81,7 +90,10 @@ class Xvlm(FusionModel):
     def image_context(self, features: Tensor) -> Tensor:
         """Vision tokens (B, 1 + R, width) of patches, their mean first."""
         tokens = self.vision(features)[:, 1:]
-        return torch.cat([tokens.mean(1, keepdim=True), tokens], 1)
+        whole = tokens.mean(1, keepdim=True)
+        if self.config.d_states:
+            whole = self.whole_image(features.mean(1, keepdim=True), whole)
+        return torch.cat([whole, tokens], 1)
 
     def text_context(self, features: Tensor) -> Tensor:
         """Word states (B, L, width) of tokens (B, L), zero where padded."""
@@ -90,6 +102,8 @@ class Xvlm(FusionModel):
             mask = word_mask(words)
             given = {"inputs_embeds": self.word(words)} if self.config.d_states else {"input_ids": words}
             hidden = self.text(**given, attention_mask=mask).last_hidden_state * mask[..., None]
+            if self.config.d_states:
+                hidden = torch.cat([self.whole_text(words[:, :1], hidden[:, :1]), hidden[:, 1:]], 1)
             return F.pad(hidden, (0, 0, 0, features.shape[1] - words.shape[1]))
 
         return encode_by_length(read, features)

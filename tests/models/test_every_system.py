@@ -23,10 +23,14 @@ SIZES = {
 }
 
 
-def tiny_model(system: str):
+def fields(cls) -> dict:
+    return cls.Config.__dataclass_fields__
+
+
+def tiny_model(system: str, **sizes):
     torch.manual_seed(0)
     cls = model_class(system)
-    return cls(cls.Config(**{k: v for k, v in SIZES.items() if k in cls.Config.__dataclass_fields__}))
+    return cls(cls.Config(**{k: v for k, v in SIZES.items() if k in fields(cls)}, **sizes))
 
 
 def tiny_inputs(model) -> training.Inputs:
@@ -146,3 +150,38 @@ def test_comparing_and_reading_pairs_agree_with_what_is_stored(trained):
     whole = serving.read_pairs(model, images, texts, serving.rank_first(model, images, texts), N_IMG)
     whole = whole["sim_t2i"] if isinstance(whole, dict) else whole.T
     assert np.allclose(whole, everything, atol=1e-4)
+
+
+READS_STATES = sorted({r.trained for r in registry.SYSTEMS.values() if "d_states" in fields(model_class(r.trained))})
+
+
+@pytest.mark.parametrize("system", READS_STATES)
+def test_a_row_with_pretrained_towers_begins_with_what_they_say_of_the_whole(system):
+    """Until a gain is learned, the mean of the cells and the sentence vector alone count; then the rest does too."""
+    model = tiny_model(system, d_states=WIDTH).eval()
+    gains = [p for name, p in model.named_parameters() if name.endswith(".gain")]
+    cells, states = torch.randn(5, CELLS, WIDTH), torch.randn(5, LONGEST, WIDTH)
+    others = torch.cat([states[:, :1], torch.randn(5, LONGEST - 1, WIDTH)], 1)
+
+    def same() -> tuple[bool, bool]:
+        image, text = model.encode_image, model.encode_text
+        pairs = (image(cells), image(cells.roll(1, 1))), (text(states), text(others))
+        assert all(not torch.allclose(a[0], a[1], atol=1e-3) for a, _ in pairs)
+        return tuple(torch.allclose(a, b, atol=1e-5) for a, b in pairs)
+
+    with torch.inference_mode():
+        assert same() == (True, True)
+        for gain in gains:
+            gain.fill_(1.0)
+        assert same() == (False, False)
+    assert len(gains) == 2
+
+
+@pytest.mark.parametrize("system", ["scan", "imram"])
+def test_numbers_are_left_out_in_training_alone(system):
+    model, plain = tiny_model(system, input_dropout=0.5), tiny_model(system)
+    regions, tokens = torch.randn(3, CELLS, WIDTH), torch.randint(4, WORDS, (3, LONGEST))
+    for side, given in (("encode_image", regions), ("encode_text", tokens)):
+        assert not torch.equal(getattr(model.train(), side)(given), getattr(model, side)(given))
+        assert torch.equal(getattr(model.eval(), side)(given), getattr(plain.train(), side)(given))
+    assert "input_dropout" not in plain.settings
