@@ -15,7 +15,7 @@ from torch import Tensor, nn
 Batch = dict[str, Tensor]
 #: Sizes that came after weights had shipped: a configuration where they are 0 has the settings, and so the key, of one
 #: that does not have them.
-LATER = ("d_states", "head_dropout", "input_dropout")
+LATER = ("d_states", "head_dropout")
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,6 @@ class ImramConfig:
     normalise: bool = False  # unit length for each query after the gate; both scripts of the original turn it off
     margin: float = 0.2  # of the summed score
     original: bool = False  # same-image captions are negatives, and the gate starts half open
-    input_dropout: float = 0.0  # of regions and word vectors, before the layers that read them
 
 
 class Side(NamedTuple):

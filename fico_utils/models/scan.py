@@ -47,22 +47,20 @@ class ScanConfig:
     lse: float = 6.0  # inverse temperature of the pooling
     margin: float = 0.2
     original: bool = False  # same-image captions are negatives
-    input_dropout: float = 0.0  # of regions and word vectors, before the layers that read them
 
 
 class WordEncoder(nn.Module):
     """Tokens (B, L) -> unit word vectors (B, L, d): a bidirectional GRU whose two directions are averaged."""
 
-    def __init__(self, n_words: int, d_word: int, d: int, dropout: float = 0.0) -> None:
+    def __init__(self, n_words: int, d_word: int, d: int) -> None:
         super().__init__()
         self.word = nn.Embedding(n_words, d_word)
-        self.dropout = nn.Dropout(dropout)
         self.gru = nn.GRU(d_word, d, batch_first=True, bidirectional=True)
         nn.init.uniform_(self.word.weight, -0.1, 0.1)
 
     def forward(self, tokens: Tensor) -> Tensor:
         lengths = word_mask(tokens).sum(1).cpu()
-        packed = pack_padded_sequence(self.dropout(self.word(tokens)), lengths, batch_first=True, enforce_sorted=False)
+        packed = pack_padded_sequence(self.word(tokens), lengths, batch_first=True, enforce_sorted=False)
         states, _ = pad_packed_sequence(self.gru(packed)[0], batch_first=True, total_length=tokens.shape[1])
         forward, backward = states.chunk(2, -1)
         return F.normalize((forward + backward) / 2, dim=-1)
@@ -116,11 +114,10 @@ class Scan(RetrievalModel):
     def __init__(self, config: ScanConfig) -> None:
         super().__init__(config)
         self.region = linear_layer(config.d_region, config.d, nn.init.xavier_uniform_)
-        self.words = WordEncoder(config.n_words, config.d_word, config.d, config.input_dropout)
-        self.dropout = nn.Dropout(config.input_dropout)
+        self.words = WordEncoder(config.n_words, config.d_word, config.d)
 
     def encode_image(self, regions: Tensor) -> Tensor:
-        return F.normalize(self.region(self.dropout(regions)), dim=-1)
+        return F.normalize(self.region(regions), dim=-1)
 
     def encode_text(self, tokens: Tensor) -> Tensor:
         """Word vectors as wide as `tokens`, so that batches can be stacked; a pad word is the zero vector."""

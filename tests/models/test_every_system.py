@@ -175,13 +175,3 @@ def test_a_row_with_pretrained_towers_begins_with_what_they_say_of_the_whole(sys
             gain.fill_(1.0)
         assert same() == (False, False)
     assert len(gains) == 2
-
-
-@pytest.mark.parametrize("system", ["scan", "imram"])
-def test_numbers_are_left_out_in_training_alone(system):
-    model, plain = tiny_model(system, input_dropout=0.5), tiny_model(system)
-    regions, tokens = torch.randn(3, CELLS, WIDTH), torch.randint(4, WORDS, (3, LONGEST))
-    for side, given in (("encode_image", regions), ("encode_text", tokens)):
-        assert not torch.equal(getattr(model.train(), side)(given), getattr(model, side)(given))
-        assert torch.equal(getattr(model.eval(), side)(given), getattr(plain.train(), side)(given))
-    assert "input_dropout" not in plain.settings
