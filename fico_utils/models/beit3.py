@@ -97,8 +97,8 @@ class Tower(nn.Module):
             keys = mask[:, None, None, :]
         for block in self.blocks:
             x = block(x, keys)
-        own = self.norm(x[:, 0])
-        return F.normalize(self.head(self.whole(pooled, own) if self.whole else own), dim=-1)
+        own = self.head(self.norm(x[:, 0]))
+        return F.normalize(self.whole(pooled, own) if self.whole else own, dim=-1)
 
 
 class Beit3(RetrievalModel):

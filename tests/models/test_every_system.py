@@ -175,3 +175,10 @@ def test_a_row_with_pretrained_towers_begins_with_what_they_say_of_the_whole(sys
             gain.fill_(1.0)
         assert same() == (False, False)
     assert len(gains) == 2
+
+
+def test_a_head_as_wide_as_its_tower_begins_as_the_features_themselves():
+    model, states = tiny_model("beit3", d_states=SIZES["width"]).eval(), torch.randn(5, LONGEST, SIZES["width"])
+    whole = states[:, 0] - states[:, 0].mean(1, keepdim=True)
+    with torch.inference_mode():
+        assert torch.allclose(model.encode_text(states), whole / whole.norm(dim=1, keepdim=True), atol=1e-4)
