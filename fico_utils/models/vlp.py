@@ -90,7 +90,8 @@ class TowerHead(nn.Module):
         super().__init__()
         self.head, self.keeps = narrow_states(wide, width, dropout), wide == width
         if self.keeps:
-            nn.init.zeros_(self.head[-1].weight)
+            for parameter in self.head[-1].parameters():
+                nn.init.zeros_(parameter)
         self.gain = nn.Parameter(torch.zeros(()))
 
     def forward(self, pooled: Tensor, own: Tensor) -> Tensor:
