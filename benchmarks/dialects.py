@@ -112,10 +112,11 @@ def directions(x: dict):
     yield "t2i", units[1] @ units[0].T, shared.T
 
 
-def trec(x: dict) -> dict:
-    """pytrec_eval: what trec_eval calls map and P_20, on whole rankings; a hundred queries at a time, for its dicts."""
-    import pytrec_eval
+def in_hundreds(x: dict, add_up) -> dict:
+    """Mean AP and precision@20 of whole rankings, a hundred queries at a time, for the dicts of TREC tools.
 
+    ``add_up(truth, run)`` gives the sums of both over the queries of its dicts.
+    """
     out = {}
     for name, scores, flags in directions(x):
         items, sums = [f"d{j}" for j in range(scores.shape[1])], np.zeros(2)
@@ -123,30 +124,36 @@ def trec(x: dict) -> dict:
             part = range(start, min(start + 100, len(scores)))
             truth = {f"q{q}": {items[j]: 1 for j in np.flatnonzero(flags[q])} for q in part}
             run = {f"q{q}": dict(zip(items, scores[q].tolist(), strict=True)) for q in part}
-            seen = pytrec_eval.RelevanceEvaluator(truth, {"map", "P.20"}).evaluate(run)
-            sums += np.sum([(values["map"], values["P_20"]) for values in seen.values()], axis=0)
+            sums += add_up(truth, run)
         found = sums / len(scores)
         out |= {f"category {name} map@N": found[0], f"category {name} precision@20": found[1]}
     return out
+
+
+def trec(x: dict) -> dict:
+    """pytrec_eval: what trec_eval calls map and P_20."""
+    import pytrec_eval
+
+    def add_up(truth: dict, run: dict) -> np.ndarray:
+        seen = pytrec_eval.RelevanceEvaluator(truth, {"map", "P.20"}).evaluate(run)
+        return np.sum([(values["map"], values["P_20"]) for values in seen.values()], axis=0)
+
+    return in_hundreds(x, add_up)
 
 
 def measures(x: dict) -> dict:
-    """ir-measures: AP and P@20 on whole rankings, a hundred queries at a time."""
+    """ir-measures: AP and P@20."""
     import ir_measures
 
-    out = {}
     wanted = [ir_measures.AP, ir_measures.P @ 20]
-    for name, scores, flags in directions(x):
-        items, sums = [f"d{j}" for j in range(scores.shape[1])], np.zeros(2)
-        for start in range(0, len(scores), 100):
-            part = range(start, min(start + 100, len(scores)))
-            truth = {f"q{q}": {items[j]: 1 for j in np.flatnonzero(flags[q])} for q in part}
-            run = {f"q{q}": dict(zip(items, scores[q].tolist(), strict=True)) for q in part}
-            for value in ir_measures.iter_calc(wanted, truth, run):
-                sums[wanted.index(value.measure)] += value.value
-        found = sums / len(scores)
-        out |= {f"category {name} map@N": found[0], f"category {name} precision@20": found[1]}
-    return out
+
+    def add_up(truth: dict, run: dict) -> np.ndarray:
+        sums = np.zeros(2)
+        for value in ir_measures.iter_calc(wanted, truth, run):
+            sums[wanted.index(value.measure)] += value.value
+        return sums
+
+    return in_hundreds(x, add_up)
 
 
 def ranx(x: dict) -> dict:
@@ -334,7 +341,7 @@ def main() -> None:
         for name in OURS if args.ours else WORKS:
             if args.only in name:
                 once = name in PEERS or "1M" in name
-                result = measure(name, Path(folder), args.images, 1 if once else 5, __file__, LIMIT)
+                result = measure(name, Path(folder), args.images, 1 if once else 3, __file__, LIMIT)
                 results[name] = {**result, "at": time.strftime("%F %H:%M")}
                 kept.write_text(json.dumps({"about": about, "results": results}, indent=1) + "\n")
                 (args.out / "dialects.md").write_text(report(results, about))

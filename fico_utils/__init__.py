@@ -22,11 +22,12 @@ _EXPORTS = {
     "setup": "fico_utils.workspace",
     "evaluate": "fico_utils.evaluation",
     "compare": "fico_utils.extras.paired",
+    "deploy": "fico_utils.extras.deploy",
     "read_corpus": "fico_utils.extras.corpora.places",
     "load_encoder": "fico_utils.extras.pretrained.encoders",
     "InputError": "fico_utils.errors",
 }
-__all__ = ["InputError", "__version__", "compare", "evaluate", "load_encoder", "read_corpus", "setup"]
+__all__ = ["InputError", "__version__", "compare", "deploy", "evaluate", "load_encoder", "read_corpus", "setup"]
 
 
 def __getattr__(name: str) -> Any:

@@ -96,8 +96,8 @@ def progress_printer(quiet: bool) -> Callable[[str], None]:
 def update_report(batch: Any) -> str:
     """Path of the report of a `Batch`, just written."""
     from fico_utils.batch.pipeline import step_states
-    from fico_utils.display.report import write_report
+    from fico_utils.registry import REPORT, load_entry
 
     states = step_states(batch).items()
     rows = [{"id": step.id, "notebook": step.notebook, "state": state.name, "why": state.why} for step, state in states]
-    return str(write_report(batch.root, batch.profile, rows))
+    return str(load_entry(REPORT)(batch.root, batch.profile, rows))

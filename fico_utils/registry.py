@@ -141,11 +141,19 @@ CORPORA = {
     )
 }  # fmt: skip
 #: Extras by their names, loaded where they are needed: what makes rows of a configuration, what finds folder corpora,
-#: what compares producers with their stated versions, what makes features by pretrained towers.
+#: what compares producers with their stated versions, what makes features by pretrained towers, the page about a run;
+#: and of `evaluate`: what reads the forms in which it is given its input, who asks whom in a query set, what splits the
+#: input into folds, the published protocols, and what writes files beside the scores.
 CONFIGURED_ROWS = "fico_utils.extras.pretrained.rows:configured_rows"
 FOLDER_CORPORA = "fico_utils.extras.corpora.library:find_corpora"
 VERSIONS_CHECK = "fico_utils.extras.versions:check_versions"
 TOWERS = "fico_utils.extras.towers.features:Towers"
+REPORT = "fico_utils.extras.pages.report:write_report"
+SCORED_FORMS = "fico_utils.extras.scoring.forms:read_forms"
+FOLDS = "fico_utils.extras.scoring.folds:split_folds"
+PUBLISHED_PROTOCOLS = "fico_utils.extras.scoring.protocols:PROTOCOLS"
+SET_TASKS = "fico_utils.extras.scoring.query_sets:query_gallery_tasks"
+SCORED_FILES = "fico_utils.extras.scoring.outputs:write_outputs"
 
 
 def load_entry(entry: str) -> Any:

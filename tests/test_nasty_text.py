@@ -20,11 +20,10 @@ import pytest
 import yaml
 
 from fico_utils import cli, registry
-from fico_utils.display import page, teaching
+from fico_utils.display import teaching
 from fico_utils.display.figures import draw_figure
 from fico_utils.display.figures.query import Example, Hit
 from fico_utils.display.picture import save_picture
-from fico_utils.display.report import write_report
 from fico_utils.display.table import Cell, Column, Table
 from fico_utils.display.tables import make_table
 from fico_utils.errors import InputError
@@ -32,6 +31,8 @@ from fico_utils.escaping import cell_text, csv_text, one_line, printable, spread
 from fico_utils.extras.corpora.folder import write_rows
 from fico_utils.extras.corpora.library import folder_corpus
 from fico_utils.extras.corpora.reading import clean_caption, read_table
+from fico_utils.extras.pages import page
+from fico_utils.extras.pages.report import write_report
 from fico_utils.extras.pretrained.rows import configured_rows
 from fico_utils.extras.readme import results_table
 from fico_utils.files import write_record

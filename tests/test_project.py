@@ -62,6 +62,8 @@ AT_TOP = {
     "extras/towers": {"torch", "transformers"},
     "display": {"pandas", "matplotlib", "seaborn"},
     "extras/figures": {"pandas", "matplotlib"},
+    "extras/deploy/learned.py": {"torch"},
+    "extras/pages": {"pandas"},
     **{f"extras/{name}.py": {"pandas"} for name in ("comparison", "readme")},
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -160,14 +162,15 @@ def test_modules_are_documented_and_safe(path: Path) -> None:
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: p.relative_to(PACKAGE).as_posix())
 def test_functions_are_short_and_take_few_parameters(path: Path) -> None:
-    """60 lines below the docstring and 10 parameters; `evaluate`, which users call, may take more."""
+    """60 lines below the docstring and 10 parameters; `evaluate` and `deploy`, which users call, may take more."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.FunctionDef):
             body = node.body[1:] if ast.get_docstring(node) else node.body
             assert not body or body[-1].end_lineno - body[0].lineno < 60, node.name
             taken = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
             taken += filter(None, [node.args.vararg, node.args.kwarg])
-            assert len([a for a in taken if a.arg not in ("self", "cls")]) <= 10 or node.name == "evaluate", node.name
+            counted = [a for a in taken if a.arg not in ("self", "cls")]
+            assert len(counted) <= 10 or node.name in ("evaluate", "deploy"), node.name
 
 
 def test_few_public_functions_have_a_name_of_one_word() -> None:

@@ -128,18 +128,10 @@ def _extractors(provider: Run, corpus: str, kind: str, reads_doc2vec: bool) -> t
 
 def encoding_table(subjects: Subjects, sizes: Sequence[int]) -> list[dict[str, Any]]:
     """Rows of Table 5, left half: `encoding_rows` at some numbers of images, extrapolated to the paper's."""
-    run = subjects.run
+    run, beyond = subjects.run, [n for n in PAPER_IMAGES if n not in sizes]
     limits = {s.system: run["hash_limit_s" if s.serving.hashed else "cost_limit_s"] for s in subjects.members}
-    return encoding_rows(
-        subjects.scenes,
-        subjects.groups(),
-        sizes,
-        block=min(1000, *sizes),
-        timing=subjects.timing,
-        limits=limits,
-        extrapolate_to=[n for n in PAPER_IMAGES if n not in sizes],
-        **subjects.columns,
-    )
+    how = {"block": min(1000, *sizes), "timing": subjects.timing, "limits": limits, "extrapolate_to": beyond}
+    return encoding_rows(subjects.scenes, subjects.groups(), sizes, **how, **subjects.columns)
 
 
 def storage_samples(subjects: Subjects) -> dict[str, dict[str, Any]]:

@@ -16,11 +16,10 @@ from fico_utils.results.paper_reference import CORPUS_IDS, SYSTEM_IDS, paper_ref
 SHIPPED = " ‡"
 #: The paper's corpora in the order of its columns.
 SLOTS = tuple(CORPUS_IDS.values())
-#: Columns of metrics.csv and of costs.csv that the CSV of a figure repeats.
+#: Columns of metrics.csv that the CSV of a figure repeats.
 METRIC_COLUMNS = [
     "source", "system", "corpus", "direction", "metric", "k", "value", "ci_low", "ci_high", "chance", "status", "run",
 ]  # fmt: skip
-COST_COLUMNS = ["source", "system", "corpus", "phase", "scale_img", "quantity", "unit", "value", "status", "run"]
 
 
 def require_one_run(ours: pd.DataFrame, table: str) -> None:
@@ -58,15 +57,6 @@ def our_scores(metrics: pd.DataFrame) -> pd.DataFrame:
 
 class NothingMeasuredError(InputError):
     """The results hold nothing that a figure draws."""
-
-
-def phase_rows(costs: pd.DataFrame, phase: str, advice: str) -> pd.DataFrame:
-    """Our measured rows of a phase, of the first of its corpora; InputError with `advice` where there are none."""
-    mine = with_value(split_rows(costs, "costs")["ours"])
-    mine = mine[mine["phase"] == phase]
-    if mine.empty:
-        raise NothingMeasuredError(f"the costs hold nothing measured in phase {phase!r}; {advice}")
-    return mine[mine["corpus"] == mine["corpus"].iloc[0]]
 
 
 def short_count(x: float, _: object = None) -> str:

@@ -18,17 +18,18 @@ from fico_utils.evaluation.metrics import DEFAULT_METRICS, Metric, metrics_at, p
 from fico_utils.evaluation.observations import CHOICES, K, Observations, Rules
 from fico_utils.evaluation.observe import observe
 from fico_utils.evaluation.plan import Plan
-from fico_utils.evaluation.protocols import ALL, PROTOCOLS, Protocol, find_protocols
-from fico_utils.evaluation.scoring import Scoring, refuse_missing
+from fico_utils.evaluation.protocols import ALL, Protocol, find_protocols
+from fico_utils.evaluation.scoring import Scoring
 from fico_utils.evaluation.similarity import score_source
 from fico_utils.evaluation.summary import summarise
+from fico_utils.registry import SCORED_FILES, load_entry
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
-    "DEFAULT_METRICS", "MEASURES", "PROTOCOLS", "Metric", "Observations", "Plan", "Protocol", "Rules",
-    "evaluate", "find_measure", "observe", "parse_metrics", "score_rows", "score_source", "summarise",
+    "DEFAULT_METRICS", "MEASURES", "Metric", "Observations", "Plan", "Protocol", "Rules", "evaluate", "find_measure",
+    "observe", "parse_metrics", "score_rows", "score_source", "summarise",
 ]  # fmt: skip
 
 
@@ -105,8 +106,9 @@ def evaluate(
     allow_zero : bool, a zero vector under cosine scores 0 with everything, instead of being refused
     block_mib : int, memory for the scores held at a time, in MiB; it does not change the result
     protocol : str
-        Whose numbers: the default, "fico", or one of `PROTOCOLS`, which sets metrics, ties, divisor, queries without
-        relevant items and folds; what is said beside it goes first. "all": all that the input allows.
+        Whose numbers: the default, "fico", or a published one (`python -m fico_utils protocols`), which sets metrics,
+        ties, divisor, queries without relevant items and folds; what is said beside it goes first. "all": all that the
+        input allows.
     metrics : str
         Such as ``"recall@1,5,10 map@10,N precision@20 ndcg@10 rsum"``: names, each with its k: a whole number (beyond
         the gallery it means all), N (all), R (the query's own number of relevant items) or radius2 (Hamming distance).
@@ -155,26 +157,24 @@ def score_rows(arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
     if metrics is not None and (recall_at is not None or map_at is not None):
         named = "map_at" if recall_at is None else "recall_at"
         raise InputError(f"metrics is given together with {named}: say all in metrics, such as 'recall@1,5 map@10,N'")
-    asked = None if metrics is None else parse_metrics(metrics)
-    if recall_at is not None or map_at is not None:
-        asked = metrics_at(recall_at, map_at)
+    if metrics is not None:
+        asked = parse_metrics(metrics)
+    else:
+        asked = None if recall_at is None and map_at is None else metrics_at(recall_at, map_at)
     rules = {name: arguments[name] for name in CHOICES}
-    chosen = [known.changed(asked, rules, folds, metrics is not None) for known in find_protocols(protocol)]
+    said = {"metrics": asked, "folds": folds, "every_level": metrics is not None}
+    chosen = [known.changed(rules, **said) for known in find_protocols(protocol)]
     if protocol != ALL and given.similarity is not None and given.unranked is None:
         given = replace(given, unranked=chosen[0].unranked)
     scoring = Scoring(given, arguments["block_mib"], arguments["curve"])
-    if protocol != ALL:
-        refuse_missing(protocol, scoring.missing(chosen[0]))
     usable = [known for known in chosen if protocol != ALL or scoring.allows(known)]
-    if not usable:
-        refuse_missing(ALL, scoring.missing(chosen[0]))
+    if (missing := scoring.missing(chosen[0])) and (protocol != ALL or not usable):
+        raise InputError(f"protocol {protocol} needs {missing}, which was not given")
     files = {name: arguments[name] for name in ("per_query", "trec_run", "trec_qrels")}
     named = next((name for name, path in files.items() if path is not None), None)
     if named and (len(usable) > 1 or usable[0].folds > 1):
         raise InputError(f"{named} is of one protocol and of the whole gallery: leave out folds, and protocol 'all'")
     rows = scoring.rows(usable, arguments["intervals"])
     if named:
-        from fico_utils.evaluation.outputs import write_outputs
-
-        write_outputs(scoring, usable[0], **files)
+        load_entry(SCORED_FILES)(scoring, usable[0], **files)
     return rows

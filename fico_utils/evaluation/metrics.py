@@ -17,7 +17,7 @@ import numpy as np
 from fico_utils.errors import InputError
 from fico_utils.evaluation.compiling import fastest
 from fico_utils.evaluation.kernels_instance import reciprocal_ranks
-from fico_utils.evaluation.observations import Column, K, Side, is_radius
+from fico_utils.evaluation.observations import Column, K, Side
 from fico_utils.evaluation.tasks import CATEGORY, INSTANCE, LEVELS
 from fico_utils.evaluation.ties import COUNTS, expected_median, hit_probability, hit_rank
 
@@ -67,7 +67,9 @@ def _median_defined(side: Side, k: None) -> bool:
 
 
 def _map_column(divisor: str, k: K) -> str:
-    return "precisions" if k == "R" else {"found": "ap", "first": "first"}.get(divisor, "precisions")
+    if k == "R" or (k == "N" and divisor == "first"):  # the first R are all
+        return "precisions"
+    return {"found": "ap", "first": "first"}.get(divisor, "precisions")
 
 
 def _map_values(side: Side, k: K) -> np.ndarray:
@@ -186,26 +188,6 @@ class Metric:
         """Whether it can be computed of what was kept."""
         kind = self.kept(side.rules.map_divisor)
         return kind is None or Column(kind, self.k, side.rules.ties) in side.columns
-
-    def counted(self, side: Side) -> np.ndarray:
-        """Which queries are in the mean, (n_query,) bool."""
-        counted = np.ones(side.relevant.size, bool)
-        if side.rules.no_relevant == "skip" or self.name in RANKS:
-            counted &= side.relevant > 0
-        if side.rules.empty_ball == "skip" and self.entry.has_ball and is_radius(self.k):
-            counted &= side.cuts(self.k) > 0
-        return counted
-
-    def chance(self, side: Side) -> float:
-        """The expectation under a random ranking; NaN where there is none to speak of."""
-        if side.relevant.size == 0 or (is_radius(self.k) and self.name != "precision"):
-            return float("nan")
-        if is_radius(self.k) or self.entry.k_pattern == LEVEL:
-            return float((side.relevant / side.n_item).mean())
-        random = side.by_chance()
-        if self.entry.values is None:
-            return expected_median(random.counts, "expected")
-        return float(self.entry.values(random, self.k).mean())
 
 
 #: The entries that text may name.

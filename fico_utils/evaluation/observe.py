@@ -113,7 +113,9 @@ class _Observer:
         """What was seen, in the order of the queries."""
         seen = {"query": self.task.asking, "image": self.task.unit, "ranked": self.ranked, "balls": self.balls}
         for level in self.levels:
-            seen |= {f"{level.level}/{name}": array for name, array in level.results().items()}
+            seen |= {
+                f"{level.level}/{name}": array for name, array in level.results(self.balls, self.task.n_item).items()
+            }
         back = np.argsort(self.order)
         return {name: array[back] for name, array in seen.items()}
 

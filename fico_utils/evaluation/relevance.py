@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from fico_utils.errors import InputError
 from fico_utils.evaluation.embeddings import as_array
-from fico_utils.evaluation.tasks import DIRECTIONS, QUERIES_ASK, SharedLabels, Task, group_members
+from fico_utils.evaluation.tasks import DIRECTIONS, SharedLabels, Task, group_members
 
-#: Numbers of stored copies that are compared at a time.
-COMPARED = 2**24
 #: Grades of a relevance of pairs; None where all are 1.
 Grades = np.ndarray | None
 
@@ -23,25 +20,6 @@ def whole_numbers(array: np.ndarray, name: str, expected: str) -> np.ndarray:
     if array.dtype.kind not in "biuf" or (array.dtype.kind == "f" and not np.all(np.mod(array, 1) == 0)):
         raise InputError(f"{name} holds {array.dtype} values, expected {expected}")
     return array.astype(np.int64)
-
-
-def find_names(asked: Any, names: Any, what: str, name: str) -> np.ndarray:
-    """The position of each asked name among `names`, (n,) int64; -1 where it is empty.
-
-    InputError where a name stands twice among `names`, or is not there. Numbers and text are compared as text.
-    """
-    known: dict[str, int] = {}
-    for position, text in enumerate(map(str, np.asarray(names).ravel().tolist())):
-        if known.setdefault(text, position) != position:
-            raise InputError(
-                f"{name} has {text!r} at {known[text]} and at {position}: give each {what} a name of its own"
-            )
-    known[""] = -1
-    found = [known.get(str(text)) for text in np.asarray(asked).ravel().tolist()]
-    if None in found:
-        at = found.index(None)
-        raise InputError(f"{what} {str(np.asarray(asked).ravel()[at])!r} (entry {at}) is not among the names of {name}")
-    return np.array(found, np.int64)
 
 
 def caption_index(caption_image: Any, n_img: int, n_txt: int, distractors: bool = False) -> np.ndarray:
@@ -216,79 +194,3 @@ def image_text_tasks(
         task = Task(direction, n[1], every, units, correct, None if grades is None else grades[order], absent, shared)
         tasks.append(task.take(np.flatnonzero(correct.sizes > 0)) if distractors else task)
     return tasks
-
-
-def query_gallery_tasks(
-    n_query: int,
-    n_item: int,
-    query_labels: Any = None,
-    gallery_labels: Any = None,
-    relevance: Any = None,
-    leave_out_self: bool = False,
-) -> list[Task]:
-    """The one task of a query set that asks a gallery, parameters as in `evaluate`."""
-    correct = grades = shared = None
-    if relevance is not None:
-        pairs, grades = read_pairs(relevance, n_query, n_item, ("query", "item"))
-        if leave_out_self:
-            others = pairs[:, 0] != pairs[:, 1]
-            pairs, grades = pairs[others], None if grades is None else grades[others]
-        correct = group_members(pairs[:, 0], pairs[:, 1], n_query)
-    if (query_labels is None) != (gallery_labels is None) and not leave_out_self:
-        missing = "gallery_labels" if gallery_labels is None else "query_labels"
-        raise InputError(f"{missing} is not given, and both sets need labels: give query_labels and gallery_labels")
-    if query_labels is not None:
-        mine, theirs = (query_labels, n_query, "query_labels", "queries"), None
-        if gallery_labels is not None:
-            theirs = (gallery_labels, n_item, "gallery_labels", "items")
-        shared = shared_labels(mine, theirs, (np.arange(n_query), np.arange(n_item)))
-    if correct is None and shared is None:
-        raise InputError("nothing says what is relevant: give query_labels and gallery_labels, or relevance")
-    if leave_out_self and n_query != n_item:
-        raise InputError(
-            f"leave_out_self is given with {n_query} queries and {n_item} items, expected one set: query i is item i"
-        )
-    every = np.arange(n_query)
-    return [
-        Task(
-            QUERIES_ASK,
-            n_item - leave_out_self,
-            every,
-            every,
-            correct,
-            grades,
-            labels=shared,
-            leaves_out=leave_out_self,
-        )
-    ]
-
-
-def each_image_once(array: np.ndarray, copies: int, name: Any) -> np.ndarray:
-    """Each image once, of an array (n, ...) that stores it `copies` times in a row; InputError where they differ."""
-    if copies < 1 or len(array) % copies:
-        raise InputError(f"{name}: {len(array)} rows are no images stored {copies} times each")
-    width = math.prod(array.shape[1:])
-    step = max(1, COMPARED // (copies * width)) * copies
-    for start in range(0, len(array), step) if copies > 1 else ():
-        part = np.asarray(array[start : start + step]).reshape(-1, copies, width)
-        for image in np.flatnonzero((part != part[:, :1]).any((1, 2)))[:1]:
-            first = start + int(image) * copies
-            raise InputError(
-                f"{name}: rows {first} to {first + copies - 1} differ, expected one image stored {copies} times"
-            )
-    return array[::copies]
-
-
-def count_copies(array: Sequence[np.ndarray] | np.ndarray) -> int:
-    """How many times each row stands in a row, as arrays of the VSE++ family do; 1 where rows do not repeat so."""
-    first = np.asarray(array[0])
-    copies = 1
-    while copies < len(array) and np.array_equal(array[copies], first):
-        copies += 1
-    if copies == 1 or copies == len(array) or len(array) % copies:
-        return 1
-    try:
-        each_image_once(array, copies, "")
-    except InputError:
-        return 1
-    return copies

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -17,44 +16,36 @@ from fico_utils.evaluation.plan import Plan, Request
 from fico_utils.evaluation.protocols import Protocol
 from fico_utils.evaluation.summary import summarise
 from fico_utils.evaluation.tasks import DIRECTIONS, INSTANCE
-
-if TYPE_CHECKING:
-    import pandas as pd
+from fico_utils.registry import SCORED_FORMS, load_entry
 
 
 class Scoring:
     """What was given, scored once for each number of folds that the protocols ask for."""
 
     def __init__(self, given: Given, block_mib: int, curve: bool) -> None:
-        self.given, self.block_mib, self.curve = given.read(), block_mib, curve
-        self.source = self.given.source()
-        self.tasks = self.given.tasks(self.source.shape)
-
-    @cached_property
-    def levels(self) -> tuple[str, ...]:
-        """The levels that have relevance."""
-        return self.tasks[0].levels
+        self.given, self.block_mib, self.curve = load_entry(SCORED_FORMS)(given), block_mib, curve
+        self.levels = self.given.tasks[0].levels  # those that have relevance
 
     def missing(self, protocol: Protocol) -> str:
         """Which argument a protocol would need besides what was given; empty where it has all."""
+        bits, both = self.given.source.bits, len(self.given.tasks) == len(DIRECTIONS)
         together = [str(m) for m in protocol.parsed if m.name in TOGETHER]
         if protocol.level and protocol.level not in self.levels:
             return "caption_image or relevance" if protocol.level == INSTANCE else "labels"
         if not self.requested(protocol).found_at(self.levels):
             return "labels"
-        if protocol.radii and (self.source.bits is None or max(protocol.radii) > self.source.bits):
+        if protocol.radii and max(protocol.radii) > (bits or 0):
             return f"hash codes (measure hamming) of at least {max(protocol.radii)} bits"
-        if together and (INSTANCE not in self.levels or len(self.tasks) < len(DIRECTIONS)):
+        if together and not (both and INSTANCE in self.levels):
             return f"both directions with caption_image, over which {together[0]} is a sum"
-        if protocol.folds > 1 and len(self.tasks) < len(DIRECTIONS):
+        if protocol.folds > 1 and not both:
             return "images and texts, of which folds are parts"
         return ""
 
     def allows(self, protocol: Protocol) -> bool:
         """Whether a protocol has all that it needs, images that divide into its folds among it."""
         try:
-            if protocol.folds > 1:
-                self.given.check_folds(protocol.folds, self.source.shape[0])
+            self.given.folds(protocol.folds)
         except InputError:
             return False
         return not self.missing(protocol)
@@ -68,14 +59,8 @@ class Scoring:
         """The observations of each fold, of protocols with the same number of folds."""
         first, *others = map(self.requested, protocols)
         plan = Plan(first.metrics, first.rules, self.curve, levels=first.levels, others=tuple(others))
-        number, seen = protocols[0].folds, []
-        for part in self.given.folds(number, self.source.shape):
-            source, tasks = self.source, self.tasks
-            if number > 1:
-                source = part.source()
-                tasks = part.tasks(source.shape)
-            seen.append(observe(source, plan=plan, tasks=tasks, block_mib=self.block_mib))
-        return seen
+        parts = self.given.folds(protocols[0].folds)
+        return [observe(part.source, plan=plan, tasks=part.tasks, block_mib=self.block_mib) for part in parts]
 
     def rows(self, protocols: Sequence[Protocol], intervals: bool) -> list[dict[str, Any]]:
         """The numbers of all protocols, one below the other, a dict each."""
@@ -98,32 +83,7 @@ def mean_of_folds(folds: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
         return folds[0]
     rows = []
     for parts in zip(*folds, strict=True):
-        row = {
-            **parts[0],
-            "value": np.mean([p["value"] for p in parts]),
-            "chance": np.mean([p["chance"] for p in parts]),
-        }
-        undefined = any(part["status"] != "ok" for part in parts)
-        row |= {"n_query": sum(p["n_query"] for p in parts), "status": "undefined" if undefined else "ok"}
-        rows.append(row)
+        means = {name: np.mean([part[name] for part in parts]) for name in ("value", "chance")}
+        status = "ok" if all(part["status"] == "ok" for part in parts) else "undefined"
+        rows.append(parts[0] | means | {"n_query": sum(part["n_query"] for part in parts), "status": status})
     return rows
-
-
-def refuse_missing(name: str, missing: str) -> None:
-    """InputError where a protocol lacks an argument."""
-    if missing:
-        raise InputError(f"protocol {name} needs {missing}, which was not given")
-
-
-def rosetta_table(scores: pd.DataFrame) -> pd.DataFrame:
-    """What `evaluate` gives under several protocols, side by side: one system in all dialects.
-
-    A row is a (task, metric, direction), a column a protocol; a cell is NaN where a protocol does not print the number.
-    The column ``chance`` is that of the first protocol that has the row.
-    """
-    named = scores.assign(metric=(scores["metric"] + "@" + scores["k"].astype(str)).str.removesuffix("@"))
-    row = ["task", "metric", "direction"]
-    wide = named.pivot(index=row, columns="protocol", values="value")[named["protocol"].unique()]
-    wide["chance"] = named.groupby(row)["chance"].first()
-    order = {value: place for column in row for place, value in enumerate(named[column].unique())}
-    return wide.sort_index(key=lambda values: values.map(order))

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from fico_utils.evaluation.metrics import CURVE_LEVELS, DEFAULT_METRICS, SUMMED, TOGETHER, Metric, parse_metrics
-from fico_utils.evaluation.observations import Observations, Rules, Side
+from fico_utils.evaluation.metrics import CURVE_LEVELS, DEFAULT_METRICS, RANKS, SUMMED, TOGETHER, Metric, parse_metrics
+from fico_utils.evaluation.observations import Observations, Rules, Side, is_radius
+from fico_utils.evaluation.plan import Request
 from fico_utils.evaluation.tasks import DIRECTIONS, INSTANCE
 from fico_utils.evaluation.ties import COUNTS, expected_median, hit_probability, hit_rank
 
@@ -89,7 +90,12 @@ class Score:
     @classmethod
     def of(cls, metric: Metric, side: Side) -> Score:
         """The score of the queries that count."""
-        side = side.take(metric.counted(side))
+        counted = np.ones(side.relevant.size, bool)
+        if side.rules.no_relevant == "skip" or metric.name in RANKS:
+            counted &= side.relevant > 0
+        if side.rules.empty_ball == "skip" and metric.entry.has_ball and is_radius(metric.k):
+            counted &= side.cuts(metric.k) > 0
+        side = side.take(counted)
         return cls(metric, side, metric.entry.values and metric.entry.values(side, metric.k))
 
     @property
@@ -110,7 +116,15 @@ class Score:
     @property
     def chance(self) -> float:
         """The expectation under a random ranking; NaN where there is none to speak of."""
-        return self.metric.chance(self.side)
+        side, metric = self.side, self.metric
+        if self.n_query == 0 or (is_radius(metric.k) and metric.name != "precision"):
+            return float("nan")
+        if is_radius(metric.k) or metric.k in CURVE_LEVELS:
+            return float((side.relevant / side.n_item).mean())
+        random = side.by_chance()
+        if metric.entry.values is None:
+            return expected_median(random.counts, "expected")
+        return float(metric.entry.values(random, metric.k).mean())
 
     @property
     def value(self) -> float:
@@ -166,26 +180,19 @@ class Together:
         return self._sum(part.bootstrap(repeats, seed) for part in self.parts)
 
 
-def list_scores(
-    seen: Observations,
-    metrics: str | Iterable[Metric] = DEFAULT_METRICS,
-    rules: Rules | None = None,
-    levels: tuple[str, ...] = (),
-) -> Iterator[Score | Together]:
-    """The scores of some observations, level by level; parameters as in `summarise`."""
-    metrics = parse_metrics(metrics)
+def list_scores(seen: Observations, asked: Request) -> Iterator[Score | Together]:
+    """The scores of some observations, level by level."""
     for level in seen.levels:
-        for direction in seen.directions:
-            side = seen.side(level, direction, rules)
+        sides = {direction: seen.side(level, direction, asked.rules) for direction in seen.directions}
+        for side in sides.values():
             curve = [Metric("precision", at) for at in CURVE_LEVELS[: side.counts["curve"].shape[1]]]
-            for metric in (*metrics, *curve):
-                at = levels if levels and metric.entry.asked else metric.entry.levels
-                if metric.name not in TOGETHER and level in at:
+            for metric in (*asked.metrics, *curve):
+                if metric.name not in TOGETHER and level in asked.levels_of(metric):
                     yield Score.of(metric, side)
-        for metric in metrics:
+        for metric in asked.metrics:
             if metric.name in TOGETHER and level == INSTANCE:
-                sides = (seen.side(level, direction, rules) for direction in DIRECTIONS)
-                yield Together(metric, tuple(Score.of(Metric("recall", k), side) for side in sides for k in SUMMED))
+                recalls = (Score.of(Metric("recall", k), sides[d]) for d in DIRECTIONS for k in SUMMED)
+                yield Together(metric, tuple(recalls))
 
 
 def summarise(
@@ -214,13 +221,14 @@ def summarise(
     is defined up to the shallowest ranking, the mean rank only if every correct item was ranked, the median if it
     lies above the shallowest depth.
     """
-    rows, ties = [], (rules or seen.rules).ties
-    for score in list_scores(seen, metrics, rules, levels):
+    rows, asked = [], Request(parse_metrics(metrics), rules or seen.rules, levels)
+    for score in list_scores(seen, asked):
         value = low = high = np.nan
         if defined := score.is_defined:
             value = score.value
             if intervals:
                 low, high = middle_95(score.bootstrap())
-        row = (*score.key, value, low, high, score.n_query, score.chance, ties, "ok" if defined else "undefined")
+        status = "ok" if defined else "undefined"
+        row = (*score.key, value, low, high, score.n_query, score.chance, asked.rules.ties, status)
         rows.append(dict(zip(COLUMNS, row, strict=True)))
     return rows

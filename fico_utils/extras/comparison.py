@@ -13,10 +13,10 @@ from pathlib import Path
 import pandas as pd
 
 from fico_utils import registry
-from fico_utils.display.page import number_text, render_page
 from fico_utils.errors import InputError
 from fico_utils.evaluation import Metric
 from fico_utils.extras.claims.numbers import Side, both_sides, row_name
+from fico_utils.extras.pages.page import number_text, render_page
 from fico_utils.files import key_of, read_json, read_record, write_text
 from fico_utils.results import load, schema
 

@@ -15,9 +15,9 @@ import numpy as np
 
 from fico_utils.errors import InputError
 from fico_utils.evaluation.metrics import parse_metrics
-from fico_utils.evaluation.outputs import PER_QUERY
 from fico_utils.evaluation.summary import BATCH, draw_units, middle_95
 from fico_utils.evaluation.tasks import LEVELS
+from fico_utils.extras.scoring.outputs import PER_QUERY
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,7 +8,7 @@ import pytest
 
 from fico_utils.__main__ import main
 from fico_utils.batch import runner
-from fico_utils.display.report import write_report
+from fico_utils.extras.pages.report import write_report
 from fico_utils.files import sha256_file
 from tests.faults.content import change_in_place, flip_bit
 

@@ -14,9 +14,9 @@ from fico_utils import cli
 from fico_utils.batch.pipeline import STEPS, find_step, prepare_batch, step_state
 from fico_utils.display.figures import draw_figure
 from fico_utils.display.picture import save_picture
-from fico_utils.display.report import write_report
 from fico_utils.display.tables import make_table
 from fico_utils.extras import audit
+from fico_utils.extras.pages.report import write_report
 from fico_utils.files import seal_of, write_record
 from fico_utils.provenance import PROJECT
 from fico_utils.results import store

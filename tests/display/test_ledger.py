@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 
-from fico_utils.display.page import MARKS, audit_list, claims_table, verdict_counts
 from fico_utils.extras.audit import find_contradictions
 from fico_utils.extras.claims import VERDICTS
+from fico_utils.extras.pages.page import MARKS, audit_list, claims_table, verdict_counts
 
 CLAIMS = pd.DataFrame(
     [

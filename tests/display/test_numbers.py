@@ -21,8 +21,8 @@ import pytest
 from fico_utils import registry
 from fico_utils.display.figures import FIGURES, draw_figure
 from fico_utils.display.picture import save_picture
-from fico_utils.display.report import write_report
 from fico_utils.display.tables import make_table
+from fico_utils.extras.pages.report import write_report
 from fico_utils.results.paper_reference import CORPUS_IDS, SYSTEM_IDS, read_paper
 
 GIB = 2**30

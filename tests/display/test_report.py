@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from fico_utils.display.report import write_report
 from fico_utils.extras.claims import read_claims
+from fico_utils.extras.pages.report import write_report
 from fico_utils.files import seal_of
 from fico_utils.provenance import PROJECT
 

@@ -9,11 +9,12 @@ import pytest
 import fico_utils
 from fico_utils.cli import main
 from fico_utils.errors import InputError
-from fico_utils.evaluation import Metric, Plan, evaluate, observe, score_source, summarise
-from fico_utils.evaluation.outputs import PER_QUERY
+from fico_utils.evaluation import Metric, Plan, evaluate, observe, parse_metrics, score_source, summarise
+from fico_utils.evaluation.plan import Request
 from fico_utils.evaluation.summary import Score, list_scores, middle_95, rank_atoms, weighted_medians
 from fico_utils.evaluation.ties import hit_probability
 from fico_utils.extras.paired import adjust_by_holm
+from fico_utils.extras.scoring.outputs import PER_QUERY
 from tests.evaluation.test_peers import corpus
 
 
@@ -46,7 +47,7 @@ def test_interval_of_the_median():
     ranks, image = seen.first_hit_rank("t2i"), seen.seen["t2i"]["image"]
     rng = np.random.default_rng(5)
     medians = [np.median(np.concatenate([ranks[image == i] for i in rng.integers(0, 80, 80)])) for _ in range(1500)]
-    median = [*list_scores(seen, "median_rank")][1]
+    median = [*list_scores(seen, Request(parse_metrics("median_rank"), seen.rules))][1]
     assert middle_95(median.bootstrap()) == pytest.approx(np.percentile(medians, (2.5, 97.5)), abs=1)
 
 
@@ -160,7 +161,7 @@ def test_interval_of_a_median_among_unranked_items():
         similarity_t2i=np.where(ranks < depth, scores, -np.inf).T,
     )
     seen = observe(source, index)
-    median = [*list_scores(seen, "median_rank")][1]
+    median = [*list_scores(seen, Request(parse_metrics("median_rank"), seen.rules))][1]
     low, high = middle_95(median.bootstrap())
     assert 1 <= low <= depth
     assert high == np.inf

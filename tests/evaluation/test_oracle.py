@@ -16,7 +16,7 @@ from fico_utils.evaluation.summary import COLUMNS
 from fico_utils.evaluation.tasks import TIES
 from tests.evaluation import oracle
 
-QUICK = settings(max_examples=100, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+QUICK = settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 KS = (1, 2, 3, 4, 5, 10, "N", "R")
 #: Every metric, so that one that is added is asked for here, and fails until the oracle has its definition.
 EVERYTHING = {

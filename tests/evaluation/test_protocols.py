@@ -9,7 +9,8 @@ import pytest
 
 from fico_utils.cli import main
 from fico_utils.errors import InputError
-from fico_utils.evaluation import PROTOCOLS, evaluate
+from fico_utils.evaluation import evaluate
+from fico_utils.extras.scoring.protocols import PROTOCOLS
 
 N, CAPTIONS, LABELS = 40, 5, 6
 
@@ -319,3 +320,11 @@ def test_eccv_caption_scores_the_same():
                 found = getattr(metrics, theirs)(retrieved, "all", **k)
             for direction in ("i2t", "t2i"):
                 assert mine[direction, key] == pytest.approx(found[direction], abs=1e-6), (name, key, direction)
+    # five galleries of 1 000 images, in the order of the package's list of captions
+    order = np.array(list(dict.fromkeys(own)))
+    at = np.empty_like(order)
+    at[order] = np.arange(order.size)
+    folded = evaluate(similarity=scores[order], caption_image=at[own], protocol="coco1k", metrics="recall@1,5")
+    found = {k: metrics.coco_1k_recalls(retrieved, "all", K=int(k)) for k in ("1", "5")}
+    for row in folded.itertuples():
+        assert row.value == pytest.approx(found[row.k][row.direction], abs=1e-6)

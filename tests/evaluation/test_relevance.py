@@ -264,6 +264,12 @@ REFUSED = {
 }  # fmt: skip
 
 
+def test_known_relevance_names_items_by_numbers():
+    pytest.importorskip("eccv_caption")
+    with pytest.raises(InputError, match="which are numbers"):
+        evaluate(**GOOD, relevance="eccv", image_ids=list("abcd"), caption_ids=list("abcdefgh"))
+
+
 @pytest.mark.parametrize("rule", REFUSED)
 def test_one_sentence_names_the_culprit(rule, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

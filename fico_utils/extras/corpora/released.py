@@ -21,9 +21,9 @@ import numpy as np
 
 from fico_utils import registry
 from fico_utils.errors import InputError
-from fico_utils.evaluation.relevance import each_image_once
 from fico_utils.extras.corpora.arrays import read_array
 from fico_utils.extras.corpora.published import read_labels
+from fico_utils.extras.scoring.forms import each_image_once
 
 if TYPE_CHECKING:
     import pandas as pd

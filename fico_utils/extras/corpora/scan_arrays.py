@@ -15,10 +15,10 @@ import numpy as np
 
 from fico_utils.data.corpus import Corpus
 from fico_utils.errors import InputError
-from fico_utils.evaluation.relevance import each_image_once
 from fico_utils.extras.corpora.arrays import read_array
 from fico_utils.extras.corpora.listing import Listing
 from fico_utils.extras.corpora.reading import clean_caption, read_lines, show_value
+from fico_utils.extras.scoring.forms import each_image_once
 
 #: Names of a split's files, and what the split is called here.
 SPLIT_NAMES = {"train": "train", "dev": "val", "val": "val", "test": "test"}

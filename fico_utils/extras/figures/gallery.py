@@ -9,7 +9,8 @@ from fico_utils import registry
 from fico_utils.display.catalogue import register_figure
 from fico_utils.display.looks import CHANCE, system_look
 from fico_utils.display.picture import Picture, drawing_style, legend_below, panel_grid
-from fico_utils.display.rows import COST_COLUMNS, phase_rows, short_count
+from fico_utils.display.rows import short_count
+from fico_utils.extras.figures import COST_COLUMNS, phase_rows
 
 
 @register_figure("gallery", "Recall in a growing gallery", "costs")

@@ -13,8 +13,9 @@ from fico_utils import registry
 from fico_utils.display.catalogue import register_figure
 from fico_utils.display.looks import QUIET, system_look
 from fico_utils.display.picture import Picture, drawing_style, legend_below, panel_grid
-from fico_utils.display.rows import COST_COLUMNS, phase_rows, short_count
+from fico_utils.display.rows import short_count
 from fico_utils.errors import InputError
+from fico_utils.extras.figures import COST_COLUMNS, phase_rows
 from fico_utils.extras.setups import pareto_front, setup_name, setup_parts
 
 #: What is written beside a system on an index, and where, in points from it; its exhaustive search has no word.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -121,16 +122,8 @@ def run(options: argparse.Namespace) -> int:
     recall_at, map_at = _numbers(options.recall_at, "--recall-at"), _numbers(options.map_at, "--map-at")
 
     from fico_utils.evaluation import score_rows
-    from fico_utils.extras.corpora.arrays import read_array
 
-    given = {}
-    for flag in (*ARRAYS, *NAMES, *MATRICES):
-        places, read = getattr(options, _keyword(flag)), _read_names if flag in NAMES else read_array
-        arrays = [read(place) for place in ([places] if isinstance(places, str) else places or [])]
-        given[_keyword(flag)] = arrays[0] if len(arrays) == 1 else arrays or None
-    if given["caption_image"] is not None and 1 in given["caption_image"].shape:
-        # MATLAB knows no one-dimensional arrays
-        given["caption_image"] = given["caption_image"].ravel()
+    given = read_flags(options, (*ARRAYS, *NAMES, *MATRICES))
     if options.relevance is not None:
         given["relevance"] = _read_relevance(options.relevance)
     others = {name: getattr(options, name) for name in PASSED_ON}
@@ -172,7 +165,7 @@ def _as_text(rows: list[dict[str, Any]], form: str) -> str:
 
     import pandas as pd  # which takes longer to load than a small input to score
 
-    from fico_utils.evaluation.scoring import rosetta_table
+    from fico_utils.extras.scoring.protocols import rosetta_table
 
     scores = pd.DataFrame(rows)
     if form == "json":
@@ -210,7 +203,22 @@ def _one_row_a_direction(scores: pd.DataFrame) -> pd.DataFrame:
     return wide.loc[list(dict.fromkeys(named[row].itertuples(index=False, name=None))), named["name"].unique()]
 
 
-def _read_names(place: str) -> np.ndarray:
+def read_flags(options: argparse.Namespace, flags: Iterable[str]) -> dict[str, Any]:
+    """Keyword -> what the file of each flag holds, a list where there are several, None where there is none."""
+    from fico_utils.extras.corpora.arrays import read_array
+
+    given: dict[str, Any] = {}
+    for flag in flags:
+        places, read = getattr(options, _keyword(flag)), read_names if flag in NAMES else read_array
+        arrays = [read(place) for place in ([places] if isinstance(places, str) else places or [])]
+        given[_keyword(flag)] = arrays[0] if len(arrays) == 1 else arrays or None
+    if given["caption_image"] is not None and 1 in given["caption_image"].shape:
+        # MATLAB knows no one-dimensional arrays
+        given["caption_image"] = given["caption_image"].ravel()
+    return given
+
+
+def read_names(place: str) -> np.ndarray:
     """Names from a .txt file with one a line, or from an array."""
     from fico_utils.extras.corpora.arrays import read_array
 
@@ -219,7 +227,7 @@ def _read_names(place: str) -> np.ndarray:
 
 def _read_relevance(place: str) -> Any:
     """Pairs, with grades where there is a third column, from a CSV file; the name of a known relevance stays one."""
-    from fico_utils.evaluation.given import KNOWN_RELEVANCE
+    from fico_utils.extras.scoring.forms import KNOWN_RELEVANCE
 
     if place in KNOWN_RELEVANCE:
         return place

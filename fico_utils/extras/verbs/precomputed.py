@@ -20,8 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Exit code, 0."""
     from fico_utils.batch.pipeline import STEPS
-    from fico_utils.display.report import write_report
     from fico_utils.extras.corpora.fetching import RELEASE
+    from fico_utils.extras.pages.report import write_report
     from fico_utils.extras.recomputed import recompute_tables
     from fico_utils.locks import hold_locks
     from fico_utils.profiles import profile_settings, results_folder

@@ -13,12 +13,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Exit code, 0."""
-    from fico_utils.evaluation.protocols import PROTOCOLS
+    from fico_utils.extras.scoring.protocols import PROTOCOLS, describe_protocol
 
     for protocol in PROTOCOLS.values():
-        rows = protocol.described
-        print(f"{rows.pop('protocol')}: {rows.pop('source')}")
-        for name, value in rows.items():
+        print(f"{protocol.name}: {protocol.source}")
+        for name, value in describe_protocol(protocol).items():
             if value not in ("", 1):
                 print(f"    {name:<12} {value}")
     return 0

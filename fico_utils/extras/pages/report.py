@@ -20,10 +20,10 @@ import pandas as pd
 
 from fico_utils import registry
 from fico_utils.display.figures import FIGURES
-from fico_utils.display.page import render_page, verdict_counts
 from fico_utils.display.rows import name_beside, our_scores, run_name
 from fico_utils.errors import InputError
 from fico_utils.escaping import one_line
+from fico_utils.extras.pages.page import render_page, verdict_counts
 from fico_utils.files import file_row, read_record, write_record, write_text
 from fico_utils.results.store import load, read_csv
 

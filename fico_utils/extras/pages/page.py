@@ -17,7 +17,7 @@ MARKS = {"holds": "●", "holds in part": "◐", "does not hold": "○", "cannot
 
 
 def render_page(template: str, **values: Any) -> str:
-    """The HTML of a template beside this module or in the extras; every value is escaped."""
+    """The HTML of a template beside this module or in the folder above; every value is escaped."""
     return TEMPLATES.get_template(template).render(**values)
 
 
@@ -61,7 +61,7 @@ def number_text(text: str) -> str:
     return f"{number:.4g}" if abs(number) < 1e4 else f"{number:,.0f}"
 
 
-FOLDERS = jinja2.FileSystemLoader([HERE, HERE.parent / "extras"])
+FOLDERS = jinja2.FileSystemLoader([HERE, HERE.parent])
 TEMPLATES = jinja2.Environment(
     loader=FOLDERS, autoescape=True, trim_blocks=True, lstrip_blocks=True,
     finalize=lambda value: printable(value) if type(value) is str else value,

@@ -23,24 +23,24 @@ PER_QUERY = ("task", "direction", "query", "metric", "k", "value", "image")
 DEPTH = 1000
 
 
-def item_names(given: Given, direction: str, shape: tuple[int, int]) -> tuple[list[str], list[str]]:
+def item_names(given: Given, direction: str) -> tuple[list[str], list[str]]:
     """The names of queries and of items of one direction: those that were given, else their positions."""
     names = []
-    for ids, n in ((given.image_ids, shape[0]), (given.caption_ids, shape[1])):
+    for ids, n in zip((given.image_ids, given.caption_ids), given.source.shape, strict=True):
         names.append([str(i) for i in (range(n) if ids is None else np.asarray(ids).ravel().tolist())])
     return (names[1], names[0]) if direction == "t2i" else (names[0], names[1])
 
 
-def write_per_query(path: str | Path, seen: Observations, asked: Request, given: Given, shape: tuple[int, int]) -> None:
+def write_per_query(path: str | Path, seen: Observations, asked: Request, given: Given) -> None:
     """Write the value of each query, one row a query and metric, with the columns `PER_QUERY`."""
     import pandas as pd
 
     frames = []
-    for score in list_scores(seen, asked.metrics, asked.rules, asked.levels):
+    for score in list_scores(seen, asked):
         if getattr(score, "values", None) is None or not score.is_defined:
             continue  # the median is no mean over queries, and sums of metrics are none either
         task, direction, metric, k = score.key
-        queries = np.array(item_names(given, direction, shape)[0], object)[score.side.counts["query"]]
+        queries = np.array(item_names(given, direction)[0], object)[score.side.counts["query"]]
         what = {"task": task, "direction": direction, "query": queries, "metric": metric, "k": k}
         frames.append(pd.DataFrame({**what, "value": score.values, "image": score.side.counts["image"]}))
     table = pd.concat(frames) if frames else pd.DataFrame(columns=list(PER_QUERY))
@@ -76,15 +76,15 @@ def trec_name(name: str) -> str:
     return name
 
 
-def write_trec_run(path: str | Path, source: ScoreSource, tasks: list[Task], given: Given, protocol: str) -> None:
+def write_trec_run(path: str | Path, given: Given, protocol: str) -> None:
     """Write rankings as a TREC run: query, Q0, item, rank, score, tag; a query is named ``i2t:NAME``.
 
     The score counts down from the depth, so that other tools keep the order among items of equal score.
     """
     lines = []
-    for task in tasks:
-        queries, items = (list(map(trec_name, names)) for names in item_names(given, task.direction, source.shape))
-        for query, order in rankings(source, task):
+    for task in given.tasks:
+        queries, items = (list(map(trec_name, names)) for names in item_names(given, task.direction))
+        for query, order in rankings(given.source, task):
             head = f"{task.direction}:{queries[query]} Q0"
             lines += [
                 f"{head} {items[j]} {rank + 1} {order.size - rank} fico-{protocol}" for rank, j in enumerate(order)
@@ -92,11 +92,11 @@ def write_trec_run(path: str | Path, source: ScoreSource, tasks: list[Task], giv
     write_text(path, "\n".join(lines) + "\n")
 
 
-def write_trec_qrels(path: str | Path, tasks: list[Task], given: Given, shape: tuple[int, int]) -> None:
+def write_trec_qrels(path: str | Path, given: Given) -> None:
     """Write relevance as TREC qrels: query, 0, item, grade; of the instance level where there is one."""
     lines = []
-    for task in tasks:
-        queries, items = (list(map(trec_name, names)) for names in item_names(given, task.direction, shape))
+    for task in given.tasks:
+        queries, items = (list(map(trec_name, names)) for names in item_names(given, task.direction))
         for row, query in enumerate(task.asking):
             found, grades = relevant_items(task, row)
             if np.any(grades != np.round(grades)):
@@ -128,10 +128,9 @@ def relevant_items(task: Task, row: int) -> tuple[np.ndarray, np.ndarray]:
 
 def write_outputs(scoring: Any, protocol: Any, per_query: Any, trec_run: Any, trec_qrels: Any) -> None:
     """Write what is asked for of a `Scoring` that has made its rows; paths, or None."""
-    shape = scoring.source.shape
     if per_query is not None:
-        write_per_query(per_query, scoring.latest, scoring.requested(protocol), scoring.given, shape)
+        write_per_query(per_query, scoring.latest, scoring.requested(protocol), scoring.given)
     if trec_run is not None:
-        write_trec_run(trec_run, scoring.source, scoring.tasks, scoring.given, protocol.name)
+        write_trec_run(trec_run, scoring.given, protocol.name)
     if trec_qrels is not None:
-        write_trec_qrels(trec_qrels, scoring.tasks, scoring.given, shape)
+        write_trec_qrels(trec_qrels, scoring.given)

@@ -1,0 +1,130 @@
+"""From measured sizes to those that somebody's gallery will have: the law of each kind of index, with an interval."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fico_utils.evaluation.summary import middle_95
+from fico_utils.extras.deploy.candidates import ALL, EXACT, GRAPH, LISTS
+
+Row = Mapping[str, Any]
+#: What a search looks at, of n items; its time is a constant and so many steps.
+STEPS: dict[str, Callable[[Any], Any]] = {ALL: np.asarray, LISTS: np.sqrt, GRAPH: np.log}
+#: The same of building: each item is added once, and is compared with the lists or finds its place in the graph.
+BUILD_STEPS: dict[str, Callable[[Any], Any]] = {
+    ALL: np.asarray,
+    LISTS: lambda n: n**1.5,
+    GRAPH: lambda n: n * np.log(n),
+}
+#: The columns that are times, and their steps.
+TIMES = {"query_ms": STEPS, "batch_ms": STEPS, "build_s": BUILD_STEPS}
+
+
+class TimeFit(NamedTuple):
+    """Relative least squares of ``a + b steps(n)``, neither negative, to the times at some sizes."""
+
+    steps: Callable[[Any], Any]
+    coefficients: np.ndarray  # (2,)
+    spread: np.ndarray  # (2, 2) covariance of the coefficients at a residual of 1
+    residuals: float  # sum of the squared relative residuals
+    freedom: int
+
+    def predict(self, n: int, alike: Sequence[TimeFit]) -> tuple[float, float, float]:
+        """The time at a size, and the ends of its 95 % interval, by the residuals of all fits that are `alike`."""
+        from scipy.stats import t as student
+
+        freedom, terms = sum(fit.freedom for fit in alike), np.array([1.0, float(self.steps(float(n)))])
+        value = float(terms @ self.coefficients)
+        if not freedom:
+            return value, np.nan, np.nan
+        relative = np.sqrt(sum(fit.residuals for fit in alike) / freedom)
+        half = student.ppf(0.975, freedom) * relative * np.sqrt(value**2 + terms @ self.spread @ terms)
+        return value, max(0.0, value - half), value + half
+
+
+def fit_times(sizes: Sequence[int], times: Sequence[float], steps: Callable[[Any], Any]) -> TimeFit:
+    """The fit of some times (m,) at some sizes (m,); a time that did not rise is taken to be proportional to the steps.
+
+    >>> fit_times([100, 200, 400], [2.0, 3.0, 5.0], STEPS["n"]).coefficients.round(6).tolist()
+    [1.0, 0.01]
+    """
+    from scipy.optimize import nnls
+
+    terms = np.stack([np.ones(len(sizes)), steps(np.asarray(sizes, np.float64))], 1) / np.asarray(times)[:, None]
+    scale = terms.max(axis=0)
+    coefficients = nnls(terms / scale, np.ones(len(terms)))[0] / scale
+    if coefficients[1] == 0:  # noise of short times: no search of many items is as fast as one of few
+        coefficients = np.array([0.0, terms[:, 1].sum() / (terms[:, 1] ** 2).sum()])
+    used, spread = coefficients > 0, np.zeros((2, 2))
+    spread[np.ix_(used, used)] = np.linalg.pinv(terms[:, used].T @ terms[:, used])
+    residuals = float(((terms @ coefficients - 1) ** 2).sum())
+    return TimeFit(steps, coefficients, spread, residuals, max(0, len(terms) - int(used.sum())))
+
+
+def fit_share(sizes: Sequence[int], shares: np.ndarray, n: int, least: float) -> np.ndarray:
+    """Shares (...) at `n` items from those (m, ...) at some sizes: a line of log-odds over log n that never rises.
+
+    A share is kept `least` away from 0 and 1 before it becomes odds; one that was the same everywhere stays.
+
+    >>> fit_share([10, 100], np.array([0.5, 0.5]), 1000, 0.01).tolist()
+    0.5
+    """
+    kept = np.clip(shares, least, 1 - least)
+    x, y = np.log(np.asarray(sizes, np.float64)), np.log(kept / (1 - kept))
+    slope = np.minimum(np.tensordot(x - x.mean(), y, 1) / ((x - x.mean()) ** 2).sum(), 0.0)
+    odds = y.mean(axis=0) + slope * (np.log(n) - x.mean())
+    carried = np.minimum(1 / (1 + np.exp(-odds)), shares[-1])  # items that are added can only stand before the right
+    return np.where((shares == shares[-1]).all(axis=0), shares[-1], carried)
+
+
+def carry_rows(rows: Iterable[Row], n: int, factories: Mapping[str, str], n_query: int) -> list[dict[str, Any]]:
+    """Rows of all that was measured at two sizes or more, at a size that it was not measured at.
+
+    `rows` are as `measure_build` gives them, `factories` the factory string of each name at this size. The interval of
+    a time is that of a new measurement, by the residuals of all indexes of one law. A metric is that of the exhaustive
+    search, carried to this size, times the share of it that the candidate keeps, carried too; its interval comes from
+    doing so for resampled queries, the same at all sizes.
+    """
+    at: dict[str, dict[int, Row]] = {}
+    for row in sorted(rows, key=lambda row: row["items"]):
+        at.setdefault(row["name"], {})[row["items"]] = row
+    carried = {name: [*sizes.values()] for name, sizes in at.items() if len(sizes) > 1 and n not in sizes}
+    fits = {
+        (name, column): fit_times([r["items"] for r in each], [r[column] for r in each], steps[each[0]["law"]])
+        for name, each in carried.items()
+        for column, steps in TIMES.items()
+    }
+    done = []
+    for name, each in carried.items():
+        last = each[-1]
+        row = {key: last[key] for key in ("name", "bytes_per_item", "search", "codes", "depth", "law")}
+        row |= {"factory": factories.get(name, last["factory"]), "items": n, "memory_bytes": last["bytes_per_item"] * n}
+        for column in TIMES:
+            mine = fits[name, column]
+            alike = [fit for (_, c), fit in fits.items() if c == column and fit.steps is mine.steps]
+            value, low, high = mine.predict(n, alike)
+            row |= {column: value, f"{column}_low": low, f"{column}_high": high}
+        done.append(row | _carried_scores(each, at[EXACT], n, 0.5 / n_query))
+    return done
+
+
+def _carried_scores(each: Sequence[Row], exact: Mapping[int, Row], n: int, least: float) -> dict[str, float]:
+    """The neighbour recalls and metrics of one candidate."""
+    sizes, done = [row["items"] for row in each], {}
+    for name in each[-1]:
+        if name.startswith("neighbour"):
+            done[name] = float(fit_share(sizes, np.array([row[name] for row in each]), n, least))
+        if f"{name}_draws" not in each[-1]:
+            continue
+        ends = []
+        for column in (name, f"{name}_draws"):
+            whole = {size: np.asarray(row[column]) for size, row in exact.items()}
+            kept = np.stack([np.asarray(row[column]) / np.maximum(whole[row["items"]], 1e-12) for row in each])
+            best = whole[n] if n in whole else fit_share([*whole], np.stack([*whole.values()]), n, least)
+            ends.append(best * fit_share(sizes, np.minimum(kept, 1.0), n, least))
+        low, high = middle_95(ends[1])
+        done |= {name: float(ends[0]), f"{name}_ci_low": min(low, ends[0]), f"{name}_ci_high": max(high, ends[0])}
+    return done

@@ -1,0 +1,143 @@
+"""What was measured of all candidates, and which of them fits a memory and a patience."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fico_utils.errors import InputError
+from fico_utils.extras.deploy.answer import GIB, QUALITY, answer_text, budget_text
+from fico_utils.extras.deploy.candidates import EXACT, list_builds
+from fico_utils.extras.deploy.growth import carry_rows
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from fico_utils.display.picture import Picture
+
+#: The columns of the table before and behind those of the metrics, which have ``_ci_low`` and ``_ci_high`` each.
+BEFORE = (
+    "name", "factory", "items", "bytes_per_item", "build_s", "query_ms", "batch_ms", "memory_bytes",
+    "neighbour_recall@1", "neighbour_recall@10",
+)  # fmt: skip
+BEHIND = (
+    "share_of_exact", "status", "query_ms_low", "query_ms_high", "batch_ms_low", "batch_ms_high", "build_s_low",
+    "build_s_high", "search", "codes", "depth", "build_peak_bytes", "note",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """The answer of `deploy`: ``table``, ``best(...)``, ``answer`` and ``figure()``."""
+
+    records: Sequence[dict[str, Any]]  # of all that was measured
+    n_items: int
+    dim: int
+    n_query: int
+    direction: str
+    quick: bool
+    chance: float  # the metric that counts under a random ranking of the whole gallery
+    grow_to: tuple[int, ...] = ()
+    memory_gib: float | None = None
+    latency_ms: float | None = None
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """One row a candidate and size; see `deploy`."""
+        import pandas as pd
+
+        measured = [{**row, "status": "measured"} for row in self.records]
+        sizes = {*(row["items"] for row in measured), self.n_items, *self.grow_to}
+        frame = pd.DataFrame(self._finished(measured + [row for n in sorted(sizes) for row in self._carried(n)]))
+        metrics = [name for name in measured[0] if f"{name}_ci_low" in measured[0]]
+        columns = [*BEFORE, *(f"{m}{end}" for m in metrics for end in ("", "_ci_low", "_ci_high")), *BEHIND]
+        return frame.sort_values("items", kind="stable").reindex(columns=columns).reset_index(drop=True)
+
+    def _carried(self, n: int) -> list[dict[str, Any]]:
+        """Rows of a size that was not measured."""
+        if n < self.n_items:
+            return []
+        codes = list(dict.fromkeys(row["codes"] for row in self.records if row["codes"]))
+        builds = list_builds(n, self.dim, codes, self.quick)
+        factories = {build.title(variant): build.factory for build in builds for variant in build.variants}
+        carried = carry_rows(self.records, n, factories, self.n_query)
+        return [{**row, "status": "extrapolated"} for row in carried]
+
+    def _finished(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """With the share of the exhaustive search's quality, and what does not fit said."""
+        exact, done = {row["items"]: row[QUALITY] for row in rows if row["name"] == EXACT}, []
+        for row in rows:
+            whole, note, times = exact[row["items"]], "", row["memory_bytes"] / GIB / (self.memory_gib or np.inf)
+            if times > 1:
+                machines = f"{np.ceil(times):.0f} machines with a shard each (faiss.IndexShards)"
+                lists = row["factory"].startswith(("IVF", "OPQ")) and "Refine" not in row["factory"]
+                on_disk = " or lists on disk (faiss.contrib.ondisk.merge_ondisk)" if lists else ""
+                note = f"exceeds {self.memory_gib:g} GiB: needs {machines}{on_disk}"
+            done.append({**row, "share_of_exact": row[QUALITY] / whole if whole else np.nan, "note": note})
+        return done
+
+    def best(
+        self, memory_gib: float | None = None, latency_ms: float | None = None, items: int | None = None
+    ) -> pd.Series:
+        """The row of the candidate to deploy: of those within memory and latency, the one that finds most.
+
+        The limits are those that `deploy` was given where they are None; `items` is the whole gallery by default, or
+        any larger size. What was measured goes before what is extrapolated. A candidate whose interval holds the
+        exhaustive search's recall@1 finds no more than that; ties, and embeddings that are no better than chance, go to
+        the higher neighbour recall, then to the faster. InputError where nothing fits, which names the nearest and what
+        it lacks.
+        """
+        memory_gib = self.memory_gib if memory_gib is None else check_budget("memory_gib", memory_gib)
+        latency_ms = self.latency_ms if latency_ms is None else check_budget("latency_ms", latency_ms)
+        rows = self.rows_at(self.n_items if items is None else items)
+        memory, time = rows["memory_bytes"] / GIB / (memory_gib or np.inf), rows["query_ms"] / (latency_ms or np.inf)
+        excess = np.maximum(memory, time)
+        if excess.min() > 1:
+            near = rows.loc[excess.idxmin()]
+            raise InputError(
+                f"no candidate for {near['items']:,} items fits {budget_text(memory_gib, latency_ms)}; the nearest is "
+                f"{near['name']}, which takes {near['memory_bytes'] / GIB:.3g} GiB and {near['query_ms']:.3g} ms a "
+                f"query, {excess.min():.3g} times what is allowed: allow more, or split the items over machines"
+            )
+        fits = rows[excess <= 1]
+        fits = fits[fits["status"] == "measured"] if "measured" in set(fits["status"]) else fits
+        exact, low = rows.loc[rows["name"] == EXACT, [QUALITY, f"{QUALITY}_ci_low"]].iloc[0]
+        exact = exact if low > self.chance else 0.0  # embeddings that are no better than chance: neighbours decide
+        found = fits[QUALITY].where(fits[f"{QUALITY}_ci_low"] > exact, fits[QUALITY].clip(upper=exact))
+        order = np.lexsort([fits["memory_bytes"], fits["query_ms"], -fits["neighbour_recall@1"], -found])
+        return fits.iloc[order[0]]
+
+    def rows_at(self, items: int) -> pd.DataFrame:
+        """The rows of one size, carried there where it is not in the table; InputError where they cannot be."""
+        import pandas as pd
+
+        rows = self.table[self.table["items"] == items]
+        if rows.empty:
+            carried = self._carried(items)
+            if not any(row["name"] == EXACT for row in carried):
+                sizes = ", ".join(f"{n:,}" for n in sorted(set(self.table["items"])))
+                raise InputError(f"items is {items}, expected one of {sizes}, or a larger size after grow_to")
+            rows = pd.DataFrame(self._finished(carried)).reindex(columns=self.table.columns)
+        return rows
+
+    @cached_property
+    def answer(self) -> str:
+        """What to deploy at each size and what it loses, in Markdown: a paragraph, a table, and code that builds it."""
+        return answer_text(self)
+
+    def figure(self) -> Picture:
+        """Recall@1 against the time of a query and against bytes an item, with the front of all three."""
+        from fico_utils.extras.deploy.figure import draw_candidates
+
+        return draw_candidates(self.rows_at(self.n_items), QUALITY)
+
+
+def check_budget(name: str, value: Any) -> float:
+    """A budget as a number; InputError where it is none above 0."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not 0 < value < np.inf:
+        raise InputError(f"{name} is {value!r}, expected a number above 0, or nothing for no limit")
+    return float(value)

@@ -1,0 +1,1 @@
+"""How other people hold what `evaluate` scores, and the files that other tools read of it."""

@@ -1,0 +1,320 @@
+"""`fico_utils.deploy`: what it measures is true, what it recommends can be built again, and bad input is refused."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import faiss
+import numpy as np
+import pytest
+
+import fico_utils
+from fico_utils.cli import main
+from fico_utils.errors import InputError
+from fico_utils.extras import deploy as package
+from fico_utils.extras.deploy import answer, growth, read_sizes
+from fico_utils.extras.deploy.candidates import GRAPH, LISTS
+from fico_utils.extras.deploy.inputs import read_asked, unit_rows
+from fico_utils.extras.deploy.measuring import task_scores
+
+DIM = 32
+
+
+def make_pairs(n: int, noise: float = 1.2, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Images, and a caption of each in the same order."""
+    rng = np.random.default_rng(seed)
+    images = rng.normal(size=(n, DIM)).astype(np.float32)
+    return images, (images + noise * rng.normal(size=(n, DIM))).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def found() -> package.Deployment:
+    images, texts = make_pairs(1600)
+    labels = np.arange(1600) % 7
+    return fico_utils.deploy(images, texts, labels=labels, grow_to="5k,1M", memory_gib=1, latency_ms=50, quick=True)
+
+
+@pytest.fixture(scope="module")
+def small() -> package.Deployment:
+    """So small that all captions ask."""
+    images, texts = make_pairs(60)
+    return fico_utils.deploy(images, texts, labels=np.arange(60) % 5, quick=True)
+
+
+def test_columns(found: package.Deployment) -> None:
+    table = found.table
+    named = "name factory items bytes_per_item build_s query_ms batch_ms memory_bytes".split()  # noqa: SIM905
+    named.append("neighbour_recall@1")
+    assert list(table.columns[:9]) == named
+    assert {"recall@1", "recall@1_ci_low", "recall@10_ci_high", "map@10", "share_of_exact", "status"} <= {*table}
+    assert set(table["status"]) == {"measured", "extrapolated"}
+    assert set(table["items"]) == {200, 400, 1600, 5000, 1_000_000}
+    measured = table[table["status"] == "measured"]
+    assert measured[[*named[2:], "recall@1", "map@10"]].notna().to_numpy().all()
+    assert not table.duplicated(["name", "items"]).any()
+
+
+def test_the_exhaustive_index_loses_nothing(found: package.Deployment) -> None:
+    exact = found.table[found.table["name"] == "Flat"]
+    assert (exact["share_of_exact"] == 1).all()
+    assert (exact[["neighbour_recall@1", "neighbour_recall@10"]] == 1).to_numpy().all()
+    assert exact.loc[exact["status"] == "measured", "bytes_per_item"].between(4 * DIM, 4 * DIM + 1).all()
+
+
+def test_scores_are_those_of_evaluate(small: package.Deployment) -> None:
+    images, texts = make_pairs(60)
+    scores = fico_utils.evaluate(images, texts, labels=np.arange(60) % 5, metrics="recall@1,5,10", intervals=True)
+    expected = scores[(scores["direction"] == "t2i") & (scores["task"] == "instance")].set_index("k")
+    mean = fico_utils.evaluate(images, texts, labels=np.arange(60) % 5, map_at=(10,))
+    mean = mean[(mean["direction"] == "t2i") & (mean["metric"] == "map")]["value"].iloc[0]
+    exact = small.table.set_index("name").loc["Flat"]
+    for k in (1, 5, 10):
+        row = expected.loc[str(k)]
+        assert exact[f"recall@{k}"] == pytest.approx(row["value"])
+        assert (exact[f"recall@{k}_ci_low"], exact[f"recall@{k}_ci_high"]) == (row["ci_low"], row["ci_high"])
+    assert exact["map@10"] == pytest.approx(mean)
+
+
+def test_copies_count_as_the_nearest() -> None:
+    images, texts = make_pairs(40)
+    found = fico_utils.deploy(np.repeat(images, 5, 0), np.repeat(texts, 5, 0), caption_image=np.arange(200), quick=True)
+    exact = found.table.set_index("name").loc["Flat"].query("status == 'measured' and items == 200").iloc[0]
+    assert exact["neighbour_recall@1"] == 1.0
+    assert exact["recall@1"] < 0.5  # any of five equal images may stand first
+
+
+def test_what_a_search_did_not_find_counts_as_not_found() -> None:
+    images, texts = make_pairs(60)
+    part = read_asked({"images": images, "texts": texts}, None, "t2i", 0, 500).part(60)
+    own = np.argsort(part.chosen)[part.task.asking]
+    ids = np.full((60, 10), -1)
+    ids[:30, 0] = own[:30]
+    row = task_scores(ids, np.zeros((60, 10), np.float32), part.task)
+    assert [row[f"recall@{k}"] for k in (1, 5, 10)] == [0.5, 0.5, 0.5]
+
+
+def test_each_factory_string_finds_what_the_table_says(found: package.Deployment) -> None:
+    images, texts = make_pairs(1600)
+    asked = read_asked({"images": images, "texts": texts}, None, "t2i", 0, 500)
+    part = asked.part(1600)
+    rows = found.table.query("items == 1600 and status == 'measured' and codes == ''")
+    assert len(rows) >= 8
+    for row in rows.to_dict("records"):
+        index = faiss.index_factory(DIM, row["factory"], faiss.METRIC_INNER_PRODUCT)
+        index.train(part.items)
+        index.add(part.items)
+        if row["search"]:
+            faiss.ParameterSpace().set_index_parameters(index, row["search"])
+        first = part.chosen[index.search(part.queries, 10)[1][:, 0]]
+        reached = (first == part.task.asking).mean()  # image i belongs to caption i
+        assert row["recall@1_ci_low"] <= reached <= row["recall@1_ci_high"]
+        assert reached == pytest.approx(row["recall@1"], abs=0.01)
+
+
+def test_the_code_of_every_candidate_runs(found: package.Deployment, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    images, texts = make_pairs(1600)
+    np.save("images.npy", images)
+    np.save("texts.npy", texts)
+    for row in found.table.query("items == 1600").to_dict("records"):
+        names: dict = {}
+        exec(compile(answer.build_code(found, row), row["name"], "exec"), names)  # noqa: S102
+        assert names["ids"].shape == (1600, 10), row["name"]
+        reached = (names["ids"][:, 0] == np.arange(1600)).mean()
+        assert reached == pytest.approx(row["recall@1"], abs=0.1), row["name"]
+    code = re.search("```python\n(.*?)```", found.answer, re.DOTALL)[1]
+    names = {}
+    exec(compile(code, "answer", "exec"), names)  # noqa: S102
+    assert names["ids"].shape == (1600, 10)
+    assert len(code.splitlines()) <= 10
+
+
+def test_the_best_fits_and_finds_most(found: package.Deployment) -> None:
+    rows = found.table[found.table["items"] == 1600]
+    fastest, least = float(rows["query_ms"].min()), 1600 * 40 / 2**30
+    for memory_gib, latency_ms in [(1, 1000), (least, 1000), (1, 1.01 * fastest)]:
+        best = found.best(memory_gib, latency_ms)
+        fits = rows[
+            (rows["status"] == "measured")
+            & (rows["memory_bytes"] <= memory_gib * 2**30)
+            & (rows["query_ms"] <= latency_ms)
+        ]
+        assert best["name"] in set(fits["name"])
+        assert best["recall@1"] >= min(fits["recall@1"].max(), rows.set_index("name").loc["Flat", "recall@1"]) - 1e-12
+    assert found.best(items=5000)["items"] == 5000
+    assert found.best(items=777_777)["status"] == "extrapolated"
+
+
+def test_a_budget_that_nothing_meets_names_the_nearest(found: package.Deployment) -> None:
+    with pytest.raises(InputError, match=r"no candidate for 1,600 items fits .*; the nearest is .*times what"):
+        found.best(memory_gib=1e-9, latency_ms=1e-6)
+    tight = replace(found, memory_gib=1e-4)
+    assert "No candidate for 1,000,000 items" in tight.answer
+    over = tight.table[tight.table["memory_bytes"] > 1e-4 * 2**30]
+    assert len(over)
+    assert over["note"].str.contains("exceeds 0.0001 GiB").all()
+
+
+def test_growth_is_marked_and_has_an_interval(found: package.Deployment) -> None:
+    rows = found.table[found.table["items"] == 1_000_000]
+    assert len(rows) >= 5
+    assert (rows["status"] == "extrapolated").all()
+    assert ((rows["query_ms_low"] <= rows["query_ms"]) & (rows["query_ms"] <= rows["query_ms_high"])).all()
+    assert ((rows["recall@1_ci_low"] <= rows["recall@1"]) & (rows["recall@1"] <= rows["recall@1_ci_high"])).all()
+    assert (rows["share_of_exact"] <= 1 + 1e-9).all()
+    before = found.table[found.table["items"] == 1600].set_index("name")["recall@1"]
+    assert (rows.set_index("name")["recall@1"] <= before.reindex(rows["name"]).fillna(1) + 1e-9).all()
+
+
+@pytest.mark.parametrize("law", ["n", LISTS, GRAPH])
+def test_a_time_of_the_law_is_carried_exactly(law: str) -> None:
+    steps = growth.STEPS[law]
+    sizes = [1000, 2000, 4000]
+    fit, truth = (
+        growth.fit_times(sizes, [3 + 0.01 * float(steps(float(n))) for n in sizes], steps),
+        3 + 0.01 * float(steps(1e7)),
+    )
+    noisy = growth.fit_times(sizes, [1.0, 2.2, 3.9], steps)
+    value, low, high = fit.predict(10**7, [fit, noisy])
+    assert value == pytest.approx(truth)
+    assert low < truth < high
+
+
+def test_recall_is_carried_to_a_gallery_that_was_held_out() -> None:
+    """Fitted to a quarter and a half of the images, the recall of all of them is met within 3 points."""
+    images, texts = make_pairs(4000, noise=2.0)
+    whole = fico_utils.deploy(images, texts, grow_to=4000, quick=True)
+    rows = [row for row in whole.records if row["items"] < 4000]
+    carried = {row["name"]: row for row in growth.carry_rows(rows, 4000, {}, whole.n_query)}
+    exact = whole.table.query("items == 4000").set_index("name").loc["Flat", "recall@1"]
+    assert carried["Flat"]["recall@1"] == pytest.approx(exact, abs=0.03)
+
+
+def test_images_may_ask_and_items_may_have_names() -> None:
+    images, texts = make_pairs(50)
+    order = np.random.default_rng(1).permutation(50)
+    names = [f"image {i}" for i in range(50)]
+    turned = {"image_ids": names, "caption_image_ids": [names[i] for i in order], "quick": True}
+    by_name = fico_utils.deploy(images, texts[order], direction="i2t", **turned)
+    plain = fico_utils.deploy(images, texts, direction="i2t", quick=True)
+    values = [each.table.set_index("name").loc["Flat", "recall@1"] for each in (by_name, plain)]
+    assert values[0] == pytest.approx(values[1])
+    assert "caption first for" in by_name.answer
+
+
+def test_own_codes_are_a_candidate() -> None:
+    images, texts = make_pairs(80)
+    bits = [(side > 0) for side in (images, texts)]
+    packed = [np.packbits(side, axis=1) for side in bits]
+    tables = [fico_utils.deploy(images, texts, codes=codes, quick=True).table for codes in (bits, packed)]
+    for table in tables:
+        rows = table[table["items"] == 80].set_index("name")
+        assert rows.loc["own 32 bits, BFlat", "recall@1"] == rows.loc["sign 32 bits, BFlat", "recall@1"]
+
+
+def test_learned_codes_find_more_than_where_they_begin() -> None:
+    """Captions say only half of what a picture holds; on pairs that were held out, heads learn to look there."""
+    from fico_utils.extras.deploy.learned import head_codes, learn_heads
+
+    images, texts = make_pairs(3000, noise=0.3)
+    texts[:, DIM // 2 :] = np.random.default_rng(2).normal(size=(3000, DIM // 2))
+    sides = [unit_rows(side, np.arange(3000)) for side in (images, texts)]
+    rotation = np.linalg.qr(np.random.default_rng(3).normal(size=(DIM, DIM)))[0].astype(np.float32)
+    head = learn_heads(sides[0][:2000], sides[1][:2000], np.stack([np.arange(2000)] * 2, 1), rotation, 0)
+    begin = {
+        f"{side}.{name}": value for side in ("items", "asking") for name, value in (("weight", rotation), ("bias", 0))
+    }
+    reached = []
+    for weights in (begin, head):
+        codes = [head_codes(weights, *each) for each in (("items", sides[0][2000:]), ("asking", sides[1][2000:]))]
+        scores = fico_utils.evaluate(*codes, measure="hamming", bits=DIM, metrics="recall@1")
+        reached.append(scores.loc[scores["direction"] == "t2i", "value"].iloc[0])
+    assert reached[1] > 1.5 * reached[0]
+
+
+def test_an_interrupted_run_goes_on(tmp_path: Path, monkeypatch) -> None:
+    images, texts = make_pairs(60)
+    measure, calls = package.measure_build, []
+
+    def stop_third(*arguments):
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        calls.append(arguments[0].name)
+        return measure(*arguments)
+
+    monkeypatch.setattr(package, "measure_build", stop_third)
+    with pytest.raises(KeyboardInterrupt):
+        fico_utils.deploy(images, texts, quick=True, out=tmp_path / "out")
+    monkeypatch.setattr(package, "measure_build", lambda *a: calls.append(a[0].name) or measure(*a))
+    found = fico_utils.deploy(images, texts, quick=True, out=tmp_path / "out")
+    assert calls.count(calls[0]) == 1
+    monkeypatch.setattr(package, "measure_build", lambda *a: pytest.fail("all is kept"))
+    again = fico_utils.deploy(images, texts, quick=True, out=tmp_path / "out")
+    assert again.table.equals(found.table)
+    for name in ("table.csv", "answer.md", "figure.svg", "figure.html"):
+        assert (tmp_path / "out" / name).stat().st_size
+    with pytest.raises(InputError, match="holds a run with other inputs"):
+        fico_utils.deploy(images, texts + 1, quick=True, out=tmp_path / "out")
+
+
+def test_the_page_stands_alone(found: package.Deployment) -> None:
+    from fico_utils.extras.deploy.figure import hover_page
+
+    page = hover_page(found.figure(), "recall@1", found.answer)
+    assert not re.search(r'<script|<link|src=|href="[^#]|@import|url\((?!#)', page)
+    for name in found.table.query("items == 1600")["name"]:
+        assert f"<title>{name}" in page
+
+
+EYE = np.eye(8, dtype=np.float32)
+BAD = {
+    "nan": ({"images": np.where(EYE > 0, np.nan, EYE)}, "NaN or infinity in row 0"),
+    "zero vector": ({"texts": EYE * (np.arange(8) > 2)[:, None]}, "zero vector in row 0"),
+    "widths": ({"texts": EYE[:, :4]}, "8 wide and texts 4"),
+    "one side": ({"texts": None}, "texts are not given"),
+    "captions": ({"texts": EYE[:5]}, "5 captions do not divide"),
+    "no pair": ({"caption_image": np.full(8, -1)}, "no caption has an image"),
+    "direction": ({"direction": "up"}, "expected one of i2t, t2i"),
+    "budget": ({"memory_gib": 0}, "memory_gib is 0, expected a number above 0"),
+    "latency": ({"latency_ms": float("nan")}, "latency_ms is nan"),
+    "size": ({"grow_to": "ten"}, "grow_to has 'ten'"),
+    "too small to grow": ({"grow_to": "10M"}, "given with 8 items"),
+    "one code": ({"codes": EYE}, "codes are a pair"),
+    "rows of codes": ({"codes": (EYE[:3], EYE)}, "have 3 rows"),
+    "codes without bits": ({"codes": (EYE[:, :0], EYE[:, :0])}, "none empty"),
+    "no code": ({"codes": (EYE * 3, EYE)}, "a third value"),
+    "length of codes": ({"codes": (EYE > 0, np.ones((8, 16)))}, "codes of one length"),
+    "labels": ({"labels": np.zeros(3)}, "one row for each of 8 images"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_sentence(case: str) -> None:
+    changes, sentence = BAD[case]
+    with pytest.raises(InputError, match=re.escape(sentence)):
+        fico_utils.deploy(**{"images": EYE, "texts": EYE, "quick": True, **changes})
+
+
+def test_a_size_below_the_gallery_is_refused() -> None:
+    with pytest.raises(InputError, match="below the 100 items"):
+        fico_utils.deploy(*make_pairs(100), grow_to=50)
+    assert read_sizes("10M,2.5k,1G") == (2500, 10_000_000, 1_000_000_000)
+
+
+def test_very_few_items() -> None:
+    for n in (1, 2, 5):
+        found = fico_utils.deploy(np.eye(5)[:n], np.eye(5)[:n], quick=True)
+        assert found.best()["recall@1"] == 1.0
+
+
+def test_the_verb(tmp_path: Path, capsys) -> None:
+    images, texts = make_pairs(50)
+    np.savez(tmp_path / "both.npz", images=images, texts=texts)
+    place = str(tmp_path / "both.npz")
+    command = ["deploy", "--images", f"{place}:images", "--texts", f"{place}:texts", "--quick"]
+    assert main([*command, "--memory-gib", "1", "--out", str(tmp_path / "out")]) == 0
+    assert "# What to deploy" in capsys.readouterr().out
+    assert main([*command, "--memory-gib", "1e-9", "--out", str(tmp_path / "out")]) == 2
+    assert "the nearest is" in capsys.readouterr().err
