@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -22,7 +23,7 @@ from fico_utils.models.contract import Batch, MuonRecipe, RetrievalModel
 from fico_utils.models.layers import each_image, encode_by_length, word_mask
 from fico_utils.models.losses import contrastive
 from fico_utils.models.serving import Embeds
-from fico_utils.models.vlp import Temperature, TowerHead, narrow_states
+from fico_utils.models.vlp import Temperature, TowerHead, narrow_states, solve_heads
 from fico_utils.registry import System
 
 VERSION = 1  # raised when the meaning of what is trained changes
@@ -48,7 +49,6 @@ class Beit3Config:
     dropout: float = 0.1
     original: bool = False  # same-image captions are negatives and the temperature is free, as released
     d_states: int = 0  # of a pretrained text tower, whose states (B, L, d_states) then stand in place of the tokens
-    head_dropout: float = 0.0  # of what the heads on pretrained towers read
 
 
 class Block(nn.Module):
@@ -82,7 +82,7 @@ class Tower(nn.Module):
     def __init__(self, config: Beit3Config, n_positions: int, wide: int) -> None:
         super().__init__()
         width = config.width
-        self.whole = TowerHead(wide, width, config.head_dropout) if config.d_states else None
+        self.whole = TowerHead(wide, width) if config.d_states else None
         self.positions = nn.Parameter(torch.empty(n_positions, width))
         self.blocks = nn.ModuleList(Block(width, config.heads, config.dropout) for _ in range(config.depth))
         self.norm = nn.LayerNorm(width)
@@ -122,6 +122,11 @@ class Beit3(RetrievalModel):
         self.scale = 1.0 if config.d_states else math.sqrt(config.width)
         if not config.d_states:
             nn.init.normal_(self.word.weight, std=0.02)
+
+    def begin(self, image: dict[str, np.ndarray], text: dict[str, np.ndarray], caption_image: np.ndarray) -> None:
+        if self.config.d_states:
+            heads = self.image_tower.whole, self.text_tower.whole
+            solve_heads(*heads, image["patches"], text["tokens"], caption_image)
 
     def encode_image(self, patches: Tensor) -> Tensor:
         cls = self.cls.expand(len(patches), -1, -1)
