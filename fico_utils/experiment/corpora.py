@@ -54,15 +54,20 @@ def part(run: Run, name: str, split: str) -> Corpus:
 
 
 def instance_relevance(run: Run, shown: Corpus) -> np.ndarray | None:
-    """What is right at instance level, as `evaluate` takes it: pairs (n, 2) of image and caption, or None: partners.
+    """What is right at instance level on a split, by the parameter ``relevance``: `equal_captions`, or None: partners.
 
-    ``relevance: equal_captions`` of a profile counts a caption as right for every image of the split `shown` that has
-    it word for word, since nobody who reads it can say which of them is meant.
+    InputError where it is neither.
     """
     if run["relevance"] not in RELEVANCE:
         raise InputError(f"relevance is {run['relevance']!r}; expected one of {', '.join(RELEVANCE)}")
-    if run["relevance"] == "partner":
-        return None
+    return None if run["relevance"] == "partner" else equal_captions(shown)
+
+
+def equal_captions(shown: Corpus) -> np.ndarray:
+    """Pairs (n, 2) of an image and a caption, its own or word for word one of its own, as `evaluate` reads relevance.
+
+    Nobody who reads a caption that several images have can say which of them is meant.
+    """
     texts = np.unique([" ".join(words(caption)) for caption in shown.captions], return_inverse=True)[1]
     says = np.zeros((shown.n_img, texts.max() + 1), bool)
     says[shown.caption_image, texts] = True

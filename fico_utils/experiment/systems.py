@@ -15,9 +15,9 @@ from fico_utils.evaluation import Observations, Plan, Rules, evaluate, observe, 
 from fico_utils.evaluation.relevance import image_text_tasks
 from fico_utils.experiment import weights as shelf
 from fico_utils.experiment.corpora import corpus, instance_relevance, part, training_split
-from fico_utils.experiment.features import towers_of, visual_sizes, vocabulary
+from fico_utils.experiment.features import visual_sizes, vocabulary
 from fico_utils.experiment.label_sources import labels
-from fico_utils.experiment.model_inputs import feature_keys, inputs, inputs_key
+from fico_utils.experiment.model_inputs import feature_keys, inputs, inputs_key, text_tower
 from fico_utils.experiment.weights import Weights, find_weights, train_model
 from fico_utils.files import content_digest, note
 from fico_utils.producers import version_of
@@ -43,7 +43,7 @@ def new_model(run: Run, system: str, name: str) -> RetrievalModel:
     sizes = {
         **visual_sizes(run, name),
         "d_text": 300,
-        "d_states": tower.width("text") if (tower := towers_of(run, name, "text")) else 0,
+        "d_states": tower.width("text") if (tower := text_tower(run, system, name)) else 0,
         "n_words": len(vocabulary(run, name)),
         "n_images": part(run, name, training_split(run, system, name)).n_img,
         "n_labels": len(corpus(run, name).label_names),

@@ -20,10 +20,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fico_utils.models.contract import Batch, MuonRecipe, RetrievalModel
-from fico_utils.models.layers import each_image, encode_by_length, word_mask
+from fico_utils.models.layers import each_image, encode_by_length, narrow_states, word_mask
 from fico_utils.models.losses import contrastive
 from fico_utils.models.serving import Embeds
-from fico_utils.models.vlp import Temperature, TowerHead, narrow_states, solve_heads
+from fico_utils.models.vlp import Temperature, TowerHead, solve_heads
 from fico_utils.registry import System
 
 VERSION = 1  # raised when the meaning of what is trained changes

@@ -24,7 +24,14 @@ from transformers import Blip2QFormerConfig, Blip2QFormerModel
 from transformers.models.blip_2.modeling_blip_2 import Blip2TextEmbeddings
 
 from fico_utils.models.contract import Batch
-from fico_utils.models.layers import each_image, encode_by_length, split_by_length, trim_padding, word_mask
+from fico_utils.models.layers import (
+    each_image,
+    encode_by_length,
+    narrow_states,
+    split_by_length,
+    trim_padding,
+    word_mask,
+)
 from fico_utils.models.losses import matching_pairs, smooth_contrastive, soft_contrastive
 from fico_utils.models.serving import Embeds, Reranks
 from fico_utils.models.vlp import (
@@ -35,7 +42,6 @@ from fico_utils.models.vlp import (
     Temperature,
     TowerHead,
     initial_spread,
-    narrow_states,
     widen_attention,
 )
 from fico_utils.registry import System

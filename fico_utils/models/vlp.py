@@ -79,13 +79,6 @@ class Temperature(nn.Module):
         return (self.SPEED * self.log).exp().clamp(self.low, self.high)
 
 
-def narrow_states(wide: int, width: int, dropout: float) -> nn.Module:
-    """What makes word vectors (B, L, width) of the states (B, L, wide) of a text tower, each number about 1."""
-    narrow = nn.Linear(wide, width)
-    nn.init.normal_(narrow.weight, std=1 / math.sqrt(wide))
-    return nn.Sequential(nn.LayerNorm(wide), nn.Dropout(dropout), narrow)
-
-
 class TowerHead(nn.Module):
     """What a row with pretrained towers says of a whole item: vectors (..., width) of its pooled features (..., wide).
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from transformers import BertConfig, BertModel
 
 from fico_utils.models.contract import Batch
-from fico_utils.models.layers import each_image, encode_by_length, trim_padding, word_mask
+from fico_utils.models.layers import each_image, encode_by_length, narrow_states, trim_padding, word_mask
 from fico_utils.models.losses import contrastive, matching_pairs, soft_contrastive
 from fico_utils.models.serving import Embeds, Reranks
 from fico_utils.models.vlp import (
@@ -31,7 +31,6 @@ from fico_utils.models.vlp import (
     PhasedFusion,
     Temperature,
     TowerHead,
-    narrow_states,
     widen_attention,
 )
 from fico_utils.registry import System
