@@ -32,9 +32,10 @@ INSTALL = $(PYTHON) -m pip install --quiet --disable-pip-version-check --no-comp
 	@touch $@
 
 reproduce: .venv/installed  ## run every notebook, write results/ and the report
-	@if test $(PROFILE) = pictures; then $(PYTHON) -m fico_utils fetch --profile pictures; fi
+	@if test $(PROFILE) = pictures; then $(PYTHON) -m fico_utils fetch --profile pictures openclipart stamps towers; fi
 	@echo "Running the notebooks on profile $(PROFILE); steps that are fresh are skipped"
 	@$(PYTHON) -m fico_utils run --profile $(PROFILE)
+	@if test $(PROFILE) = pictures; then $(PYTHON) -m fico_utils studies --profile pictures; fi
 
 test: .venv/testing  ## run the tests and the style check
 	@echo "Running the style check and the tests"
@@ -49,7 +50,8 @@ figures: .venv/installed  ## redraw tables and figures from results/, copy them 
 	@echo "Redrawing tables and figures of profile $(PROFILE)"
 	@$(PYTHON) -m fico_utils run --profile $(PROFILE) --only 06 --force
 	@mkdir -p figures/$(PROFILE)
-	@for file in results/$(PROFILE)/figures/*.{svg,pdf,csv} results/$(PROFILE)/{metrics,costs,stored,claims}.csv \
+	@for file in results/$(PROFILE)/figures/*.{svg,pdf,csv} results/$(PROFILE)/{metrics,costs,stored,claims,studies}.csv \
+	  results/$(PROFILE)/sheet.png \
 	  results/$(PROFILE)/tables/table*.md; do \
 	  if test -f "$$file"; then cp "$$file" figures/$(PROFILE)/; fi; done
 	@$(PYTHON) -m fico_utils.extras.readme
