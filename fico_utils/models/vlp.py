@@ -110,7 +110,7 @@ def solve_heads(
     """Set the maps of both heads by canonical correlation analysis of the training pairs, each side with a ridge.
 
     The directions in which pictures and captions go together most come first, each as long as their correlation. On
-    the 1 881 pictures of openclipart this finds in a second what no descent of ours found in sixty passes.
+    the 1 881 pictures of openclipart this finds in a second more than forty passes of gradient descent did.
 
     Parameters
     ----------

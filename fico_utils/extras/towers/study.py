@@ -16,6 +16,7 @@ from fico_utils import experiment, registry
 from fico_utils.data.corpus import SPLITS, Corpus
 from fico_utils.evaluation import evaluate
 from fico_utils.experiment.corpora import equal_captions
+from fico_utils.experiment.model_inputs import text_tower
 from fico_utils.experiment.systems import Served, validation, weights_recipe
 from fico_utils.experiment.weights import train_model
 from fico_utils.files import key_of
@@ -52,7 +53,7 @@ def judged_scores(arguments: dict[str, Any], shown: Corpus, **about: str) -> Ite
 def study_relevance(run: Run, name: str) -> Iterator[dict[str, Any]]:
     """Every row of the profile, by each judge."""
     for system in run["systems"]:
-        yield from _of_test(run, system, name, study="relevance", words=_words_of(run, system))
+        yield from _of_test(run, system, name, "relevance")
 
 
 def study_words(run: Run, name: str) -> Iterator[dict[str, Any]]:
@@ -60,7 +61,7 @@ def study_words(run: Run, name: str) -> Iterator[dict[str, Any]]:
     for source in ("towers", "swapped"):
         swapped = replace(run, settings=run.settings | {"text_features": source})
         for system in SWAPPED:
-            yield from _of_test(swapped, system, name, study="words", words=_words_of(swapped, system))
+            yield from _of_test(swapped, system, name, "words")
 
 
 def study_others(run: Run, name: str) -> Iterator[dict[str, Any]]:
@@ -158,9 +159,12 @@ def write_studies(run: Run, name: str, studies: Sequence[Any]) -> pd.DataFrame:
     return table
 
 
-def _of_test(run: Run, system: str, name: str, **about: str) -> Iterator[dict[str, Any]]:
+def _of_test(run: Run, system: str, name: str, study: str) -> Iterator[dict[str, Any]]:
+    """The scores of a system on its own test split."""
     arguments = experiment.comparable(system, experiment.embed(run, system, name))
-    return judged_scores(arguments, experiment.part(run, name, "test"), system=system, learned_from=name, **about)
+    words = run["towers"]["text"] if text_tower(run, system, name) else "corpus"
+    about = {"study": study, "system": system, "words": words, "learned_from": name}
+    return judged_scores(arguments, experiment.part(run, name, "test"), **about)
 
 
 def _of_inputs(
@@ -168,13 +172,8 @@ def _of_inputs(
 ) -> Iterator[dict[str, Any]]:
     """The scores of a served system on inputs that need not be of its own corpus."""
     stored = registry.system(system).serving.stored_scores(served.model(), read, run["rerank_depth"])
-    about = {"study": study, "words": _words_of(run, system), "learned_from": learned_from}
-    return judged_scores(experiment.comparable(system, stored), shown, system=system, **about)
-
-
-def _words_of(run: Run, system: str) -> str:
-    pretrained = (registry.system(system).family == "vlp") != (run["text_features"] == "swapped")
-    return run["towers"]["text"] if pretrained and run["text_features"] != "vocabulary" else "corpus"
+    about = {"study": study, "system": system, "words": run["towers"]["text"], "learned_from": learned_from}
+    return judged_scores(experiment.comparable(system, stored), shown, **about)
 
 
 def _vision_language(run: Run) -> list[str]:
