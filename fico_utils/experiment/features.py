@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 #: The corpus that teaches the feature extractors of every corpus, as theirs learned elsewhere than on the paper's two.
 PRETRAINING = "picto_diverse"
 #: Where words come from: the corpus's own vocabulary; or, of vision-language rows, a pretrained tower; or, swapped, of
-#: the others, so that it shows what a row owes to the words that it was given.
+#: SCAN and IMRAM alone, so that it shows what a row owes to the words that it was given.
 TEXTUAL = ("vocabulary", "towers", "swapped")
 
 

@@ -85,7 +85,7 @@ def text_tower(run: Run, system: str, name: str) -> Any:
     """The `Towers` that read the captions of a corpus for a row, where the run has it so, else None.
 
     Vision-language rows alone have one, and the others learn words from the corpus, as in their own papers; or, with
-    ``text_features: swapped``, SCAN has one and they do not.
+    ``text_features: swapped``, SCAN and IMRAM have one and they do not.
     """
     from fico_utils.models import model_class
 
