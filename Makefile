@@ -50,8 +50,8 @@ figures: .venv/installed  ## redraw tables and figures from results/, copy them 
 	@echo "Redrawing tables and figures of profile $(PROFILE)"
 	@$(PYTHON) -m fico_utils run --profile $(PROFILE) --only 06 --force
 	@mkdir -p figures/$(PROFILE)
-	@for file in results/$(PROFILE)/figures/*.{svg,pdf,csv} results/$(PROFILE)/{metrics,costs,stored,claims,studies}.csv \
-	  results/$(PROFILE)/sheet.png \
+	@for file in results/$(PROFILE)/figures/*.{svg,pdf,csv} results/$(PROFILE)/{metrics,costs,stored,claims}.csv \
+	  results/$(PROFILE)/study_*.csv results/$(PROFILE)/sheet.png \
 	  results/$(PROFILE)/tables/table*.md; do \
 	  if test -f "$$file"; then cp "$$file" figures/$(PROFILE)/; fi; done
 	@$(PYTHON) -m fico_utils.extras.readme

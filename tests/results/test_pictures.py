@@ -95,8 +95,9 @@ def test_the_best_row_of_a_family_finds_what_was_asked_for(score, systems, direc
 
 
 def test_zero_shot_rows_find_ten_times_what_chance_does():
-    table = pd.read_csv(PICTURES / "studies.csv", dtype={"k": str})
-    rows = table[(table["study"] == "others") & (table["k"] == "1") & (table["judge"] == "partner")]
-    if rows.empty:
+    path = PICTURES / "study_others.csv"
+    if not path.is_file():
         pytest.skip("the study of other pictures is not committed yet")
+    table = pd.read_csv(path, dtype={"k": str})
+    rows = table[(table["k"] == "1") & (table["judge"] == "partner")]
     assert (rows["value"] >= 10 * rows["chance"]).all()

@@ -8,22 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fico_utils import experiment, registry
 from fico_utils.data.corpus import SPLITS, Corpus
+from fico_utils.escaping import csv_text
 from fico_utils.evaluation import evaluate
 from fico_utils.experiment.corpora import equal_captions
 from fico_utils.experiment.model_inputs import text_tower
 from fico_utils.experiment.systems import Served, validation, weights_recipe
 from fico_utils.experiment.weights import train_model
-from fico_utils.files import key_of
+from fico_utils.files import key_of, write_text
 from fico_utils.models.training import Inputs
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from pathlib import Path
 
     from fico_utils.display.picture import Picture
     from fico_utils.workspace import Run
@@ -136,7 +138,7 @@ def draw_sheet(run: Run, name: str, systems: Sequence[str], queries: int = 10) -
     for row, query in enumerate(asked):
         own = int(shown.caption_image[query])
         pictures.append(shown.images[own])
-        captions.append(shown.captions[query][:90])
+        captions.append("\n".join(wrap(shown.captions[query], 140 // (1 + len(systems)))[:3]))
         for system in systems:
             found = int(first[system][row])
             shares = shown.labels is not None and bool((shown.labels[found] & shown.labels[own]).any())
@@ -147,16 +149,14 @@ def draw_sheet(run: Run, name: str, systems: Sequence[str], queries: int = 10) -
     return teaching.sheet(pictures, captions, columns=1 + len(systems), alt=alt)
 
 
-def write_studies(run: Run, name: str, studies: Sequence[Any]) -> pd.DataFrame:
-    """The rows of some studies, written to ``studies.csv`` of the run."""
+def write_study(run: Run, name: str, study: str) -> Path:
+    """The rows of a study, ``relevance``, ``words``, ``others`` or ``learning``, written to ``study_NAME.csv``."""
     import pandas as pd
 
-    from fico_utils.escaping import csv_text
-    from fico_utils.files import write_text
-
-    table = pd.DataFrame([row for study in studies for row in study(run, name)]).assign(run=run.run_id)
-    write_text(run.path("studies.csv"), csv_text(table[list(COLUMNS)]))
-    return table
+    rows = {"relevance": study_relevance, "words": study_words, "others": study_others, "learning": study_learning}
+    table, path = pd.DataFrame(rows[study](run, name)).assign(run=run.run_id), run.path(f"study_{study}.csv")
+    write_text(path, csv_text(table[list(COLUMNS)]))
+    return path
 
 
 def _of_test(run: Run, system: str, name: str, study: str) -> Iterator[dict[str, Any]]:

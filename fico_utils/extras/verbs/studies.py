@@ -34,10 +34,9 @@ def run(options: argparse.Namespace) -> int:
     asked = options.only or STUDIES
     made = setup(**prepare_batch(options.profile, options.out, options.changes, steps=()).settings)
     corpus = made["corpora"][0]
-    tables = [getattr(study, f"study_{name}") for name in STUDIES if name in asked and name != "sheet"]
-    if tables:
-        study.write_studies(made, corpus, tables)
-        print(f"studies of {corpus} in {made.path('studies.csv')}")
+    for name in STUDIES[:-1]:
+        if name in asked:
+            print(f"{name} of {corpus} in {study.write_study(made, corpus, name)}")
     if "sheet" in asked:
         from fico_utils.files import atomic_path
 
