@@ -24,11 +24,13 @@ from fico_utils import experiment, registry
 from fico_utils.cli import main
 from fico_utils.data.pictoscenes import make_corpus
 from fico_utils.errors import InputError
+from fico_utils.evaluation import evaluate
 from fico_utils.experiment.features import towers_of, visual_keys
 from fico_utils.experiment.systems import weights_recipe
 from fico_utils.extras.corpora.folder import export_folder
 from fico_utils.extras.pretrained.base import Pictures
 from fico_utils.extras.towers import features, fetching, lite, study
+from fico_utils.models.encoding import encode
 from tests.models import tiny
 
 HERE = Path(__file__).parent
@@ -299,6 +301,11 @@ def test_studies_score_by_every_judge_and_learn_from_a_share(run, monkeypatch):
     assert by_judge["partner"] <= by_judge["partner_optimistic"]
     first = others[(others["system"] == "beit3") & (others["judge"] == "partner") & (others["k"] == "1")]
     assert first["n_query"].tolist() == [62, 310]
+    model, splits = experiment.serve(run, "beit3", "mine").model(), ("train", "val", "test")
+    encoded = [encode(model, experiment.inputs(run, "beit3", "mine", split)) for split in splits]
+    images, texts = (np.concatenate([part[side] for part in encoded]) for side in ("img", "txt"))
+    expected = evaluate(images, texts, caption_image=np.repeat(np.arange(62), 5), metrics="recall@1")
+    assert first["value"].tolist() == expected["value"].tolist()
     whole = experiment.inputs(run, "beit3", "mine", "train")
     half = study.take_share(whole, 0.5, seed=3)
     assert len(half.image["patches"]) == 20
