@@ -32,9 +32,10 @@ INSTALL = $(PYTHON) -m pip install --quiet --disable-pip-version-check --no-comp
 	@touch $@
 
 reproduce: .venv/installed  ## run every notebook, write results/ and the report
-	@if test $(PROFILE) = pictures; then $(PYTHON) -m fico_utils fetch --profile pictures; fi
+	@if test $(PROFILE) = pictures; then $(PYTHON) -m fico_utils fetch --profile pictures openclipart stamps towers; fi
 	@echo "Running the notebooks on profile $(PROFILE); steps that are fresh are skipped"
 	@$(PYTHON) -m fico_utils run --profile $(PROFILE)
+	@if test $(PROFILE) = pictures; then $(PYTHON) -m fico_utils studies --profile pictures; fi
 
 # One thread a worker: threads of two workers that wait for each other burn more time than the tests take. A process of a
 # test compiles no module that an earlier one compiled. Neighbouring tests stay in one worker, which makes what they share
@@ -55,6 +56,7 @@ figures: .venv/installed  ## redraw tables and figures from results/, copy them 
 	@$(PYTHON) -m fico_utils run --profile $(PROFILE) --only 06 --force
 	@mkdir -p figures/$(PROFILE)
 	@for file in results/$(PROFILE)/figures/*.{svg,pdf,csv} results/$(PROFILE)/{metrics,costs,stored,claims}.csv \
+	  results/$(PROFILE)/study_*.csv results/$(PROFILE)/sheet.png \
 	  results/$(PROFILE)/tables/table*.md; do \
 	  if test -f "$$file"; then cp "$$file" figures/$(PROFILE)/; fi; done
 	@$(PYTHON) -m fico_utils.extras.readme

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from PIL import Image
@@ -12,9 +13,11 @@ from PIL import Image
 import fico_utils
 from fico_utils import experiment, profiles, registry
 from fico_utils.data.pictoscenes import make_corpus
+from fico_utils.data.text import words
 from fico_utils.errors import InputError
-from fico_utils.evaluation import evaluate
+from fico_utils.evaluation import evaluate, summarise
 from fico_utils.experiment import features
+from fico_utils.experiment.corpora import instance_relevance
 from fico_utils.extras.corpora.folder import export_folder
 from fico_utils.profiles import CONFIGS, profile_names, profile_settings
 
@@ -78,6 +81,36 @@ def test_a_row_that_ships_for_drawn_scenes_alone_is_trained_as_standard_does(dat
     assert epochs == profile_settings("standard")["epochs"]["adv_64"]
     assert set(experiment.embed(run, "adv_64", "mine")) == {"img", "txt"}
     assert len(experiment.serve(run, "adv_64", "mine").log) == epochs
+
+
+def test_a_caption_may_be_right_for_every_picture_that_has_it(data_dir):
+    """Against a loop over pairs; with one caption for all pictures, every answer is right."""
+    path = data_dir / "mine" / "captions.csv"
+    rows = [line.split(",", 1) for line in path.read_text().splitlines()]
+    path.write_text(
+        "\n".join([",".join(rows[0])] + [f"{image},{text}\n{image},One for ALL!" for image, text in rows[1:]])
+    )
+    run, partner = setup(data_dir, relevance="equal_captions"), setup(data_dir)
+    shown = experiment.part(run, "mine", "test")
+    texts = [" ".join(words(caption)) for caption in shown.captions]
+    own = [{t for t, i in zip(texts, shown.caption_image, strict=True) if i == image} for image in range(shown.n_img)]
+    pairs = [(i, c) for i in range(shown.n_img) for c, text in enumerate(texts) if text in own[i]]
+    assert instance_relevance(run, shown).tolist() == [list(pair) for pair in pairs]
+    assert instance_relevance(partner, shown) is None
+    equal, alone = (
+        pd.DataFrame(summarise(experiment.score(given, "ucch", "mine"), "recall@1 map@N")).set_index("direction")
+        for given in (run, partner)
+    )
+    scores = experiment.comparable("ucch", experiment.embed(run, "ucch", "mine"))
+    expected = evaluate(**scores, caption_image=shown.caption_image, relevance=np.array(pairs), labels=shown.labels)
+    judged = expected[(expected.metric == "recall") & (expected.k == "1")].set_index("direction").value
+    first, of_partner = (t[t.metric == "recall"] for t in (equal, alone))
+    assert first.value.to_dict() == judged.to_dict()
+    assert (first.value > of_partner.value).all()
+    assert (first.chance > of_partner.chance).all()
+    assert equal[equal.metric == "map"].equals(alone[alone.metric == "map"])  # categories are what they were
+    with pytest.raises(InputError, match="relevance is 'all'; expected one of partner, equal_captions"):
+        experiment.score(setup(data_dir, relevance="all"), "ucch", "mine")
 
 
 def test_peoples_words_get_a_doc2vec_of_their_own(data_dir):

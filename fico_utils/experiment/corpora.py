@@ -9,10 +9,13 @@ import numpy as np
 from fico_utils import registry
 from fico_utils.data.corpus import Corpus
 from fico_utils.data.pictoscenes import drawn_corpus
+from fico_utils.data.text import words
 from fico_utils.errors import InputError
 from fico_utils.provenance import PROJECT
 from fico_utils.workspace import Run
 
+#: What is right for an image or a caption at instance level, see `instance_relevance`.
+RELEVANCE = ("partner", "equal_captions")
 #: The extra that reads a folder of one's own, given by its path.
 FOLDER_CORPUS = "fico_utils.extras.corpora.library:folder_corpus"
 
@@ -48,6 +51,27 @@ def part(run: Run, name: str, split: str) -> Corpus:
     if split == "train_vlp":
         return drawn_corpus(name, train=run["n_train_vlp"][name])
     return corpus(run, name).subset(split)
+
+
+def instance_relevance(run: Run, shown: Corpus) -> np.ndarray | None:
+    """What is right at instance level on a split, by the parameter ``relevance``: `equal_captions`, or None: partners.
+
+    InputError where it is neither.
+    """
+    if run["relevance"] not in RELEVANCE:
+        raise InputError(f"relevance is {run['relevance']!r}; expected one of {', '.join(RELEVANCE)}")
+    return None if run["relevance"] == "partner" else equal_captions(shown)
+
+
+def equal_captions(shown: Corpus) -> np.ndarray:
+    """Pairs (n, 2) of an image and a caption, its own or word for word one of its own, as `evaluate` reads relevance.
+
+    Nobody who reads a caption that several images have can say which of them is meant.
+    """
+    texts = np.unique([" ".join(words(caption)) for caption in shown.captions], return_inverse=True)[1]
+    says = np.zeros((shown.n_img, texts.max() + 1), bool)
+    says[shown.caption_image, texts] = True
+    return np.argwhere(says[:, texts])
 
 
 def info_of(run: Run, name: str) -> registry.CorpusInfo:

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
 #: The corpus that teaches the feature extractors of every corpus, as theirs learned elsewhere than on the paper's two.
 PRETRAINING = "picto_diverse"
-#: Where the words of vision-language rows come from: the corpus's own vocabulary, or a pretrained tower.
-TEXTUAL = ("vocabulary", "towers")
+#: Where words come from: the corpus's own vocabulary; or, of vision-language rows, a pretrained tower; or, swapped, of
+#: SCAN and IMRAM alone, so that it shows what a row owes to the words that it was given.
+TEXTUAL = ("vocabulary", "towers", "swapped")
 
 
 def backbone_weights(run: Run, kind: str = "regions", live: bool = False) -> Weights:
@@ -132,7 +133,7 @@ def towers_of(run: Run, name: str, side: str) -> Any:
     source = run[f"{side}_features"]
     if side == "text" and source not in TEXTUAL:
         raise InputError(f"text_features is {source!r}; expected one of {', '.join(TEXTUAL)}")
-    return registry.load_entry(registry.TOWERS)(run) if source == "towers" else None
+    return registry.load_entry(registry.TOWERS)(run) if source in ("towers", "swapped") else None
 
 
 def vocabulary_recipe(run: Run, name: str) -> Recipe:

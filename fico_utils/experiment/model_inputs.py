@@ -82,11 +82,16 @@ def feature_keys(run: Run, system: str, name: str) -> list[str]:
 
 
 def text_tower(run: Run, system: str, name: str) -> Any:
-    """The `Towers` that read the captions of a corpus for a vision-language row, where the run has it so, else None.
+    """The `Towers` that read the captions of a corpus for a row, where the run has it so, else None.
 
-    All others learn words from the corpus, as in their own papers.
+    Vision-language rows alone have one, and the others learn words from the corpus, as in their own papers; or, with
+    ``text_features: swapped``, SCAN and IMRAM have one and they do not.
     """
-    return towers_of(run, name, "text") if registry.system(system).family == "vlp" else None
+    from fico_utils.models import model_class
+
+    pretrained = (registry.system(system).family == "vlp") != (run["text_features"] == "swapped")
+    reads_states = "d_states" in model_class(system).Config.__dataclass_fields__
+    return towers_of(run, name, "text") if pretrained and reads_states else None
 
 
 def _backbone_kind(image_input: str) -> str:

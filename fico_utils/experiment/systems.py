@@ -12,11 +12,12 @@ from fico_utils import registry
 from fico_utils.artifacts import Recipe
 from fico_utils.errors import InputError
 from fico_utils.evaluation import Observations, Plan, Rules, evaluate, observe, score_source
+from fico_utils.evaluation.relevance import image_text_tasks
 from fico_utils.experiment import weights as shelf
-from fico_utils.experiment.corpora import corpus, part, training_split
-from fico_utils.experiment.features import towers_of, visual_sizes, vocabulary
+from fico_utils.experiment.corpora import corpus, instance_relevance, part, training_split
+from fico_utils.experiment.features import visual_sizes, vocabulary
 from fico_utils.experiment.label_sources import labels
-from fico_utils.experiment.model_inputs import feature_keys, inputs, inputs_key
+from fico_utils.experiment.model_inputs import feature_keys, inputs, inputs_key, text_tower
 from fico_utils.experiment.weights import Weights, find_weights, train_model
 from fico_utils.files import content_digest, note
 from fico_utils.producers import version_of
@@ -42,7 +43,7 @@ def new_model(run: Run, system: str, name: str) -> RetrievalModel:
     sizes = {
         **visual_sizes(run, name),
         "d_text": 300,
-        "d_states": tower.width("text") if (tower := towers_of(run, name, "text")) else 0,
+        "d_states": tower.width("text") if (tower := text_tower(run, system, name)) else 0,
         "n_words": len(vocabulary(run, name)),
         "n_images": part(run, name, training_split(run, system, name)).n_img,
         "n_labels": len(corpus(run, name).label_names),
@@ -81,7 +82,7 @@ def train(run: Run, system: str, name: str) -> Served:
     file, recipe, model = weights_recipe(run, system, name)
 
     def prepare() -> tuple[Inputs, Callable[[RetrievalModel], float]]:
-        return inputs(run, system, name, "train"), validation(run, system, name)
+        return inputs(run, system, name, "train"), validation(run, registry.system(system).trained, name)
 
     weights = train_model(run, file, recipe, model, prepare, f"{registry.system(system).name} on {name}")
     return Served(run, system, name, weights)
@@ -237,18 +238,25 @@ def score(
     """What each query of a system saw on a corpus, from which `evaluation.summarise` computes the profile's metrics.
 
     `ties` is the order of items with equal score, as in `evaluate`; the 11-point curve is kept with the expected one
-    alone. `judge` (n_img, n_labels) are other labels than those by which the corpus is judged.
+    alone. `judge` (n_img, n_labels) are other labels than those by which the corpus is judged. What is right at
+    instance level is `instance_relevance`.
     """
     plan = Plan(run["metrics"], Rules(ties), curve=ties == "expected")
-    stored, caption_image = embed(run, system, name, split), part(run, name, split).caption_image
+    stored, shown = embed(run, system, name, split), part(run, name, split)
     judge = labels(run, name, split, required=False) if judge is None else judge
-    read = {**stored, "caption_image": caption_image} | ({} if judge is None else {"labels": judge})
+    given = {"caption_image": shown.caption_image, "labels": judge, "relevance": instance_relevance(run, shown)}
+    read = {**stored} | {key: array for key, array in given.items() if array is not None}
+
+    def look() -> dict[str, np.ndarray]:
+        tasks = image_text_tasks(shown.n_img, shown.n_txt, **given)
+        return observe(score_source(**comparable(system, stored)), plan=plan, tasks=tasks).arrays()
+
     settings = {"metrics": [str(metric) for metric in plan.metrics], "ties": ties, "curve": plan.curve}
     arrays = run.store.arrays(
         "perquery",
         f"{system}__{name}__{split}",
         Recipe("scoring", settings, 0, (content_digest(read),)),
-        lambda: observe(score_source(**comparable(system, stored)), caption_image, judge, plan).arrays(),
+        look,
         system=system,
         corpus=name,
     )

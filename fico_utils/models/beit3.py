@@ -14,15 +14,16 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fico_utils.models.contract import Batch, MuonRecipe, RetrievalModel
-from fico_utils.models.layers import each_image, encode_by_length, word_mask
+from fico_utils.models.layers import each_image, encode_by_length, narrow_states, word_mask
 from fico_utils.models.losses import contrastive
 from fico_utils.models.serving import Embeds
-from fico_utils.models.vlp import Temperature, narrow_states
+from fico_utils.models.vlp import Temperature, TowerHead, solve_heads
 from fico_utils.registry import System
 
 VERSION = 1  # raised when the meaning of what is trained changes
@@ -73,18 +74,22 @@ class Block(nn.Module):
 
 
 class Tower(nn.Module):
-    """Embedded tokens (B, T, width), the first of them the CLS -> one unit vector (B, width)."""
+    """Embedded tokens (B, T, width), the first of them the CLS -> one unit vector (B, width).
 
-    def __init__(self, config: Beit3Config, n_positions: int) -> None:
+    Where the row reads pretrained towers, the pooled features (B, wide) of the items are given beside their tokens.
+    """
+
+    def __init__(self, config: Beit3Config, n_positions: int, wide: int) -> None:
         super().__init__()
         width = config.width
+        self.whole = TowerHead(wide, width) if config.d_states else None
         self.positions = nn.Parameter(torch.empty(n_positions, width))
         self.blocks = nn.ModuleList(Block(width, config.heads, config.dropout) for _ in range(config.depth))
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, width, bias=False)
         nn.init.trunc_normal_(self.positions, std=0.02)
 
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, pooled: Tensor, mask: Tensor | None = None) -> Tensor:
         x = x + self.positions[: x.shape[1]]
         keys = None
         if mask is not None:
@@ -92,7 +97,8 @@ class Tower(nn.Module):
             keys = mask[:, None, None, :]
         for block in self.blocks:
             x = block(x, keys)
-        return F.normalize(self.head(self.norm(x[:, 0])), dim=-1)
+        own = self.head(self.norm(x[:, 0]))
+        return F.normalize(self.whole(pooled, own) if self.whole else own, dim=-1)
 
 
 class Beit3(RetrievalModel):
@@ -110,22 +116,28 @@ class Beit3(RetrievalModel):
             self.word = narrow_states(config.d_states, config.width, config.dropout)
         else:
             self.word = nn.Embedding(config.n_words, config.width, padding_idx=0)
-        self.image_tower = Tower(config, config.n_patches + 1)
-        self.text_tower = Tower(config, config.max_words)
+        self.image_tower = Tower(config, config.n_patches + 1, config.d_patch)
+        self.text_tower = Tower(config, config.max_words, config.d_states)
         self.temperature = Temperature() if config.original else Temperature(low=0.01)
         self.scale = 1.0 if config.d_states else math.sqrt(config.width)
         if not config.d_states:
             nn.init.normal_(self.word.weight, std=0.02)
 
+    def begin(self, image: dict[str, np.ndarray], text: dict[str, np.ndarray], caption_image: np.ndarray) -> None:
+        if self.config.d_states:
+            heads = self.image_tower.whole, self.text_tower.whole
+            solve_heads(*heads, image["patches"], text["tokens"], caption_image)
+
     def encode_image(self, patches: Tensor) -> Tensor:
-        tokens, cls = self.patch(patches), self.cls.expand(len(patches), -1, -1)
-        if self.config.d_states:  # as of the text, the whole that a pretrained tower saw is where the CLS begins
-            cls = cls + tokens.mean(1, keepdim=True)
-        return self.image_tower(torch.cat([cls, tokens], 1))
+        cls = self.cls.expand(len(patches), -1, -1)
+        return self.image_tower(torch.cat([cls, self.patch(patches)], 1), patches.mean(1))
 
     def encode_text(self, tokens: Tensor) -> Tensor:
-        # the start token, always first, is the CLS of a caption
-        return encode_by_length(lambda words: self.text_tower(self.scale * self.word(words), word_mask(words)), tokens)
+        # the start token, always first, is the CLS of a caption; of states, the first is those of the whole sentence
+        def read(words: Tensor) -> Tensor:
+            return self.text_tower(self.scale * self.word(words), words[:, 0], word_mask(words))
+
+        return encode_by_length(read, tokens)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         first, place = each_image(batch["image"])

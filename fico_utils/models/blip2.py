@@ -23,17 +23,25 @@ from torch import Tensor, nn
 from transformers import Blip2QFormerConfig, Blip2QFormerModel
 from transformers.models.blip_2.modeling_blip_2 import Blip2TextEmbeddings
 
-from fico_utils.models.contract import Batch, FusionModel
-from fico_utils.models.layers import each_image, encode_by_length, split_by_length, trim_padding, word_mask
+from fico_utils.models.contract import Batch
+from fico_utils.models.layers import (
+    each_image,
+    encode_by_length,
+    narrow_states,
+    split_by_length,
+    trim_padding,
+    word_mask,
+)
 from fico_utils.models.losses import matching_pairs, smooth_contrastive, soft_contrastive
 from fico_utils.models.serving import Embeds, Reranks
 from fico_utils.models.vlp import (
     FUSION_RECIPE,
     FusionConfig,
     PatchViT,
+    PhasedFusion,
     Temperature,
+    TowerHead,
     initial_spread,
-    narrow_states,
     widen_attention,
 )
 from fico_utils.registry import System
@@ -60,7 +68,7 @@ class Blip2Config(FusionConfig):
     n_queries: int = 32  # embeddings of a picture
 
 
-class Blip2(FusionModel):
+class Blip2(PhasedFusion):
     """Patches (B, R, d_patch) -> unit vectors (B, n_queries, d_embed), tokens (B, L) -> unit vectors (B, d_embed)."""
 
     image_input, text_input = "patches", "tokens"
@@ -79,11 +87,12 @@ class Blip2(FusionModel):
         )
         if c.d_states:
             self.word = narrow_states(c.d_states, c.width, c.dropout)
+            self.whole_image, self.whole_text = (TowerHead(wide, c.width) for wide in (c.d_patch, c.d_states))
         self.embeddings = Blip2TextEmbeddings(qformer)
         self.qformer = Blip2QFormerModel(qformer)
         self.queries = nn.Parameter(initial_spread(c.width) * torch.randn(1, c.n_queries, c.width))
-        self.image_projection = nn.Linear(c.width, c.d_embed)
-        self.text_projection = nn.Linear(c.width, c.d_embed)
+        self.image_projection = c.projection()
+        self.text_projection = c.projection()
         self.itm = nn.Linear(c.width, 2)
         self.tell = nn.Sequential(nn.Linear(c.width, c.width), nn.GELU(), nn.LayerNorm(c.width))
         self.word_bias = nn.Parameter(torch.zeros(c.n_words + 1))
@@ -94,16 +103,27 @@ class Blip2(FusionModel):
             layer.intermediate_query.load_state_dict(layer.intermediate.state_dict())
             layer.output_query.load_state_dict(layer.output.state_dict())
         widen_attention(self.qformer)
+        if c.fusion_alone:  # begins as a copy, and reads a picture and a caption together
+            self.reader = Blip2QFormerModel(qformer)
         self.start_epoch(0)
 
     def start_epoch(self, epoch: int) -> bool:
         since = epoch - self.config.fusion_epoch
         self.fusing, self.alone = since >= 0, epoch > 0 == since
+        if self.phase(epoch):
+            self.alone = True
+            self.learn_alone("reader.", "itm.")
+            if since == 0:
+                self.reader.load_state_dict(self.qformer.state_dict())
         return epoch > 0 and since in (0, 1)
 
     def image_context(self, features: Tensor) -> Tensor:
-        """Vision tokens (B, 1 + R, width) of patches, after the last norm, the CLS first."""
-        return self.vision(features)
+        """Vision tokens (B, 1 + R, width) of patches, after the last norm, first the CLS or what a TowerHead says."""
+        tokens = self.vision(features)
+        if self.config.d_states:
+            whole = self.whole_image.say(features.mean(1, keepdim=True))
+            tokens = torch.cat([whole, tokens[:, 1:]], 1)
+        return tokens
 
     def text_context(self, features: Tensor) -> Tensor:
         """The tokens (B, L) themselves: the joint pass embeds them anew."""
@@ -113,6 +133,8 @@ class Blip2(FusionModel):
         """Unit vectors (B, n_queries, d_embed) from `image_context`."""
         queries = self.queries.expand(len(context), -1, -1)
         states = self.qformer(query_embeds=queries, encoder_hidden_states=context).last_hidden_state
+        if self.config.d_states:
+            states = self.whole_image.add(context[:, :1], states)
         return F.normalize(self.image_projection(states), dim=-1)
 
     def embed_text(self, context: Tensor) -> Tensor:
@@ -120,7 +142,8 @@ class Blip2(FusionModel):
 
         def read(words: Tensor) -> Tensor:
             embedded, mask = self._embed_words(words), word_mask(words)
-            return self.qformer(query_embeds=embedded, query_length=0, attention_mask=mask)[0][:, 0]
+            own = self.qformer(query_embeds=embedded, query_length=0, attention_mask=mask)[0][:, 0]
+            return self.whole_text(words[:, 0], own) if self.config.d_states else own
 
         return F.normalize(self.text_projection(encode_by_length(read, context)), dim=-1)
 
@@ -138,20 +161,22 @@ class Blip2(FusionModel):
     def _fuse(self, image: Tensor, tokens: Tensor) -> Tensor:
         """Logits (P, 2), "does not belong" and "belongs", of pairs (P, T, width) and (P, L), mean over the queries."""
 
+        reader = self.reader if self.config.fusion_alone else self.qformer
+
         def read(words: Tensor, seen: Tensor) -> Tensor:
             keys = F.pad(word_mask(words), (self.config.n_queries, 0), value=True)
-            return self._joint(seen, words, keys[:, None, None])[0].mean(1)
+            return self._joint(reader, seen, words, keys[:, None, None])[0].mean(1)
 
         return self.itm(encode_by_length(read, tokens, image))  # the head is linear: of the mean, as the mean of heads
 
-    def _joint(self, image: Tensor, tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    def _joint(self, reader: nn.Module, image: Tensor, tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """States (B, n_queries, width) of the queries and (B, L, width) of the words, read together.
 
         `mask` (B or 1, 1, 1 or n, n) bool says who of the n = n_queries + L sees whom.
         """
         n = self.config.n_queries
         both = torch.cat([self.queries.expand(len(tokens), -1, -1), self._embed_words(tokens)], 1)
-        states = self.qformer(query_embeds=both, query_length=n, attention_mask=mask, encoder_hidden_states=image)
+        states = reader(query_embeds=both, query_length=n, attention_mask=mask, encoder_hidden_states=image)
         return states.last_hidden_state[:, :n], states.last_hidden_state[:, n:]
 
     def _tell(self, image: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
@@ -164,7 +189,7 @@ class Blip2(FusionModel):
             n = self.config.n_queries + words.shape[1]
             mask = torch.ones(n, n, dtype=torch.bool, device=words.device).tril()
             mask[: self.config.n_queries, : self.config.n_queries] = True  # padding comes last, where no word looks
-            seen, told = self._joint(image[part], words, mask[None, None])
+            seen, told = self._joint(self.qformer, image[part], words, mask[None, None])
             following = word_mask(words[:, 1:])
             queries.append(seen)
             states.append(told[:, :-1][following])

@@ -10,12 +10,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 from torch import Tensor, nn
 
 Batch = dict[str, Tensor]
 #: Sizes that came after weights had shipped: a configuration where they are 0 has the settings, and so the key, of one
 #: that does not have them.
-LATER = ("d_states",)
+LATER = ("d_states", "fusion_alone")
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,22 @@ class RetrievalModel(nn.Module):
         """What encoding needs: the parameters and buffers, without the state that only training reads."""
         return {name: tensor for name, tensor in self.state_dict().items() if not name.startswith(self.training_only)}
 
+    def begin(self, image: dict[str, np.ndarray], text: dict[str, np.ndarray], caption_image: np.ndarray) -> None:
+        """Called before the first epoch with the training split, for what is solved over all of it at once.
+
+        Parameters
+        ----------
+        image, text : arrays (n_img, ...) and (n_txt, ...) by name, as `training.Inputs` holds them.
+        caption_image : ndarray (n_txt,) int64, the image of each caption.
+        """
+
+    def phase(self, epoch: int) -> int:
+        """Number of the phase of training that an epoch is in: each goes on from the best epoch of the one before.
+
+        The weights that serve are the best of the last phase, since what one phase scores is not what another does.
+        """
+        return 0
+
     def start_epoch(self, epoch: int) -> bool | None:
         """Called before each epoch, for schedules inside a loss; true where the optimisers' moments start anew."""
 
@@ -112,6 +129,16 @@ class FusionModel(RetrievalModel):
     """
 
     adds_cosine: ClassVar[bool] = False  # whether the final score is the match plus the cosine of the dual encoder
+
+    @property
+    def cosine_weight(self) -> float:
+        """What the cosine of the dual encoder counts beside the match in the final score; 0 is the match alone."""
+        return float(self.adds_cosine)
+
+    def learn_alone(self, *parts: str) -> None:
+        """Let only the weights learn whose names begin with one of `parts`."""
+        for name, parameter in self.named_parameters():
+            parameter.requires_grad_(name.startswith(parts))
 
     def match(self, image: Tensor, text: Tensor) -> Tensor:
         """Logits (P,) that pairs of contexts (P, T, width) and (P, L, ...) belong together, not calibrated."""

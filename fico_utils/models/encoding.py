@@ -168,7 +168,7 @@ def rerank_contexts(
     dict with ``sim_i2t`` (n_img, n_txt) and ``sim_t2i`` (n_txt, n_img), float32; -inf where a pair was not ranked. Two
     matrices, since a pair may be among the first k of one side only.
     """
-    lengths = word_mask(texts).sum(1).numpy()
+    lengths, weight = word_mask(texts).sum(1).numpy(), model.cosine_weight
 
     def read_side(sim: np.ndarray, by_image: bool) -> np.ndarray:
         (n, m), depth = sim.shape, min(k, sim.shape[1])
@@ -183,7 +183,7 @@ def rerank_contexts(
             image, text = (query, candidate) if by_image else (candidate, query)
             words = texts[torch.from_numpy(text)][:, : int(lengths[text].max())]
             scores = model.match(images[torch.from_numpy(image)], words).numpy()
-            out[query, candidate] = scores + sim[query, candidate] if model.adds_cosine else scores
+            out[query, candidate] = scores + weight * sim[query, candidate] if weight else scores
 
         starts, shown = range(0, len(pairs), batch_size), progress and len(pairs) >= 20_000
         done = side_by_side(read_pairs, starts)

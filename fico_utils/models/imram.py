@@ -53,6 +53,7 @@ class ImramConfig:
     normalise: bool = False  # unit length for each query after the gate; both scripts of the original turn it off
     margin: float = 0.2  # of the summed score
     original: bool = False  # same-image captions are negatives, and the gate starts half open
+    d_states: int = 0  # of a pretrained text tower, as of SCAN
 
 
 class Side(NamedTuple):

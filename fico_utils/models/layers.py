@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from itertools import pairwise
 
@@ -73,3 +74,10 @@ def linear_layers(
     for wide, narrow in pairwise(sizes):
         parts += [linear_layer(wide, narrow, initialise), *([nn.BatchNorm1d(narrow)] if norm else []), nn.ReLU()]
     return parts
+
+
+def narrow_states(wide: int, width: int, dropout: float) -> nn.Module:
+    """What makes word vectors (B, L, width) of the states (B, L, wide) of a text tower, each number about 1."""
+    narrow = nn.Linear(wide, width)
+    nn.init.normal_(narrow.weight, std=1 / math.sqrt(wide))
+    return nn.Sequential(nn.LayerNorm(wide), nn.Dropout(dropout), narrow)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from fico_utils.models.contract import Batch, RetrievalModel, TrainingRecipe
-from fico_utils.models.layers import linear_layer, split_by_length, trim_padding, word_mask
+from fico_utils.models.layers import linear_layer, narrow_states, split_by_length, trim_padding, word_mask
 from fico_utils.models.losses import hinge_loss
 from fico_utils.models.serving import Attends
 from fico_utils.registry import System
@@ -47,16 +47,18 @@ class ScanConfig:
     lse: float = 6.0  # inverse temperature of the pooling
     margin: float = 0.2
     original: bool = False  # same-image captions are negatives
+    d_states: int = 0  # of a pretrained text tower, whose states (B, L, d_states) then stand in place of the tokens
 
 
 class WordEncoder(nn.Module):
     """Tokens (B, L) -> unit word vectors (B, L, d): a bidirectional GRU whose two directions are averaged."""
 
-    def __init__(self, n_words: int, d_word: int, d: int) -> None:
+    def __init__(self, n_words: int, d_word: int, d: int, d_states: int = 0) -> None:
         super().__init__()
-        self.word = nn.Embedding(n_words, d_word)
+        self.word = narrow_states(d_states, d_word, 0.0) if d_states else nn.Embedding(n_words, d_word)
         self.gru = nn.GRU(d_word, d, batch_first=True, bidirectional=True)
-        nn.init.uniform_(self.word.weight, -0.1, 0.1)
+        if not d_states:
+            nn.init.uniform_(self.word.weight, -0.1, 0.1)
 
     def forward(self, tokens: Tensor) -> Tensor:
         lengths = word_mask(tokens).sum(1).cpu()
@@ -114,7 +116,7 @@ class Scan(RetrievalModel):
     def __init__(self, config: ScanConfig) -> None:
         super().__init__(config)
         self.region = linear_layer(config.d_region, config.d, nn.init.xavier_uniform_)
-        self.words = WordEncoder(config.n_words, config.d_word, config.d)
+        self.words = WordEncoder(config.n_words, config.d_word, config.d, config.d_states)
 
     def encode_image(self, regions: Tensor) -> Tensor:
         return F.normalize(self.region(regions), dim=-1)

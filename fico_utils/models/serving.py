@@ -249,7 +249,8 @@ class Reranks(Serving):
         first = np.arange(len(ranking)) if depth is None else ranking.topk(depth).indices.numpy()
         contexts = (side.context[first] if len(side) > 1 else side.context for side in (images, texts))
         scores = _encoding().match_contexts(model, *contexts)
-        return first, scores + ranking.numpy()[first] if model.adds_cosine else scores
+        weight = model.cosine_weight
+        return first, scores + weight * ranking.numpy()[first] if weight else scores
 
     def match_features(
         self, model: Any, images: np.ndarray, texts: np.ndarray, image: np.ndarray, text: np.ndarray, pairs: int = 512

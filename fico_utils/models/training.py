@@ -115,7 +115,7 @@ def fit(
     units: Units | None = None,
     label: str = "training",
 ) -> list[dict[str, float]]:
-    """The log of training `model` in place; it ends with the weights of the best validation score.
+    """The log of training `model` in place; it ends with the weights of the best validation score of its last phase.
 
     Parameters
     ----------
@@ -150,15 +150,19 @@ def fit(
     optimisers = _optimisers(model)
     log, best = _resume(units, model, [*optimisers[0], *optimisers[1]]) if units else ([], None)
 
+    if not log:
+        model.begin(train.image, train.text, train.caption_image)
     bar = show_progress(description=label, total=epochs * steps, initial=len(log) * steps)
     for epoch in range(len(log), epochs):
-        started = time.perf_counter()
+        started, phase = time.perf_counter(), model.phase(epoch)
+        if epoch and phase != model.phase(epoch - 1):
+            model.load_state_dict(best)
         torch.manual_seed(int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0]))
         drawn = draw_steps(train.caption_image, model.recipe, seed, epoch, images)
         terms = _train_epoch(model, train, drawn, optimisers, epoch, epochs * steps, bar)
         score = float(validate(model.eval()))
         log.append({"epoch": epoch + 1, **terms, "score": score, "seconds": time.perf_counter() - started})
-        if best is None or score > max(row["score"] for row in log[:-1]):
+        if all(score > row["score"] for row in log[:-1] if model.phase(row["epoch"] - 1) == phase):
             best = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
         bar.set_postfix(loss=f"{terms['loss']:.3f}", val=f"{score:.3f}")
         if units:

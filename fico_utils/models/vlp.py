@@ -6,16 +6,21 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fico_utils.errors import InputError
-from fico_utils.models.contract import MuonRecipe
+from fico_utils.models.contract import FusionModel, MuonRecipe
 
 #: How X-VLM and BLIP-2 learn, each with a weight decay of its own.
 FUSION_RECIPE = MuonRecipe(
     batch_size=64, lr=1e-3, betas=(0.9, 0.98), warmup=0.1, schedule="cosine", clip=1.0, captions=3
 )
+
+#: Ridges of the heads on pretrained towers, pictures and captions, as shares of the mean variance: `solve_heads`.
+RIDGES = (0.3, 0.1)
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,12 @@ class FusionConfig:
     dropout: float = 0.1
     fusion_epoch: int = 0  # first epoch in which the head that reads pairs learns
     d_states: int = 0  # of a pretrained text tower, whose states (B, L, d_states) then stand in place of the tokens
+    fusion_alone: bool = False  # from fusion_epoch on the head learns alone, on what validation chose of the rest
     original: bool = False  # the temperature is free, and contrastive targets are shared by the captions of an image
+
+    def projection(self) -> nn.Module:
+        """What makes an embedding of a state (..., width); where `solve_heads` speaks, its directions are kept."""
+        return nn.Identity() if self.d_states else nn.Linear(self.width, self.d_embed)
 
     @property
     def text_layers(self) -> dict[str, Any]:
@@ -69,11 +79,81 @@ class Temperature(nn.Module):
         return (self.SPEED * self.log).exp().clamp(self.low, self.high)
 
 
-def narrow_states(wide: int, width: int, dropout: float) -> nn.Module:
-    """What makes word vectors (B, L, width) of the states (B, L, wide) of a text tower, each number about 1."""
-    narrow = nn.Linear(wide, width)
-    nn.init.normal_(narrow.weight, std=1 / math.sqrt(wide))
-    return nn.Sequential(nn.LayerNorm(wide), nn.Dropout(dropout), narrow)
+class TowerHead(nn.Module):
+    """What a row with pretrained towers says of a whole item: vectors (..., width) of its pooled features (..., wide).
+
+    A linear map that `solve_heads` has found speaks first. What the row's own layers say of the item (..., width) is
+    added by a gain that starts at 0, so that a training on few pictures begins with what the towers know.
+    """
+
+    def __init__(self, wide: int, width: int) -> None:
+        super().__init__()
+        self.register_buffer("map", torch.zeros(wide, width))
+        self.register_buffer("shift", torch.zeros(width))
+        self.gain = nn.Parameter(torch.zeros(()))
+
+    def say(self, pooled: Tensor) -> Tensor:
+        """Of the map alone; each number is about 1."""
+        return math.sqrt(len(self.shift)) * F.normalize(F.normalize(pooled, dim=-1) @ self.map + self.shift, dim=-1)
+
+    def add(self, said: Tensor, own: Tensor) -> Tensor:
+        """Of both: what `say` gave, and what the row's own layers give."""
+        return said + self.gain * F.layer_norm(own, own.shape[-1:])
+
+    def forward(self, pooled: Tensor, own: Tensor) -> Tensor:
+        return self.add(self.say(pooled), own)
+
+
+def solve_heads(
+    image: TowerHead, text: TowerHead, patches: np.ndarray, states: np.ndarray, caption_image: np.ndarray
+) -> None:
+    """Set the maps of both heads by canonical correlation analysis of the training pairs, each side with a ridge.
+
+    The directions in which pictures and captions go together most come first, each as long as their correlation. On
+    the 1 881 pictures of openclipart this finds in a second more than forty passes of gradient descent did.
+
+    Parameters
+    ----------
+    patches, states : ndarray (n_img, R, wide) and (n_txt, L, wide), what the towers see and read; the mean of the first
+        over the patches, and the first of the second, are the pooled features, which are brought to unit length.
+    caption_image : ndarray (n_txt,), the image of each caption.
+    """
+    seen = patches.mean(1, dtype=np.float64)[caption_image]
+    sides = []
+    for pooled, ridge in ((seen, RIDGES[0]), (states[:, 0].astype(np.float64), RIDGES[1])):
+        pooled = pooled / np.linalg.norm(pooled, axis=1, keepdims=True)
+        centred = pooled - (mean := pooled.mean(0))
+        spread = centred.T @ centred / len(centred)
+        spread += ridge * np.trace(spread) / len(spread) * np.eye(len(spread))
+        values, axes = np.linalg.eigh(spread)
+        sides.append((mean, centred, axes / np.sqrt(values) @ axes.T))
+    (mean, seen, whiten), (text_mean, read, text_whiten) = sides
+    left, correlation, right = np.linalg.svd(whiten @ (seen.T @ read / len(read)) @ text_whiten, full_matrices=False)
+    for head, centre, white, axes in ((image, mean, whiten, left), (text, text_mean, text_whiten, right.T)):
+        n = min(len(correlation), len(head.shift))
+        found = (white @ axes * correlation)[:, :n]
+        head.map[:, :n], head.shift[:n] = torch.from_numpy(found).float(), torch.from_numpy(-centre @ found).float()
+
+
+class PhasedFusion(FusionModel):
+    """What X-VLM and BLIP-2 share of how they learn.
+
+    With ``fusion_alone`` the fusion head learns in a phase of its own, on encoders that stay as their best validation
+    score left them: each row is chosen by its own score, and fusion cannot cost the row without it anything. Its
+    negatives are drawn by the softmax of the scaled cosines, so that it learns what these do not know: the final score
+    is the sum of both.
+    """
+
+    def begin(self, image: dict[str, np.ndarray], text: dict[str, np.ndarray], caption_image: np.ndarray) -> None:
+        if self.config.d_states:
+            solve_heads(self.whole_image, self.whole_text, image["patches"], text["tokens"], caption_image)
+
+    def phase(self, epoch: int) -> int:
+        return int(self.config.fusion_alone and epoch >= self.config.fusion_epoch)
+
+    @property
+    def cosine_weight(self) -> float:
+        return 1 / self.temperature().item() if self.config.fusion_alone else super().cosine_weight
 
 
 def initial_spread(width: int) -> float:

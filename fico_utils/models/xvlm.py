@@ -20,11 +20,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import BertConfig, BertModel
 
-from fico_utils.models.contract import Batch, FusionModel
-from fico_utils.models.layers import each_image, encode_by_length, trim_padding, word_mask
+from fico_utils.models.contract import Batch
+from fico_utils.models.layers import each_image, encode_by_length, narrow_states, trim_padding, word_mask
 from fico_utils.models.losses import contrastive, matching_pairs, soft_contrastive
 from fico_utils.models.serving import Embeds, Reranks
-from fico_utils.models.vlp import FUSION_RECIPE, FusionConfig, PatchViT, Temperature, narrow_states, widen_attention
+from fico_utils.models.vlp import (
+    FUSION_RECIPE,
+    FusionConfig,
+    PatchViT,
+    PhasedFusion,
+    Temperature,
+    TowerHead,
+    widen_attention,
+)
 from fico_utils.registry import System
 
 VERSION = 1  # raised when the meaning of what is trained changes
@@ -48,7 +56,7 @@ class XvlmConfig(FusionConfig):
     n_fusion_layers: int = 2
 
 
-class Xvlm(FusionModel):
+class Xvlm(PhasedFusion):
     """Patches (B, R, d_patch) and tokens (B, L) -> unit vectors (B, d_embed); cosine, then the match of the best."""
 
     image_input, text_input = "patches", "tokens"
@@ -62,13 +70,14 @@ class Xvlm(FusionModel):
         bert = {"type_vocab_size": 1, **c.text_layers}
         if c.d_states:
             self.word = narrow_states(c.d_states, c.width, c.dropout)
+            self.whole_image, self.whole_text = (TowerHead(wide, c.width) for wide in (c.d_patch, c.d_states))
         self.text = BertModel(BertConfig(num_hidden_layers=c.n_text_layers, **bert), add_pooling_layer=False)
         crossed = BertConfig(num_hidden_layers=c.n_fusion_layers, is_decoder=True, add_cross_attention=True, **bert)
         self.fusion = BertModel(crossed, add_pooling_layer=False).encoder  # it goes on from the states of `text`
         widen_attention(self.text)
         widen_attention(self.fusion)
-        self.image_projection = nn.Linear(c.width, c.d_embed)
-        self.text_projection = nn.Linear(c.width, c.d_embed)
+        self.image_projection = c.projection()
+        self.text_projection = c.projection()
         self.itm = nn.Sequential(
             nn.Linear(c.width, 2 * c.width), nn.LayerNorm(2 * c.width), nn.GELU(), nn.Linear(2 * c.width, 2)
         )
@@ -77,11 +86,16 @@ class Xvlm(FusionModel):
 
     def start_epoch(self, epoch: int) -> None:
         self.fusing = epoch >= self.config.fusion_epoch
+        if self.phase(epoch):
+            self.learn_alone("fusion.", "itm.")
 
     def image_context(self, features: Tensor) -> Tensor:
         """Vision tokens (B, 1 + R, width) of patches, their mean first."""
         tokens = self.vision(features)[:, 1:]
-        return torch.cat([tokens.mean(1, keepdim=True), tokens], 1)
+        whole = tokens.mean(1, keepdim=True)
+        if self.config.d_states:
+            whole = self.whole_image(features.mean(1, keepdim=True), whole)
+        return torch.cat([whole, tokens], 1)
 
     def text_context(self, features: Tensor) -> Tensor:
         """Word states (B, L, width) of tokens (B, L), zero where padded."""
@@ -90,6 +104,8 @@ class Xvlm(FusionModel):
             mask = word_mask(words)
             given = {"inputs_embeds": self.word(words)} if self.config.d_states else {"input_ids": words}
             hidden = self.text(**given, attention_mask=mask).last_hidden_state * mask[..., None]
+            if self.config.d_states:
+                hidden = torch.cat([self.whole_text(words[:, :1], hidden[:, :1]), hidden[:, 1:]], 1)
             return F.pad(hidden, (0, 0, 0, features.shape[1] - words.shape[1]))
 
         return encode_by_length(read, features)
@@ -125,4 +141,4 @@ class Xvlm(FusionModel):
             return {"loss": itc, "itc": itc, "itm": torch.zeros(())}
         pictures, captions, belong = matching_pairs(logits, batch["image"], first, floor=1e-5)
         itm = F.cross_entropy(self._fuse(image[pictures], text[captions]), belong)
-        return {"loss": itc + itm, "itc": itc, "itm": itm}
+        return {"loss": itc + itm, "itc": itc, "itm": itm}  # of a head that learns alone, itc has no gradient

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import transformers
@@ -23,11 +24,13 @@ from fico_utils import experiment, registry
 from fico_utils.cli import main
 from fico_utils.data.pictoscenes import make_corpus
 from fico_utils.errors import InputError
+from fico_utils.evaluation import evaluate
 from fico_utils.experiment.features import towers_of, visual_keys
 from fico_utils.experiment.systems import weights_recipe
 from fico_utils.extras.corpora.folder import export_folder
 from fico_utils.extras.pretrained.base import Pictures
-from fico_utils.extras.towers import features, fetching, lite
+from fico_utils.extras.towers import features, fetching, lite, study
+from fico_utils.models.encoding import encode
 from tests.models import tiny
 
 HERE = Path(__file__).parent
@@ -274,6 +277,51 @@ def test_every_system_learns_from_what_its_family_may_see(run, system):
     again = served.model()
     assert (getattr(again.config, "d_states", 0) == 16) == (row.family == "vlp")
     assert served.origin == "trained"
+
+
+def test_words_may_be_swapped_and_nobody_elses_weights_move(run, home):
+    swapped = setup(home, text_features="swapped")
+    for system, kind, width in (("scan", "f", 16), ("beit3", "i", 0), ("vsrn", "i", 0)):
+        assert experiment.inputs(swapped, system, "mine", "test").text["tokens"].dtype.kind == kind
+        assert getattr(experiment.new_model(swapped, system, "mine").config, "d_states", 0) == width
+    keys = {s: [weights_recipe(r, s, "mine")[1].key for r in (run, swapped)] for s in ("scan", "beit3", "vsrn", "ucch")}
+    assert [s for s, (plain, other) in keys.items() if plain == other] == ["vsrn", "ucch"]
+    scores = experiment.embed(swapped, "scan", "mine")["sim_i2t"]
+    assert np.ptp(scores, axis=1).min() > 0
+
+
+def test_studies_score_by_every_judge_and_learn_from_a_share(run, monkeypatch):
+    """Rows of another corpus, of fewer pictures and of more; what is joined is what the parts were."""
+    monkeypatch.setattr(study, "OTHERS", "mine")
+    small = replace(run, settings=run.settings | {"systems": ["beit3", "xvlm", "xvlm_nf", "ucch"]})
+    relevance, others = (pd.DataFrame(made(small, "mine")) for made in (study.study_relevance, study.study_others))
+    assert set(relevance["system"]) == set(small["systems"])
+    assert set(others["system"]) == {"beit3", "xvlm", "xvlm_nf"}
+    by_judge = relevance[relevance["k"] == "1"].groupby("judge")["value"].mean()
+    assert by_judge["partner"] <= by_judge["partner_optimistic"]
+    first = others[(others["system"] == "beit3") & (others["judge"] == "partner") & (others["k"] == "1")]
+    assert first["n_query"].tolist() == [62, 310]
+    model, splits = experiment.serve(run, "beit3", "mine").model(), ("train", "val", "test")
+    encoded = [encode(model, experiment.inputs(run, "beit3", "mine", split)) for split in splits]
+    images, texts = (np.concatenate([part[side] for part in encoded]) for side in ("img", "txt"))
+    expected = evaluate(images, texts, caption_image=np.repeat(np.arange(62), 5), metrics="recall@1")
+    assert first["value"].tolist() == expected["value"].tolist()
+    whole = experiment.inputs(run, "beit3", "mine", "train")
+    half = study.take_share(whole, 0.5, seed=3)
+    assert len(half.image["patches"]) == 20
+    for row, image in enumerate(half.caption_image):
+        said = np.flatnonzero((whole.text["tokens"] == half.text["tokens"][row]).all((1, 2)))
+        seen = whole.image["patches"][whole.caption_image[said]]
+        assert (seen == half.image["patches"][image]).all((1, 2)).any()
+    assert study.take_share(whole, 1.0, seed=3) is whole
+    both = study.join_inputs([half, whole])
+    assert np.array_equal(
+        both.image["patches"][both.caption_image[-1]], whole.image["patches"][whole.caption_image[-1]]
+    )
+    assert not both.text["tokens"][: len(half.caption_image), half.text["tokens"].shape[1] :].any()
+    assert len({half.key, whole.key, both.key}) == 3
+    curve = pd.DataFrame(study.study_learning(replace(small, settings=small.settings | {"systems": ["beit3"]}), "mine"))
+    assert list(dict.fromkeys(curve["learned_from"])) == ["25% of mine", "50% of mine", "100% of mine", "mine and mine"]
 
 
 def test_pictures_are_seen_whole_and_as_transformers_sees_them(run, home):

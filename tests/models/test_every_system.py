@@ -11,6 +11,7 @@ import torch
 from fico_utils import registry
 from fico_utils.evaluation import evaluate
 from fico_utils.models import model_class, training
+from fico_utils.models.vlp import RIDGES, TowerHead, solve_heads
 
 N_IMG, CELLS, WIDTH, LONGEST, WORDS = 8, 4, 6, 7, 20
 #: Toy values of what the configurations of the systems call their sizes.
@@ -23,10 +24,14 @@ SIZES = {
 }
 
 
-def tiny_model(system: str):
+def fields(cls) -> dict:
+    return cls.Config.__dataclass_fields__
+
+
+def tiny_model(system: str, **sizes):
     torch.manual_seed(0)
     cls = model_class(system)
-    return cls(cls.Config(**{k: v for k, v in SIZES.items() if k in cls.Config.__dataclass_fields__}))
+    return cls(cls.Config(**{k: v for k, v in SIZES.items() if k in fields(cls)}, **sizes))
 
 
 def tiny_inputs(model) -> training.Inputs:
@@ -146,3 +151,79 @@ def test_comparing_and_reading_pairs_agree_with_what_is_stored(trained):
     whole = serving.read_pairs(model, images, texts, serving.rank_first(model, images, texts), N_IMG)
     whole = whole["sim_t2i"] if isinstance(whole, dict) else whole.T
     assert np.allclose(whole, everything, atol=1e-4)
+
+
+READS_STATES = sorted({row.trained for row in registry.SYSTEMS.values() if row.family == "vlp"})
+
+
+@pytest.mark.parametrize("system", READS_STATES)
+def test_a_row_with_pretrained_towers_begins_with_what_they_say_of_the_whole(system):
+    """Until a gain is learned, the mean of the cells and the sentence vector alone count; then the rest does too."""
+    model = tiny_model(system, d_states=WIDTH).eval()
+    gains = [p for name, p in model.named_parameters() if name.endswith(".gain")]
+    cells, states = torch.randn(5, CELLS, WIDTH), torch.randn(5, LONGEST, WIDTH)
+    model.begin({"patches": cells.numpy()}, {"tokens": states.numpy()}, np.arange(5))
+    others = torch.cat([states[:, :1], torch.randn(5, LONGEST - 1, WIDTH)], 1)
+
+    def same() -> tuple[bool, bool]:
+        image, text = model.encode_image, model.encode_text
+        pairs = (image(cells), image(cells.roll(1, 1))), (text(states), text(others))
+        assert all(not torch.allclose(a[0], a[1], atol=1e-3) for a, _ in pairs)
+        return tuple(torch.allclose(a, b, atol=1e-5) for a, b in pairs)
+
+    with torch.inference_mode():
+        assert same() == (True, True)
+        for gain in gains:
+            gain.fill_(1.0)
+        assert same() == (False, False)
+    assert len(gains) == 2
+
+
+def test_heads_begin_as_a_canonical_correlation_analysis():
+    """Against one that is written down: axes of the two whitened sides, each as long as its correlation."""
+    rng, pairs = np.random.default_rng(0), np.repeat(np.arange(40), 2)
+    patches, states = rng.standard_normal((40, 3, 6)), rng.standard_normal((80, 2, 5))
+    states[:, 0, :3] += patches.mean(1)[pairs, :3]
+    image, text = TowerHead(6, 8), TowerHead(5, 8)
+    solve_heads(image, text, patches, states, pairs)
+    a, b = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (patches.mean(1)[pairs], states[:, 0]))
+    a, b = a - a.mean(0), b - b.mean(0)
+    aa, bb = (x.T @ x / 80 for x in (a, b))
+    aa, bb = (x + r * np.trace(x) / len(x) * np.eye(len(x)) for x, r in zip((aa, bb), RIDGES, strict=True))
+    squares = np.linalg.eigvals(np.linalg.solve(aa, a.T @ b) @ np.linalg.solve(bb, b.T @ a)).real / 80**2
+    expected = np.zeros(8)
+    expected[:5] = np.sort(squares)[::-1][:5]
+    for head, spread in ((image, aa), (text, bb)):
+        lengths = np.diag(head.map.T.double().numpy() @ spread @ head.map.double().numpy())
+        assert np.allclose(lengths, expected, atol=1e-5)
+    said = [(x @ h.map.double().numpy()) for x, h in ((a, image), (b, text))]
+    assert np.allclose(said[0].T @ said[1] / 80, np.diag(expected**1.5), atol=1e-5)
+
+
+@pytest.mark.parametrize("system", ["xvlm", "blip2"])
+def test_a_head_that_learns_alone_leaves_the_row_without_it_at_its_best(system):
+    model = tiny_model(system, d_states=WIDTH, fusion_alone=True, fusion_epoch=3)
+    rng = np.random.default_rng(0)
+    cells, states = rng.standard_normal((12, CELLS, WIDTH)), rng.standard_normal((24, LONGEST, WIDTH))
+    given = training.Inputs(
+        {"patches": cells.astype(np.float32)}, {"tokens": states.astype(np.float32)}, np.repeat(np.arange(12), 2), ""
+    )
+    seen, scores = [], iter([0.3, 0.9, 0.5, 0.2, 0.4, 0.1])
+    shown, read = torch.from_numpy(cells[:4]).float(), torch.from_numpy(states[:4]).float()
+
+    def match_of(trained):
+        return trained.match(trained.image_context(shown), trained.text_context(read))
+
+    def validate(trained) -> float:
+        with torch.inference_mode():
+            seen.append((trained.encode_image(shown), match_of(trained)))
+        return next(scores)
+
+    training.fit(model, given, seed=0, epochs=6, validate=validate)
+    dual, match = zip(*seen, strict=True)
+    assert not torch.equal(dual[1], dual[2])
+    assert all(torch.equal(dual[1], later) for later in dual[3:])  # the best of the first phase, kept
+    assert not torch.equal(match[3], match[4])
+    assert torch.equal(model.eval().encode_image(shown), dual[1])
+    assert torch.equal(match_of(model), match[4])  # the best of the second
+    assert model.cosine_weight == 1 / model.temperature().item()

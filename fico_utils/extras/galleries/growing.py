@@ -98,7 +98,8 @@ class Growing:
             else:
                 pairs = read["img"], self.queries["read_txt"], items, queries
             matched = Reranks().match_features(self.reranker, *pairs)
-            return matched + scores[queries, items] if self.reranker.adds_cosine else matched
+            weight = self.reranker.cosine_weight
+            return matched + weight * scores[queries, items] if weight else matched
 
         return score
 
