@@ -31,6 +31,7 @@ from fico_utils.extras.corpora.folder import export_folder
 from fico_utils.extras.pretrained.base import Pictures
 from fico_utils.extras.towers import features, fetching, lite, study
 from fico_utils.models.encoding import encode
+from fico_utils.models.training import Inputs
 from tests.models import tiny
 
 HERE = Path(__file__).parent
@@ -238,9 +239,10 @@ TOY = {
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    """A folder corpus, and two towers of another make than those of `fetch`."""
+    """A folder corpus whose splits do not stand one after the other, and two towers of another make than `fetch`'s."""
     home = tmp_path_factory.mktemp("home")
-    export_folder(make_corpus("picto_people", {"train": 40, "val": 10, "test": 12}), home / "data" / "mine")
+    made = make_corpus("picto_people", {"train": 40, "val": 10, "test": 12})
+    export_folder(made.select(np.random.default_rng(0).permutation(made.n_img)), home / "data" / "mine")
     save_text_tower(home / "text")
     torch.manual_seed(0)
     sizes = {**tiny.TOWER, **tiny.SPREAD, "image_size": 64, "patch_size": 8, "hidden_size": 32}
@@ -290,6 +292,23 @@ def test_words_may_be_swapped_and_nobody_elses_weights_move(run, home):
     assert np.ptp(scores, axis=1).min() > 0
 
 
+def test_whole_inputs_stand_in_the_order_of_the_corpus(monkeypatch):
+    made = make_corpus("picto_people", {"train": 9, "val": 5, "test": 6})
+    shown = made.select(np.random.default_rng(0).permutation(made.n_img))
+    numbers = {text: n for n, text in enumerate([*made.image_ids, *sorted(set(made.captions))])}
+
+    def inputs(run, system, name, split):
+        part = shown.subset(split)
+        images, texts = (np.array([numbers[text] for text in names]) for names in (part.image_ids, part.captions))
+        return Inputs({"patches": images[:, None]}, {"tokens": texts[:, None, None]}, part.caption_image, split)
+
+    monkeypatch.setattr(experiment, "inputs", inputs)
+    read = study.whole_inputs(None, "beit3", shown)
+    assert read.image["patches"][:, 0].tolist() == [numbers[name] for name in shown.image_ids]
+    assert read.text["tokens"][:, 0, 0].tolist() == [numbers[text] for text in shown.captions]
+    assert np.array_equal(read.caption_image, shown.caption_image)
+
+
 def test_studies_score_by_every_judge_and_learn_from_a_share(run, monkeypatch):
     """Rows of another corpus, of fewer pictures and of more; what is joined is what the parts were."""
     monkeypatch.setattr(study, "OTHERS", "mine")
@@ -302,9 +321,10 @@ def test_studies_score_by_every_judge_and_learn_from_a_share(run, monkeypatch):
     first = others[(others["system"] == "beit3") & (others["judge"] == "partner") & (others["k"] == "1")]
     assert first["n_query"].tolist() == [62, 310]
     model, splits = experiment.serve(run, "beit3", "mine").model(), ("train", "val", "test")
-    encoded = [encode(model, experiment.inputs(run, "beit3", "mine", split)) for split in splits]
-    images, texts = (np.concatenate([part[side] for part in encoded]) for side in ("img", "txt"))
-    expected = evaluate(images, texts, caption_image=np.repeat(np.arange(62), 5), metrics="recall@1")
+    read = [experiment.inputs(run, "beit3", "mine", split) for split in splits]
+    images, texts = (np.concatenate([encode(model, part)[side] for part in read]) for side in ("img", "txt"))
+    owner = np.concatenate([part.caption_image + n for part, n in zip(read, (0, 40, 50), strict=True)])
+    expected = evaluate(images, texts, caption_image=owner, metrics="recall@1")
     assert first["value"].tolist() == expected["value"].tolist()
     whole = experiment.inputs(run, "beit3", "mine", "train")
     half = study.take_share(whole, 0.5, seed=3)

@@ -69,12 +69,9 @@ def study_words(run: Run, name: str) -> Iterator[dict[str, Any]]:
 def study_others(run: Run, name: str) -> Iterator[dict[str, Any]]:
     """Vision-language rows on all pictures of `OTHERS`, of which they have seen none."""
     shown = experiment.corpus(run, OTHERS)
-    order = np.concatenate([np.flatnonzero(shown.split == split) for split in SPLITS])
     for system in _vision_language(run):
-        read = join_inputs([experiment.inputs(run, system, OTHERS, split) for split in SPLITS])
-        yield from _of_inputs(
-            run, system, experiment.serve(run, system, name), read, shown.select(order), "others", name
-        )
+        served, read = experiment.serve(run, system, name), whole_inputs(run, system, shown)
+        yield from _of_inputs(run, system, served, read, shown, "others", name)
 
 
 def study_learning(run: Run, name: str) -> Iterator[dict[str, Any]]:
@@ -121,6 +118,18 @@ def join_inputs(parts: Sequence[Inputs]) -> Inputs:
         text[name] = np.concatenate(padded)
     index = np.concatenate([part.caption_image + start for part, start in zip(parts, starts, strict=False)])
     return Inputs(image, text, index, key_of([part.key for part in parts]))
+
+
+def whole_inputs(run: Run, system: str, corpus: Corpus) -> Inputs:
+    """What a system reads of all pictures and captions of a corpus, in the corpus's own order."""
+    read = join_inputs([experiment.inputs(run, system, corpus.name, split) for split in SPLITS])
+
+    def in_order(tables: dict[str, np.ndarray], split: np.ndarray) -> dict[str, np.ndarray]:
+        by_split = np.concatenate([np.flatnonzero(split == name) for name in SPLITS])
+        return {name: table[np.argsort(by_split)] for name, table in tables.items()}
+
+    texts = in_order(read.text, corpus.split[corpus.caption_image])
+    return Inputs(in_order(read.image, corpus.split), texts, corpus.caption_image, read.key)
 
 
 def draw_sheet(run: Run, name: str, systems: Sequence[str], queries: int = 10) -> Picture:
