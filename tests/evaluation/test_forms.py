@@ -188,3 +188,9 @@ def test_no_file_is_written_where_one_is_refused(given, tmp_path):
     with pytest.raises(InputError, match="TREC"):
         evaluate(IMAGES, TEXTS, **given, **files, metrics="recall@1")
     assert not list(tmp_path.iterdir())
+
+
+def test_two_files_of_one_name_are_refused(tmp_path):
+    with pytest.raises(InputError, match=r"name .*both\.csv twice: give each a file of its own"):
+        evaluate(IMAGES, TEXTS, per_query=tmp_path / "both.csv", trec_run=str(tmp_path / "both.csv"))
+    assert not list(tmp_path.iterdir())

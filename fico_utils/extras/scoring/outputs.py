@@ -129,6 +129,11 @@ def relevant_items(task: Task, row: int) -> tuple[np.ndarray, np.ndarray]:
 def write_outputs(scoring: Any, protocol: Any, per_query: Any, trec_run: Any, trec_qrels: Any) -> None:
     """Write what is asked for of a `Scoring` that has made its rows; paths, or None. Nothing where one is refused."""
     texts = {}
+    paths = [Path(path) for path in (per_query, trec_run, trec_qrels) if path is not None]
+    if len({*paths}) < len(paths):
+        raise InputError(
+            f"per_query, trec_run and trec_qrels name {max(paths, key=paths.count)} twice: give each a file of its own"
+        )
     if trec_run is not None:
         texts[trec_run] = trec_run_text(scoring.given, protocol.name)
     if trec_qrels is not None:
