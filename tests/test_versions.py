@@ -121,7 +121,7 @@ def score_vectors() -> None:
         (MOVED, True),
         ({TEXT: (".lower()", ".upper()")}, False),
         ({TEXT: ("_WORD = re.compile(", "_WORD = re.compile('' + ")}, False),
-        ({KERNELS: ("n_above += s > best", "n_above += s >= best")}, False),
+        ({KERNELS: ("hits += row[items[j]] == best", "hits += row[items[j]] >= best")}, False),
     ],
 )  # fmt: skip
 def test_the_digest_of_a_call_changes_with_meaning_only(
