@@ -8,15 +8,12 @@ import shutil
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 import psutil
 from PIL import Image
 
-from fico_utils.errors import InputError
 from tests.faults.arrays import mutate_safetensors
-from tests.faults.mutations import Forked, Hunt, conclude, mutate_bytes, mutate_json, mutate_text
-from tests.faults.pictures import Crash
+from tests.faults.mutations import Hunt, conclude, mutate_bytes, mutate_json, mutate_text, read_forked
 
 KINDS = ("clip", "siglip", "blip", "blip-2", "bert")
 #: Bytes that a fork may take beyond those of this process: what a folder of kilobytes may declare.
@@ -56,27 +53,14 @@ def load_and_encode(folder: Path) -> None:
 def load_forked(folder: Path) -> None:
     """InputError where a folder is refused in another process; Crash where that ends otherwise, with a value or not."""
 
-    def answer(out: Any) -> None:
+    def load() -> None:
         import resource
 
         resource.setrlimit(resource.RLIMIT_AS, (psutil.Process().memory_info().vms + ROOM,) * 2)
         resource.setrlimit(resource.RLIMIT_CPU, (60, 60))
-        try:
-            load_and_encode(folder)
-            said = {}
-        except InputError as error:
-            said = {"sentence": str(error)}
-        except BaseException as error:
-            said = {"fault": f"{type(error).__name__}: {error}"}
-        out.write(json.dumps(said).encode())
+        load_and_encode(folder)
 
-    with Forked(answer) as child:
-        text = child.stdout.read()
-    said = json.loads(text) if text else {"fault": f"exit code {child.returncode}"}
-    if "sentence" in said:
-        raise InputError(said["sentence"])
-    if "fault" in said:
-        raise Crash(said["fault"])
+    read_forked(load)
 
 
 def save_models(folder: Path) -> None:

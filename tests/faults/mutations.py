@@ -18,13 +18,16 @@ import tempfile
 import time
 import traceback
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from fico_utils.errors import InputError
 
+#: Changed files, and the call that reads them.
+Files = dict[Path, bytes]
+Mutate = Callable[[random.Random, Path], tuple[Files, Callable[[], Any]]]
 SMALL, BYTES, SECONDS = 10_000, 2**28, 2.0
 #: Numbers at which counts, lengths and offsets go wrong.
 NUMBERS = (0, 1, -1, 2, 7, 127, 128, 255, 256, 32767, 65535, 65536, 2**24, 2**30, 2**31 - 1, 2**31, 2**32 - 1, 2**32)
@@ -269,6 +272,32 @@ class Forked:
         )
 
 
+class Crash(Exception):
+    """A reader that ended its process, or said something else than a sentence."""
+
+
+def read_forked(read: Callable[[], Any]) -> Any:
+    """What `read` gives in a process of its own, as JSON; InputError where it refuses, Crash if it ends otherwise."""
+
+    def answer(out: Any) -> None:
+        try:
+            said: dict[str, Any] = {"value": read()}
+        except InputError as error:
+            said = {"sentence": str(error)}
+        except BaseException as error:
+            said = {"fault": f"{type(error).__name__}: {error}"}
+        out.write(json.dumps(said).encode())
+
+    with Forked(answer) as child:
+        text = child.stdout.read()
+    said = json.loads(text) if text else {"fault": f"exit code {child.returncode}"}
+    if "sentence" in said:
+        raise InputError(said["sentence"])
+    if "fault" in said:
+        raise Crash(said["fault"])
+    return said["value"]
+
+
 @contextlib.contextmanager
 def measured_children(hunt: Hunt) -> Iterator[None]:
     """Note what the children of a block took beyond a child that does nothing."""
@@ -280,6 +309,24 @@ def measured_children(hunt: Hunt) -> Iterator[None]:
     hunt.memory, hunt.seconds = max(hunt.memory, Forked.peak[0] - held), max(hunt.seconds, Forked.peak[1])
     if hunt.memory > BYTES or hunt.seconds > SECONDS:
         hunt.faults["limits"] = f"a child took {hunt.memory >> 20} MiB or {hunt.seconds:.1f} s"
+
+
+def hunt_readers(
+    mutate: Mapping[str, Mutate], prepare: Callable[[Path], Path], seconds: float, seed: int, least: int
+) -> str:
+    """Mutations for each reader for its share of the time, or until at least so many are tried; what was tried.
+
+    `prepare` fills a folder and says where in it a mutation may begin.
+    """
+    hunts = []
+    for reader, mutated in mutate.items():
+        rng, end, hunt = random.Random(f"{seed} {reader}"), time.monotonic() + seconds / len(mutate), Hunt(reader)
+        with tempfile.TemporaryDirectory() as place:
+            folder = prepare(Path(place))
+            while hunt.tried < least or time.monotonic() < end:
+                hunt.judge(*mutated(rng, folder))
+        hunts.append(hunt)
+    return conclude(hunts)
 
 
 def conclude(hunts: list[Hunt]) -> str:

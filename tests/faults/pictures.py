@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import random
 import struct
 import tempfile
@@ -16,15 +15,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, features
 
-from fico_utils.errors import InputError
 from fico_utils.extras.corpora.pictures import read_picture
-from tests.faults.mutations import NUMBERS, Forked, Hunt, conclude, measured_children, mutate_bytes
+from tests.faults.mutations import NUMBERS, Hunt, conclude, measured_children, mutate_bytes, read_forked
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (9, 7, 4), np.uint8)
-
-
-class Crash(Exception):
-    """A reader that ended its process, or said something else than a sentence."""
 
 
 def picture_seeds() -> dict[str, list[bytes]]:
@@ -89,26 +83,9 @@ class Size(NamedTuple):
     height: int
 
 
-def read_forked(path: Path) -> Size:
+def picture_size(path: Path) -> Size:
     """The size of a picture as `read_picture` reads it in another process; Crash where that ends otherwise."""
-
-    def answer(out: Any) -> None:
-        try:
-            said: dict[str, Any] = {"size": read_picture(path).size}
-        except InputError as error:
-            said = {"sentence": str(error)}
-        except BaseException as error:
-            said = {"fault": f"{type(error).__name__}: {error}"}
-        out.write(json.dumps(said).encode())
-
-    with Forked(answer) as child:
-        text = child.stdout.read()
-    said = json.loads(text) if text else {"fault": f"exit code {child.returncode}"}
-    if "sentence" in said:
-        raise InputError(said["sentence"])
-    if "fault" in said:
-        raise Crash(said["fault"])
-    return Size(*said["size"])
+    return Size(*read_forked(lambda: read_picture(path).size))
 
 
 def hunt_format(kind: str, seeds: list[bytes], path: Path, rng: random.Random, until: Callable[[Hunt], bool]) -> Hunt:
@@ -118,7 +95,7 @@ def hunt_format(kind: str, seeds: list[bytes], path: Path, rng: random.Random, u
         while not until(hunt):
             data = rng.choice(seeds)
             data = mutate_png(rng, data) if kind == "png" and rng.random() < 0.7 else mutate_bytes(rng, data)
-            hunt.judge({path: data}, lambda: read_forked(path))
+            hunt.judge({path: data}, lambda: picture_size(path))
     return hunt
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import random
 import shutil
-import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,19 +24,18 @@ from fico_utils.files import seal_of
 from fico_utils.provenance import PROJECT
 from tests.display.test_report import manifest
 from tests.faults.arrays import run_evaluate
-from tests.faults.mutations import Hunt, conclude, mutate_bytes, mutate_json, mutate_text
-from tests.faults.texts import QUOTES, TAGS, Files, _encoded
+from tests.faults.mutations import Files, Mutate, hunt_readers, mutate_bytes, mutate_json, mutate_text
+from tests.faults.texts import QUOTES, TAGS, _encoded
 
 PAIRS = "image,caption,grade\n" + "".join(f"{n},{n},{n % 3}\n" for n in range(6))
 SETTINGS = (PROJECT / "configs/mini.yaml").read_text(encoding="utf-8")
 BASE = (PROJECT / "configs/base.yaml").read_text(encoding="utf-8")
 RECIPE = Recipe("visual_features")
 ARRAYS = {"x": np.arange(6, dtype=np.float32), "m": np.array([True, False])}
-Mutate = Callable[[random.Random, Path], tuple[Files, Callable[[], Any]]]
 
 
-def prepare(folder: Path) -> None:
-    """Good files of every kind, below a folder."""
+def prepare(folder: Path) -> Path:
+    """Good files of every kind, below a folder, which it gives back."""
     images = np.random.default_rng(0).standard_normal((6, 4)).astype("f4")
     np.save(folder / "i.npy", images)
     given = ["--images", folder / "i.npy", "--texts", folder / "i.npy", "--recall-at", "1", "--caption-image"]
@@ -59,6 +56,7 @@ def prepare(folder: Path) -> None:
     records = Records(folder / "deploy", {"inputs": "key"})
     records.kept("flat", lambda: [{"query_ms": 1.5}])
     records.kept_arrays("learned", lambda: ARRAYS)
+    return folder
 
 
 def mutate_file(rng: random.Random, data: bytes) -> bytes:
@@ -191,12 +189,4 @@ READERS: dict[str, Mutate] = {
 
 def campaign(seconds: float, seed: int, readers: tuple[str, ...] = tuple(READERS), least: int = 0) -> str:
     """Mutations of each kind of file for its share of the time, or until at least so many are tried."""
-    hunts = []
-    for reader in readers:
-        rng, end, hunt = random.Random(f"{seed} {reader}"), time.monotonic() + seconds / len(readers), Hunt(reader)
-        with tempfile.TemporaryDirectory() as place:
-            prepare(Path(place))
-            while hunt.tried < least or time.monotonic() < end:
-                hunt.judge(*READERS[reader](rng, Path(place)))
-        hunts.append(hunt)
-    return conclude(hunts)
+    return hunt_readers({name: READERS[name] for name in readers}, prepare, seconds, seed, least)

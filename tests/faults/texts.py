@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import random
-import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,7 @@ from fico_utils.extras.corpora.folder import read_folder
 from fico_utils.extras.corpora.library import folder_corpus
 from fico_utils.extras.corpora.published import read_instances, read_labels, read_published
 from fico_utils.extras.corpora.scan_arrays import read_scan_arrays
-from tests.faults.mutations import Hunt, conclude, mutate_bytes, mutate_json, mutate_text
+from tests.faults.mutations import Files, hunt_readers, mutate_bytes, mutate_json, mutate_text
 
 IDS = [f"{i}.png" for i in range(10)]
 CAPTIONS = "image,caption\n" + "".join(f'{image},"A dog, {n}"\n{image},A cat {n}.\n' for n, image in enumerate(IDS))
@@ -67,7 +65,6 @@ INSTANCES = {
     "images": [{"id": i} for i in range(6)],
     "annotations": [{"image_id": i % 6, "category_id": (1, 3)[i % 2], "segmentation": [[1.5]]} for i in range(9)],
 }
-Files = dict[Path, bytes]
 
 
 def _encoded(rng: random.Random, text: str) -> bytes:
@@ -133,16 +130,14 @@ READERS = {
 
 def campaign(seconds: float, seed: int, readers: tuple[str, ...] = tuple(READERS), least: int = 0) -> str:
     """Mutations of each kind of text for its share of the time, or until at least so many are tried."""
-    hunts = []
-    for reader in readers:
-        rng, end, hunt = random.Random(f"{seed} {reader}"), time.monotonic() + seconds / len(readers), Hunt(reader)
-        with tempfile.TemporaryDirectory() as place:
-            folder = Path(place) / "mine"
-            for below in ("images", "val2014"):
-                (folder / below).mkdir(parents=True)
-                for image in IDS:
-                    Image.new("RGB", (2, 2)).save(folder / below / image)
-            while hunt.tried < least or time.monotonic() < end:
-                hunt.judge(*READERS[reader](rng, folder))
-        hunts.append(hunt)
-    return conclude(hunts)
+    return hunt_readers({name: READERS[name] for name in readers}, save_pictures, seconds, seed, least)
+
+
+def save_pictures(place: Path) -> Path:
+    """The folder of a corpus below a place, with the pictures that its texts name."""
+    folder = place / "mine"
+    for below in ("images", "val2014"):
+        (folder / below).mkdir(parents=True)
+        for image in IDS:
+            Image.new("RGB", (2, 2)).save(folder / below / image)
+    return folder

@@ -18,8 +18,10 @@ from typing import Any
 import numpy as np
 
 from fico_utils.errors import InputError
+from fico_utils.extras.corpora.arrays import read_array
 from fico_utils.extras.deploy.candidates import A_CENTROID
 from fico_utils.extras.deploy.inputs import unit_rows
+from fico_utils.files import atomic_path
 
 #: Rows that are read at once, and by default the most that an index is trained on.
 BLOCK, TRAINED_ON = 50_000, 200_000
@@ -30,9 +32,7 @@ def open_rows(path: str | Path) -> Any:
     path = Path(path)
     if not path.is_file() or path.suffix not in (".npy", ".parquet"):
         raise InputError(f"{path} is given, expected a .npy or .parquet file of one vector or packed code a row")
-    if path.suffix == ".npy":
-        return np.load(path, mmap_mode="r")
-    return ParquetRows(path)
+    return read_array(path) if path.suffix == ".npy" else ParquetRows(path)
 
 
 class ParquetRows:
@@ -125,8 +125,8 @@ def _read_index(path: str | Path) -> Any:
 def _write_index(index: Any, out: str | Path) -> None:
     import faiss
 
-    Path(out).parent.mkdir(parents=True, exist_ok=True)
-    (faiss.write_index_binary if isinstance(index, faiss.IndexBinary) else faiss.write_index)(index, str(out))
+    with atomic_path(out) as path:
+        (faiss.write_index_binary if isinstance(index, faiss.IndexBinary) else faiss.write_index)(index, str(path))
 
 
 def main(words: Sequence[str] | None = None) -> None:
