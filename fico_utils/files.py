@@ -48,6 +48,9 @@ def key_of(*parts: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+HOST = key_of(platform.node())[:8]  # eight digits for this machine
+
+
 def sha256_file(path: str | Path) -> str:
     """SHA-256 of a file's bytes, hex."""
     with open(path, "rb") as file:
@@ -99,7 +102,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     InputError where it cannot be written.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.stem}.fico-unfinished-{os.getpid()}-{_host()}{uuid4().hex[8:]}{path.suffix}")
+    temporary = path.with_name(f".{path.stem}.fico-unfinished-{os.getpid()}-{HOST}{uuid4().hex[8:]}{path.suffix}")
     with refuse_unwritable(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -122,17 +125,12 @@ def remove_unfinished(root: Path) -> None:
             path, process = Path(folder, match.string), int(match[1])
             with suppress(OSError, OverflowError, psutil.Error):  # another user's, or one that just ended
                 written = path.lstat().st_mtime
-                if match[2] != _host():
+                if match[2] != HOST:
                     gone = time.time() - written > ABANDONED
                 else:  # a process that began later has the number of the writer, and is another
                     gone = not psutil.pid_exists(process) or psutil.Process(process).create_time() > written
                 if gone:
                     path.unlink()
-
-
-def _host() -> str:
-    """Eight digits for this machine."""
-    return key_of(platform.node())[:8]
 
 
 def note(what: str, path: Path, digest: str | None = None, record: str | Path | None = None) -> None:
@@ -180,9 +178,10 @@ def write_record(path: str | Path, record: Mapping[str, Any]) -> None:
 def read_record(path: str | Path) -> dict[str, Any]:
     """What `write_record` wrote; InputError where it is missing, cut, or does not fit its seal."""
     record = read_json(path)
-    if not isinstance(record, dict) or record.get("seal") != seal_of(record):
-        raise InputError(f"{path} was cut or changed after it was written; delete it and run the step again")
-    return record
+    with suppress(ValueError, RecursionError):  # half letters, or lists in lists, which have no seal
+        if isinstance(record, dict) and record.get("seal") == seal_of(record):
+            return record
+    raise InputError(f"{path} was cut or changed after it was written; delete it and run the step again")
 
 
 def write_arrays(path: str | Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, Any] | None = None) -> None:
@@ -252,7 +251,7 @@ def _sealed_content(path: Path) -> Any:
         held = None if path.suffix == ".safetensors" else read_json(path)
         header, content = (held["header"], held["content"]) if held else (read_metadata(path), read_arrays(path))
         sealed = header["seal"] == seal_of(header) if "seal" in header else header["format"] == 1
-    except (InputError, AttributeError, KeyError, TypeError):
+    except (ValueError, AttributeError, KeyError, TypeError, RecursionError):  # a header of somebody else
         return None
     return content if sealed else None
 
@@ -295,6 +294,7 @@ def file_difference(row: Mapping[str, Any], root: Path) -> str:
     """
     place = next((name for name in PLACES if row["path"].startswith(name)), "")
     path = PLACES.get(place, root) / row["path"].removeprefix(place)
+    there = os.path.isfile(path)  # also of a name that no file can have
     if row["sha256"] is None:
-        return "appeared" if path.is_file() else ""
-    return "missing" if not path.is_file() else "" if digest_of(path) == row["sha256"] else "changed"
+        return "appeared" if there else ""
+    return "missing" if not there else "" if digest_of(path) == row["sha256"] else "changed"

@@ -54,7 +54,7 @@ def evaluate(
     text_labels: Any = None,
     query_labels: Any = None,
     gallery_labels: Any = None,
-    measure: str = "cosine",
+    measure: str | None = None,
     bits: int | None = None,
     allow_zero: bool = False,
     block_mib: int = 256,
@@ -101,7 +101,7 @@ def evaluate(
         Items that share a label are relevant to each other; a negative class number means no label. Captions have the
         labels of their image, or ``text_labels``. Without labels there is no category level.
     query_labels, gallery_labels : as labels, of queries and gallery
-    measure : "cosine", "inner_product", "euclidean" or "hamming"
+    measure : "cosine" (the default), "inner_product", "euclidean" or "hamming", of vectors and codes alone
     bits : int, of packed codes, 8 bits a byte
     allow_zero : bool, a zero vector under cosine scores 0 with everything, instead of being refused
     block_mib : int, memory for the scores held at a time, in MiB; it does not change the result

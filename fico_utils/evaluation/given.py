@@ -49,7 +49,7 @@ class Given:
     text_labels: Any = None
     query_labels: Any = None
     gallery_labels: Any = None
-    measure: str = "cosine"
+    measure: str | None = None
     bits: int | None = None
     allow_zero: bool = False
 

@@ -157,13 +157,13 @@ def score_source(
     gallery: Any = None,
     similarity: Any = None,
     similarity_t2i: Any = None,
-    measure: str = "cosine",
+    measure: str | None = None,
     bits: int | None = None,
     allow_zero: bool = False,
     unranked: float | None = None,
 ) -> ScoreSource:
     """The source of scores for what was given; the parameters are those of `evaluate`."""
-    compared = find_measure(measure)
+    compared = find_measure("cosine" if measure is None else measure)
     sides, names = (images, texts), SIDES
     if queries is not None or gallery is not None:
         if images is not None or texts is not None:
@@ -172,6 +172,9 @@ def score_source(
     if similarity is not None:
         if any(side is not None for side in sides):
             raise InputError("both embeddings and a similarity matrix are given, expected one of the two")
+        if measure is not None or bits is not None:
+            named = "bits" if measure is None else "measure"
+            raise InputError(f"{named} says how vectors are compared, and a ready matrix is given: leave {named} out")
         return MatrixScores(similarity, similarity_t2i, unranked)
     if similarity_t2i is not None:
         raise InputError("similarity_t2i is given without similarity, expected both or only similarity")

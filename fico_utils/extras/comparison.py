@@ -13,11 +13,12 @@ from pathlib import Path
 import pandas as pd
 
 from fico_utils import registry
+from fico_utils.batch.pipeline import read_manifest
 from fico_utils.errors import InputError
 from fico_utils.evaluation import Metric
 from fico_utils.extras.claims.numbers import Side, both_sides, row_name
 from fico_utils.extras.pages.page import number_text, render_page
-from fico_utils.files import key_of, read_json, read_record, write_text
+from fico_utils.files import key_of, read_json, write_text
 from fico_utils.results import load, schema
 
 COLUMNS = ("table", "place", "system", "what", "run", "value", "reference", "difference", "outside")
@@ -64,8 +65,8 @@ def _read_run(root: Path) -> Compared:
         name: {f"{r.direction} {r.metric} {r.k}": f"{r.value:.9g} of {r.n_query:.0f}" for r in part.itertuples()}
         for name, part in rows.groupby("corpus")
     }
-    records = [read_record(path) for path in (root / "runs").glob("*/manifest.json")]
-    commits = [(record["end"] or record["start"], (record["git"] or {}).get("commit") or "") for record in records]
+    records = [read_manifest(path) for path in (root / "runs").glob("*/manifest.json")]
+    commits = [(record["end"] or record["start"], record["git"]["commit"] or "") for record in records]
     commit = max(commits, default=("", ""))[1][:10]
     _, ours = both_sides(metrics, costs)
     known = read_json(keys) if keys.is_file() else {}

@@ -52,16 +52,16 @@ def run(options: argparse.Namespace) -> int:
 def verify_content(options: argparse.Namespace) -> int:
     """Exit code: 0 where artefacts, what ships, and all files that a manifest or the report names are whole, else 1."""
     from fico_utils.artifacts import damaged_artefacts
-    from fico_utils.batch.pipeline import file_changes
-    from fico_utils.files import read_record
+    from fico_utils.batch.pipeline import WRITTEN, file_changes, read_manifest
 
     root = results_folder(options.profile, options.out)
     count, damaged = damaged_artefacts(root, SHIPPED)
     problems = [f"{path} {damage}" for path, damage in damaged.items()]
     for path in (*sorted(root.glob("runs/*/manifest.json")), *root.glob("report/summary.json")):
         try:
-            written = {"outputs": read_record(path)["outputs"]}  # an input may change: its step is stale then
-            problems += [f"{path} says otherwise: {change}" for change in file_changes(written, root)]
+            outputs = read_manifest(path, WRITTEN)["outputs"]  # an input may change: its step is stale then
+            changes = file_changes({"outputs": outputs}, root)
+            problems += [f"{path} says otherwise: {change}" for change in changes]
         except InputError:
             problems.append(f"{path} was cut or changed after it was written")
     for problem in problems:

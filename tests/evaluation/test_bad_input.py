@@ -137,6 +137,8 @@ RULES = {
     "block": (GOOD, ("--block-mib", "0"), "block_mib is 0"),
     "only images": ({"images": GOOD["images"]}, (), "nothing to score"),
     "nothing": ({}, (), "nothing to score"),
+    "a measure of a matrix": ({"similarity": np.ones((4, 8))}, ("--measure", "cosine"), "leave measure out"),
+    "bits of a matrix": ({"similarity": np.ones((4, 8))}, ("--bits", 8), "leave bits out"),
     "both kinds": ({**GOOD, "similarity": np.ones((4, 8))}, (), "expected one of the two"),
     "only t2i": ({"similarity_t2i": np.ones((8, 4))}, (), "without similarity"),
     "t2i not transposed": (

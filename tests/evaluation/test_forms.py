@@ -85,6 +85,37 @@ def test_no_name_is_no_image():
     same(named, evaluate(IMAGES, TEXTS, caption_image=index, distractors=True))
 
 
+@pytest.mark.parametrize("ending", ["", "\n", "\n\n", "\r\n", "\r\n\r\n", "\n  "])
+def test_an_editor_may_leave_a_blank_last_line(ending, tmp_path, capsys):
+    """Also where the last caption has no image, so that its name is blank."""
+    owners = np.array(["abcdef"[at] for at in OWN], object)
+    owners[-1] = ""
+    np.save(tmp_path / "images.npy", IMAGES)
+    np.save(tmp_path / "texts.npy", TEXTS)
+    names = {"image-ids": "abcdef", "caption-image-ids": owners, "caption-ids": "abcdefghijkl"}
+    words = ["--distractors", "--out", str(tmp_path / "x.csv")]
+    for flag in ("images", "texts"):
+        words += [f"--{flag}", str(tmp_path / f"{flag}.npy")]
+    for flag, texts in names.items():
+        end = ending or ("\n" if flag == "caption-image-ids" else "")
+        (tmp_path / f"{flag}.txt").write_bytes(("\n".join(texts) + end).encode())
+        words += [f"--{flag}", str(tmp_path / f"{flag}.txt")]
+    assert main(["evaluate", *words]) == 0, capsys.readouterr()
+    table = evaluate(IMAGES, TEXTS, caption_image=np.where(np.arange(12) == 11, -1, OWN), distractors=True)
+    assert pd.read_csv(tmp_path / "x.csv").value.tolist() == pytest.approx(table.value.tolist())
+
+
+@pytest.mark.parametrize(
+    ("text", "line"), [("a\nb\n\nc\nd\ne\nf\n", 3), ("a\nb\nc\nd\ne\nf\n\n\n", 7), ("a\n\nc\n\ne\nf", 2)]
+)
+def test_other_blank_lines_are_refused(text, line, tmp_path, capsys):
+    np.save(tmp_path / "scores.npy", SCORES)
+    (tmp_path / "names.txt").write_text(text)
+    call = ["--similarity", str(tmp_path / "scores.npy"), "--image-ids", str(tmp_path / "names.txt")]
+    assert main(["evaluate", *call, "--caption-image-ids", str(tmp_path / "names.txt")]) == 2
+    assert f"(line {line} is blank)" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("sets", [("images", "texts"), ("queries", "gallery")])
 def test_names_that_are_numbers_are_no_positions(sets, tmp_path):
     images, captions = RNG.permutation(6), RNG.permutation(12)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import random
 import shutil
+from argparse import Namespace
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,8 @@ from fico_utils.extras.paired import compare
 from fico_utils.extras.seeds import write_seeds
 from fico_utils.files import seal_of
 from fico_utils.provenance import PROJECT
+from fico_utils.verbs.check import verify_content
+from fico_utils.verbs.clean import noted_outputs
 from tests.display.test_report import manifest
 from tests.faults.arrays import run_evaluate
 from tests.faults.mutations import Files, Mutate, hunt_readers, mutate_bytes, mutate_json, mutate_text
@@ -108,19 +112,36 @@ def mutate_profile(rng: random.Random, folder: Path) -> tuple[Files, Callable[[]
     return {path: _encoded(rng, mutate_text(rng, SETTINGS, TAGS))}, read
 
 
+def sealed(record: dict[str, Any]) -> dict[str, Any]:
+    """A record as its writer seals it."""
+    return {**record, "seal": seal_of(record)}
+
+
 def mutate_manifest(rng: random.Random, folder: Path) -> tuple[Files, Callable[[], Any]]:
-    """The manifest of a step, as `status` and the report read it; a seal that somebody forged is not tried."""
-    record = {**manifest(), "made_from": {"notebook code": "x", "code of the package": {"a": "b"}}}
-    record |= {"inputs": [{"path": "metrics.csv", "sha256": "x", "bytes": 3}], "outputs": []}
-    path = folder / "mini/runs/04_evaluation/manifest.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = mutate_json(rng, record | {"seal": seal_of(record)})
-    batch = Batch("mini", folder / "mini", {}, {"04": {"cells": []}}, folder)
+    """The manifest of a step, as `status`, the report, comparisons and `check` read it; mostly with a forged seal."""
+    batch, step = Batch("mini", folder / "mini", {}, {"04": {"cells": []}}, folder), find_step(STEPS, "04")
     batch.package = {}
+    record = manifest(made_from=batch.parts(step), inputs=[{"path": "metrics.csv", "sha256": "x", "bytes": 3}])
+    record |= rng.choice(({}, {"failure": {"cell": "fit", "heading": "2.2 Fit", "error": "ValueError: x"}}))
+    path = batch.runs(step, "manifest.json")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = mutate_json(rng, sealed(record))
+    if rng.random() < 0.8:
+        with suppress(ValueError, AttributeError, RecursionError):  # no JSON, no record, or none that has a seal
+            text = json.dumps(sealed(json.loads(text)))
+    summary = batch.root / "report/summary.json"
+    summary.parent.mkdir(exist_ok=True)
 
     def read() -> None:
-        state = step_state(batch, find_step(STEPS, "04"))
-        write_report(batch.root, "mini", [{"id": "04", "notebook": "04_evaluation", "state": state.name, "why": ""}])
+        state = step_state(batch, step)
+        steps = [{"id": "04", "notebook": step.notebook, "state": state.name, "why": state.why}]
+        write_report(batch.root, "mini", steps)
+        options = Namespace(profile="mini", out=str(batch.root), quiet=True)
+        verify_content(options)
+        shutil.copy(path, summary)
+        verify_content(options)
+        noted_outputs(batch.root)
+        write_comparison([batch.root, folder / "other"])
 
     return {path: _encoded(rng, text)}, read
 

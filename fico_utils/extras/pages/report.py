@@ -19,12 +19,13 @@ from xml.etree import ElementTree
 import pandas as pd
 
 from fico_utils import registry
+from fico_utils.batch.pipeline import read_manifest
 from fico_utils.display.figures import FIGURES
 from fico_utils.display.rows import name_beside, our_scores, run_name
 from fico_utils.errors import InputError
 from fico_utils.escaping import one_line
 from fico_utils.extras.pages.page import render_page, verdict_counts
-from fico_utils.files import file_row, read_record, write_record, write_text
+from fico_utils.files import file_row, write_record, write_text
 from fico_utils.results.store import load, read_csv
 
 #: Columns that the page shows of a table.
@@ -49,7 +50,7 @@ def write_report(root: Path, profile: str, steps: Sequence[dict[str, str]]) -> P
     """
     problems: list[str] = []
     manifests = [root / "runs" / step["notebook"] / "manifest.json" for step in steps]
-    read = _read_files(read_record, manifests, problems)
+    read = _read_files(read_manifest, manifests, problems)
     steps = [{**step, "manifest": read.get(path)} for step, path in zip(steps, manifests, strict=True)]
     records = list(read.values())
     tables = _read_files(_read_table, sorted((root / "tables").glob("*.html")), problems)

@@ -155,13 +155,16 @@ def _with_names(given: Given) -> Given:
         if getattr(given, name) is None or side is None:
             continue
         names = [name_text(text) for text in as_array(getattr(given, name), name).ravel().tolist()]
+        if len(names) == len(side) + 1 and not names[-1].strip():
+            names.pop()  # a blank line that an editor left at the end of the file
+        blank = next((f" (line {line} is blank)" for line, text in enumerate(names, 1) if not text.strip()), "")
         if len(names) != len(side):
-            raise InputError(f"{name} has {len(names)} names, expected one for each of {len(side)} items")
+            raise InputError(f"{name} has {len(names)} names{blank}, expected one for each of {len(side)} items")
         known: dict[str, int] = {}
         for place, text in enumerate(() if name == "caption_image_ids" else names):
             if known.setdefault(text, place) != place:
                 raise InputError(
-                    f"{name} has {text!r} at {known[text]} and at {place}: give each item a name of its own"
+                    f"{name} has {text!r} at {known[text]} and at {place}{blank}: give each item a name of its own"
                 )
         given = replace(given, **{name: names})
     return given

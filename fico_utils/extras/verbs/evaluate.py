@@ -76,7 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--leave-out-self", action="store_true", help=text)
     text = "this value of a matrix means: not ranked"
     parser.add_argument("--unranked", type=float, metavar="X", help=text)
-    parser.add_argument("--measure", choices=MEASURES, default="cosine")
+    parser.add_argument("--measure", choices=MEASURES, help="how vectors are compared (default: cosine)")
     parser.add_argument("--bits", type=whole_number, metavar="N", help="codes are packed, 8 bits a byte (uint8)")
     parser.add_argument("--allow-zero", action="store_true", help="a zero vector under cosine scores 0 with everything")
     parser.add_argument(
