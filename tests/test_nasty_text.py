@@ -38,6 +38,7 @@ from fico_utils.extras.readme import results_table
 from fico_utils.files import write_record
 from fico_utils.provenance import PROJECT
 from fico_utils.results import store
+from tests.display.test_report import manifest
 from tests.nasty import NASTY
 
 PLAIN = "plain"
@@ -347,8 +348,8 @@ def test_the_page_of_a_comparison(text):
 
 def test_names_in_a_manifest_do_not_rewrite_the_terminal(tmp_path, capsys):
     place = tmp_path / "mini" / "runs" / "04_evaluation" / "manifest.json"
-    failure = {"cell": NASTY["escape"], "error": NASTY["direction"]}
-    write_record(place, {"status": "failed", "failure": failure})
+    failure = {"cell": NASTY["escape"], "heading": "", "error": NASTY["direction"]}
+    write_record(place, manifest(status="failed", failure=failure))
     assert cli.main(["status", "--out", str(tmp_path)]) == 0
     out = capsys.readouterr().out
     assert "failed" in out

@@ -53,11 +53,13 @@ def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def bench(tmp_path: Path):
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """A function that stores notebooks (id -> JSON) and returns the `Batch` of a pipeline of them.
 
-    Step ``02`` needs ``01``; ``03`` stands alone, as does ``04``, beside which nothing may run.
+    Step ``02`` needs ``01``; ``03`` stands alone, as does ``04``, beside which nothing may run. The package's code,
+    which no process has to parse therefore, is no part of these steps.
     """
+    monkeypatch.setattr(pipeline, "package_digests", dict)
     plan = {
         "01": pipeline.Step("01", "01_first"),
         "02": pipeline.Step("02", "02_second", ("01",)),
@@ -100,6 +102,7 @@ from fico_utils.batch import pipeline
 folder = Path(sys.argv[1])
 stems = sorted(path.stem for path in folder.glob("*.ipynb"))
 pipeline.STEPS = tuple(pipeline.Step(stem[:2], stem) for stem in stems)
+pipeline.package_digests = dict
 pipeline.prepare_batch = functools.partial(pipeline.prepare_batch, folder=folder, steps=pipeline.STEPS)
 sys.exit(cli.main(sys.argv[2:]))
 """

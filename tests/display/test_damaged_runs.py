@@ -17,12 +17,12 @@ from fico_utils.display.picture import save_picture
 from fico_utils.display.tables import make_table
 from fico_utils.extras import audit
 from fico_utils.extras.pages.report import write_report
-from fico_utils.files import seal_of, write_record
+from fico_utils.files import write_record
 from fico_utils.provenance import PROJECT
 from fico_utils.results import store
 from fico_utils.workspace import Run
 
-from .test_report import VOID, manifest
+from .test_report import VOID, manifest, sealed
 
 COMMITTED = PROJECT / "figures" / "mini"
 TABLES = ("claims", "metrics", "costs", "audit")
@@ -128,26 +128,34 @@ def test_stored_csv_is_read_with_one_sentence(whole, tmp_path):
             store.read_stored(Run("mini", 0, root, {}))
 
 
-def sealed(**changes):
-    """A manifest as the runner writes it."""
-    record = manifest(**changes)
-    return {**record, "seal": seal_of(record)}
+def nested(depth):
+    """A list in a list in a list."""
+    return json.loads("[" * depth + "]" * depth)
 
 
 MANIFESTS = {
-    "a list": [], "a number": 5, "text": "x", "nothing": None, "empty": {}, "of a list": [manifest()],
-    **{f"{n} {v!r}"[:40]: manifest(**{n: v}) for n in manifest() for v in ("x", 5, [1], {"a": 1}, None)},
-    "no number": manifest(seconds=float("nan")), "without end": manifest(seconds=float("inf")),
-    "large": manifest(peak_memory_bytes=10**400), "phase": manifest(phases=[{"heading": 5, "seconds": "long"}]),
-    "markup": sealed(start="<script>", environment={"python": "<b>", "memory_bytes": 1, "packages": {"<i>": "<i>"}}),
-    "file": manifest(inputs=[{"path": 5, "sha256": None, "bytes": "x"}]),
-    "path": sealed(inputs=[{"path": "x" * 5000, "sha256": "", "bytes": 1, "changed_ns": 1}]),
+    "a list": [], "a number": 5, "text": "x", "nothing": None, "of a list": [sealed(manifest())],
+    "not sealed": manifest(), "half a letter": {**manifest(start="\ud800"), "seal": "0123456789abcdef"},
 }  # fmt: skip
+#: Of a stranger who can make a seal: values of other types in each place, and what takes more than a type to refuse.
+FORGED = {
+    **{f"{n} {v!r}"[:40]: {n: v} for n in manifest() for v in ("x", 5, [1], {"a": 1}, None)},
+    **{f"{n} in {m}": {n: {**part, m: [1]}} for n, part in manifest().items() if isinstance(part, dict) for m in part},
+    "no number": {"seconds": float("nan")}, "without end": {"seconds": float("inf")}, "below 0": {"seconds": -1e99},
+    "large": {"peak_memory_bytes": 10**400}, "phase": {"phases": [{"heading": 5, "seconds": "long"}]},
+    "file": {"inputs": [{"path": 5, "sha256": None, "bytes": "x"}]}, "machine": {"environment": {"packages": {}}},
+    "deep": {"environment": {**manifest()["environment"], "python": nested(500)}}, "failed": {"failure": {"cell": "x"}},
+    "deep parameters": {"parameters": nested(500)},
+    "deep settings": {"made_from": {"code of the package": {}, "a": nested(500)}},
+    "markup": {"start": "<script>", "environment": {"python": "<b>", "memory_bytes": 1, "packages": {"<i>": "<i>"}}},
+    "path": {"inputs": [{"path": "x" * 5000, "sha256": "", "bytes": 1, "changed_ns": 1}]},
+}  # fmt: skip
+MANIFESTS |= {name: sealed(manifest(**changes)) for name, changes in FORGED.items()} | {"empty": sealed({})}
 
 
 def test_a_damaged_manifest_is_named_and_the_rest_is_there(tmp_path, capsys):
     texts = {name: json.dumps(content).encode() for name, content in MANIFESTS.items()}
-    texts |= {name: damage(json.dumps(sealed()).encode()) for name, damage in DAMAGE.items()}
+    texts |= {name: damage(json.dumps(sealed(manifest())).encode()) for name, damage in DAMAGE.items()}
     texts["deep"] = b"[" * 100_000
     read, batch = [], prepare_batch(out=str(tmp_path))
     path = batch.runs(find_step(STEPS, "04"), "manifest.json")
@@ -163,8 +171,11 @@ def test_a_damaged_manifest_is_named_and_the_rest_is_there(tmp_path, capsys):
         assert ("04_evaluation" in err) == ("Not on this page" in page), name
         assert len(err.splitlines()) <= 1, name
         read += [] if err else [name]
-    assert {"a list", "a number", "nothing", "empty", "half", "zeros", "no number", "large", "file"}.isdisjoint(read)
-    assert {"markup", "path"} <= {*read}
+    assert {*texts} - {*read} >= {
+        *("a list", "a number", "nothing", "empty", "half", "zeros", "not sealed", "half a letter"),
+        *("no number", "without end", "below 0", "large", "file", "phase", "machine", "deep", "failed"),
+    }
+    assert {"markup", "path", "deep parameters", "deep settings"} <= {*read}
 
 
 @pytest.mark.parametrize("name", ["figures/fig2.svg", "tables/table2.html"])

@@ -48,9 +48,14 @@ def manifest(**changes: object) -> dict:
         },
         "inputs": [{"path": "embeddings/a.safetensors", "sha256": "1" * 64, "bytes": 2048}],
         "outputs": [{"path": "metrics.csv", "sha256": "2" * 64, "bytes": 10}],
-        "made_from": {},
+        "made_from": {"notebook code": "0123456789abcdef", "code of the package": {"a.py": "0"}},
     }
     return {**record, **changes}
+
+
+def sealed(record: dict) -> dict:
+    """A record with the seal of its writer, which anybody can make."""
+    return {**record, "seal": seal_of(record)}
 
 
 @pytest.fixture
@@ -58,7 +63,7 @@ def root(tmp_path: Path) -> Path:
     """A results folder with one step that ran, one that failed, one that never ran."""
     failed = {"cell": "fit", "heading": "2.2 Fit", "error": "ValueError: <no> & never"}
     records = [manifest(), manifest(step="02", notebook="02_training", status="failed", failure=failed, seconds=5.0)]
-    kept = {record["notebook"]: json.dumps({**record, "seal": seal_of(record)}) for record in records}
+    kept = {record["notebook"]: json.dumps(sealed(record)) for record in records}
     files = {f"runs/{name}/manifest.json": text for name, text in kept.items()}
     files |= {
         "tables/table2.html": "<table><tr><td>41.5</td></tr></table>",

@@ -22,11 +22,10 @@ from fico_utils.extras.deploy.records import Records
 from fico_utils.extras.pages.report import write_report
 from fico_utils.extras.paired import compare
 from fico_utils.extras.seeds import write_seeds
-from fico_utils.files import seal_of
 from fico_utils.provenance import PROJECT
 from fico_utils.verbs.check import verify_content
 from fico_utils.verbs.clean import noted_outputs
-from tests.display.test_report import manifest
+from tests.display.test_report import manifest, sealed
 from tests.faults.arrays import run_evaluate
 from tests.faults.mutations import Files, Mutate, hunt_readers, mutate_bytes, mutate_json, mutate_text
 from tests.faults.texts import QUOTES, TAGS, _encoded
@@ -110,11 +109,6 @@ def mutate_profile(rng: random.Random, folder: Path) -> tuple[Files, Callable[[]
             profiles.profile_settings("mini")
 
     return {path: _encoded(rng, mutate_text(rng, SETTINGS, TAGS))}, read
-
-
-def sealed(record: dict[str, Any]) -> dict[str, Any]:
-    """A record as its writer seals it."""
-    return {**record, "seal": seal_of(record)}
 
 
 def mutate_manifest(rng: random.Random, folder: Path) -> tuple[Files, Callable[[], Any]]:

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from fico_utils.artifacts import Recipe, Store
+from fico_utils.batch import pipeline
 from fico_utils.files import RECORD, recorded_files
-from fico_utils.package_code import package_digests
 from fico_utils.provenance import PROJECT
 from tests.faults.content import recording_environment, tally_changes, undeclared_reads
 
@@ -49,7 +49,7 @@ def test_every_file_that_is_read_is_noted(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     inputs, outputs = recorded_files(record, root)
     step = {"step": "x", "notebook": "a_step", "inputs": inputs, "outputs": outputs}
-    step["made_from"] = {"code of the package": package_digests()}
+    step["made_from"] = {"code of the package": pipeline.package_digests()}
     assert undeclared_reads(tmp_path / "hook/opened", [step], root) == {"x": ["unseen.txt"]}
     named = {row["path"] for row in inputs}
     assert named >= {

@@ -35,14 +35,14 @@ CHANGES = (
     *("gallery_queries={embeddings: 10, attention: 2}", "n_queries=50", "n_candidates=2000", "search_dim=64"),
     "cost_budget_s=0.001",
 )
-#: `run` on the notebooks of another project.
+#: `run` on the notebooks of another project; the package's code is no part of their steps, so that it is not parsed.
 RUN = """
 import sys
 from pathlib import Path
 from fico_utils import cli
 from fico_utils.batch import pipeline
 
-pipeline.PROJECT = Path(sys.argv[1])
+pipeline.PROJECT, pipeline.package_digests = Path(sys.argv[1]), dict
 """
 ONCE = "sys.exit(cli.main(['run', '--quiet', *sys.argv[2:]]))\n"
 #: Every step, again and again in one process until nothing more fails; each time the exit code and what it said.

@@ -44,7 +44,7 @@ class Records:
         if self.folder is None:
             return measure()
         path = self.folder / "measured" / f"{key_of(name)}.json"
-        with suppress(InputError):
+        with suppress(InputError, KeyError):
             return read_record(path)["rows"]
         rows = measure()
         write_record(path, {"name": name, "rows": rows})
