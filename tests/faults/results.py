@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import random
 import shutil
 from argparse import Namespace
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import redirect_stderr, suppress
 from pathlib import Path
 from typing import Any
 
@@ -112,32 +113,30 @@ def mutate_profile(rng: random.Random, folder: Path) -> tuple[Files, Callable[[]
 
 
 def mutate_manifest(rng: random.Random, folder: Path) -> tuple[Files, Callable[[], Any]]:
-    """The manifest of a step, as `status`, the report, comparisons and `check` read it; mostly with a forged seal."""
+    """The manifest of a step, or the report's summary, as all that reads them does; mostly with a forged seal."""
     batch, step = Batch("mini", folder / "mini", {}, {"04": {"cells": []}}, folder), find_step(STEPS, "04")
     batch.package = {}
     record = manifest(made_from=batch.parts(step), inputs=[{"path": "metrics.csv", "sha256": "x", "bytes": 3}])
     record |= rng.choice(({}, {"failure": {"cell": "fit", "heading": "2.2 Fit", "error": "ValueError: x"}}))
-    path = batch.runs(step, "manifest.json")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    paths = batch.runs(step, "manifest.json"), batch.root / "report/summary.json"
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
     text = mutate_json(rng, sealed(record))
     if rng.random() < 0.8:
-        with suppress(ValueError, AttributeError, RecursionError):  # no JSON, no record, or none that has a seal
+        with suppress(ValueError, TypeError, RecursionError):  # no JSON, no record, or none that has a seal
             text = json.dumps(sealed(json.loads(text)))
-    summary = batch.root / "report/summary.json"
-    summary.parent.mkdir(exist_ok=True)
 
-    def read() -> None:
+    def report() -> None:
         state = step_state(batch, step)
-        steps = [{"id": "04", "notebook": step.notebook, "state": state.name, "why": state.why}]
-        write_report(batch.root, "mini", steps)
-        options = Namespace(profile="mini", out=str(batch.root), quiet=True)
-        verify_content(options)
-        shutil.copy(path, summary)
-        verify_content(options)
-        noted_outputs(batch.root)
-        write_comparison([batch.root, folder / "other"])
+        told = {"id": "04", "notebook": step.notebook, "state": state.name, "why": state.why}
+        write_report(batch.root, "mini", [told])
 
-    return {path: _encoded(rng, text)}, read
+    def check() -> None:
+        with redirect_stderr(io.StringIO()):
+            verify_content(Namespace(profile="mini", out=str(batch.root), quiet=True))
+
+    others = (check, lambda: noted_outputs(batch.root), lambda: write_comparison([batch.root, folder / "other"]))
+    return dict.fromkeys(paths, _encoded(rng, text)), rng.choice((report, report, report, *others))
 
 
 def mutate_tables(rng: random.Random, folder: Path) -> tuple[Files, Callable[[], Any]]:
