@@ -96,11 +96,23 @@ def test_a_run_goes_on_after_each_of_some_faults(tmp_path: Path, library: Path) 
     root, state = tmp_path / "out" / "mini", tmp_path / "failed.txt"
     content = notebook(ROOT, WORK.replace("NUMBER", "9"))
     command = [*writes.command_of(content, tmp_path / "project", root.parent), "--only", "01"]
-    count, problems = writes.disturb(command, root, library, state, 60, seed=1, percent=10)
+    count, problems = writes.disturb(command, root, library, state, 600, seed=261, percent=5)
     assert problems == []
     assert count > 2
     assert (root / "9.csv").read_text() == str(np.arange(9).sum())
-    assert {line.split()[0] for line in state.read_text().splitlines()} > {"open", "write"}
+    assert {*writes.failed_calls(state)} == {  # of the runner, of the kernel, and of the report
+        "open runs/01_feature_extraction/files.jsonl", "write .9.fico-unfinished-*-*.csv", "rename report/index.html",
+    }  # fmt: skip
+
+
+def test_the_runner_goes_on_after_each_of_some_faults(tmp_path: Path, library: Path) -> None:
+    root, state = tmp_path / "out" / "mini", tmp_path / "failed.txt"
+    count, problems = writes.disturb_runner(tmp_path, root, library, state, steps=("01",), seed=1, percent=10)
+    assert problems == []
+    failed = writes.failed_calls(state)
+    assert count == len(failed) + 1 > 5
+    assert {line.split()[0] for line in failed} >= {"open", "write", "rename", "unlink"}
+    assert (root / "runs/01_feature_extraction/manifest.json").is_file()
 
 
 def test_each_call_of_a_notebook_fails_in_a_fork_of_its_kernel(tmp_path: Path, library: Path) -> None:

@@ -45,11 +45,11 @@ from fico_utils.batch import pipeline
 pipeline.PROJECT, pipeline.package_digests = Path(sys.argv[1]), dict
 """
 ONCE = "sys.exit(cli.main(['run', '--quiet', *sys.argv[2:]]))\n"
-#: Every step, again and again in one process until nothing more fails; each time the exit code and what it said.
+#: Some steps, again and again in one process until nothing more fails; each time the exit code and what it said.
 AGAIN = """
 import contextlib, ctypes, io, json, os
 
-for step in [step.id for step in pipeline.STEPS]:
+for step in STEPS:
     new = True
     while new:
         known = Path(os.environ["FAULT_STATE"]).read_text().splitlines()
@@ -193,19 +193,29 @@ def campaign(seconds: float, seed: int = 0, say: Callable[[str], None] = print) 
 
 
 def disturb_runner(
-    folder: Path, root: Path, library: Path, state: Path, say: Callable[[str], None] = print
+    folder: Path,
+    root: Path,
+    library: Path,
+    state: Path,
+    say: Callable[[str], None] = print,
+    steps: Sequence[str] = tuple(step.id for step in pipeline.STEPS),
+    **sampling: object,
 ) -> tuple[int, list[str]]:
-    """How often steps that do nothing were started until no call of the runner failed; and what it did wrong."""
+    """How often steps that do nothing were started until no call of the runner failed; and what it did wrong.
+
+    The parameters are those of `disturb`; `steps` are ids.
+    """
     command, problems, count = command_of(notebook("1"), folder / "idle", root.parent), [], 0
-    command[2] = RUN + AGAIN
+    command[2] = RUN + AGAIN.replace("STEPS", repr(steps))
     state.touch()
-    environment = shim_environment(library, root, state=state)
+    environment = shim_environment(library, root, state=state, **sampling)
     with subprocess.Popen(command, cwd=PROJECT, env=environment, stdout=subprocess.PIPE, text=True) as process:
         for count, line in enumerate(process.stdout, 1):
             code, said, new = json.loads(line)
             wrong = misbehaviour(subprocess.CompletedProcess(command, code, "", said), root)
             say(f"{count}: exit code {code} after {'; '.join(new) or 'nothing failed'} {wrong or ''}")
             problems += [f"after {new}: {problem}" for problem in wrong]
+            problems += [f"failed by itself: {said}"] * bool(code and not new)
     return count, problems + [f"ended with {process.returncode}"] * bool(process.returncode)
 
 
