@@ -282,7 +282,7 @@ def test_claims_about_absent_systems_cannot_be_tested():
     assert "ADV 2048-bit" in frame.loc["instance-adv-length", "evidence"].split("Ours")[1]
 
 
-def test_a_corpus_that_the_paper_has_not_decides_nothing(papers):
+def test_a_corpus_that_the_paper_has_not_decides_nothing_beside_one_of_its_places(papers):
     committed = [store.load(PROJECT / "figures" / "mini", table) for table in ("metrics", "costs")]
     metrics, costs = committed
     people = metrics[(metrics["corpus"] == "picto_people") & metrics["source"].isin(("ours", "chance"))]
@@ -295,8 +295,12 @@ def test_a_corpus_that_the_paper_has_not_decides_nothing(papers):
     alone = ledger(worse, costs)
     quality = alone[~alone["place"].str.contains("cost|time|storage|index|search|Table [567]|Figure 4", case=False)]
     assert len(quality) > 20
-    assert set(quality["verdict_ours"]) == {CANNOT}
     assert alone["verdict_paper"].equals(both["verdict_paper"])
+    # Alone it is what our side speaks of; what is said of the paper's own corpora is still not tested on it.
+    on_ours = quality.set_index("id")
+    assert on_ours.loc["instance-fine-over-coarse", "verdict_ours"] != CANNOT
+    assert "Openclipart" in on_ours.loc["instance-fine-over-coarse", "evidence"]
+    assert set(on_ours.filter(regex="flickr|^extended-(two|adv|ucch)", axis=0)["verdict_ours"]) == {CANNOT}
 
 
 def test_ours_compare_on_one_corpus_alone():

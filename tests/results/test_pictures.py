@@ -47,11 +47,16 @@ def test_pre_trained_rows_lead_traditional_ones(score, system, traditional, dire
     assert ahead(score(system, direction), score(traditional, direction))
 
 
+#: IMRAM learns for 15 passes only, and finds 7.4 and 8.0 % where SCAN finds 20.7 and 22.0.
+BEHIND = {("imram", "adv_2048", "i2t"), ("imram", "adv_2048", "t2i"), ("imram", "ucch", "t2i")}
+
+
 @pytest.mark.parametrize("direction", DIRECTIONS)
 @pytest.mark.parametrize("code", CG)
 @pytest.mark.parametrize("system", [*DUAL, *FG])
 def test_fine_grained_rows_lead_codes_at_the_first_rank(score, system, code, direction):
-    assert ahead(score(system, direction), score(code, direction))
+    leads = ahead(score(system, direction), score(code, direction))
+    assert leads != ((system, code, direction) in BEHIND)
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
@@ -77,10 +82,16 @@ def test_a_coarse_grained_row_leads_or_ties_whole_rankings(score, direction):
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
-def test_more_bits_find_more_and_supervision_is_not_what_finds_the_item(score, direction):
+def test_more_bits_find_more(score, direction):
     long, short, unsupervised = (score(s, direction) for s in ("adv_2048", "adv_64", "ucch"))
     assert ahead(long, short)
-    assert ahead(short, unsupervised)
+    assert ahead(long, unsupervised)
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.xfail(strict=True, reason="with 64 bits ADV finds 5.3 and 7.7 %, UCCH 9.9 and 12.9")
+def test_an_instance_level_code_finds_more_than_an_unsupervised_one(score, direction):
+    assert ahead(score("adv_64", direction), score("ucch", direction))
 
 
 #: Least R@1 of i2t and of t2i, percent, that issue 29 asks for.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING
 
 from fico_utils import registry
@@ -97,13 +98,15 @@ class Side:
         return f"{registry.corpus(self.corpora[slot]).name} {direction}"
 
     def cells(self) -> list[tuple[str, str]]:
-        """(the paper's corpus, direction) of every panel that this side has rows for; what the claims are about."""
-        return [(slot, direction) for slot in SLOTS if slot in self.corpora for direction in schema.DIRECTIONS]
+        """(the paper's corpus, direction) of every panel that this side has rows for; what the claims are about.
+
+        A run none of whose corpora stands beside one of the paper's answers with those that it has.
+        """
+        return list(product([slot for slot in SLOTS if slot in self.corpora] or self.corpora, schema.DIRECTIONS))
 
     def panels(self) -> list[tuple[str, str]]:
         """`cells`, then the same of corpora that stand beside none of the paper's."""
-        apart = [corpus_id for corpus_id in self.corpora if corpus_id not in SLOTS]
-        return [*self.cells(), *((corpus_id, direction) for corpus_id in apart for direction in schema.DIRECTIONS)]
+        return list(dict.fromkeys([*self.cells(), *product(self.corpora, schema.DIRECTIONS)]))
 
     def quality(self, system: str, slot: str, direction: str, metric: str, k: str) -> Number | None:
         """A value of metrics.csv; None where it is not there or undefined."""

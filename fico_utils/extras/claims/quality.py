@@ -18,7 +18,6 @@ Cell = tuple[str, str]
 #: Label, systems, systems subtracted from them, metric, k.
 Lead = tuple[str, Sequence[str], Sequence[str], str, str]
 
-EVERYWHERE = [(cell, cell) for cell in product(SLOTS, DIRECTIONS)]
 FLICKR = [(("flickr30k", d), ("flickr30k", d)) for d in DIRECTIONS]
 FLICKR_AND_COCO = [(("flickr30k", d), ("mscoco", d)) for d in DIRECTIONS]
 I2T_AND_T2I = [((slot, "i2t"), (slot, "t2i")) for slot in SLOTS]
@@ -35,13 +34,15 @@ def ranks_ahead(
     pairs: Sequence[tuple[str | Sequence[str], str | Sequence[str]]],
     metric: str = "recall",
     ks: Sequence[str | tuple[str, str]] = ("1",),
-    cells: Sequence[tuple[Cell, Cell]] = EVERYWHERE,
+    cells: Sequence[tuple[Cell, Cell]] = (),
     by: float = 0.0,
 ) -> Checks:
     """The first of each pair exceeds the second; of a group of systems the best row counts.
 
-    A pair of ks, or of cells, gives the first system another k or another corpus or direction than the second.
+    A pair of ks, or of cells, gives the first system another k or another corpus or direction than the second. Without
+    `cells` both stand in each of the side's.
     """
+    cells = cells or [(cell, cell) for cell in side.cells()]
     groups = [[(s,) if isinstance(s, str) else s for s in pair] for pair in pairs]
     ks = [(k, k) if isinstance(k, str) else k for k in ks]
     made = False
