@@ -14,7 +14,10 @@ from fico_utils.originals import named_systems, read_differences
 
 HERE = Path(__file__).parent
 #: Verdict -> mark beside its words, so that no verdict is told by colour alone.
-MARKS = {"holds": "●", "holds in part": "◐", "does not hold": "○", "cannot be tested here": "–"}
+MARKS = {
+    "holds": "●", "holds in part": "◐", "does not hold": "○", "depends on features": "◇", "depends on training": "◇",
+    "cannot be tested here": "–",
+}  # fmt: skip
 
 
 def render_page(template: str, **values: Any) -> str:
@@ -23,7 +26,7 @@ def render_page(template: str, **values: Any) -> str:
 
 
 def claims_table(claims: pd.DataFrame) -> str:
-    """HTML of claims.csv: place, claim, the verdict on the paper's numbers and on ours; the evidence unfolds."""
+    """HTML of claims.csv: place, claim, what it rests on, both verdicts; the evidence unfolds."""
     return str(TEMPLATES.get_template("parts.html.j2").module.claims_table(claims.to_dict("records")))
 
 
