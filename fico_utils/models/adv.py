@@ -1,4 +1,4 @@
-"""ADV, hashing made robust by adversarial captions: near-binary codes of 64 or 2048 bits (Li et al., ICME 2021).
+"""ADV, near-binary codes of 64 or 2048 bits, robust by adversarial captions (Li, Mu, Zhuang et al., ICME 2021).
 
 "Adversarial" means captions, there is no discriminator: those said in other words are pulled to the picture, those with
 one thing wrong pushed below it. A softmax over the bits, less its lower median, then tanh, makes every code balanced.
