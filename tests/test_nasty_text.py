@@ -299,7 +299,8 @@ def pages_of(text: str, metrics: pd.DataFrame, folder) -> tuple[str, str, str]:
         files.write_text(folder / f"figures/{name}.svg", draw_figure(name, rows).render("svg").decode())
     (folder / "metrics.csv").write_text(csv_text(rows, "%.9g"), encoding="utf-8")
     claim = pd.DataFrame(
-        [[text] * 3 + ["holds", text]], columns=["place", "claim", "evidence", "verdict_paper", "verdict_ours"]
+        [[text] * 4 + ["holds", text]],
+        columns=["place", "claim", "rests_on", "evidence", "verdict_paper", "verdict_ours"],
     )
     (folder / "claims.csv").write_text(csv_text(claim), encoding="utf-8", newline="")
     report = write_report(folder, "mini", [{"id": "04", "notebook": "04_evaluation", "state": "stale", "why": text}])

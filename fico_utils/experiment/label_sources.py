@@ -15,6 +15,7 @@ from fico_utils.experiment.corpora import corpus, part
 from fico_utils.experiment.features import PRETRAINING, backbone_weights, visual
 from fico_utils.experiment.weights import Weights, train_model, whole_shipped
 from fico_utils.files import key_of, read_arrays
+from fico_utils.originals import require_known
 from fico_utils.provenance import SHIPPED
 from fico_utils.workspace import Run
 
@@ -84,7 +85,9 @@ def label_generator(run: Run, live: bool = False) -> tuple[Query2Label, float, W
     train, val = (part(run, PRETRAINING, split) for split in ("train", "val"))
     patches, n_labels = backbone_weights(run, "patches").digest, len(corpus(run, PRETRAINING).label_names)
     torch.manual_seed(run.seed)
-    model = Query2Label(Query2LabelConfig(WIDTH, n_labels, **run["sizes"].get("query2label", {})))
+    sizes = run["sizes"].get("query2label", {})
+    require_known("query2label", sizes.get("original", False))
+    model = Query2Label(Query2LabelConfig(WIDTH, n_labels, **sizes))
 
     def validate(trained: Query2Label) -> float:
         scores = _label_scores(run, trained, PRETRAINING, "val")

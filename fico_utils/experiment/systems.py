@@ -9,17 +9,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fico_utils import registry
-from fico_utils.artifacts import Recipe
+from fico_utils.artifacts import Recipe, header_of
 from fico_utils.errors import InputError
 from fico_utils.evaluation import Observations, Plan, Rules, evaluate, observe, score_source
 from fico_utils.evaluation.relevance import image_text_tasks
 from fico_utils.experiment import weights as shelf
-from fico_utils.experiment.corpora import corpus, instance_relevance, part, training_split
+from fico_utils.experiment.corpora import corpus, info_of, instance_relevance, part, training_split
 from fico_utils.experiment.features import visual_sizes, vocabulary
-from fico_utils.experiment.label_sources import labels
+from fico_utils.experiment.label_sources import given_labels, labels
 from fico_utils.experiment.model_inputs import feature_keys, inputs, inputs_key, text_tower
 from fico_utils.experiment.weights import Weights, find_weights, train_model
 from fico_utils.files import content_digest, note
+from fico_utils.originals import require_known
 from fico_utils.producers import version_of
 from fico_utils.profiles import CONFIGS, profile_settings
 from fico_utils.workspace import Run
@@ -51,6 +52,10 @@ def new_model(run: Run, system: str, name: str) -> RetrievalModel:
     }
     torch.manual_seed(run.seed)
     own, fields = run["sizes"].get(row.trained, {}), cls.Config.__dataclass_fields__
+    if original := own.get("original"):
+        require_known(row.trained, original)
+        theirs = cls.original_sizes(info_of(run, name).beside or name)
+        own = {k: v for n in (theirs if original is True else original) for k, v in theirs.get(n, {}).items()} | own
     unknown = sorted(set(own) - set(fields))
     if unknown:
         raise InputError(f"sizes of {system} name {unknown[0]!r}; expected any of {', '.join(fields)}")
@@ -69,8 +74,10 @@ def weights_recipe(run: Run, system: str, name: str) -> tuple[str, Recipe, Retri
         )
     model, split = new_model(run, system, name), training_split(run, system, name)
     settings = {"model": model.settings, "epochs": run["epochs"][trained], "images": run["n_train"].get(name)}
-    read = part(run, name, split).key, part(run, name, "val").key, *feature_keys(run, system, name)
-    return f"{trained}__{name}", Recipe(trained, settings, run.seed, read), model
+    read = [part(run, name, split).key, part(run, name, "val").key, *feature_keys(run, system, name)]
+    if model.chosen_by_labels and registry.corpus(name).generated and (given := given_labels(name)):
+        read.append(header_of(given)["digest"])
+    return f"{trained}__{name}", Recipe(trained, settings, run.seed, tuple(read)), model
 
 
 def train(run: Run, system: str, name: str) -> Served:
@@ -202,15 +209,19 @@ def comparable(system: str, stored: dict[str, np.ndarray]) -> dict[str, Any]:
 def validation(run: Run, system: str, name: str) -> Callable[[RetrievalModel], float]:
     """The score that chooses a checkpoint: mean of R@1, R@5 and R@10 in both directions on the validation split.
 
-    A system that reranks is chosen by what it reranked, once its fusion head learns; before, by its dual encoder.
+    A model that its `selection` judges by labels has those that the split is judged by. A system that reranks is chosen
+    by what it reranked, once its fusion head learns; before, by its dual encoder.
     """
     data, row = inputs(run, system, name, "val"), registry.system(system)
 
     def validate(model: RetrievalModel) -> float:
         serving = row.serving.while_training(model)
         arguments = serving.evaluation_arguments(serving.stored_scores(model, data, run["rerank_depth"]))
-        table = evaluate(**arguments, caption_image=data.caption_image, metrics="recall@1,5,10")
-        return float(table["value"].mean())
+        if model.chosen_by_labels:
+            arguments["labels"] = labels(run, name, "val")
+        table = evaluate(**arguments, caption_image=data.caption_image, **model.selection)
+        level = "category" if model.chosen_by_labels else "instance"
+        return float(table.loc[table["task"] == level, "value"].mean())
 
     return validate
 

@@ -24,6 +24,8 @@ from fico_utils.experiment.systems import weights_recipe
 from fico_utils.experiment.weights import Weights, backbone_name, find_weights
 from fico_utils.files import atomic_path, read_arrays, sha256_file, write_text
 from fico_utils.models import model_class
+from fico_utils.models.contract import restores
+from fico_utils.originals import system_differences
 from fico_utils.profiles import profile_settings
 from fico_utils.workspace import Run
 
@@ -102,10 +104,23 @@ def weights_card(run: Run, name: str, weights: Weights) -> str:
         head = inspect.getdoc(sys.modules[model_class(system).__module__]) or ""
         lines += ["", "## What it is, and what differs from the original", "", head]
         lines += ["", "## Test split", "", *_measured(run, system, corpus)]
+    lines += _differing(system)
     lines += ["", "## Make it again", "", "```python", "import fico_utils", "from fico_utils import experiment", ""]
     lines += [_setup(run), call, "```"]
     lines += ["", "## Recipe", "", "```json", json.dumps(weights.header["recipe"], indent=1), "```"]
     return "\n".join(lines) + "\n"
+
+
+def _differing(system: str) -> list[str]:
+    """The table of a system's differences from its original; nothing where none is stated."""
+    stated = system_differences(system)
+    if not stated:
+        return []
+    head = {"difference": "difference", "original": "the original", "ours": "ours", "why": "why", "effect": "effect"}
+    lines = [markdown_line([d[column] for column in head]) for d in stated]
+    by = ", ".join(f"`{d['difference']}`" for d in stated if d["undone"] == "yes")
+    undone = f"`original: true` undoes {by}; a list of names, such as `original: [{by.split('`')[1]}]`, those alone."
+    return ["", "## Differences", "", markdown_line(head.values()), f"|{' --- |' * len(head)}", *lines, "", undone]
 
 
 def weights_contents(run: Run, ready: Mapping[str, Weights]) -> str:
@@ -171,6 +186,11 @@ def _facts(run: Run, name: str, weights: Weights) -> dict[str, str]:
             f"loss {log[0]['loss']:.4g} in the first epoch, {log[-1]['loss']:.4g} in the last"
         )
         measure = "micro F1 of the labels" if system in SHARED else "mean of R@1, R@5 and R@10, both directions"
+        original = recipe["settings"].get("model", {}).get("original", False)
+        if any(
+            d["difference"] == "checkpoint" and restores(original, "checkpoint") for d in system_differences(system)
+        ):
+            measure = "mean of mAP@N of both directions"
         facts["validation"] = f"{best['score']:.4f} ({measure}) after epoch {best['epoch']:.0f}, which is kept"
     facts["code"] = f"commit {about['commit']}, version {recipe['version']} of {recipe['producer']}"
     return facts | {"key": f"`{header['key']}`"}

@@ -1,24 +1,21 @@
-"""ADV, hashing made robust by adversarial captions: near-binary codes of 64 or 2048 bits (Li et al., ICME 2021).
+"""ADV, near-binary codes of 64 or 2048 bits, robust by adversarial captions (Li, Mu, Zhuang et al., ICME 2021).
 
 "Adversarial" means captions, there is no discriminator: those said in other words are pulled to the picture, those with
 one thing wrong pushed below it. A softmax over the bits, less its lower median, then tanh, makes every code balanced.
 
 Scaled down: widths; a trained embedding for the frozen BERT; rewritings by rules (data/rewriting.py), some a step.
-Different on purpose: tanh has a slope in units of 1 / bits, or codes are near-linear; the hinge counts every negative
-that violates the margin and the input of the layer of bits is standardised, or all codes become one; grid cells have
-positions (`original=True` undoes these); the rate falls as a cosine; gradient clipping works (a slip disables it
-there); captions of one image are no negatives; no concept head, as codes are judged with its labels.
+Other differences: differences.csv.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fico_utils.models.contract import Batch, RetrievalModel, TrainingRecipe
+from fico_utils.models.contract import Batch, RetrievalModel, TrainingRecipe, restores
 from fico_utils.models.layers import trim_padding, word_mask
 from fico_utils.models.losses import angular_loss, hinge_loss
 from fico_utils.models.serving import Embeds
@@ -64,12 +61,21 @@ class AdvConfig:
     adversary_epoch: int = 0  # first epoch in which rewritten captions count
     n_rephrased: int = 1  # rewritten captions drawn for each pair in a step
     n_adversarial: int = 2
-    original: bool = False  # constant slopes, the hardest negative alone, no positions and no standardisation
+    original: bool | tuple[str, ...] = False  # differences that are undone
+
+
+#: How near to a caption one with something wrong may come, as the release has it for short codes.
+ALLOWED = 0.8
+
+
+def reads_short_codes(config: AdvConfig) -> bool:
+    """Whether a model is the release's for short codes, which screen: it has one of its own for them, of 256 bits."""
+    return config.bits <= 256 and restores(config.original, "short codes")
 
 
 def _standardise(config: AdvConfig, width: int) -> nn.Module:
     """What (N, width) passes before the layer of bits: mean 0 and variance 1 over the batch."""
-    return nn.Identity() if config.original else nn.BatchNorm1d(width, affine=False)
+    return nn.Identity() if restores(config.original, "standardisation") else nn.BatchNorm1d(width, affine=False)
 
 
 class TextCnn(nn.Module):
@@ -95,12 +101,17 @@ class TextCnn(nn.Module):
 
 
 class RegionEncoder(nn.Module):
-    """Regions (B, R, d_region) -> the mean over regions of their softmax over the bits (B, bits)."""
+    """Regions (B, R, d_region) -> the mean over regions of their shares of the bits (B, bits).
+
+    Logits are averaged where `reads_short_codes`.
+    """
 
     def __init__(self, config: AdvConfig) -> None:
         super().__init__()
         self.project = nn.Linear(config.d_region, config.width)
-        self.positions = None if config.original else nn.Parameter(torch.zeros(config.n_regions, config.width))
+        positions = torch.zeros(config.n_regions, config.width)
+        self.positions = None if restores(config.original, "positions") else nn.Parameter(positions)
+        self.shares = not reads_short_codes(config)
         self.layer = nn.TransformerEncoderLayer(
             config.width, config.heads, config.ffn, config.dropout, activation="gelu", batch_first=True
         )
@@ -112,7 +123,8 @@ class RegionEncoder(nn.Module):
         if self.positions is not None:
             x = x + self.positions
         x = self.norm(self.layer(x).flatten(0, 1)).unflatten(0, x.shape[:2])
-        return self.bits(x).softmax(-1).mean(1)
+        logits = self.bits(x)
+        return (logits.softmax(-1) if self.shares else logits).mean(1)
 
 
 def near_binary(shares: Tensor, slope: float) -> Tensor:
@@ -145,7 +157,13 @@ class Adv(RetrievalModel):
         self.image_net = RegionEncoder(config)
         self.text_net = TextCnn(config)
         scaled = config.slope * config.bits
-        self.image_slope, self.text_slope = (100.0, 10.0) if config.original else (scaled, scaled)
+        self.short = reads_short_codes(config)
+        theirs = (10.0 if self.short else 100.0, 10.0)
+        self.image_slope, self.text_slope = theirs if restores(config.original, "slopes") else (scaled, scaled)
+        if restores(config.original, "rate"):
+            self.recipe = replace(self.recipe, lr=1e-4, warmup=0.0, schedule="thirds")
+        if restores(config.original, "clipping"):
+            self.recipe = replace(self.recipe, clip=0.0)
         self.start_epoch(0)
 
     def start_epoch(self, epoch: int) -> None:
@@ -167,23 +185,28 @@ class Adv(RetrievalModel):
         return F.normalize(near_binary(shares, self.text_slope), dim=-1).unflatten(0, tokens.shape[:-1])
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        c, index = self.config, None if self.config.original else batch["image"]
+        c, index = self.config, None if restores(self.config.original, "same image") else batch["image"]
         image = F.normalize(near_binary(self.image_net(batch["regions"]), self.image_slope), dim=-1)
         text = self._text(batch["tokens"])
-        scores = image @ text.T
-        terms = {"hinge": hinge_loss(scores, index, c.margin, "hardest" if c.original else "tenth")}
+        scores, meant = image @ text.T, text if self.short else image
+        terms = {"hinge": hinge_loss(scores, index, c.margin, "hardest" if restores(c.original, "hinge") else "tenth")}
         if self.angular_weight:
             terms["angular"] = self.angular_weight * angular_loss(image, text, index)
         if c.norm:
-            norms = [weight.norm() for weight in self.image_net.parameters() if weight.ndim > 1]
+            matrices = [weight for weight in self.image_net.parameters() if weight.ndim > 1]
+            if restores(c.original, "norm"):  # queries, keys and values have a matrix each
+                joint = self.image_net.layer.self_attn.in_proj_weight
+                matrices = [part for weight in matrices for part in (weight.chunk(3) if weight is joint else [weight])]
+            norms = [weight.norm() for weight in matrices]
             terms["norm"] = c.norm * torch.stack(norms).sum()
         if c.rephrase and self.rewritten:
             same = self._text(self._drawn(batch["rephrased"], c.n_rephrased))
-            terms["rephrase"] = c.rephrase * (1 - (image[:, None] * same).sum(-1)).sum()
+            terms["rephrase"] = c.rephrase * (1 - (meant[:, None] * same).sum(-1)).sum()
         if c.adversary and self.rewritten:
             wrong = self._text(self._drawn(batch["adversarial"], c.n_adversarial))
-            above = (image[:, None] * wrong).sum(-1) - scores.diagonal()[:, None]
-            terms["adversary"] = c.adversary * (above + c.adversary_margin).clamp_min(0).sum()
+            above = (meant[:, None] * wrong).sum(-1)
+            above = above - ALLOWED if self.short else above - scores.diagonal()[:, None] + c.adversary_margin
+            terms["adversary"] = c.adversary * above.clamp_min(0).sum()
         return {"loss": sum(terms.values()), **terms}
 
     def _drawn(self, rewritten: Tensor, n: int) -> Tensor:

@@ -3,10 +3,8 @@
 The paper's multiway transformer is two towers that share no weight in the released code, which we build: pre-norm
 blocks with sub-LayerNorm (an extra norm before each output projection), which no class of transformers has.
 
-Scaled down: width, depth, epochs; image tokens are the patch features of a pre-trained backbone. Different on purpose:
-captions of one image are no negatives, and the temperature is clamped at 1 / 100 as in CLIP (`original=True` restores
-both) and learnt faster; word vectors are scaled by the root of the width, linear maps learn by Muon, and each step
-pairs an image with three captions, as all learn from nothing. Sub-norm gains start at 1, as the original's do in fact.
+Scaled down: width, depth, epochs; image tokens are the patch features of a pre-trained backbone. Other
+differences: differences.csv.
 """
 
 from __future__ import annotations
@@ -19,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fico_utils.models.contract import Batch, MuonRecipe, RetrievalModel
+from fico_utils.models.contract import Batch, MuonRecipe, RetrievalModel, restores
 from fico_utils.models.layers import each_image, encode_by_length, narrow_states, word_mask
 from fico_utils.models.losses import contrastive
 from fico_utils.models.serving import Embeds
@@ -47,7 +45,7 @@ class Beit3Config:
     depth: int = 2
     heads: int = 4
     dropout: float = 0.1
-    original: bool = False  # same-image captions are negatives and the temperature is free, as released
+    original: bool | tuple[str, ...] = False  # differences that are undone
     d_states: int = 0  # of a pretrained text tower, whose states (B, L, d_states) then stand in place of the tokens
 
 
@@ -118,10 +116,11 @@ class Beit3(RetrievalModel):
             self.word = nn.Embedding(config.n_words, config.width, padding_idx=0)
         self.image_tower = Tower(config, config.n_patches + 1, config.d_patch)
         self.text_tower = Tower(config, config.max_words, config.d_states)
-        self.temperature = Temperature() if config.original else Temperature(low=0.01)
-        self.scale = 1.0 if config.d_states else math.sqrt(config.width)
+        self.temperature = Temperature() if restores(config.original, "temperature") else Temperature(low=0.01)
+        unscaled = restores(config.original, "word scale")
+        self.scale = 1.0 if config.d_states or unscaled else math.sqrt(config.width)
         if not config.d_states:
-            nn.init.normal_(self.word.weight, std=0.02)
+            nn.init.normal_(self.word.weight, std=config.width**-0.5 if unscaled else 0.02)
 
     def begin(self, image: dict[str, np.ndarray], text: dict[str, np.ndarray], caption_image: np.ndarray) -> None:
         if self.config.d_states:
@@ -143,4 +142,4 @@ class Beit3(RetrievalModel):
         first, place = each_image(batch["image"])
         image, text = self.encode_image(batch["patches"][first])[place], self.encode_text(batch["tokens"])
         logits = image @ text.T / self.temperature()
-        return {"loss": contrastive(logits, None if self.config.original else batch["image"])}
+        return {"loss": contrastive(logits, None if restores(self.config.original, "same image") else batch["image"])}

@@ -6,10 +6,8 @@ is as similar to a caption as the nearest of its embeddings; at query time the f
 the match *plus* that cosine, and NF, no fusion, is the cosine alone. One pass over [queries; text] replaces the
 original's cached keys: the same numbers.
 
-Scaled down: widths, depths, epochs, batch; X-VLM's vision tower, trained with the rest, for a pre-trained ViT-g.
-Different on purpose: as in X-VLM, clipping, Muon, the temperature and three captions an image, of which the first is
-told and matched; the head learns when the embeddings find each other (`fusion_epoch`), and for one pass alone, with
-moments of its own: beside the other losses, whose gradients are larger, it stays at chance.
+Scaled down: widths, depths, epochs, batch; X-VLM's vision tower, trained with the rest, for a pre-trained ViT-g. Other
+differences: differences.csv.
 """
 
 from __future__ import annotations
@@ -23,7 +21,7 @@ from torch import Tensor, nn
 from transformers import Blip2QFormerConfig, Blip2QFormerModel
 from transformers.models.blip_2.modeling_blip_2 import Blip2TextEmbeddings
 
-from fico_utils.models.contract import Batch
+from fico_utils.models.contract import Batch, restores
 from fico_utils.models.layers import (
     each_image,
     encode_by_length,
@@ -96,7 +94,7 @@ class Blip2(PhasedFusion):
         self.itm = nn.Linear(c.width, 2)
         self.tell = nn.Sequential(nn.Linear(c.width, c.width), nn.GELU(), nn.LayerNorm(c.width))
         self.word_bias = nn.Parameter(torch.zeros(c.n_words + 1))
-        self.temperature = Temperature() if c.original else Temperature(0.001, 0.5)
+        self.temperature = Temperature() if restores(c.original, "temperature") else Temperature(0.001, 0.5)
         for table in (self.embeddings.word_embeddings, self.embeddings.position_embeddings):
             nn.init.normal_(table.weight, std=initial_spread(c.width))
         for layer in self.qformer.encoder.layer:  # the queries' feed-forward layers start as copies of the text's
@@ -212,9 +210,10 @@ class Blip2(PhasedFusion):
                 queries, lm = self._tell(image, tokens[first])
                 embedded = F.normalize(self.image_projection(queries), dim=-1)
             logits = self.similarity(embedded, self.embed_text(tokens)) / self.temperature()
-            contrast = soft_contrastive if self.config.original else smooth_contrastive
+            contrast = soft_contrastive if restores(self.config.original, "targets") else smooth_contrastive
             itc = contrast(logits[place], batch["image"], SMOOTHING)
         if self.fusing:
-            pictures, captions, belong = matching_pairs(logits[place], batch["image"], first)
+            how = {"floor": 1e-4, "among_all": True} if restores(self.config.original, "negatives") else {}
+            pictures, captions, belong = matching_pairs(logits[place], batch["image"], first, **how)
             itm = F.cross_entropy(self._fuse(image[place[pictures]], tokens[captions]), belong)
         return {"loss": itc + itm + lm, "itc": itc, "itm": itm, "lm": lm}

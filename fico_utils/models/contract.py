@@ -14,9 +14,15 @@ import numpy as np
 from torch import Tensor, nn
 
 Batch = dict[str, Tensor]
-#: Sizes that came after weights had shipped: a configuration where they are 0 has the settings, and so the key, of one
-#: that does not have them.
-LATER = ("d_states", "fusion_alone")
+
+
+def restores(original: bool | Sequence[str], difference: str) -> bool:
+    """Whether ``original`` of a configuration, true or a list of names, undoes a difference of `originals` by its name.
+
+    >>> restores(True, "targets"), restores(["negatives"], "targets"), restores(False, "targets")
+    (True, False, False)
+    """
+    return original is True or (original is not False and difference in original)
 
 
 @dataclass(frozen=True)
@@ -28,7 +34,7 @@ class TrainingRecipe:
     weight_decay: float = 0.0
     betas: tuple[float, float] = (0.9, 0.999)
     warmup: float = 0.0  # share of all steps over which the rate rises linearly
-    schedule: str = "constant"  # or cosine, to 0; or step, x 0.1 after half of the steps
+    schedule: str = "constant"  # or cosine, to 0; or step, x 0.1 after half of the steps; or thirds, after each third
     clip: float = 0.0  # largest norm of the gradient; 0 for none
     captions: int = 1  # of each image in a step, drawn anew in every epoch
 
@@ -57,7 +63,10 @@ class RetrievalModel(nn.Module):
     image_extra: ClassVar[tuple[str, ...]] = ()  # what only its training reads, an array by image: ``labels``
     text_extra: ClassVar[tuple[str, ...]] = ()  # or by caption: ``rephrased``, ``adversarial``
     training_only: ClassVar[tuple[str, ...]] = ()  # beginnings of the names of weights that encoding does not need
-    recipe: ClassVar[TrainingRecipe]
+    recipe: TrainingRecipe  # of the class; of a model where its configuration restores the original's
+    #: Sizes that came after weights had shipped: a configuration where they are 0 or false has the settings, and so the
+    #: key, of one that does not have them.
+    later: ClassVar[tuple[str, ...]] = ("d_states", "fusion_alone")
 
     def __init__(self, config: Any) -> None:
         super().__init__()
@@ -66,8 +75,23 @@ class RetrievalModel(nn.Module):
     @property
     def settings(self) -> dict[str, Any]:
         """The whole configuration, JSON-able: it travels with the weights."""
-        config = {name: value for name, value in asdict(self.config).items() if value or name not in LATER}
+        config = {name: value for name, value in asdict(self.config).items() if value or name not in self.later}
         return {**config, "recipe": asdict(self.recipe)}
+
+    @classmethod
+    def original_sizes(cls, corpus: str) -> dict[str, dict[str, Any]]:
+        """Difference -> fields of the configuration that restore it, on a corpus of the paper or one beside it."""
+        return {}
+
+    @property
+    def selection(self) -> dict[str, str]:
+        """What chooses a checkpoint, as keywords of `evaluate`: the mean of these metrics on the validation split."""
+        return {"metrics": "recall@1,5,10"}
+
+    @property
+    def chosen_by_labels(self) -> bool:
+        """Whether `selection` is at category level."""
+        return "map" in self.selection["metrics"]
 
     def weights(self) -> dict[str, Tensor]:
         """What encoding needs: the parameters and buffers, without the state that only training reads."""

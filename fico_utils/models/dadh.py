@@ -4,11 +4,8 @@ Triplets weighted by shared labels order the batch across modalities; two critic
 those of images; target codes, solved in closed form from the labels after each epoch, pull both codes. Pictures with
 equal labels get equal codes: instance recall near chance is the method, not a fault.
 
-Scaled down: widths (8192, 4096, 2048 originally), epochs; the rate is larger and falls to 0. Weights as released in
-effect: triplets count 121-fold, quantisation 1.1-fold. Chosen where the original leaves it open or has a slip: images
-are standardised by the batch (there: over the file, test included); text features are detached for the critic of
-codes; critics get no gradient from the loss they are to be fooled by; pictures without a label take no part (there:
-division by 0); decay apart from the gradient.
+Scaled down: widths (8192, 4096, 2048 originally), epochs. Weights as released in effect: triplets count 121-fold,
+quantisation 1.1-fold. Other differences: differences.csv.
 """
 
 from __future__ import annotations
@@ -20,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from fico_utils.models.contract import AdversarialRecipe, Batch, RetrievalModel
+from fico_utils.models.contract import AdversarialRecipe, Batch, RetrievalModel, restores
 from fico_utils.models.layers import binarise, linear_layers
 from fico_utils.models.losses import triplet_loss
 from fico_utils.models.serving import Embeds
@@ -52,6 +49,7 @@ class DadhConfig:
     ridge: float = 1.0  # lambda of the closed-form targets
     mu: float = 1e-5  # mu of the closed-form targets
     penalty: float = 10.0  # weight of the gradient penalty on the critics
+    original: bool | tuple[str, ...] = False  # differences that are undone
 
 
 class Dadh(RetrievalModel):
@@ -62,6 +60,7 @@ class Dadh(RetrievalModel):
     training_only = ("feature_critic.", "code_critic.", "targets", "codes", "labels")
     recipe = AdversarialRecipe(batch_size=128, lr=2e-3, weight_decay=5e-4, schedule="cosine", adversary_lr=5e-4)
     Config = DadhConfig
+    later = ("original",)
 
     def __init__(self, config: DadhConfig) -> None:
         super().__init__(config)
@@ -80,6 +79,10 @@ class Dadh(RetrievalModel):
         self.register_buffer("targets", binarise(torch.randn(c.n_images, c.bits)).float())
         self.register_buffer("codes", torch.zeros(c.n_images, c.bits))
         self.register_buffer("labels", torch.zeros(c.n_images, c.n_labels))
+
+    @property
+    def selection(self) -> dict[str, str]:
+        return {"metrics": "map@N"} if restores(self.config.original, "checkpoint") else super().selection
 
     def adversary(self) -> list[nn.Parameter]:
         return [*self.feature_critic.parameters(), *self.code_critic.parameters()]

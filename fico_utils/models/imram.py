@@ -5,20 +5,19 @@ q the query and c its context, g = sigmoid(W_g [q; c]) and o = tanh(W_o [q; c]) 
 The score adds up the steps' mean cosines of contexts with the *first* queries. The context vectors are never built:
 cosines come from SCAN's Gram form, and the gate's W c is sum_x a_x (W x). All of it is exact.
 
-Scaled down: widths, batches, epochs; two steps by words (originally three, or one by regions, which is SCAN). Different
-on purpose: captions of one image are no negatives, and the gate starts open (`original=True` undoes both); no global
-vectors, which the original computes and does not read.
+Scaled down: widths, batches, epochs. Other differences: differences.csv.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fico_utils.models.contract import restores
 from fico_utils.models.layers import split_by_length, word_mask
 from fico_utils.models.scan import Scan, attention_weights, context_cosine, gram_matrix
 from fico_utils.models.serving import Attends
@@ -52,7 +51,7 @@ class ImramConfig:
     smooth: float = 9.0  # inverse temperature of the softmax
     normalise: bool = False  # unit length for each query after the gate; both scripts of the original turn it off
     margin: float = 0.2  # of the summed score
-    original: bool = False  # same-image captions are negatives, and the gate starts half open
+    original: bool | tuple[str, ...] = False  # differences that are undone
     d_states: int = 0  # of a pretrained text tower, as of SCAN
 
 
@@ -75,7 +74,7 @@ class Memory(nn.Module):
         super().__init__()
         self.config = config
         self.gate = nn.Linear(2 * config.d, 2 * config.d) if config.steps > 1 else None  # [q; c] -> inputs of g, o
-        if self.gate is not None and not config.original:
+        if self.gate is not None and not restores(config.original, "gate"):
             nn.init.constant_(self.gate.bias[: config.d], OPEN)
 
     def _gate(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -138,6 +137,10 @@ class Imram(Scan):
     """Regions (B, R, d_region) and tokens (B, L) -> SCAN's unit fragments; scored in K steps."""
 
     Config = ImramConfig
+
+    @classmethod
+    def original_sizes(cls, corpus: str) -> dict[str, dict[str, Any]]:
+        return {"softmax": {"smooth": 11.0 if corpus == "mscoco" else 9.0}}
 
     def __init__(self, config: ImramConfig) -> None:
         super().__init__(config)

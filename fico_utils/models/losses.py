@@ -97,14 +97,23 @@ def soft_contrastive(logits: Tensor, image: Tensor, smoothing: float = 0.0) -> T
     return (F.cross_entropy(logits, target) + F.cross_entropy(by_text, target)) / 2
 
 
+def negative_weights(logits: Tensor, same: Tensor, floor: float = 0.0, among_all: bool = False) -> Tensor:
+    """How often each column (B, B) is drawn as the negative of its row, up to a factor; 0 where both are the `same`.
+
+    The softmax of a row runs over its negatives, so that it always has weight left; with `among_all` over all pairs, as
+    in X-VLM, so that a row whose own pair stands out draws nearly evenly, by the `floor` that is added.
+    """
+    among = logits if among_all else logits.masked_fill(same, float("-inf"))
+    return (among.softmax(1) + floor).masked_fill(same, 0)
+
+
 @torch.no_grad()
-def hard_negatives(logits: Tensor, image: Tensor, floor: float = 0.0) -> tuple[Tensor, Tensor]:
-    """One negative text for each image and one negative image for each text, drawn by similarity.
+def hard_negatives(logits: Tensor, image: Tensor, floor: float = 0.0, among_all: bool = False) -> tuple[Tensor, Tensor]:
+    """One negative text for each image and one negative image for each text, drawn by `negative_weights`.
 
     Parameters
     ----------
     logits : Tensor (B, B), images in rows, already scaled.
-    floor : float, added to the sampling weights before pairs of the same image are struck out.
 
     Returns
     -------
@@ -114,14 +123,14 @@ def hard_negatives(logits: Tensor, image: Tensor, floor: float = 0.0) -> tuple[T
     assert not same.all(), f"a batch of {len(image)} pairs shows one image only; hard negatives need two"
 
     def draw(scores: Tensor) -> Tensor:
-        # the softmax runs over the allowed pairs alone, so a row always has weight left
-        weights = scores.masked_fill(same, float("-inf")).softmax(1) + floor
-        return torch.multinomial(weights.masked_fill(same, 0), 1).squeeze(1)
+        return torch.multinomial(negative_weights(scores, same, floor, among_all), 1).squeeze(1)
 
     return draw(logits), draw(logits.T)
 
 
-def matching_pairs(logits: Tensor, image: Tensor, first: Tensor, floor: float = 0.0) -> tuple[Tensor, Tensor, Tensor]:
+def matching_pairs(
+    logits: Tensor, image: Tensor, first: Tensor, floor: float = 0.0, among_all: bool = False
+) -> tuple[Tensor, Tensor, Tensor]:
     """Pairs that a fusion head learns from: the `first` of each image, and each side of them with a hard negative.
 
     Returns
@@ -129,7 +138,7 @@ def matching_pairs(logits: Tensor, image: Tensor, first: Tensor, floor: float = 
     pictures, captions : Tensor (3 n,) int64, positions in the batch.
     belong : Tensor (3 n,) int64, 1 where the two are a pair.
     """
-    captions, pictures = hard_negatives(logits, image, floor)
+    captions, pictures = hard_negatives(logits, image, floor, among_all)
     pictures, captions = torch.cat([first, pictures[first], first]), torch.cat([first, first, captions[first]])
     return pictures, captions, (pictures == captions).long()
 
@@ -164,18 +173,26 @@ def triplet_loss(cosine: Tensor, labels: Tensor, margin: float) -> Tensor:
 
 
 def asymmetric_loss(
-    logits: Tensor, labels: Tensor, focus_positive: float = 0.0, focus_negative: float = 2.0, clip: float = 0.0
+    logits: Tensor,
+    labels: Tensor,
+    focus_positive: float = 0.0,
+    focus_negative: float = 2.0,
+    clip: float = 0.0,
+    floor: float = 0.0,
 ) -> Tensor:
     """Binary cross entropy whose easy negatives count less (Ben-Baruch et al., ICCV 2021), mean over the batch.
 
     Positives are weighted by (1 - p)^focus_positive, negatives by p^focus_negative after p is lowered by `clip`; no
-    gradient runs through the weights. Logits and labels (B, n_labels) of 0 and 1; the sum is over the labels.
+    gradient runs through the weights. Logits and labels (B, n_labels) of 0 and 1; the sum is over the labels. What a
+    logarithm is taken of is `floor` at least, so that no gradient comes from below it; exact without.
     """
     p = logits.sigmoid()
     lowered = (p - clip).clamp_min(0)
     positive, negative = labels * F.logsigmoid(logits), (1 - labels) * F.logsigmoid(-logits)
-    if clip > 0:
-        negative = (1 - labels) * (1 - lowered).clamp_min(1e-5).log()
+    if floor > 0:
+        positive = labels * p.clamp_min(floor).log()
+    if clip > 0 or floor > 0:
+        negative = (1 - labels) * (1 - lowered).clamp_min(floor or 1e-5).log()
     with torch.no_grad():
         weight = torch.where(labels > 0, (1 - p) ** focus_positive, lowered**focus_negative)
     return -((positive + negative) * weight).sum(1).mean()

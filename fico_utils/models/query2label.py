@@ -3,8 +3,7 @@
 The decoder has no self-attention, as in the released code: the categories do not see each other. The asymmetric loss
 biases the scores, so `best_threshold` chooses a threshold on validation. FiCo-ITR labels Flickr30K with it.
 
-Scaled down: width (2048), input (patches of a small backbone), epochs. Positions are learned and enter the values too;
-no moving averages of the weights and no dropout; the loss is summed over the categories.
+Scaled down: width (2048), input (patches of a small backbone), epochs. Other differences: differences.csv.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fico_utils.models.contract import Batch, RetrievalModel, TrainingRecipe
+from fico_utils.models.contract import Batch, RetrievalModel, TrainingRecipe, restores
 from fico_utils.models.losses import asymmetric_loss
 
 VERSIONS = {"query2label": 1, "labels": 1}
@@ -35,6 +34,7 @@ class Query2LabelConfig:
     focus_positive: float = 0.0  # of `asymmetric_loss`, as released
     focus_negative: float = 2.0
     clip: float = 0.0
+    original: bool | tuple[str, ...] = False  # differences that are undone
 
 
 class QueryLayer(nn.Module):
@@ -62,6 +62,7 @@ class Query2Label(RetrievalModel):
     image_extra = ("labels",)
     recipe = TrainingRecipe(batch_size=64, lr=3e-3, weight_decay=1e-2, warmup=0.2, schedule="cosine", clip=1.0)
     Config = Query2LabelConfig
+    later = ("original",)
 
     def __init__(self, config: Query2LabelConfig) -> None:
         super().__init__(config)
@@ -88,7 +89,9 @@ class Query2Label(RetrievalModel):
     def loss(self, outputs: Batch) -> dict[str, Tensor]:
         c = self.config
         logits = self.encode_image(outputs["patches"])
-        return {"loss": asymmetric_loss(logits, outputs["labels"], c.focus_positive, c.focus_negative, c.clip)}
+        floor = 1e-5 if restores(c.original, "clamp") else 0.0
+        loss = asymmetric_loss(logits, outputs["labels"], c.focus_positive, c.focus_negative, c.clip, floor)
+        return {"loss": 1000 / c.n_labels * loss if restores(c.original, "scale") else loss}
 
 
 def best_threshold(scores: np.ndarray, labels: np.ndarray) -> float:

@@ -4,9 +4,7 @@ Every word attends over the regions of a picture (t2i), or every region over the
 context are compared by cosine and pooled. The context vectors are never built: with raw dots S and the Gram matrix G of
 the context fragments, <q, ctx> = sum_x a_x S_xq and |ctx|^2 = a^T G a, so memory falls from B*B*L*d to B*B*L*R.
 
-Scaled down: widths, epochs; one t2i model with mean pooling, as in FiCo-ITR. Different on purpose: captions of one
-image are no negatives (`original=True` restores them); padding never enters a norm, a softmax or the pooling; batches
-of 32 with a warm-up (128, none), since the hardest of 127 negatives makes all scores collapse to one value.
+Scaled down: widths, epochs; one t2i model with mean pooling, as in FiCo-ITR. Other differences: differences.csv.
 """
 
 from __future__ import annotations
@@ -18,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from fico_utils.models.contract import Batch, RetrievalModel, TrainingRecipe
+from fico_utils.models.contract import Batch, RetrievalModel, TrainingRecipe, restores
 from fico_utils.models.layers import linear_layer, narrow_states, split_by_length, trim_padding, word_mask
 from fico_utils.models.losses import hinge_loss
 from fico_utils.models.serving import Attends
@@ -46,7 +44,7 @@ class ScanConfig:
     smooth: float = 9.0  # inverse temperature of the softmax: 9 for t2i, 4 for i2t
     lse: float = 6.0  # inverse temperature of the pooling
     margin: float = 0.2
-    original: bool = False  # same-image captions are negatives
+    original: bool | tuple[str, ...] = False  # differences that are undone
     d_states: int = 0  # of a pretrained text tower, whose states (B, L, d_states) then stand in place of the tokens
 
 
@@ -158,5 +156,5 @@ class Scan(RetrievalModel):
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         scores = self.similarity(self.encode_image(batch["regions"]), self.encode_text(batch["tokens"]))
-        image = None if self.config.original else batch["image"]
+        image = None if restores(self.config.original, "same image") else batch["image"]
         return {"loss": hinge_loss(scores, image, self.config.margin)}

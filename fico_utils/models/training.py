@@ -221,6 +221,8 @@ def schedule_factor(recipe: TrainingRecipe, step: int, total: int) -> float:
     share = (step - warm) / max(1, total - warm)
     if recipe.schedule == "cosine":
         return 0.5 * (1 + math.cos(math.pi * share))
+    if recipe.schedule == "thirds":
+        return 0.1 ** min(2, math.floor(3 * share))
     return 0.1 if recipe.schedule == "step" and share >= 0.5 else 1.0
 
 

@@ -3,9 +3,7 @@
 Two small networks map global features to bits. Every image is its own class, told from the binary keys of a memory
 bank; a ranking loss over the batch turns easy negatives down by a shift instead of leaving them out.
 
-Scaled down: hidden width, keys; the learning rate is ten times theirs. Chosen where the original leaves it open or has
-a slip: one memory row an image, updated with the caption drawn; one set of negatives shared by the batch; sign(0) = +1,
-as published (its code gives 0). `original=True` takes captions of one image as negatives in the ranking loss.
+Scaled down: hidden width, keys. Other differences: differences.csv.
 """
 
 from __future__ import annotations
@@ -17,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fico_utils.models.contract import Batch, RetrievalModel, TrainingRecipe
+from fico_utils.models.contract import Batch, RetrievalModel, TrainingRecipe, restores
 from fico_utils.models.layers import binarise, linear_layers
 from fico_utils.models.losses import same_image
 from fico_utils.models.serving import Embeds
@@ -47,7 +45,7 @@ class UcchConfig:
     margin: float = 0.2  # m
     beta: float = 0.7  # weight of the memory loss
     shift: float = 0.1  # how far easy negatives are turned down
-    original: bool = False  # same-image captions are negatives
+    original: bool | tuple[str, ...] = False  # differences that are undone
 
 
 class Ucch(RetrievalModel):
@@ -68,6 +66,11 @@ class Ucch(RetrievalModel):
         s = 1 / math.sqrt(c.bits / 3)
         self.register_buffer("memory", F.normalize(torch.sign(2 * s * torch.randn(c.n_images, c.bits) - s)))
         self.warm_up = True
+
+    @property
+    def selection(self) -> dict[str, str]:
+        by_labels = {"metrics": "map@N", "no_relevant": "skip"}
+        return by_labels if restores(self.config.original, "checkpoint") else super().selection
 
     def start_epoch(self, epoch: int) -> None:
         self.warm_up = epoch < 1
@@ -111,7 +114,7 @@ class Ucch(RetrievalModel):
     def _ranking(self, scores: Tensor, index: Tensor) -> Tensor:
         """Contrastive loss whose easy negatives (below the positive by the margin) are shifted down."""
         c = self.config
-        if not c.original:
+        if not restores(c.original, "same image"):
             scores = scores.masked_fill(same_image(index), -1e4)
         positive = scores.diagonal()
 

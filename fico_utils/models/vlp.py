@@ -39,7 +39,7 @@ class FusionConfig:
     fusion_epoch: int = 0  # first epoch in which the head that reads pairs learns
     d_states: int = 0  # of a pretrained text tower, whose states (B, L, d_states) then stand in place of the tokens
     fusion_alone: bool = False  # from fusion_epoch on the head learns alone, on what validation chose of the rest
-    original: bool = False  # the temperature is free, and contrastive targets are shared by the captions of an image
+    original: bool | tuple[str, ...] = False  # differences that are undone
 
     def projection(self) -> nn.Module:
         """What makes an embedding of a state (..., width); where `solve_heads` speaks, its directions are kept."""

@@ -4,24 +4,23 @@ In residual graph blocks every region gathers from all others, by affinities the
 the regions, and another the caption. In training a captioner must also be able to say the caption from the regions.
 
 As in the original, regions are normalised across the *regions* (its helper takes the wrong axis), the hinge is a sum
-and the captions' likelihood a mean over the batch, and the captioner must say padding after the last word. Scaled down:
-widths, epochs, batch; linear and recurrent maps learn by Muon. Different on purpose: the hinge takes the mean over the
-negatives that violate the margin, since the hardest alone collapses; a step pairs an image with five captions, which
-are no negatives of each other, and says the first (`original=True` restores both); captions weigh a quarter; GRUs begin
-with a memory as long as what they read; no norm after the GRU or before the graph; one model for an average of two.
+and the captions' likelihood a mean over the batch, and the captioner must say padding after the last word.
+
+Scaled down: widths, epochs, batch. Other differences: differences.csv.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from fico_utils.models.contract import Batch, MuonRecipe, RetrievalModel
+from fico_utils.models.contract import Batch, MuonRecipe, RetrievalModel, restores
 from fico_utils.models.layers import each_image, linear_layer, trim_padding, word_mask
 from fico_utils.models.losses import hinge_loss
 from fico_utils.models.serving import Embeds
@@ -54,7 +53,7 @@ class VsrnConfig:
     dropout: float = 0.2  # of the captioner
     margin: float = 0.2
     captioning: float = 0.25  # weight of the captions' likelihood; 1 originally, with batches of 128
-    original: bool = False  # the hardest negative alone counts, of one caption an image, whatever image it is of
+    original: bool | tuple[str, ...] = False  # differences that are undone
 
 
 @torch.no_grad()
@@ -98,6 +97,10 @@ class Captioner(nn.Module):
         self.attention = nn.Linear(d, 1, bias=False)
         self.out = nn.Linear(d, config.n_words)
         self.dropout = nn.Dropout(config.dropout)
+        # what the decoder reads loses numbers, or what it has said
+        self.drop_read, self.drop_said = self.dropout, nn.Identity()
+        if not restores(config.original, "dropout"):
+            self.drop_read, self.drop_said = self.drop_said, self.drop_read
 
     def forward(self, regions: Tensor, tokens: Tensor) -> Tensor:
         """Logits (B, L, n_words) of the token after each of `tokens`, all of which are given (teacher forcing)."""
@@ -105,9 +108,9 @@ class Captioner(nn.Module):
         state, keys, states = state[0], self.of_region(seen), []
         for word in self.word(tokens).unbind(1):
             weights = self.attention(torch.tanh(keys + self.of_state(state)[:, None])).softmax(1)  # (B, R, 1)
-            state = self.decoder(torch.cat([word, (weights * seen).sum(1)], 1), state)
+            state = self.decoder(self.drop_read(torch.cat([word, (weights * seen).sum(1)], 1)), state)
             states.append(state)
-        return self.out(self.dropout(torch.stack(states, 1)))
+        return self.out(self.drop_said(torch.stack(states, 1)))
 
     def loss(self, regions: Tensor, tokens: Tensor) -> Tensor:
         """Negative log-likelihood of captions and the padding after each, summed over tokens, mean over the batch."""
@@ -125,6 +128,11 @@ class Vsrn(RetrievalModel):
     training_only = ("captioner.",)
     recipe = MuonRecipe(batch_size=64, lr=1e-3, warmup=0.1, schedule="cosine", clip=2.0, captions=5)
     Config = VsrnConfig
+
+    @classmethod
+    def original_sizes(cls, corpus: str) -> dict[str, dict[str, Any]]:
+        norms = {"normalise_regions": corpus == "mscoco", "batch_norm": corpus != "mscoco"}
+        return {"norms": norms, "captioning": {"captioning": 1.0}}
 
     def __init__(self, config: VsrnConfig) -> None:
         super().__init__(config)
@@ -164,7 +172,7 @@ class Vsrn(RetrievalModel):
         first, place = each_image(batch["image"])
         reasoned = self.reason(batch["regions"][first])
         pictures, margin = self.read(reasoned), self.config.margin
-        if self.config.original:
+        if restores(self.config.original, "negatives"):
             hinge = hinge_loss(pictures @ self.encode_text(batch["tokens"][first]).T, None, margin)
         else:
             scores = pictures[place] @ self.encode_text(batch["tokens"]).T

@@ -4,11 +4,8 @@ A vision transformer and the lower layers of a BERT are trained contrastively (I
 the vision tokens and say whether picture and caption belong together (ITM); at query time they re-score the first k
 candidates by the logit of "belongs". NF, no fusion, is the cosine alone. Fusion self-attention is bidirectional.
 
-Scaled down: widths, depths, epochs, batch; a shallow ViT on the cells of a trained backbone for Swin-B. Different on
-purpose: gradients are clipped, the rate falls as a cosine, attention has no dropout, linear maps learn by Muon; the
-temperature learns faster and is clamped to [0.001, 0.5] (`original=True`: free); a step pairs an image with three
-captions, which are no negatives of each other (`original=True`: all are right; captions that say little then rank
-first); the encoders learn alone first (`fusion_epoch`), or the head learns nothing from its negatives.
+Scaled down: widths, depths, epochs, batch; a shallow ViT on the cells of a trained backbone for Swin-B. Other
+differences: differences.csv.
 """
 
 from __future__ import annotations
@@ -20,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import BertConfig, BertModel
 
-from fico_utils.models.contract import Batch
+from fico_utils.models.contract import Batch, restores
 from fico_utils.models.layers import each_image, encode_by_length, narrow_states, trim_padding, word_mask
 from fico_utils.models.losses import contrastive, matching_pairs, soft_contrastive
 from fico_utils.models.serving import Embeds, Reranks
@@ -81,7 +78,7 @@ class Xvlm(PhasedFusion):
         self.itm = nn.Sequential(
             nn.Linear(c.width, 2 * c.width), nn.LayerNorm(2 * c.width), nn.GELU(), nn.Linear(2 * c.width, 2)
         )
-        self.temperature = Temperature() if c.original else Temperature(0.001, 0.5)
+        self.temperature = Temperature() if restores(c.original, "temperature") else Temperature(0.001, 0.5)
         self.start_epoch(0)
 
     def start_epoch(self, epoch: int) -> None:
@@ -136,9 +133,10 @@ class Xvlm(PhasedFusion):
         image = self.image_context(batch["patches"][first])[place]
         text = self.text_context(trim_padding(batch["tokens"]))
         logits = self.similarity(self.embed_image(image), self.embed_text(text)) / self.temperature()
-        itc = (soft_contrastive if self.config.original else contrastive)(logits, batch["image"])
+        itc = (soft_contrastive if restores(self.config.original, "targets") else contrastive)(logits, batch["image"])
         if not self.fusing:
             return {"loss": itc, "itc": itc, "itm": torch.zeros(())}
-        pictures, captions, belong = matching_pairs(logits, batch["image"], first, floor=1e-5)
+        among_all = restores(self.config.original, "negatives")
+        pictures, captions, belong = matching_pairs(logits, batch["image"], first, 1e-5, among_all)
         itm = F.cross_entropy(self._fuse(image[pictures], text[captions]), belong)
         return {"loss": itc + itm, "itc": itc, "itm": itm}  # of a head that learns alone, itc has no gradient

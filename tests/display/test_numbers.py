@@ -361,7 +361,9 @@ def test_the_report_prints_the_claims_and_shows_the_pictures(redrawn, page):
     claims = read(redrawn.committed / "claims.csv")
     part = html.unescape(section(page, "What the paper claims"))
     assert all(row["claim"] in part and row["evidence"] in part for row in claims)
-    counts = [int(n) for n in re.findall(r"(?:holds|part|hold|here) (\d+)", part.partition("</summary>")[0])]
+    counts = [
+        int(n) for n in re.findall(r"(?:holds|part|hold|here|features|training) (\d+)", part.partition("</summary>")[0])
+    ]
     assert sum(counts) == len(claims)
     pictures = [base64.b64decode(data) for data in re.findall(r'src="data:image/svg\+xml;base64,([^"]+)"', page)]
     drawn = [path.read_bytes() for path in (redrawn.root / "figures").glob("*.svg")]

@@ -15,8 +15,19 @@ import pytest
 
 from fico_utils import registry
 from fico_utils.errors import InputError
+from fico_utils.escaping import csv_text
 from fico_utils.evaluation import Metric
-from fico_utils.extras.claims import CLAIMS, COLUMNS, VERDICTS, ledger, read_claims, write_claims
+from fico_utils.extras.claims import (
+    CLAIMS,
+    COLUMNS,
+    DEPENDS,
+    VERDICTS,
+    causes,
+    ledger,
+    read_claims,
+    read_grid,
+    write_claims,
+)
 from fico_utils.provenance import PROJECT
 from fico_utils.results import paper_reference, store
 from fico_utils.results.schema import COLUMNS as TABLE_COLUMNS
@@ -24,6 +35,7 @@ from fico_utils.results.schema import NUMBERS, sort_rows, unit_of
 from fico_utils.workspace import Run
 
 HOLDS, PART, NOT, CANNOT = VERDICTS
+OF_FEATURES, OF_TRAINING = DEPENDS.values()
 CORPORA = ("picto_diverse", "picto_people")
 FINE = ("BLIP-2", "BLIP-2NF", "BEIT-3", "X-VLM", "X-VLMNF", "IMRAM", "VSRN", "SCAN")
 PANELS = [(dataset, direction) for dataset in ("MS-COCO", "Flickr30K") for direction in ("i2t", "t2i")]
@@ -101,7 +113,9 @@ def said(papers):
 
 def test_shape(papers):
     assert (
-        list(papers.columns) == list(COLUMNS) == ["id", "place", "claim", "verdict_paper", "verdict_ours", "evidence"]
+        list(papers.columns)
+        == list(COLUMNS)
+        == ["id", "place", "claim", "rests_on", "verdict_paper", "verdict_ours", "evidence"]
     )
     assert len(papers) >= 25
     assert papers["id"].is_unique
@@ -455,3 +469,92 @@ def test_bad_tables_are_one_sentence():
     with pytest.raises(InputError, match="say which"):
         ledger(both, NOTHING["costs"])
     assert len(ledger(both, NOTHING["costs"], corpora=["picto_people"])) == len(CLAIMS)
+
+
+# ------------------------------------------------------------------------------------- what a finding rests on
+
+
+def make_grid(values: dict, half: float = 0.01) -> pd.DataFrame:
+    """The grid of causes from (system, features, training) -> R@1, on both corpora in both directions."""
+    rows = [
+        (*cell, corpus, direction, "recall", "1", v, v - half, v + half)
+        for cell, v in values.items()
+        for corpus in CORPORA
+        for direction in ("i2t", "t2i")
+    ]
+    return pd.DataFrame(rows, columns=list(causes.COLUMNS))
+
+
+SHIPPED = {("beit3", "patches", "own"): 0.9, ("scan", "regions", "own"): 0.8}
+#: A claim about vision-language rows over the others, and one that rests on nothing of the kind.
+OVER, WITHIN = "instance-vlp-over-fg", "instance-imram-leads-fg"
+
+
+def judged(grid: dict, metrics: dict | None = None) -> pd.Series:
+    values = metrics or everywhere({("beit3", "recall", "1"): 0.9, ("scan", "recall", "1"): 0.8})
+    return ledger(make_metrics(values), NOTHING["costs"], grid=make_grid(grid)).set_index("id").loc[OVER]
+
+
+def test_a_claim_that_turns_round_depends_on_what_was_made_equal_and_says_both_numbers():
+    regions = {("beit3", "regions", "own"): 0.6, ("scan", "patches", "own"): 0.95}
+    row = judged(SHIPPED | regions)
+    assert row["verdict_ours"] == OF_FEATURES
+    for words in ("With equal features (regions)", "With equal features (patches)", "BEiT-3 60.0 %", "SCAN 95.0 %"):
+        assert words in row["evidence"]
+    assert row["evidence"].count("As shipped: 4 of 4 comparisons in favour") == 2
+    assert row["evidence"].endswith("With equal training: not measured.")
+    one = judged(SHIPPED | {("beit3", "regions", "own"): 0.6, ("scan", "patches", "own"): 0.7})
+    assert "(patches)" not in one["evidence"]  # only the condition in which it turns round is told
+    trained = judged(SHIPPED | {("beit3", "patches", "equal"): 0.7, ("scan", "regions", "equal"): 0.8})
+    assert trained["verdict_ours"] == OF_TRAINING
+    assert "With equal features (patches): " not in trained["evidence"].replace("not measured", "")
+
+
+def test_a_claim_that_does_not_hold_turns_round_the_other_way():
+    values = everywhere({("beit3", "recall", "1"): 0.5, ("scan", "recall", "1"): 0.8})
+    shipped = {("beit3", "patches", "own"): 0.5, ("scan", "regions", "own"): 0.8}
+    assert judged(shipped, values)["verdict_ours"] == NOT
+    assert judged(shipped | {("beit3", "regions", "own"): 0.9}, values)["verdict_ours"] == OF_FEATURES
+    assert judged(shipped | {("beit3", "regions", "own"): 0.7}, values)["verdict_ours"] == NOT
+
+
+def test_a_claim_that_stays_keeps_its_verdict_with_the_numbers_and_noise_turns_nothing_round():
+    row = judged(SHIPPED | {("beit3", "regions", "own"): 0.85, ("scan", "patches", "own"): 0.85})
+    assert row["verdict_ours"] == HOLDS
+    assert "With equal features (patches)" in row["evidence"] or "With equal features (regions)" in row["evidence"]
+    assert "As shipped" not in row["evidence"]
+    close = judged(SHIPPED | {("beit3", "regions", "own"): 0.795})
+    assert close["verdict_ours"] == HOLDS
+
+
+def test_one_reversed_comparison_turns_what_all_others_held_and_a_majority_what_was_mixed():
+    count = lambda good, bad: causes.Counter({"for": good, "against": bad})  # noqa: E731
+    assert causes.turns_round(count(8, 0), count(7, 1))
+    assert not causes.turns_round(count(8, 0), count(2, 0))
+    assert causes.turns_round(count(0, 3), count(1, 2))
+    assert not causes.turns_round(count(3, 1), count(2, 2))
+    assert causes.turns_round(count(3, 1), count(1, 3))
+    assert not causes.turns_round(count(0, 0), count(0, 4))
+
+
+def test_without_a_grid_nothing_is_judged_and_what_rests_on_nothing_is_left_alone(papers):
+    frame = papers.set_index("id")
+    assert frame.loc[OVER, "rests_on"] == "features, training"
+    assert frame.loc[WITHIN, "rests_on"] == "nothing of the kind"
+    assert frame.loc["category-ucch-leads-n", "rests_on"] == "features, training, labels"
+    ending = "With equal features: not measured. With equal training: not measured."
+    assert frame.loc[OVER, "evidence"].endswith(ending)
+    assert "not measured" not in frame.loc[WITHIN, "evidence"]
+    known = {word for claim in CLAIMS for word in claim.rests_on}
+    assert known == {"features", "training", "labels"}
+    assert set(papers["verdict_ours"]) == {CANNOT}
+
+
+def test_the_grid_is_read_where_it_exists_and_refused_where_it_is_another_table(tmp_path):
+    path = tmp_path / "grid.csv"
+    assert read_grid(path) is None
+    path.write_text(csv_text(make_grid(SHIPPED)), encoding="utf-8", newline="")
+    pd.testing.assert_frame_equal(read_grid(path), make_grid(SHIPPED), check_dtype=False)
+    path.write_text("system,k\nscan,1\n", encoding="utf-8")
+    with pytest.raises(InputError, match="has the columns system, k; expected system, features"):
+        read_grid(path)

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from fico_utils.escaping import csv_text
 from fico_utils.extras.claims import complexity, quality
-from fico_utils.extras.claims.checks import VERDICTS, Claim, judge_claim
+from fico_utils.extras.claims.causes import judge_causes, read_grid
+from fico_utils.extras.claims.checks import DEPENDS, VERDICTS, Claim, judge_claim
 from fico_utils.extras.claims.numbers import both_sides
 from fico_utils.files import write_text
 from fico_utils.results import store
@@ -22,16 +23,22 @@ from fico_utils.workspace import Run
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["CLAIMS", "COLUMNS", "VERDICTS", "Claim", "ledger", "read_claims", "write_claims"]
+__all__ = ["CLAIMS", "COLUMNS", "DEPENDS", "VERDICTS", "Claim", "ledger", "read_claims", "read_grid", "write_claims"]
 
 CLAIMS: tuple[Claim, ...] = (*quality.CLAIMS, *complexity.CLAIMS)
-COLUMNS = ("id", "place", "claim", "verdict_paper", "verdict_ours", "evidence")
+COLUMNS = ("id", "place", "claim", "rests_on", "verdict_paper", "verdict_ours", "evidence")
 
 
-def ledger(metrics: pd.DataFrame, costs: pd.DataFrame, corpora: Sequence[str] | None = None) -> pd.DataFrame:
-    """One row a claim, in the order of the paper: id, place, claim, verdict_paper, verdict_ours, evidence.
+def ledger(
+    metrics: pd.DataFrame,
+    costs: pd.DataFrame,
+    corpora: Sequence[str] | None = None,
+    grid: pd.DataFrame | None = None,
+) -> pd.DataFrame:
+    """One row a claim, in the order of the paper: id, place, claim, rests_on, verdict_paper, verdict_ours, evidence.
 
-    Arguments and errors are those of `numbers.both_sides`. A verdict is one of `VERDICTS`, see `checks.judge`. The
+    Arguments and errors are those of `numbers.both_sides`. A verdict is one of `VERDICTS`, see `checks.judge_claim`, or
+    on ours one of `DEPENDS` where the claim turns round in the `grid` of `read_grid`, see `causes.judge_causes`. The
     paper's numbers are taken as printed; ours are compared by their 95 % intervals, so that noise decides nothing.
     """
     import pandas as pd
@@ -41,8 +48,9 @@ def ledger(metrics: pd.DataFrame, costs: pd.DataFrame, corpora: Sequence[str] | 
     rows = []
     for claim in CLAIMS:
         (verdict_paper, on_paper), (verdict_ours, on_ours) = judge_claim(paper, claim), judge_claim(ours, claim)
-        evidence = f"Paper: {on_paper} {whose}: {on_ours}"
-        rows.append((claim.id, claim.place, claim.text, verdict_paper, verdict_ours, evidence))
+        depends, on_causes = judge_causes(claim, grid)
+        evidence = f"Paper: {on_paper} {whose}: {on_ours}{on_causes}"
+        rows.append((claim.id, claim.place, claim.text, claim.causes, verdict_paper, depends or verdict_ours, evidence))
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 

@@ -9,6 +9,9 @@ from typing import Any
 from fico_utils.extras.claims.numbers import Number, Side, exact_number, row_name
 
 VERDICTS = HOLDS, PART, NOT, CANNOT = "holds", "holds in part", "does not hold", "cannot be tested here"
+#: What a finding may rest on beside the systems themselves, and the verdict where it turns round without that.
+FEATURES, TRAINING, LABELS = "features", "training", "labels"
+DEPENDS = {cause: f"depends on {cause}" for cause in (FEATURES, TRAINING)}
 FOR, AGAINST, OPEN = "for", "against", "open"
 
 
@@ -42,6 +45,12 @@ class Claim:
     arguments: Mapping[str, Any]
     text: str  # our paraphrase, with the limit that decides wherever the paper gives none
     needs: str = ""  # what the tables lack where no comparison can be made
+    rests_on: tuple[str, ...] = ()  # `FEATURES`, `TRAINING`, `LABELS`: in what else its systems differ, or what leaks
+
+    @property
+    def causes(self) -> str:
+        """What it rests on, in words."""
+        return ", ".join(self.rests_on) or "nothing of the kind"
 
 
 def check_above(

@@ -8,7 +8,18 @@ from itertools import product
 from math import inf
 
 from fico_utils.evaluation import Metric
-from fico_utils.extras.claims.checks import Checks, Claim, Missing, check_above, check_below, check_within, system_names
+from fico_utils.extras.claims.checks import (
+    FEATURES,
+    LABELS,
+    TRAINING,
+    Checks,
+    Claim,
+    Missing,
+    check_above,
+    check_below,
+    check_within,
+    system_names,
+)
 from fico_utils.extras.claims.groups import ALL, CG, CODES, FG, FINE, FUSION, VLP, each_pair
 from fico_utils.extras.claims.numbers import SLOTS, Number, Side, difference_of, exact_number
 from fico_utils.results.schema import DIRECTIONS
@@ -115,6 +126,10 @@ def curves_meet(side: Side) -> Checks:
         yield check_below(difference_of(*ends, "highest and lowest"), exact_number(0.02), where)
 
 
+#: Vision-language rows read another backbone's patches and saw more pairs; hashing rows read one vector an item. The
+#: backbones have learnt the classes that category labels are made of.
+READ = (FEATURES, TRAINING)
+JUDGED = (*READ, LABELS)
 TABLE2, TABLE3 = "Instance-level retrieval, Table 2", "Instance-level retrieval, Table 3"
 TABLE4, FIGURE3 = "Category-level retrieval, Table 4", "Category-level retrieval, Figure 3"
 TABLES24 = "Category-level retrieval, Tables 2 and 4"
@@ -137,9 +152,9 @@ TWO_OF_THREE = {"adv_64": (0.85, inf), "ucch": (0.85, inf), "dadh": (-inf, 0.30)
 CLAIMS = (
     Claim("instance-fine-over-coarse", TABLE2, ranks_ahead, {"pairs": each_pair((*FINE, "adv_2048"), CG)},
           "To find the one right item first (R@1), every row of the fine-grained groups, ADV 2048-bit among them, does "
-          "better than every coarse-grained row."),
+          "better than every coarse-grained row.", rests_on=READ),
     Claim("instance-vlp-over-fg", TABLE2, ranks_ahead, {"pairs": each_pair(VLP, FG)},
-          "Every pre-trained (VLP) row does better at R@1 than every traditional fine-grained row."),
+          "Every pre-trained (VLP) row does better at R@1 than every traditional fine-grained row.", rests_on=READ),
     Claim("instance-fusion-first", TABLE2, ranks_ahead, {"pairs": FUSION},
           "Reranking with a fusion encoder improves R@1 over the same model without it (NF)."),
     Claim("instance-fusion-every-k", TABLE2, ranks_ahead, {"pairs": FUSION, "ks": PRINTED},
@@ -156,9 +171,9 @@ CLAIMS = (
           "own 64-bit variant.", needs="R@1 of SCAN, ADV 2048-bit and ADV 64-bit together"),
     Claim("instance-adv-best-64", TABLE2,
           ranks_ahead, {"pairs": each_pair(("adv_64",), ("ucch", "dadh")), "ks": PRINTED},
-          "Among codes of 64 bits, ADV, trained for instances, is ahead of UCCH and DADH."),
+          "Among codes of 64 bits, ADV, trained for instances, is ahead of UCCH and DADH.", rests_on=(FEATURES,)),
     Claim("instance-ucch-over-dadh", TABLE2, ranks_ahead, {"pairs": each_pair(("ucch",), ("dadh",)), "ks": PRINTED},
-          "UCCH, trained without labels, finds instances more often than DADH, trained on them."),
+          "UCCH, trained without labels, finds instances more often than DADH, trained on them.", rests_on=(LABELS,)),
     Claim("instance-dadh-near-chance", TABLE2, dadh_near_chance, {},
           "DADH hardly tells instances apart: its R@10 lies within 5 points of a random ranking.",
           needs="R@10 of DADH"),
@@ -170,10 +185,10 @@ CLAIMS = (
           "R@1 is higher on Flickr30K, where the gallery is a fifth as large, than on MS-COCO for every row of both.",
           needs="row with R@1 on both corpora"),
     Claim("instance-vlp-best-at-10", TABLE2, ranks_ahead, {"pairs": [(VLP, FG)], "ks": ["10"]},
-          "The best VLP row stays ahead of the best traditional fine-grained row at R@10."),
+          "The best VLP row stays ahead of the best traditional fine-grained row at R@10.", rests_on=READ),
     Claim("extended-gap-narrows", TABLE3, leads_differ, {"cases": FINE_OVER_COARSE},
           "The lead of traditional fine-grained rows over coarse-grained ones narrows from R@1 to R@200.",
-          needs="R@1 and R@200 of a traditional fine-grained row and a coarse-grained one"),
+          needs="R@1 and R@200 of a traditional fine-grained row and a coarse-grained one", rests_on=(FEATURES,)),
     Claim("extended-two-of-three", TABLE3, within_bounds, {"bounds": TWO_OF_THREE, "metric": "recall", "k": "200"},
           "Among the first 200 on Flickr30K, ADV 64-bit and UCCH hold a right item for more than 85 % of the queries, "
           "DADH for less than 30 %.",
@@ -185,25 +200,27 @@ CLAIMS = (
     Claim("extended-ucch-reaches-fg", TABLE3,
           ranks_ahead, {"pairs": each_pair(("ucch",), FG), "ks": [("200", "10")], "cells": FLICKR},
           "On Flickr30K, UCCH finds a right item in its first 200 at least as often as the traditional fine-grained "
-          "rows do in their first 10.", needs="R@200 of UCCH beside R@10 of IMRAM, VSRN, SCAN"),
+          "rows do in their first 10.", needs="R@200 of UCCH beside R@10 of IMRAM, VSRN, SCAN", rests_on=(FEATURES,)),
     Claim("category-vlp-leads-10", TABLE4,
           ranks_ahead, {"pairs": [(VLP, (*FG, *CODES))], "metric": "map", "ks": ["10"]},
-          "At the head of the ranking (mAP@10) a VLP row leads on both corpora and in both directions."),
+          "At the head of the ranking (mAP@10) a VLP row leads on both corpora and in both directions.",
+          rests_on=JUDGED),
     Claim("category-fine-over-coarse-10", TABLE4,
           ranks_ahead, {"pairs": each_pair(FINE, CG), "metric": "map", "ks": ["10"]},
-          "At mAP@10 every VLP and traditional fine-grained row is ahead of every coarse-grained row of 64 bits."),
+          "At mAP@10 every VLP and traditional fine-grained row is ahead of every coarse-grained row of 64 bits.",
+          rests_on=JUDGED),
     Claim("category-coarse-leads-n", TABLE4, ranks_ahead, {"pairs": [(CG, FINE)], "metric": "map", "ks": ["N"]},
-          "Over the whole ranking (mAP@N) a coarse-grained row leads all fine-grained ones."),
+          "Over the whole ranking (mAP@N) a coarse-grained row leads all fine-grained ones.", rests_on=JUDGED),
     Claim("category-ucch-leads-n", TABLE4,
           ranks_ahead, {"pairs": [(("ucch",), NOT_UCCH)], "metric": "map", "ks": ["N"]},
-          "UCCH is the row that leads mAP@N."),
+          "UCCH is the row that leads mAP@N.", rests_on=JUDGED),
     Claim("category-coarse-competitive-n", TABLE4,
           ranks_ahead, {"pairs": [(CG, FINE)], "metric": "map", "ks": ["N"], "by": -0.01},
           "Coarse-grained rows keep up over the whole ranking: the best of them is at most 1 point of mAP@N behind the "
-          "best fine-grained one."),
+          "best fine-grained one.", rests_on=JUDGED),
     Claim("category-gap-below-instance", TABLES24, leads_differ, {"cases": LEVELS, "compare": check_below},
           "The best fine-grained row is less far ahead of the best coarse-grained one at category level (mAP@10) than "
-          "at instance level (R@1)."),
+          "at instance level (R@1).", rests_on=JUDGED),
     Claim("category-rerank-no-gain", TABLE4,
           ranks_ahead, {"pairs": [(plain, fused) for fused, plain in FUSION], "metric": "map", "ks": ["10", "100"]},
           "A fusion rerank brings nothing at category level: without it (NF) mAP@10 and mAP@100 are higher."),
@@ -215,16 +232,17 @@ CLAIMS = (
           "For every row mAP falls as more of the ranking counts, from 10 to 100 and from 100 to N."),
     Claim("category-flickr-high", TABLE4,
           within_bounds, {"bounds": dict.fromkeys(ALL, (0.88, inf)), "metric": "map", "k": "N"},
-          "On Flickr30K every row reaches a high mAP@N (above 88 %)."),
+          "On Flickr30K every row reaches a high mAP@N (above 88 %).", rests_on=(LABELS,)),
     Claim("category-flickr-above-chance", TABLE4, more_than_chance, {},
           "The high mAP@N on Flickr30K is what the systems achieve, not what chance gives: rows fill more than half of "
-          "the room between a random ranking and a perfect one.", needs="mAP@N with its chance level"),
+          "the room between a random ranking and a perfect one.", needs="mAP@N with its chance level",
+          rests_on=(LABELS,)),
     Claim("curve-fine-leads-early", FIGURE3,
           ranks_ahead, {"pairs": [(FINE, CODES)], "metric": "precision", "ks": ["R=0.1", "R=0.2"]},
-          "At low recall (0.1, 0.2) the most precise curve is that of a fine-grained row."),
+          "At low recall (0.1, 0.2) the most precise curve is that of a fine-grained row.", rests_on=JUDGED),
     Claim("curve-coarse-leads-late", FIGURE3,
           ranks_ahead, {"pairs": [(CG, FINE)], "metric": "precision", "ks": ["R=0.7", "R=0.8", "R=0.9"]},
-          "At high recall (0.7, 0.8, 0.9) the most precise curve is that of a coarse-grained row."),
+          "At high recall (0.7, 0.8, 0.9) the most precise curve is that of a coarse-grained row.", rests_on=JUDGED),
     Claim("curve-meet", FIGURE3, curves_meet, {},
           "At full recall all curves of a panel end within 2 points of each other, at the share of relevant pairs."),
 )

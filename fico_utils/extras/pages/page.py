@@ -10,10 +10,14 @@ import pandas as pd
 
 from fico_utils.display.rows import join_words
 from fico_utils.escaping import printable
+from fico_utils.originals import named_systems, read_differences
 
 HERE = Path(__file__).parent
 #: Verdict -> mark beside its words, so that no verdict is told by colour alone.
-MARKS = {"holds": "●", "holds in part": "◐", "does not hold": "○", "cannot be tested here": "–"}
+MARKS = {
+    "holds": "●", "holds in part": "◐", "does not hold": "○", "depends on features": "◇", "depends on training": "◇",
+    "cannot be tested here": "–",
+}  # fmt: skip
 
 
 def render_page(template: str, **values: Any) -> str:
@@ -22,8 +26,14 @@ def render_page(template: str, **values: Any) -> str:
 
 
 def claims_table(claims: pd.DataFrame) -> str:
-    """HTML of claims.csv: place, claim, the verdict on the paper's numbers and on ours; the evidence unfolds."""
+    """HTML of claims.csv: place, claim, what it rests on, both verdicts; the evidence unfolds."""
     return str(TEMPLATES.get_template("parts.html.j2").module.claims_table(claims.to_dict("records")))
+
+
+def differences_table() -> str:
+    """HTML of what each system does otherwise than its original, why, and what was measured of it."""
+    rows = [d | {"name": named_systems(d["system"])} for d in read_differences()]
+    return str(TEMPLATES.get_template("parts.html.j2").module.differences_table(rows))
 
 
 def audit_list(audit: pd.DataFrame) -> str:

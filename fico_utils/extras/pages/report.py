@@ -30,7 +30,7 @@ from fico_utils.results.store import load, read_csv
 
 #: Columns that the page shows of a table.
 COLUMNS = {
-    "claims": ("place", "claim", "evidence", "verdict_paper", "verdict_ours"),
+    "claims": ("place", "claim", "rests_on", "evidence", "verdict_paper", "verdict_ours"),
     "audit": ("where", "observation", "arithmetic", "reading"),
     "costs": ("source", "system", "corpus", "phase", "quantity", "value", "status"),
 }
