@@ -21,9 +21,9 @@ from fico_utils.errors import InputError
 FRAMES = {
     "by id": {"edgecolor": INK, "linewidth": 1.6},
     "by label": {"edgecolor": INK, "linewidth": 0.9, "linestyle": (0, (2.2, 1.4))},
-    "not": {"edgecolor": "#C4C4C4", "linewidth": 0.6},
+    "not relevant": {"edgecolor": "#C4C4C4", "linewidth": 0.6},
 }
-KEYS = {"by id": "relevant by id", "by label": "relevant by label only", "not": "not relevant"}
+KEYS = {"by id": "relevant by id", "by label": "relevant by label only", "not relevant": "not relevant"}
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Hit:
     @property
     def relevance(self) -> str:
         """A key of `FRAMES`."""
-        return "by id" if self.is_match else "by label" if self.shares_label else "not"
+        return "by id" if self.is_match else "by label" if self.shares_label else "not relevant"
 
 
 @dataclass(frozen=True)
