@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -126,6 +127,28 @@ def test_notebooks_print_no_warnings(results: Path) -> None:
                 if output.get("name") == "stderr" and "Warning" in text:
                     noisy.append((step.notebook, cell["id"], text[:200]))
     assert noisy == []
+
+
+def shown(results: Path, stem: str, cell_id: str) -> str:
+    """What a cell of an executed notebook prints, and the HTML that it shows."""
+    cells = json.loads((results / "runs" / stem / f"{stem}.ipynb").read_text(encoding="utf-8"))["cells"]
+    outputs = next(cell for cell in cells if cell["id"] == cell_id)["outputs"]
+    return "".join("".join(o.get("text", o.get("data", {}).get("text/html", ""))) for o in outputs)
+
+
+def test_outputs_show_what_the_lessons_say_beside_them(results: Path) -> None:
+    rule = shown(results, "00_start_here", "s3-rule")
+    said = shown(results, "00_start_here", "s3-said")
+    assert "no caption fits" in rule or re.search(r"BEiT-3: the right picture at rank 1;.*\n.*DADH: .*; [45] of", said)
+    order = shown(results, "01_feature_extraction", "s6-order")
+    backwards, other = map(float, re.findall(r"<td[^>]*>(-?[\d.]+)</td>", order))
+    assert backwards > other, "word order is not lost on Doc2Vec"
+    sheet = shown(results, "02_fine_grained_training", "s7-sheet")
+    assert re.search(r"number [2-5] by the towers and number 1 after the closer look|no caption fits", sheet)
+    attention = shown(results, "02_fine_grained_training", "s5-attention")
+    narrow, wide = map(float, re.findall(r"(?:looks at|at) ([\d.]+)(?: cells|\s)", attention)[:2])
+    assert 1 <= narrow < wide <= 36
+    assert "odd ones among them: 0" in shown(results, "03_hashing_training", "s6-balance")
 
 
 def test_second_run_finds_everything_fresh(results: Path, manifests: dict[str, dict]) -> None:

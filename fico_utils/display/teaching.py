@@ -19,12 +19,13 @@ ORDER_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
 @drawing_style()
 def sheet(pictures: Sequence[np.ndarray], captions: Sequence[str], columns: int = 5, alt: str = "") -> Picture:
     """A page of pictures (H, W, 3) uint8, each with its caption below; line breaks of a caption stay."""
-    texts = [
-        "\n".join(line for part in caption.split("\n") for line in textwrap.wrap(part, 185 // columns) or [""])
-        for caption in captions
-    ]
     rows, gap = -(-len(pictures) // columns), 2.5
     side = (PAGE - gap * (columns - 1)) / columns
+    letters = int(side / 1.3)  # a letter of a caption is about 1.25 mm wide
+    texts = [
+        "\n".join(line for part in caption.split("\n") for line in textwrap.wrap(part, letters) or [""])
+        for caption in captions
+    ]
     below = 3.2 * max(text.count("\n") + 1 for text in texts) + 2
     height = rows * (side + below)
     figure, ax = millimetre_canvas(PAGE, height)
@@ -65,6 +66,7 @@ def curves(logs: Mapping[str, Sequence[Mapping[str, float]]], terms: Sequence[st
 def attention(picture: np.ndarray, words: Sequence[str], weights: np.ndarray) -> Picture:
     """Where each word of a caption looks: its weights over the grid of regions, laid on the picture (H, W, 3) uint8.
 
+    Cells fade where the weight is small; beside the word stands the weight of the cell that has most.
     `weights` (n_words, R) has rows that sum to 1; R is a square number, regions in reading order.
     """
     side, columns = int(np.sqrt(weights.shape[1])), 6
@@ -76,9 +78,9 @@ def attention(picture: np.ndarray, words: Sequence[str], weights: np.ndarray) ->
     for ax, word, weight in zip(axes.flat, words, weights, strict=False):
         ax.imshow(picture)
         veil = np.zeros((side, side, 4))
-        veil[..., 3] = 0.82 * (1 - weight.reshape(side, side) / weight.max())  # dark where it does not look
+        veil[..., :3], veil[..., 3] = 1, 0.85 * (1 - weight.reshape(side, side) / weight.max())  # faint: not looked at
         ax.imshow(veil, extent=(-0.5, width - 0.5, height - 0.5, -0.5), interpolation="nearest")
-        ax.set_title(word)
+        ax.set_title(f"{word} {weight.max():.0%}")
     data = pd.DataFrame(weights, index=pd.Index(words, name="word")).reset_index()
     return Picture(figure, data, f"Attention of the words {', '.join(words)} over {side} x {side} regions.")
 

@@ -21,9 +21,9 @@ from fico_utils.errors import InputError
 FRAMES = {
     "by id": {"edgecolor": INK, "linewidth": 1.6},
     "by label": {"edgecolor": INK, "linewidth": 0.9, "linestyle": (0, (2.2, 1.4))},
-    "not": {"edgecolor": "#C4C4C4", "linewidth": 0.6},
+    "not relevant": {"edgecolor": "#C4C4C4", "linewidth": 0.6},
 }
-KEYS = {"by id": "relevant by id", "by label": "relevant by label only", "not": "not relevant"}
+KEYS = {"by id": "relevant by id", "by label": "relevant by label only", "not relevant": "not relevant"}
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Hit:
     @property
     def relevance(self) -> str:
         """A key of `FRAMES`."""
-        return "by id" if self.is_match else "by label" if self.shares_label else "not"
+        return "by id" if self.is_match else "by label" if self.shares_label else "not relevant"
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def query_example(example: Example) -> Picture:
         search = "CG search" if system.family == "cg" else "FG search"
         ax.add_patch(Rectangle((1.5, top - 3.1), 1.4, 2.4, facecolor=system.colour, edgecolor="none"))
         ax.text(4, top - 1.9, f"{search}: {system.name}", fontsize=6.5, weight="bold", va="center")
-        (_draw_pictures if pictures else _draw_captions)(ax, hits, top, row_height)
+        (_draw_pictures if pictures else _draw_captions)(ax, hits, top, row_height, system.serving.hashed)
     for i, (relevance, words) in enumerate(KEYS.items()):
         _draw_frame(ax, relevance, 1.8 + i * 27, 3.6, 2.6, 2.2)
         ax.text(1.8 + i * 27 + 3.5, 4.7, words, fontsize=5, va="center")
@@ -109,7 +109,7 @@ def query_example(example: Example) -> Picture:
     return Picture(figure, data, f"One query, {query}, and what two systems return first. {'; '.join(said)}.")
 
 
-def _draw_pictures(ax: Axes, hits: list[Hit], top: float, _: float) -> None:
+def _draw_pictures(ax: Axes, hits: list[Hit], top: float, _: float, hashed: bool) -> None:
     """The pictures of a list side by side, best first, their verdicts below."""
     side = 15.2
     for i, hit in enumerate(hits):
@@ -117,17 +117,17 @@ def _draw_pictures(ax: Axes, hits: list[Hit], top: float, _: float) -> None:
         if hit.picture is not None:
             _draw_picture(ax, hit.picture, x, y, side)
         _draw_frame(ax, hit.relevance, x, y, side, side)
-        ax.text(x, y - 0.8, _verdict(i, hit), fontsize=5, va="top")
+        ax.text(x, y - 0.7, "\n".join(_verdict(i, hit, hashed)), fontsize=5, va="top", linespacing=1.1)
 
 
-def _draw_captions(ax: Axes, hits: list[Hit], top: float, height: float) -> None:
+def _draw_captions(ax: Axes, hits: list[Hit], top: float, height: float, hashed: bool) -> None:
     """The captions of a list below each other, best first, their verdicts at the right."""
     step = (height - 5) / len(hits)
     for i, hit in enumerate(hits):
         y = top - 4.5 - (i + 1) * step
         _draw_frame(ax, hit.relevance, 1.8, y + 0.5, 81.5, step - 1)
         ax.text(3, y + step / 2, textwrap.shorten(hit.caption, 66, placeholder=" …"), fontsize=5.5, va="center")
-        ax.text(82.3, y + step / 2, _verdict(i, hit), fontsize=5, va="center", ha="right")
+        ax.text(82.3, y + step / 2, "  ".join(_verdict(i, hit, hashed)), fontsize=5, va="center", ha="right")
 
 
 def _draw_picture(ax: Axes, picture: np.ndarray, x: float, y: float, side: float) -> None:
@@ -138,6 +138,7 @@ def _draw_frame(ax: Axes, relevance: str, x: float, y: float, width: float, heig
     ax.add_patch(Rectangle((x, y), width, height, facecolor="none", zorder=3, **FRAMES[relevance]))
 
 
-def _verdict(position: int, hit: Hit) -> str:
-    score = f"{hit.score:.0f}" if hit.score == round(hit.score) and abs(hit.score) > 1 else f"{hit.score:.2f}"  # bits
-    return f"{position + 1}  {hit.relevance}  {score}"
+def _verdict(position: int, hit: Hit, hashed: bool) -> tuple[str, str]:
+    """Rank and relevance of a hit, and its score: of hash codes the bits that differ."""
+    score = f"{-hit.score:.0f} bits differ" if hashed else f"score {hit.score:.2f}"
+    return f"{position + 1}  {hit.relevance}", score
