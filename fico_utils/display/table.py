@@ -18,11 +18,13 @@ from fico_utils.workspace import Run
 UNDEFINED, UNAVAILABLE, DNF, EXTRAPOLATED = "n/a", "–", "DNF", "†"
 MARKS = (
     f"{UNDEFINED}: undefined for this system; {UNAVAILABLE}: unavailable; {DNF}: did not finish; "
-    f"{EXTRAPOLATED}: extrapolated; ±: half a 95 % interval over images. "
-    "Bold: best of its column, ours and the paper's each."
+    f"{EXTRAPOLATED}: extrapolated; ±: half a 95 % interval over images; % of room: share of the way from chance to a "
+    "perfect score. Bold: best of its column, ours and the paper's each."
 )
 GIB = 2**30
 INTERVAL = "± 95 %"  # the part that holds half the width of the interval of ours
+ROOM, PAPER_ROOM = "% of room", "paper, % of room"  # how far scores have come from chance to perfect, where it says more
+EXTRA = (INTERVAL, ROOM, PAPER_ROOM)  # parts that explain a number above them, and are blank elsewhere
 REFERENCE = "Reference"  # the row group of chance and the perfect retriever
 
 Row = tuple[str, str]  # its group and its label
@@ -46,6 +48,7 @@ class Column:
     kind: str  # percent, seconds, gib or text
     best: str = ""  # max, min or "" (no best)
     in_paper: bool = True  # the paper has something that corresponds; without, only our lines have a cell there
+    compared: bool = True  # ours and the paper's may be subtracted or divided; not where they are of other pictures
 
 
 def significant(value: float) -> str:
@@ -61,7 +64,7 @@ def significant(value: float) -> str:
 
 
 def printed(cell: Cell, kind: str, part: str) -> str:
-    """A cell as it is printed in `part` (ours, `INTERVAL`, paper, difference, ratio).
+    """A cell as it is printed in `part` (ours, paper, one of `EXTRA`, difference, ratio).
 
     >>> printed(Cell(0.667, "ok"), "percent", "ours"), printed(Cell(status="dnf"), "seconds", "paper")
     ('66.7', 'DNF')
@@ -73,6 +76,8 @@ def printed(cell: Cell, kind: str, part: str) -> str:
     mark = EXTRAPOLATED if cell.status == "extrapolated" else ""
     if part == INTERVAL:
         return f"±{100 * cell.value:.1f}"
+    if part in (ROOM, PAPER_ROOM):
+        return f"{round(100 * cell.value) or 0} %"  # never -0
     if part == "difference":
         return f"{round(100 * cell.value, 1) or 0.0:+.1f}{mark}"  # never -0.0
     if part == "ratio":
@@ -90,7 +95,7 @@ def printed(cell: Cell, kind: str, part: str) -> str:
 class Table:
     """A table of the paper: ours, the paper's, and how they differ.
 
-    `cells` are those of the parts ``ours``, ``paper`` and `INTERVAL` by (part, row, header); one that is missing is
+    `cells` are those of the parts ``ours``, ``paper`` and `EXTRA` by (part, row, header); one that is missing is
     unavailable. Headers are unique and name the paper's corpora.
     """
 
@@ -106,8 +111,8 @@ class Table:
 
     def _cell(self, part: str, row: Row, column: Column) -> Cell:
         """The cell of a part, blank where the part has no such column; a comparison is made of the other two."""
-        if part != self.comparison or not column.in_paper:
-            blank = part == INTERVAL or (part != "ours" and not column.in_paper)
+        if part != self.comparison or not (column.in_paper and column.compared):
+            blank = part in (*EXTRA, self.comparison) or (part != "ours" and not column.in_paper)
             return self.cells.get((part, row, column.header), Cell(status="blank" if blank else "unavailable"))
         ours, paper = self._cell("ours", row, column), self._cell("paper", row, column)
         if math.isnan(ours.value) or math.isnan(paper.value) or (part == "ratio" and paper.value == 0):
@@ -126,12 +131,12 @@ class Table:
 
     @cached_property
     def side_by_side(self) -> pd.DataFrame:
-        """Every row up to four times, printed: ours, its interval, the paper's, and how they differ.
+        """Every row up to six times, printed: ours, its interval and share of the room, the paper's, how they differ.
 
         A system always has ours, the rest where it says more than "unavailable". Headers name our corpus beside the
         paper's.
         """
-        parts = filter(None, ("ours", INTERVAL, "paper", self.comparison))
+        parts = filter(None, ("ours", INTERVAL, ROOM, "paper", PAPER_ROOM, self.comparison))
         lines = {
             (*row, part): [printed(self._cell(part, row, c), c.kind, part) for c in self.columns]
             for row, part in itertools.product(self.rows, parts)
