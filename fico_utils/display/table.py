@@ -15,10 +15,10 @@ from fico_utils.display.picture import write_renditions
 from fico_utils.escaping import csv_text, html_text, latex_text, markdown_text
 from fico_utils.workspace import Run
 
-UNDEFINED, UNAVAILABLE, DNF, EXTRAPOLATED = "n/a", "–", "DNF", "†"
+UNDEFINED, UNAVAILABLE, DNF, EXTRAPOLATED, UNSURE = "n/a", "–", "DNF", "†", "?"
 MARKS = (
     f"{UNDEFINED}: undefined for this system; {UNAVAILABLE}: unavailable; {DNF}: did not finish; "
-    f"{EXTRAPOLATED}: extrapolated; ±: half a 95 % interval over images; % of room: share of the way from chance to a "
+    f"{EXTRAPOLATED}: extrapolated; {UNSURE}: the interval of what was extrapolated is wider than the number; ±: half a 95 % interval over images; % of room: share of the way from chance to a "
     "perfect score. Bold: best of its column, ours and the paper's each."
 )
 GIB = 2**30
@@ -39,6 +39,11 @@ class Cell:
     spread: float = math.nan  # of the tidy row; where it reaches down to zero the value is an upper bound
     text: str = ""  # printed as it stands, for cells that are words
 
+    @property
+    def is_guess(self) -> bool:
+        """Whether it was extrapolated with an interval (`spread` to either side) that is wider than the value."""
+        return self.status == "extrapolated" and 2 * self.spread > self.value
+
 
 @dataclass(frozen=True)
 class Column:
@@ -57,10 +62,17 @@ def significant(value: float) -> str:
     >>> significant(93.268), significant(0.0123), significant(0.5)
     ('93.27', '0.012', '0.50')
     """
-    if value >= 0.995 or value == 0:
-        return f"{value:.2f}"
-    exponent = int(f"{value:.1e}".split("e")[1])  # of the rounded value: 0.0996 is 0.10
-    return f"{value:.{1 - exponent}f}"
+    return f"{value:.2f}" if value >= 0.995 or value == 0 else two_digits(value)
+
+
+def two_digits(value: float) -> str:
+    """`value`, a time or a ratio of times, with the two digits that a measured time is good for, written out.
+
+    >>> two_digits(2178625.89), two_digits(93.268), two_digits(4.42), two_digits(0.0996)
+    ('2200000', '93', '4.4', '0.10')
+    """
+    exponent = int(f"{value:.1e}".split("e")[1]) if value else 0  # of the rounded value: 0.0996 is 0.10
+    return f"{round(value, 1 - exponent):.{max(1 - exponent, 0)}f}"
 
 
 def printed(cell: Cell, kind: str, part: str) -> str:
@@ -73,6 +85,8 @@ def printed(cell: Cell, kind: str, part: str) -> str:
         return cell.text
     if cell.status not in ("ok", "extrapolated"):
         return {"undefined": UNDEFINED, "dnf": DNF, "blank": ""}.get(cell.status, UNAVAILABLE)
+    if part == "ours" and cell.is_guess:
+        return UNSURE
     mark = EXTRAPOLATED if cell.status == "extrapolated" else ""
     if part == INTERVAL:
         return f"±{100 * cell.value:.1f}"
@@ -81,14 +95,14 @@ def printed(cell: Cell, kind: str, part: str) -> str:
     if part == "difference":
         return f"{round(100 * cell.value, 1) or 0.0:+.1f}{mark}"  # never -0.0
     if part == "ratio":
-        return f"{significant(cell.value)}×{mark}"
+        return f"{two_digits(cell.value)}×{mark}"
     if kind == "percent":
         return f"{100 * cell.value:.1f}{mark}"
     if part == "paper" and cell.spread >= cell.value:
         return f"<{cell.value + cell.spread:.12g}"
     if kind == "seconds" and part == "paper":  # with the digits that it prints
         return f"{cell.value:.12g}{mark}"
-    return significant(cell.value / GIB if kind == "gib" else cell.value) + mark
+    return (significant(cell.value / GIB) if kind == "gib" else two_digits(cell.value)) + mark
 
 
 @dataclass(frozen=True)
@@ -115,7 +129,7 @@ class Table:
             blank = part in (*EXTRA, self.comparison) or (part != "ours" and not column.in_paper)
             return self.cells.get((part, row, column.header), Cell(status="blank" if blank else "unavailable"))
         ours, paper = self._cell("ours", row, column), self._cell("paper", row, column)
-        if math.isnan(ours.value) or math.isnan(paper.value) or (part == "ratio" and paper.value == 0):
+        if math.isnan(ours.value) or math.isnan(paper.value) or (part == "ratio" and paper.value == 0) or ours.is_guess:
             return Cell()
         value = ours.value - paper.value if part == "difference" else ours.value / paper.value
         return Cell(value, "extrapolated" if "extrapolated" in (ours.status, paper.status) else "ok")
@@ -125,8 +139,8 @@ class Table:
         if not column.best or part not in ("ours", "paper") or row[0] == REFERENCE:
             return False
         rivals = [r for r in self.rows if r[0] != REFERENCE and (r[0] == row[0] or not self.best_in_group)]
-        known = {r: self._cell(part, r, column).value for r in rivals}
-        known = {r: v for r, v in known.items() if not math.isnan(v)}
+        numbers = {r: self._cell(part, r, column) for r in rivals}
+        known = {r: c.value for r, c in numbers.items() if not (math.isnan(c.value) or c.is_guess)}
         return len(known) > 1 and known.get(row) == (max if column.best == "max" else min)(known.values())
 
     @cached_property

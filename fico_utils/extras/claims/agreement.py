@@ -86,12 +86,12 @@ def _statements(paper: Side, ours: Side, cell: tuple[str, str, str, str]) -> Ite
 def agreement_table(compared: pd.DataFrame) -> pd.DataFrame:
     """What `compare_with_paper` found, as text: a row a statement and metric, a column a corpus and direction."""
 
-    def text(row: pd.Series) -> str:
-        if row["what"] == ORDER:
-            return f"{row['ours']:.2f} ({row['low']:.2f} to {row['high']:.2f}), {row['verdict']}"
-        return f"{100 * row['ours']:+.1f} (paper {100 * row['paper']:+.1f}), {row['verdict']}"
+    def text(row: Any) -> str:
+        if row.what == ORDER:
+            return f"{row.ours:.2f} ({row.low:.2f} to {row.high:.2f}), {row.verdict}"
+        return f"{100 * row.ours:+.1f} (paper {100 * row.paper:+.1f}), {row.verdict}"
 
-    texts = compared.assign(text=compared.apply(text, axis=1))
+    texts = compared.assign(text=list(map(text, compared.itertuples())))
     columns = list(dict.fromkeys(zip(texts["corpus"], texts["direction"], strict=True)))
     rows = list(dict.fromkeys(zip(texts["what"], texts["metric"], strict=True)))
     wide = texts.pivot(index=["what", "metric"], columns=["corpus", "direction"], values="text")
