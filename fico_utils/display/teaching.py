@@ -128,4 +128,6 @@ def heatmap(frame: pd.DataFrame, title: str, note: str) -> Picture:
     ax.set(title=f"{title} ({note})", xlabel="", ylabel="")
     ax.set_xticks(ax.get_xticks(), [textwrap.fill(c, 14) for c in named])
     ax.tick_params(length=0, labelrotation=0)
-    return Picture(figure, frame.set_axis(list(named), axis=1).reset_index(), f"{title}, a cell for each system and column.")
+    return Picture(
+        figure, frame.set_axis(list(named), axis=1).reset_index(), f"{title}, a cell for each system and column."
+    )

@@ -1,7 +1,8 @@
 """The tables of the READMEs, made from the committed ones: `python -m fico_utils.extras.readme`.
 
 Each stands between ``<!-- KIND PROFILE CORPUS ... -->`` and ``<!-- /KIND -->``; the kinds are ``results`` (what was
-found), ``seeds`` (how far the seed moves it), ``costs`` (what it costs) and ``agreement`` (what of it the paper shares).
+found), ``seeds`` (how far the seed moves it), ``costs`` (what it costs) and ``agreement`` (what the paper's tables
+share with ours).
 """
 
 from __future__ import annotations
@@ -59,7 +60,11 @@ def results_table(metrics: pd.DataFrame, corpora: Sequence[str]) -> str:
             return "–"
         row = values.loc[key]
         half = 50 * (row["ci_high"] - row["ci_low"])
-        share = f" ({100 * room_share(row['value'], row['chance']):.0f} %)" if key[1:] in near and key[0] in registry.systems() else ""
+        share = (
+            f" ({100 * room_share(row['value'], row['chance']):.0f} %)"
+            if key[1:] in near and key[0] in registry.systems()
+            else ""
+        )
         return f"{100 * row['value']:.1f}" + (f" ± {half:.1f}" if pd.notna(half) else "") + share
 
     return _table(
