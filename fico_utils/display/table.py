@@ -24,10 +24,7 @@ MARKS = (
 )
 GIB = 2**30
 INTERVAL = "± 95 %"  # the part that holds half the width of the interval of ours
-ROOM, PAPER_ROOM = (
-    "% of room",
-    "paper, % of room",
-)  # how far scores have come from chance to perfect, where it says more
+ROOM, PAPER_ROOM = "% of room", "paper, % of room"  # the parts of how far scores have come from chance to perfect
 EXTRA = (INTERVAL, ROOM, PAPER_ROOM)  # parts that explain a number above them, and are blank elsewhere
 REFERENCE = "Reference"  # the row group of chance and the perfect retriever
 

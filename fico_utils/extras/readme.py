@@ -48,10 +48,9 @@ def results_table(metrics: pd.DataFrame, corpora: Sequence[str]) -> str:
     mine = metrics[(metrics["source"] != "paper") & (metrics["profile"] != "paper") & metrics["corpus"].isin(corpora)]
     index = ["system", "corpus", "direction", "metric", "k"]
     values = mine.drop_duplicates(index).set_index(index).sort_index()
-    shipped, known = as_shipped(mine), {*mine["system"]}
+    shipped, known = as_shipped(mine), set(mine["system"])
     names = {s: markdown_text(registry.system(s).name) + SHIPPED * (s in shipped) for s in registry.systems()}
     names |= {"perfect": "*Perfect retriever*", "chance": "*Chance*"}
-
     close = mine[(mine["metric"] == "map") & ((mine["value"] - mine["chance"]).abs() < NEAR_CHANCE)]
     near = {*close.loc[close["source"] == "ours", index[1:]].itertuples(index=False, name=None)}
 
@@ -68,11 +67,7 @@ def results_table(metrics: pd.DataFrame, corpora: Sequence[str]) -> str:
         return f"{100 * row['value']:.1f}" + (f" ± {half:.1f}" if pd.notna(half) else "") + share
 
     return _table(
-        [
-            f"{markdown_text(registry.corpus(c).name)}<br>{head}" + "<br>(% of room)" * ((c, *column) in near)
-            for c in corpora
-            for column, head in zip(COLUMNS, HEADS, strict=True)
-        ],
+        [f"{markdown_text(registry.corpus(c).name)}<br>{head}" for c in corpora for head in HEADS],
         [[names[s], *(cell(s, c, *column) for c in corpora for column in COLUMNS)] for s in names if s in known],
     )
 
