@@ -1,7 +1,8 @@
 """The tables of the READMEs, made from the committed ones: `python -m fico_utils.extras.readme`.
 
 Each stands between ``<!-- KIND PROFILE CORPUS ... -->`` and ``<!-- /KIND -->``; the kinds are ``results`` (what was
-found), ``seeds`` (how far the seed moves it) and ``costs`` (what it costs).
+found), ``seeds`` (how far the seed moves it), ``costs`` (what it costs) and ``agreement`` (what the paper's tables
+share with ours).
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ from pathlib import Path
 import pandas as pd
 
 from fico_utils import registry
-from fico_utils.display.rows import SHIPPED, as_shipped
+from fico_utils.display.rows import NEAR_CHANCE, SHIPPED, as_shipped, room_share
 from fico_utils.display.table import markdown_line
 from fico_utils.display.tables.costs import MILLION
 from fico_utils.errors import InputError
 from fico_utils.escaping import markdown_text
 from fico_utils.extras import seeds
+from fico_utils.extras.claims.agreement import agreement_table, compare_with_paper
 from fico_utils.extras.setups import measured_screens, setup_name
 from fico_utils.files import write_text
 from fico_utils.provenance import PROJECT
@@ -27,7 +29,7 @@ from fico_utils.results import store
 #: (direction, metric, k) of the columns; how each is headed.
 COLUMNS = (("i2t", "recall", "1"), ("t2i", "recall", "1"), ("i2t", "map", "10"), ("i2t", "map", "N"))
 HEADS = ("i2t R@1", "t2i R@1", "i2t mAP@10", "i2t mAP@N")
-MARKS = re.compile(r"(<!-- (results|costs|seeds) (\w+)((?: \w+)+) -->\n).*?(<!-- /\2 -->)", re.DOTALL)
+MARKS = re.compile(r"(<!-- (results|costs|seeds|agreement) (\w+)((?: \w+)+) -->\n).*?(<!-- /\2 -->)", re.DOTALL)
 #: Files that hold such tables.
 READMES = (PROJECT / "README.md", PROJECT / "figures" / "README.md")
 
@@ -40,7 +42,8 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def results_table(metrics: pd.DataFrame, corpora: Sequence[str]) -> str:
     """Our systems, chance and the perfect retriever on corpora, as a GitHub table; percent, with 95 % intervals.
 
-    ‡ marks rows measured with weights of another run that ship.
+    ‡ marks rows measured with weights of another run that ship. In a column of mAP where a system lies near chance,
+    the share of the room between chance and a perfect score follows in brackets.
     """
     mine = metrics[(metrics["source"] != "paper") & (metrics["profile"] != "paper") & metrics["corpus"].isin(corpora)]
     index = ["system", "corpus", "direction", "metric", "k"]
@@ -48,13 +51,20 @@ def results_table(metrics: pd.DataFrame, corpora: Sequence[str]) -> str:
     shipped, known = as_shipped(mine), set(mine["system"])
     names = {s: markdown_text(registry.system(s).name) + SHIPPED * (s in shipped) for s in registry.systems()}
     names |= {"perfect": "*Perfect retriever*", "chance": "*Chance*"}
+    close = mine[(mine["metric"] == "map") & ((mine["value"] - mine["chance"]).abs() < NEAR_CHANCE)]
+    near = {*close.loc[close["source"] == "ours", index[1:]].itertuples(index=False, name=None)}
 
     def cell(*key: str) -> str:
         if key not in values.index or pd.isna(values.loc[key, "value"]):
             return "–"
         row = values.loc[key]
         half = 50 * (row["ci_high"] - row["ci_low"])
-        return f"{100 * row['value']:.1f}" + (f" ± {half:.1f}" if pd.notna(half) else "")
+        share = (
+            f" ({100 * room_share(row['value'], row['chance']):.0f} %)"
+            if key[1:] in near and key[0] in registry.systems()
+            else ""
+        )
+        return f"{100 * row['value']:.1f}" + (f" ± {half:.1f}" if pd.notna(half) else "") + share
 
     return _table(
         [f"{markdown_text(registry.corpus(c).name)}<br>{head}" for c in corpora for head in HEADS],
@@ -131,6 +141,13 @@ def seeds_table(spread: pd.DataFrame, corpus: str) -> str:
     )
 
 
+def order_table(metrics: pd.DataFrame, corpora: Sequence[str]) -> str:
+    """What of our scores on corpora agrees with the paper's, as a GitHub table: a row a statement and metric."""
+    made = agreement_table(compare_with_paper(metrics, corpora))
+    rows = [[f"{what}, {metric}", *texts] for (what, metric), texts in zip(made.index, made.to_numpy(), strict=True)]
+    return _table(["<br>".join(map(markdown_text, head)) for head in made], rows)
+
+
 def refresh_tables(text: str, folder: Path = PROJECT / "figures") -> str:
     """The text of a README whose tables are those of ``<folder>/<profile>/``; InputError where no marks are in it."""
     if not MARKS.search(text):
@@ -143,6 +160,8 @@ def refresh_tables(text: str, folder: Path = PROJECT / "figures") -> str:
             made = seeds_table(seeds.read_seeds(place / seeds.FILE), corpora[0])
         elif kind == "costs":
             made = costs_table(store.load(place, "costs"), corpora[0])
+        elif kind == "agreement":
+            made = order_table(store.load(place, "metrics"), corpora)
         else:
             made = results_table(store.load(place, "metrics"), corpora)
         return f"{start}{made}\n{end}"

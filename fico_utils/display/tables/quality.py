@@ -9,12 +9,23 @@ import pandas as pd
 
 from fico_utils import registry
 from fico_utils.display.catalogue import TABLES, register_table
-from fico_utils.display.rows import SHIPPED, Place, as_shipped, of_test_split, quality_stamp, table_rows
-from fico_utils.display.table import INTERVAL, REFERENCE, Cell, Column, Table
+from fico_utils.display.rows import (
+    NEAR_CHANCE,
+    SHIPPED,
+    Place,
+    as_shipped,
+    of_test_split,
+    quality_stamp,
+    room_share,
+    table_rows,
+)
+from fico_utils.display.table import INTERVAL, PAPER_ROOM, REFERENCE, ROOM, Cell, Column, Row, Table
 from fico_utils.evaluation import Metric
 
 DIRECTION_HEADS = {"i2t": "Image-to-text", "t2i": "Text-to-image"}
-REFERENCES = {(REFERENCE, "Chance"): "chance", (REFERENCE, "Perfect retriever"): "perfect"}
+CHANCE_ROW = (REFERENCE, "Chance")
+REFERENCES = {CHANCE_ROW: "chance", (REFERENCE, "Perfect retriever"): "perfect"}
+Cells = dict[tuple[str, Row, tuple[str, ...]], Cell]
 KEY = ["system", "corpus", "direction", "k"]
 
 
@@ -37,7 +48,9 @@ def quality_table(
     """Systems x (corpus, direction, k), with chance and the perfect retriever below.
 
     `metrics` is metrics.csv; `corpora` are ours to show, by default those that `metrics` holds. The paper's rows are
-    those of `paper_file`, its corpora all of them or `slot`.
+    those of `paper_file`, its corpora all of them or `slot`. Ours and the paper's are subtracted only where both are
+    scores on the same corpus. Where a mAP of a column lies within `NEAR_CHANCE` of chance, a further line says which
+    share of the room above chance each system fills.
     """
     mine, paper, places = of_test_split(metrics, corpora)
     places = [place for place in places if not place.paper or slot in ("", place.paper)]
@@ -56,11 +69,26 @@ def quality_table(
                     half = (line["ci_high"] - line["ci_low"]) / 2
                     if part == "ours" and not math.isnan(half):
                         cells[INTERVAL, row, column.header] = Cell(half, line["status"])
+    if metric == "map":
+        systems = [row for row in rows if row[0] != REFERENCE]
+        for column in columns:
+            cells |= _room(cells, systems, column.header)
     names = {registry.corpus(place.paper).name: place.name for place in places if place.paper and place.ours}
     caption = f"{TABLES[name].title} {quality_stamp(mine, places)}"
     if any(s in shipped for s in rows.values()):
         caption += f"{SHIPPED} with weights that ship: {', '.join(sorted(set(shipped.values())))}."
     return Table(name, caption, list(rows), list(columns), cells, "difference", names)
+
+
+def _room(cells: Cells, systems: Sequence[Row], header: tuple[str, ...]) -> Cells:
+    """The share of the room that systems fill, in a column where one of them lies near chance."""
+    made = {}
+    for part, name in (("ours", ROOM), ("paper", PAPER_ROOM)):
+        chance, *values = (cells.get((part, row, header), Cell()).value for row in (CHANCE_ROW, *systems))
+        if any(abs(value - chance) < NEAR_CHANCE for value in values):
+            shares = {row: room_share(value, chance) for row, value in zip(systems, values, strict=True)}
+            made |= {(name, row, header): Cell(x, "ok") for row, x in shares.items() if not math.isnan(x)}
+    return made
 
 
 def _columns(places: Sequence[Place], metrics: Sequence[Metric]) -> dict[Column, tuple[Place, str, str]]:
@@ -72,6 +100,7 @@ def _columns(places: Sequence[Place], metrics: Sequence[Metric]) -> dict[Column,
         head += f" ({place.ours})" if not place.paper and names.count(head) > 1 else ""
         for direction, words in DIRECTION_HEADS.items():
             for metric in metrics:
-                column = Column((head, words, metric.label), "percent", "max", bool(place.paper))
+                same = place.ours == place.paper
+                column = Column((head, words, metric.label), "percent", "max", bool(place.paper), same)
                 columns[column] = (place, direction, metric.k_text)
     return columns
