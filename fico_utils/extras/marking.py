@@ -1,13 +1,13 @@
 """Marks the exercise notebooks that students hand back, with nothing done by hand.
 
 Of a student's notebook, the answers count, and code cells that were added. Every other cell is put back as it was
-handed out, so that an edited check changes nothing. What is run is the student's code, with the rights of whoever marks.
+handed out, so that an edited check changes nothing. What runs is the student's code, with the rights of whoever marks.
 """
 
 from __future__ import annotations
 
-import os
 import re
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -25,20 +25,20 @@ FAILED = "failed"
 PLACES = ("", "exercises", "notebooks/exercises")
 #: How many times as long as a student's cell one of ours may take, such as the first, which loads libraries.
 SLOW = 10
-#: The first line of a check, with the number of its exercise.
-CHECK = re.compile(r'@exercises\.check\("([\d.]+)"')
+_CHECK = re.compile(r'@exercises\.check\("([\d.]+)"')
 
 
-def mark_folders(folders: Sequence[str | Path], limit: int, say: Callable[[str], None]) -> Iterator[list[str]]:
+def mark_folders(folders: Sequence[str], limit: int, say: Callable[[str], None]) -> Iterator[list[str]]:
     """Rows of the `COLUMNS`, one for each student and exercise: ``passed``, ``failed`` and why, or ``not attempted``.
 
-    Each folder is one student's, who is called as it is. `limit` is the seconds that a cell of theirs may take; `say` is
-    called with a line for each student. InputError where one is no folder.
+    Each folder is one student's, who is called as it is. `limit` is the seconds that a cell of theirs may take; `say`
+    is called with a line for each student. InputError where one is no folder.
     """
     handed_out = sorted((project_folder("notebooks") / "exercises").glob("*.ipynb"))
     places = [Path(folder).resolve() for folder in folders]
-    if missing := [str(place) for place in places if not place.is_dir()]:
-        raise InputError(f"{missing[0]} is no folder; expected a folder for each student, with exercises/ in it")
+    for place in places:
+        if not place.is_dir():
+            raise InputError(f"{place} is no folder; expected a folder for each student, with exercises/ in it")
     with (
         tempfile.TemporaryDirectory() as results
     ):  # shared, so that vectors are made once; content is checked when read
@@ -53,66 +53,69 @@ def _mark_notebook(place: Path, path: Path, limit: int, results: str) -> list[tu
     import nbformat
 
     notebook = nbformat.read(path, as_version=4)
-    names = [match[1] for cell in notebook.cells if (match := CHECK.match(cell.source))]
+    names = [match[1] for cell in notebook.cells if (match := _CHECK.match(cell.source))]
     found = next((place / where / path.name for where in PLACES if (place / where / path.name).is_file()), None)
     if found is None:
         return [(name, NOT_ATTEMPTED, f"there is no {path.name}") for name in names]
-    try:
-        theirs = nbformat.read(found, as_version=4).cells
-    except Exception as error:  # whatever a file that is no notebook makes of the reader
-        return [(name, FAILED, f"{path.name} is no notebook ({type(error).__name__})") for name in names]
-    if not {_cell_id(cell) for cell in theirs} & {cell.id for cell in notebook.cells if _is_answer(cell)}:
-        return [(name, FAILED, f"{path.name} has none of the cells to fill; it was written anew") for name in names]
     for cell in notebook.cells:
-        cell.metadata["ours"] = not _is_answer(cell) and not CHECK.match(cell.source)
+        cell.metadata["ours"] = not (_is_answer(cell) or _CHECK.match(cell.source))
         if "parameters" in cell.metadata.get("tags", []):
             cell.source += f"\nout_dir = {results!r}"
-    notebook.cells = merge_answers(notebook.cells, theirs)
+    try:
+        notebook.cells = merge_answers(notebook.cells, nbformat.read(found, as_version=4).cells)
+    except Exception as error:  # whatever a file that is no notebook makes of the reader
+        return [(name, FAILED, f"{path.name} is not the exercise any more ({type(error).__name__})") for name in names]
     return _run_checks(notebook, limit, results)
 
 
 def merge_answers(ours: Sequence[Any], theirs: Sequence[Any]) -> list[Any]:
-    """The cells of `ours`, with the answers of `theirs` and, where these stand, the code cells that they added."""
+    """The cells of `ours`, with the answers of `theirs` and, where these stand, the code cells that they added.
+
+    KeyError where none of the cells to fill is left.
+    """
     import nbformat
 
-    known, theirs_by_id, added, waiting = {cell.id for cell in ours}, {}, {}, []
+    known, answers, added, waiting = {cell.id for cell in ours}, {}, {}, []
     for cell in theirs:
-        name = _cell_id(cell)
-        if name in known and name not in theirs_by_id:
-            theirs_by_id[name], added[name], waiting = cell.source, waiting, []
-        elif name not in known and cell.cell_type == "code":
+        name = cell.get("id") or cell.metadata.get("id", "")  # where Jupyter keeps it, or where Colab does
+        if name in known:
+            answers[name], added[name], waiting = cell.source, waiting, []
+        elif cell.cell_type == "code":
             waiting.append(nbformat.v4.new_code_cell(cell.source))
-    for cell in ours:
-        if _is_answer(cell):
-            cell.source = theirs_by_id.get(cell.id, cell.source)
+    fill = [cell for cell in ours if _is_answer(cell)]
+    if answers.keys().isdisjoint(cell.id for cell in fill):
+        raise KeyError("no cell to fill")
+    for cell in fill:
+        cell.source = answers.get(cell.id, cell.source)
     return [cell for own in ours for cell in (*added.get(own.id, ()), own)]
+
+
+def _is_answer(cell: Any) -> bool:
+    return "answer" in cell.metadata.get("tags", [])
 
 
 def _run_checks(notebook: Any, limit: int, folder: str) -> list[tuple[str, str, str]]:
     """(exercise, outcome, hint) after all cells have run; a cell that does not end is emptied, and all run again."""
-    cells, answers, checks = notebook.cells, [], {}
+    cells, answer, exercises = notebook.cells, 0, {}
     for i, cell in enumerate(cells):
-        answers += [i] if _is_answer(cell) else []
-        if match := CHECK.match(cell.source):
-            checks[i] = match[1]
-    answer_of = {i: max(a for a in answers if a < i) for i in checks}
+        answer = i if _is_answer(cell) else answer
+        if match := _CHECK.match(cell.source):
+            exercises[i] = match[1], answer
     endless = set()
     while (i := _run_cells(notebook, limit, folder)) is not None:
         if cells[i].metadata.get("ours"):
             hint = (
                 f"cell {cells[i].id} of the exercise did not end in {SLOW * limit} s; mark again with a larger --limit"
             )
-            return [(name, FAILED, hint) for name in checks.values()]
-        i = answer_of[i] if i in checks and answer_of[i] not in endless else i
+            return [(name, FAILED, hint) for name, _ in exercises.values()]
+        i = exercises[i][1] if i in exercises and exercises[i][1] not in endless else i
         endless.add(i)
         cells[i].source = ""
-    rows = []
-    for i, name in checks.items():
-        if {i, answer_of[i]} & endless:
-            rows.append((name, FAILED, f"your code ran longer than {limit} s, or ended the kernel"))
-        else:
-            rows.append((name, *_read_outcome(name, cells[answer_of[i]], cells[i])))
-    return rows
+    late = FAILED, f"your code ran longer than {limit} s, or ended the kernel"
+    return [
+        (name, *(late if {i, answer} & endless else _outcome(name, cells[answer], cells[i])))
+        for i, (name, answer) in exercises.items()
+    ]
 
 
 def _run_cells(notebook: Any, limit: int, folder: str) -> int | None:
@@ -122,18 +125,17 @@ def _run_cells(notebook: Any, limit: int, folder: str) -> int | None:
 
     client = NotebookClient(notebook, allow_errors=True, shutdown_kernel="immediate")
     client.timeout_func = lambda cell: limit * (SLOW if cell.metadata.get("ours") else 1)
-    quiet = {"stdout": open(os.devnull, "w"), "stderr": open(os.devnull, "w")}
-    with quiet["stdout"], quiet["stderr"], client.setup_kernel(env=kernel_environment({}, 1), cwd=folder, **quiet):
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with client.setup_kernel(env=kernel_environment({}, 1), cwd=folder, **quiet):
         for i, cell in enumerate(notebook.cells):
             try:
-                if cell.cell_type == "code" and cell.source:
-                    client.execute_cell(cell, i)
+                client.execute_cell(cell, i)  # of no effect where it is text, or empty
             except (CellTimeoutError, DeadKernelError):
                 return i
     return None
 
 
-def _read_outcome(name: str, answer: Any, check: Any) -> tuple[str, str]:
+def _outcome(name: str, answer: Any, check: Any) -> tuple[str, str]:
     """(outcome, hint) of an exercise: what its check printed last, or the error that kept it from printing."""
     printed = "".join(o.text for o in check.outputs if o.output_type == "stream" and o.name == "stdout")
     said = (printed.splitlines() or [""])[-1].removeprefix(f"{name} ")
@@ -143,12 +145,3 @@ def _read_outcome(name: str, answer: Any, check: Any) -> tuple[str, str]:
     if errors:
         return FAILED, one_line(f"your code stopped with {errors[0].ename}: {errors[0].evalue}")
     return (NOT_ATTEMPTED, "") if said.startswith(NOT_ATTEMPTED) else (FAILED, said.removeprefix(f"{NOT_YET}: "))
-
-
-def _cell_id(cell: Any) -> str:
-    """The id of a cell, where Jupyter keeps it or where Colab does."""
-    return cell.get("id") or cell.metadata.get("id", "")
-
-
-def _is_answer(cell: Any) -> bool:
-    return "answer" in cell.metadata.get("tags", [])

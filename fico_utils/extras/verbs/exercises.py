@@ -11,8 +11,8 @@ HELP = "derive the exercises from notebooks/solutions/, or mark the folders of s
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `exercises`."""
     mark = (
-        "mark exercises instead: a folder for each student, as it was handed back. The notebooks in it are executed, so "
-        "code that students wrote runs as you, with your rights: use an account or a machine where nothing is at stake"
+        "mark exercises instead: a folder for each student, as it was handed back. Its notebooks are executed, so code "
+        "that students wrote runs as you, with your rights: use an account or a machine where nothing is at stake"
     )
     parser.add_argument("--mark", nargs="+", metavar="FOLDER", help=mark)
     parser.add_argument("--to", metavar="FILE", help="with --mark: the CSV to write (default: to the screen)")
