@@ -50,7 +50,7 @@ def handed_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "lecturer" / "exercises"
     folder.mkdir(parents=True)
     (folder / "01_first.ipynb").write_text(notebook_text(dict.fromkeys(ANSWERS, UNTOUCHED)))
-    monkeypatch.setattr(marking, "project_folder", lambda name: folder.parent)
+    monkeypatch.setattr(marking, "project_path", lambda name: folder.parent)
     return tmp_path
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from fico_utils.errors import InputError
 from fico_utils.escaping import one_line
 from fico_utils.extras.exercises import NOT_ATTEMPTED, NOT_YET, PASSED
-from fico_utils.provenance import project_folder
+from fico_utils.provenance import project_path
 from fico_utils.workspace import kernel_environment
 
 COLUMNS = ("student", "exercise", "outcome", "hint")
@@ -34,7 +34,7 @@ def mark_folders(folders: Sequence[str], limit: int, say: Callable[[str], None])
     Each folder is one student's, who is called as it is. `limit` is the seconds that a cell of theirs may take; `say`
     is called with a line for each student. InputError where one is no folder.
     """
-    handed_out = sorted((project_folder("notebooks") / "exercises").glob("*.ipynb"))
+    handed_out = sorted((project_path("notebooks") / "exercises").glob("*.ipynb"))
     places = [Path(folder).resolve() for folder in folders]
     for place in places:
         if not place.is_dir():
