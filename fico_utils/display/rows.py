@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -16,6 +16,8 @@ from fico_utils.results.paper_reference import CORPUS_IDS, SYSTEM_IDS, paper_ref
 SHIPPED = " ‡"
 #: The paper's corpora in the order of its columns.
 SLOTS = tuple(CORPUS_IDS.values())
+#: A score that is less than this above or below chance says little by itself.
+NEAR_CHANCE = 0.05
 #: Columns of metrics.csv that the CSV of a figure repeats.
 METRIC_COLUMNS = [
     "source", "system", "corpus", "direction", "metric", "k", "value", "ci_low", "ci_high", "chance", "status", "run",
@@ -53,6 +55,15 @@ def our_scores(metrics: pd.DataFrame) -> pd.DataFrame:
     """Our systems' measured rows of the test split."""
     mine = with_value(split_rows(metrics, "metrics")["ours"])
     return mine[(mine["split"] == "test") & (mine["source"] == "ours")]
+
+
+def room_share(value: Any, chance: Any) -> Any:
+    """The share of the room between chance (0) and a perfect score (1) that a score fills; numbers or Series.
+
+    >>> round(room_share(0.894, 0.878), 3)
+    0.131
+    """
+    return (value - chance) / (1 - chance)
 
 
 class NothingMeasuredError(InputError):

@@ -15,14 +15,16 @@ from fico_utils.display.picture import write_renditions
 from fico_utils.escaping import csv_text, html_text, latex_text, markdown_text
 from fico_utils.workspace import Run
 
-UNDEFINED, UNAVAILABLE, DNF, EXTRAPOLATED = "n/a", "–", "DNF", "†"
+UNDEFINED, UNAVAILABLE, DNF, EXTRAPOLATED, UNSURE = "n/a", "–", "DNF", "†", "?"
 MARKS = (
     f"{UNDEFINED}: undefined for this system; {UNAVAILABLE}: unavailable; {DNF}: did not finish; "
-    f"{EXTRAPOLATED}: extrapolated; ±: half a 95 % interval over images. "
-    "Bold: best of its column, ours and the paper's each."
+    f"{EXTRAPOLATED}: extrapolated; {UNSURE}: the interval of what was extrapolated is wider than the number; ±: half a 95 % interval over images; % of room: share of the way from chance to a "
+    "perfect score. Bold: best of its column, ours and the paper's each."
 )
 GIB = 2**30
 INTERVAL = "± 95 %"  # the part that holds half the width of the interval of ours
+ROOM, PAPER_ROOM = "% of room", "paper, % of room"  # how far scores have come from chance to perfect, where it says more
+EXTRA = (INTERVAL, ROOM, PAPER_ROOM)  # parts that explain a number above them, and are blank elsewhere
 REFERENCE = "Reference"  # the row group of chance and the perfect retriever
 
 Row = tuple[str, str]  # its group and its label
@@ -37,6 +39,11 @@ class Cell:
     spread: float = math.nan  # of the tidy row; where it reaches down to zero the value is an upper bound
     text: str = ""  # printed as it stands, for cells that are words
 
+    @property
+    def is_guess(self) -> bool:
+        """Whether it was extrapolated with an interval (`spread` to either side) that is wider than the value."""
+        return self.status == "extrapolated" and 2 * self.spread > self.value
+
 
 @dataclass(frozen=True)
 class Column:
@@ -46,6 +53,7 @@ class Column:
     kind: str  # percent, seconds, gib or text
     best: str = ""  # max, min or "" (no best)
     in_paper: bool = True  # the paper has something that corresponds; without, only our lines have a cell there
+    compared: bool = True  # ours and the paper's may be subtracted or divided; not where they are of other pictures
 
 
 def significant(value: float) -> str:
@@ -54,14 +62,21 @@ def significant(value: float) -> str:
     >>> significant(93.268), significant(0.0123), significant(0.5)
     ('93.27', '0.012', '0.50')
     """
-    if value >= 0.995 or value == 0:
-        return f"{value:.2f}"
-    exponent = int(f"{value:.1e}".split("e")[1])  # of the rounded value: 0.0996 is 0.10
-    return f"{value:.{1 - exponent}f}"
+    return f"{value:.2f}" if value >= 0.995 or value == 0 else two_digits(value)
+
+
+def two_digits(value: float) -> str:
+    """`value`, a time or a ratio of times, with the two digits that a measured time is good for, written out.
+
+    >>> two_digits(2178625.89), two_digits(93.268), two_digits(4.42), two_digits(0.0996)
+    ('2200000', '93', '4.4', '0.10')
+    """
+    exponent = int(f"{value:.1e}".split("e")[1]) if value else 0  # of the rounded value: 0.0996 is 0.10
+    return f"{round(value, 1 - exponent):.{max(1 - exponent, 0)}f}"
 
 
 def printed(cell: Cell, kind: str, part: str) -> str:
-    """A cell as it is printed in `part` (ours, `INTERVAL`, paper, difference, ratio).
+    """A cell as it is printed in `part` (ours, paper, one of `EXTRA`, difference, ratio).
 
     >>> printed(Cell(0.667, "ok"), "percent", "ours"), printed(Cell(status="dnf"), "seconds", "paper")
     ('66.7', 'DNF')
@@ -70,27 +85,31 @@ def printed(cell: Cell, kind: str, part: str) -> str:
         return cell.text
     if cell.status not in ("ok", "extrapolated"):
         return {"undefined": UNDEFINED, "dnf": DNF, "blank": ""}.get(cell.status, UNAVAILABLE)
+    if part == "ours" and cell.is_guess:
+        return UNSURE
     mark = EXTRAPOLATED if cell.status == "extrapolated" else ""
     if part == INTERVAL:
         return f"±{100 * cell.value:.1f}"
+    if part in (ROOM, PAPER_ROOM):
+        return f"{round(100 * cell.value) or 0} %"  # never -0
     if part == "difference":
         return f"{round(100 * cell.value, 1) or 0.0:+.1f}{mark}"  # never -0.0
     if part == "ratio":
-        return f"{significant(cell.value)}×{mark}"
+        return f"{two_digits(cell.value)}×{mark}"
     if kind == "percent":
         return f"{100 * cell.value:.1f}{mark}"
     if part == "paper" and cell.spread >= cell.value:
         return f"<{cell.value + cell.spread:.12g}"
     if kind == "seconds" and part == "paper":  # with the digits that it prints
         return f"{cell.value:.12g}{mark}"
-    return significant(cell.value / GIB if kind == "gib" else cell.value) + mark
+    return (significant(cell.value / GIB) if kind == "gib" else two_digits(cell.value)) + mark
 
 
 @dataclass(frozen=True)
 class Table:
     """A table of the paper: ours, the paper's, and how they differ.
 
-    `cells` are those of the parts ``ours``, ``paper`` and `INTERVAL` by (part, row, header); one that is missing is
+    `cells` are those of the parts ``ours``, ``paper`` and `EXTRA` by (part, row, header); one that is missing is
     unavailable. Headers are unique and name the paper's corpora.
     """
 
@@ -106,11 +125,11 @@ class Table:
 
     def _cell(self, part: str, row: Row, column: Column) -> Cell:
         """The cell of a part, blank where the part has no such column; a comparison is made of the other two."""
-        if part != self.comparison or not column.in_paper:
-            blank = part == INTERVAL or (part != "ours" and not column.in_paper)
+        if part != self.comparison or not (column.in_paper and column.compared):
+            blank = part in (*EXTRA, self.comparison) or (part != "ours" and not column.in_paper)
             return self.cells.get((part, row, column.header), Cell(status="blank" if blank else "unavailable"))
         ours, paper = self._cell("ours", row, column), self._cell("paper", row, column)
-        if math.isnan(ours.value) or math.isnan(paper.value) or (part == "ratio" and paper.value == 0):
+        if math.isnan(ours.value) or math.isnan(paper.value) or (part == "ratio" and paper.value == 0) or ours.is_guess:
             return Cell()
         value = ours.value - paper.value if part == "difference" else ours.value / paper.value
         return Cell(value, "extrapolated" if "extrapolated" in (ours.status, paper.status) else "ok")
@@ -120,18 +139,18 @@ class Table:
         if not column.best or part not in ("ours", "paper") or row[0] == REFERENCE:
             return False
         rivals = [r for r in self.rows if r[0] != REFERENCE and (r[0] == row[0] or not self.best_in_group)]
-        known = {r: self._cell(part, r, column).value for r in rivals}
-        known = {r: v for r, v in known.items() if not math.isnan(v)}
+        numbers = {r: self._cell(part, r, column) for r in rivals}
+        known = {r: c.value for r, c in numbers.items() if not (math.isnan(c.value) or c.is_guess)}
         return len(known) > 1 and known.get(row) == (max if column.best == "max" else min)(known.values())
 
     @cached_property
     def side_by_side(self) -> pd.DataFrame:
-        """Every row up to four times, printed: ours, its interval, the paper's, and how they differ.
+        """Every row up to six times, printed: ours, its interval and share of the room, the paper's, how they differ.
 
         A system always has ours, the rest where it says more than "unavailable". Headers name our corpus beside the
         paper's.
         """
-        parts = filter(None, ("ours", INTERVAL, "paper", self.comparison))
+        parts = filter(None, ("ours", INTERVAL, ROOM, "paper", PAPER_ROOM, self.comparison))
         lines = {
             (*row, part): [printed(self._cell(part, row, c), c.kind, part) for c in self.columns]
             for row, part in itertools.product(self.rows, parts)

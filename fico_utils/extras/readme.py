@@ -1,8 +1,8 @@
 """The tables and numbers of the READMEs, made from the committed tables: `python -m fico_utils.extras.readme`.
 
 Each stands between ``<!-- KIND PROFILE ... -->`` and ``<!-- /KIND -->``. Tables name corpora: ``results`` (what was
-found), ``summary`` (fewer columns of it, and the parameters) and ``costs``. In a sentence,
-``value PROFILE CORPUS SYSTEM DIRECTION METRIC`` is one number, in percent, ``claims PROFILE`` counts verdicts, and
+found), ``summary`` (fewer columns of it, and the parameters), ``costs`` and ``agreement`` (what of it the paper shares).
+In a sentence, ``value PROFILE CORPUS SYSTEM DIRECTION METRIC`` is one number, in percent, ``claims PROFILE`` counts verdicts, and
 ``setting PROFILE NAME`` is a parameter.
 """
 
@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from fico_utils import provenance, registry
-from fico_utils.display.rows import SHIPPED, as_shipped
+from fico_utils import registry
+from fico_utils.display.rows import NEAR_CHANCE, SHIPPED, as_shipped, join_words, room_share
 from fico_utils.display.table import markdown_line
 from fico_utils.display.tables.costs import MILLION
 from fico_utils.errors import InputError
@@ -23,19 +23,23 @@ from fico_utils.escaping import markdown_text
 from fico_utils.evaluation import Metric
 from fico_utils.extras import seeds
 from fico_utils.extras.claims import VERDICTS, read_claims
+from fico_utils.extras.claims.agreement import agreement_table, compare_with_paper
 from fico_utils.extras.setups import measured_screens, setup_name
 from fico_utils.files import read_arrays, write_text
 from fico_utils.profiles import profile_settings
+from fico_utils.provenance import PROJECT
+from fico_utils.provenance import SHIPPED as WEIGHTS
 from fico_utils.results import store
 
 PLACE = ["system", "corpus", "direction", "metric", "k"]
 #: (direction, metric, k) of the columns.
 COLUMNS = (("i2t", "recall", "1"), ("t2i", "recall", "1"), ("i2t", "map", "10"), ("i2t", "map", "N"))
 MARKS = re.compile(
-    r"(<!-- (results|summary|costs|value|claims|setting) (\w+)((?: [\w@]+)*) -->\n?).*?(<!-- /\2 -->)", re.DOTALL
+    r"(<!-- (results|summary|costs|agreement|value|claims|setting) (\w+)((?: [\w@]+)*) -->\n?).*?(<!-- /\2 -->)",
+    re.DOTALL,
 )
 #: Files that hold such marks.
-READMES = tuple(provenance.PROJECT / name for name in ("README.md", "figures/README.md", "notebooks/TEACHING.md"))
+READMES = tuple(PROJECT / name for name in ("README.md", "figures/README.md", "notebooks/TEACHING.md"))
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -52,8 +56,9 @@ def results_table(
 ) -> str:
     """Our systems, chance and the perfect retriever on corpora, as a GitHub table; percent, with 95 % intervals.
 
-    Below a number, its range over seeds, where the table `spread` has it. ‡ marks rows measured with weights of another
-    run that ship. `parameters` is how many each system has.
+    In a column of mAP where a system lies near chance, the share of the room between chance and a perfect score follows
+    in brackets; below a number, its range over seeds, where the table `spread` has it. ‡ marks rows measured with
+    weights of another run that ship. `parameters` is how many each system has.
     """
     mine = metrics[(metrics["source"] != "paper") & (metrics["profile"] != "paper") & metrics["corpus"].isin(corpora)]
     values = mine.drop_duplicates(PLACE).set_index(PLACE).sort_index()
@@ -61,6 +66,11 @@ def results_table(
     shipped, known = as_shipped(mine), set(mine["system"])
     names = {s: markdown_text(registry.system(s).name) + SHIPPED * (s in shipped) for s in registry.systems()}
     names |= {"perfect": "*Perfect retriever*", "chance": "*Chance*"}
+    close = mine[(mine["metric"] == "map") & ((mine["value"] - mine["chance"]).abs() < NEAR_CHANCE)]
+    near = {*close.loc[close["source"] == "ours", PLACE[1:]].itertuples(index=False, name=None)}
+
+    close = mine[(mine["metric"] == "map") & ((mine["value"] - mine["chance"]).abs() < NEAR_CHANCE)]
+    near = {*close.loc[close["source"] == "ours", index[1:]].itertuples(index=False, name=None)}
 
     def cell(*key: str) -> str:
         if key not in values.index or pd.isna(values.loc[key, "value"]):
@@ -68,11 +78,16 @@ def results_table(
         row = values.loc[key]
         half = 50 * (row["ci_high"] - row["ci_low"])
         within = f" ± {half:.1f}" if pd.notna(half) else ""
-        over_seeds = "<br>({low} to {high})".format(**ranges[key]) if key in ranges else ""
-        return f"{100 * row['value']:.1f}{within}{over_seeds}"
+        in_room = key[1:] in near and key[0] in registry.systems()
+        share = f" ({100 * room_share(row['value'], row['chance']):.0f} %)" if in_room else ""
+        over_seeds = "<br>{low} to {high}".format(**ranges[key]) if key in ranges else ""
+        return f"{100 * row['value']:.1f}{within}{share}{over_seeds}"
 
     heads = [
-        f"{markdown_text(registry.corpus(c).name)}<br>{d} {Metric(m, k).label}" for c in corpora for d, m, k in columns
+        f"{markdown_text(registry.corpus(c).name)}<br>{d} {Metric(m, k).label}"
+        + "<br>(% of room)" * ((c, d, m, k) in near)
+        for c in corpora
+        for d, m, k in columns
     ]
     rows = {s: [cell(s, c, *column) for c in corpora for column in columns] for s in names if s in known}
     if parameters:
@@ -83,10 +98,7 @@ def results_table(
 
 def count_parameters(profile: str, corpus: str) -> dict[str, int]:
     """System -> numbers in the weights that ship for it; rows of one training have the same."""
-    paths = {
-        s: provenance.SHIPPED / profile / f"{row.trained}__{corpus}.safetensors"
-        for s, row in registry.systems().items()
-    }
+    paths = {s: WEIGHTS / profile / f"{row.trained}__{corpus}.safetensors" for s, row in registry.systems().items()}
     return {s: sum(array.size for array in read_arrays(path).values()) for s, path in paths.items() if path.is_file()}
 
 
@@ -141,11 +153,18 @@ def costs_table(costs: pd.DataFrame, corpus: str) -> str:
     return _table(heads, rows)
 
 
+def order_table(metrics: pd.DataFrame, corpora: Sequence[str]) -> str:
+    """What of our scores on corpora agrees with the paper's, as a GitHub table: a row a statement and metric."""
+    made = agreement_table(compare_with_paper(metrics, corpora))
+    rows = [[f"{what}, {metric}", *texts] for (what, metric), texts in zip(made.index, made.to_numpy(), strict=True)]
+    return _table(["<br>".join(map(markdown_text, head)) for head in made], rows)
+
+
 def claims_sentence(judged: pd.DataFrame) -> str:
     """How many claims hold on our numbers, in a sentence."""
-    holds, part, fails, untested = (sum(judged["verdict_ours"] == verdict) for verdict in VERDICTS)
-    counts = f"{holds} hold, {part} hold in part, {fails} do not hold, and {untested} cannot be tested here"
-    return f"Of the paper's {len(judged)} claims, on our numbers, {counts}."
+    plural = {verdict: re.sub(r"^(hold|do|depend)e?s", r"\1", verdict) for verdict in VERDICTS}
+    counts = [f"{sum(judged['verdict_ours'] == verdict)} {words}" for verdict, words in plural.items()]
+    return f"Of the paper's {len(judged)} claims, on our numbers, {join_words(counts)}."
 
 
 def measured_percent(metrics: pd.DataFrame, corpus: str, system: str, direction: str, metric: str) -> str:
@@ -159,7 +178,7 @@ def measured_percent(metrics: pd.DataFrame, corpus: str, system: str, direction:
     return f"{100 * rows['value'].item():.1f}"
 
 
-def refresh_tables(text: str, folder: Path = provenance.PROJECT / "figures") -> str:
+def refresh_tables(text: str, folder: Path = PROJECT / "figures") -> str:
     """The text of a README whose tables and numbers are those of ``<folder>/<profile>/``; InputError without marks."""
     if not MARKS.search(text):
         raise InputError("no <!-- results PROFILE CORPUS --> ... <!-- /results --> marks in this README; put them back")
@@ -173,13 +192,14 @@ def refresh_tables(text: str, folder: Path = provenance.PROJECT / "figures") -> 
         if kind == "costs":
             return costs_table(store.load(place, "costs"), names[0])
         metrics = store.load(place, "metrics")
+        if kind == "agreement":
+            return order_table(metrics, names)
         if kind == "value":
             return measured_percent(metrics, *names)
         spread = seeds.read_seeds(place / seeds.FILE) if (place / seeds.FILE).is_file() else None
-        few = kind == "summary"
-        return results_table(
-            metrics, names, COLUMNS[few:], spread, count_parameters(profile, names[0]) if few else None
-        )
+        if kind == "summary":
+            return results_table(metrics, names, COLUMNS[1:], spread, count_parameters(profile, names[0]))
+        return results_table(metrics, names, spread=spread)
 
     def refresh(marks: re.Match[str]) -> str:
         start, kind, profile, names, end = marks.groups()

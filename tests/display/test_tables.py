@@ -17,6 +17,8 @@ from fico_utils.display.table import (
     DNF,
     EXTRAPOLATED,
     INTERVAL,
+    PAPER_ROOM,
+    ROOM,
     UNAVAILABLE,
     UNDEFINED,
     Cell,
@@ -76,7 +78,7 @@ def test_an_interval_stands_below_the_number_it_belongs_to(metrics):
     mine.loc[chosen, ["value", "ci_low", "ci_high"]] = 0.5, 0.488, 0.514
     table = make_table("table2", mine)
     lines = table.side_by_side.sort_index().loc[("FG", "SCAN")]
-    assert set(lines.index) == {"ours", INTERVAL, "paper", "difference"}
+    assert set(lines.index) == {"ours", INTERVAL, "paper"}
     assert [text for text in lines.loc[INTERVAL] if text] == ["±1.3"]
     assert lines.loc["ours"][lines.loc[INTERVAL] != ""].tolist() == ["50.0"]
     assert (table.side_by_side.index.get_level_values("Source") == INTERVAL).sum() == 1  # none where nothing is known
@@ -123,6 +125,36 @@ def test_chance_and_perfect_stand_under_every_quality_table(all_tables):
     frame = all_tables["table4"].side_by_side
     assert frame.loc[("Reference", "Chance", "ours")].iloc[-1] == "88.7"
     assert frame.loc[("Reference", "Chance", "paper")].iloc[-1] == "88.7"
+
+
+def test_scores_are_subtracted_only_where_both_are_of_one_corpus(metrics):
+    photographs = metrics[metrics["corpus"] == "picto_people"].replace({"corpus": {"picto_people": "flickr30k"}})
+    drawn = metrics[metrics["corpus"] == "picto_diverse"]
+    frame = make_table("table2", pd.concat([drawn, photographs])).side_by_side
+    ours, paper, apart = (frame.xs(("CG", "UCCH", part)) for part in ("ours", "paper", "difference"))
+    assert (apart.iloc[:6] == "").all()
+    for text, mine, theirs in zip(apart[6:], ours[6:], paper[6:], strict=True):
+        assert float(text) == pytest.approx(float(mine) - float(theirs), abs=0.11)
+    assert "difference" not in make_table("table2", metrics).side_by_side.index.get_level_values("Source")
+
+
+def test_where_a_score_lies_near_chance_the_share_of_the_room_stands_below(metrics):
+    rows = metrics[(metrics["metric"] != "map") | (metrics["system"] != "scan") | (metrics["source"] != "ours")]
+    place = (metrics[["source", "system", "corpus", "direction", "metric", "k"]] ==
+             ["ours", "scan", "picto_diverse", "i2t", "map", "N"]).all(axis=1)  # fmt: skip
+    assert place.sum() == 1
+    chance = metrics.loc[place, "chance"].item()
+    for above, shown in ((0.049, True), (0.051, False), (-0.049, True)):
+        near = pd.concat([rows, metrics[place].assign(value=chance + above)])
+        column = make_table("table4", near).side_by_side.iloc[:, 2]
+        shares = column[column.index.get_level_values("Source") == ROOM]
+        assert (shares != "").any() == shown
+        if shown:
+            assert shares.xs(("FG", "SCAN")).item() == f"{100 * above / (1 - chance):.0f} %"
+            assert (shares != "").sum() == 3  # of all systems that have a score there
+    paper = make_table("table4", metrics).side_by_side.xs(("FG", "IMRAM", PAPER_ROOM))
+    assert paper.iloc[8] == f"{100 * (0.936 - 0.887) / (1 - 0.887):.0f} %"
+    assert ROOM not in make_table("table2", metrics).side_by_side.index.get_level_values("Source")
 
 
 def test_absences_are_different_things(all_tables):
@@ -211,12 +243,12 @@ def test_a_corpus_the_paper_has_not_gets_its_own_columns(openclipart, name):
     assert len(table.columns) == len(two.columns) + 6
     assert [c.header[0] for c in table.columns[-6:]] == ["Openclipart"] * 6
     assert part(table).iloc[:, :-6].equals(part(two))
-    sides = [t.side_by_side.drop(INTERVAL, level="Source", errors="ignore") for t in (table, two)]
+    sides = [t.side_by_side.drop([INTERVAL, ROOM], level="Source", errors="ignore") for t in (table, two)]
     assert sides[0].iloc[:, :-6].equals(sides[1])  # and no line more
     assert papers(table).equals(papers(two))
     own = table.side_by_side["Openclipart"]
     source = own.index.get_level_values("Source")
-    assert (own[~source.isin(("ours", INTERVAL))] == "").all(axis=None)
+    assert (own[~source.isin(("ours", INTERVAL, ROOM))] == "").all(axis=None)
     assert (own[source == "ours"] != "").all(axis=None)
     assert (own.loc[("CG", "UCCH", "ours")].map(number) > own.loc[("Reference", "Chance", "ours")].map(number)).all()
     assert (own.loc[("Reference", "Perfect retriever", "ours")] == UNAVAILABLE).all()
@@ -313,7 +345,7 @@ def files_agree(table, tmp_path):
     assert html == cells
     body = table.to_latex().split(r"\midrule", 1)[1].split(r"\bottomrule")[0]
     latex = [c.strip() for line in body.split(r"\\") if "&" in line for c in line.split("&")[3:]]
-    signs = {r"\bfseries ": "", "--": "–", r"$\pm$": "±"}
+    signs = {r"\bfseries ": "", "--": "–", r"$\pm$": "±", r"\%": "%"}
     for command, sign in signs.items():
         latex = [c.replace(command, sign) for c in latex]
     assert latex == cells

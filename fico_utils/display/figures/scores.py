@@ -12,7 +12,7 @@ from fico_utils import registry
 from fico_utils.display.catalogue import register_figure
 from fico_utils.display.looks import CHANCE, DIRECTION_WORDS, INK, OFFSETS, QUIET, number_word, paper_look, system_look
 from fico_utils.display.picture import Picture, drawing_style, name_rows, note_unavailable, panel_grid, panel_title
-from fico_utils.display.rows import METRIC_COLUMNS, of_test_split, our_scores, with_value
+from fico_utils.display.rows import METRIC_COLUMNS, of_test_split, our_scores, room_share, with_value
 from fico_utils.evaluation import Metric
 from fico_utils.results.schema import DIRECTIONS
 
@@ -82,7 +82,7 @@ def _above_chance(frame: pd.DataFrame, chance: pd.DataFrame | None = None) -> pd
         level = chance.drop_duplicates(place).set_index(place)["value"].rename("chance")
         rows = rows.drop(columns="chance").join(level, on=place)
     rows = rows[rows["chance"].notna() & (rows["chance"] < 1)]
-    return rows.assign(**{s: (rows[column] - rows["chance"]) / (1 - rows["chance"]) for s, column in SHARES.items()})
+    return rows.assign(**{s: room_share(rows[column], rows["chance"]) for s, column in SHARES.items()})
 
 
 def _draw_shares(ax: Axes, panel: pd.DataFrame, shown: Sequence[str]) -> None:

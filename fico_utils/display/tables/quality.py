@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import pandas as pd
 
 from fico_utils import registry
 from fico_utils.display.catalogue import TABLES, register_table
-from fico_utils.display.rows import SHIPPED, Place, as_shipped, of_test_split, quality_stamp, table_rows
-from fico_utils.display.table import INTERVAL, REFERENCE, Cell, Column, Table
+from fico_utils.display.rows import (
+    NEAR_CHANCE,
+    SHIPPED,
+    Place,
+    as_shipped,
+    of_test_split,
+    quality_stamp,
+    room_share,
+    table_rows,
+)
+from fico_utils.display.table import INTERVAL, PAPER_ROOM, REFERENCE, ROOM, Cell, Column, Row, Table
 from fico_utils.evaluation import Metric
 
 DIRECTION_HEADS = {"i2t": "Image-to-text", "t2i": "Text-to-image"}
@@ -37,7 +46,9 @@ def quality_table(
     """Systems x (corpus, direction, k), with chance and the perfect retriever below.
 
     `metrics` is metrics.csv; `corpora` are ours to show, by default those that `metrics` holds. The paper's rows are
-    those of `paper_file`, its corpora all of them or `slot`.
+    those of `paper_file`, its corpora all of them or `slot`. Ours and the paper's are subtracted only where both are
+    scores on the same corpus. Where a mAP of a column lies within `NEAR_CHANCE` of chance, a further line says which
+    share of the room above chance each system fills.
     """
     mine, paper, places = of_test_split(metrics, corpora)
     places = [place for place in places if not place.paper or slot in ("", place.paper)]
@@ -56,11 +67,27 @@ def quality_table(
                     half = (line["ci_high"] - line["ci_low"]) / 2
                     if part == "ours" and not math.isnan(half):
                         cells[INTERVAL, row, column.header] = Cell(half, line["status"])
+    if metric == "map":
+        systems = [row for row in rows if row[0] != REFERENCE]
+        cells |= {key: cell for column in columns for key, cell in _room(cells, systems, column.header)}
     names = {registry.corpus(place.paper).name: place.name for place in places if place.paper and place.ours}
     caption = f"{TABLES[name].title} {quality_stamp(mine, places)}"
     if any(s in shipped for s in rows.values()):
         caption += f"{SHIPPED} with weights that ship: {', '.join(sorted(set(shipped.values())))}."
     return Table(name, caption, list(rows), list(columns), cells, "difference", names)
+
+
+def _room(
+    cells: Mapping[tuple[str, Row, tuple[str, ...]], Cell], systems: Sequence[Row], header: tuple[str, ...]
+) -> Iterator[tuple[tuple[str, Row, tuple[str, ...]], Cell]]:
+    """Cells with the share of the room that systems fill, in a column where one of them lies near chance."""
+    for part, name in (("ours", ROOM), ("paper", PAPER_ROOM)):
+        chance = cells.get((part, (REFERENCE, "Chance"), header), Cell()).value
+        values = {row: cells.get((part, row, header), Cell()).value for row in systems}
+        if any(abs(value - chance) < NEAR_CHANCE for value in values.values()):
+            for row, value in values.items():
+                if not math.isnan(value):
+                    yield (name, row, header), Cell(room_share(value, chance), "ok")
 
 
 def _columns(places: Sequence[Place], metrics: Sequence[Metric]) -> dict[Column, tuple[Place, str, str]]:
@@ -72,6 +99,7 @@ def _columns(places: Sequence[Place], metrics: Sequence[Metric]) -> dict[Column,
         head += f" ({place.ours})" if not place.paper and names.count(head) > 1 else ""
         for direction, words in DIRECTION_HEADS.items():
             for metric in metrics:
-                column = Column((head, words, metric.label), "percent", "max", bool(place.paper))
+                same = place.ours == place.paper
+                column = Column((head, words, metric.label), "percent", "max", bool(place.paper), same)
                 columns[column] = (place, direction, metric.k_text)
     return columns
