@@ -1,9 +1,9 @@
 """The tables and numbers of the READMEs, made from the committed tables: `python -m fico_utils.extras.readme`.
 
 Each stands between ``<!-- KIND PROFILE ... -->`` and ``<!-- /KIND -->``. Tables name corpora: ``results`` (what was
-found), ``summary`` (fewer columns of it, and the parameters), ``costs`` and ``agreement`` (what of it the paper shares).
-In a sentence, ``value PROFILE CORPUS SYSTEM DIRECTION METRIC`` is one number, in percent, ``claims PROFILE`` counts verdicts, and
-``setting PROFILE NAME`` is a parameter.
+found), ``summary`` (fewer columns of it, and the parameters), ``costs``, and ``agreement`` (what of it the paper
+shares). In a sentence, ``value PROFILE CORPUS SYSTEM DIRECTION METRIC`` is one number in percent, ``claims PROFILE``
+counts verdicts, and ``setting PROFILE NAME`` is a parameter.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def results_table(
     near = {*close.loc[close["source"] == "ours", PLACE[1:]].itertuples(index=False, name=None)}
 
     close = mine[(mine["metric"] == "map") & ((mine["value"] - mine["chance"]).abs() < NEAR_CHANCE)]
-    near = {*close.loc[close["source"] == "ours", index[1:]].itertuples(index=False, name=None)}
+    near = {*close.loc[close["source"] == "ours", PLACE[1:]].itertuples(index=False, name=None)}
 
     def cell(*key: str) -> str:
         if key not in values.index or pd.isna(values.loc[key, "value"]):

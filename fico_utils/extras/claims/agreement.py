@@ -1,7 +1,7 @@
 """What can be compared although the pictures differ: the order of the systems, leads of families, signs of effects.
 
-Our scores are mostly of drawn scenes, the paper's of photographs, so one is never subtracted from the other. An order or
-a lead is found within one corpus, and then held beside the paper's.
+Our scores are mostly of drawn scenes, the paper's of photographs, so one is never subtracted from the other. An order
+or a lead is found within one corpus, and then held beside the paper's.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pandas as pd
 from fico_utils import registry
 from fico_utils.evaluation import Metric
 from fico_utils.extras.claims.groups import ALL, CG, FG, FINE, FUSION, VLP
-from fico_utils.extras.claims.numbers import Z, Side, both_sides, difference_of
+from fico_utils.extras.claims.numbers import Side, Z, both_sides, difference_of
 from fico_utils.results.paper_reference import paper_reference
 
 COLUMNS = ("what", "metric", "corpus", "direction", "ours", "low", "high", "paper", "verdict")
