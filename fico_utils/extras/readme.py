@@ -2,7 +2,7 @@
 
 Each stands between ``<!-- KIND PROFILE ... -->`` and ``<!-- /KIND -->``. Tables name corpora: ``results`` (what was
 found), ``summary`` (fewer columns of it, and the parameters), ``costs``, and ``agreement`` (what of it the paper
-shares). In a sentence, ``value PROFILE CORPUS SYSTEM DIRECTION METRIC`` is one number in percent, ``claims PROFILE``
+shares). In a sentence, ``value PROFILE CORPUS SYSTEM DIRECTION METRIC`` is one number, ``claims PROFILE``
 counts verdicts, and ``setting PROFILE NAME`` is a parameter.
 """
 
@@ -47,6 +47,12 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([markdown_line(["", *heads]), "| --- |" + " ---: |" * len(heads), *map(markdown_line, rows)])
 
 
+def _percent(row: pd.Series) -> str:
+    """A value in percent, with half its 95 % interval where it has one."""
+    half = 50 * (row["ci_high"] - row["ci_low"])
+    return f"{100 * row['value']:.1f}" + (f" ± {half:.1f}" if pd.notna(half) else "")
+
+
 def results_table(
     metrics: pd.DataFrame,
     corpora: Sequence[str],
@@ -76,12 +82,10 @@ def results_table(
         if key not in values.index or pd.isna(values.loc[key, "value"]):
             return "–"
         row = values.loc[key]
-        half = 50 * (row["ci_high"] - row["ci_low"])
-        within = f" ± {half:.1f}" if pd.notna(half) else ""
         in_room = key[1:] in near and key[0] in registry.systems()
         share = f" ({100 * room_share(row['value'], row['chance']):.0f} %)" if in_room else ""
         over_seeds = "<br>{low} to {high}".format(**ranges[key]) if key in ranges else ""
-        return f"{100 * row['value']:.1f}{within}{share}{over_seeds}"
+        return _percent(row) + share + over_seeds
 
     heads = [
         f"{markdown_text(registry.corpus(c).name)}<br>{d} {Metric(m, k).label}"
@@ -168,14 +172,14 @@ def claims_sentence(judged: pd.DataFrame) -> str:
 
 
 def measured_percent(metrics: pd.DataFrame, corpus: str, system: str, direction: str, metric: str) -> str:
-    """A number of ours, of chance or of the perfect retriever; InputError where there is not exactly one."""
+    """A number of ours, with its interval, of chance, or of the perfect retriever; InputError where it is missing."""
     mine = metrics[(metrics["source"] != "paper") & (metrics["profile"] != "paper")]
     rows = mine[(mine[PLACE] == [system, corpus, direction, *metric.split("@")]).all(axis=1)]
     if len(rows) != 1:
         raise InputError(
             f"a mark asks for {system} {direction} {metric} on {corpus}, of which there are {len(rows)} rows"
         )
-    return f"{100 * rows['value'].item():.1f}"
+    return _percent(rows.iloc[0])
 
 
 def refresh_tables(text: str, folder: Path = PROJECT / "figures") -> str:
