@@ -123,7 +123,7 @@ def costs_table(costs: pd.DataFrame, corpus: str) -> str:
             if place in values.index and pd.notna(values.loc[place, "value"]):
                 row = values.loc[place]
                 value, about = factor * row["value"], "≈ " if row["status"] == "extrapolated" else ""
-                if not 2 * factor * row["spread"] > value:  # else its interval is wider than it
+                if pd.isna(row["spread"]) or 2 * factor * row["spread"] <= value:  # no interval that is wider than it
                     return f"{about}{value:,.{digits if value < 100 else 0}f}"
         return "–"
 
