@@ -50,6 +50,7 @@ def test_the_results_tables_are_those_of_the_committed_metrics(name):
 
     text = (PROJECT / name).read_text(encoding="utf-8")
     assert refresh_tables(text) == text
+    assert not re.search(r"^ *<!-- (value|claims|setting)", text, re.M), "a line that begins so ends the paragraph"
 
 
 def test_a_readme_without_marks_is_refused():
@@ -60,12 +61,16 @@ def test_a_readme_without_marks_is_refused():
 
 
 def test_what_mini_trains_is_what_the_readme_says():
+    from fico_utils.extras.readme import count_parameters
+
     said = re.search(r"`mini` has (\w+) of them: it trains (.+?) on your machine", " ".join(README.split()))
     settings = profile_settings("mini")
     trained = [registry.system(s).name for s in settings["systems"] if s in settings["epochs"]]
     assert PLAIN[said[1]] == len(settings["systems"])
     assert sorted(re.split(", | and ", said[2])) == sorted(trained)
-    assert f"All {'twelve'} systems" in README
+    assert "All twelve systems" in README
+    counts = count_parameters("standard", "picto_people").values()
+    assert f"{min(counts) / 1e6:.1f} to {max(counts) / 1e6:.1f} million parameters" in " ".join(README.split())
     assert len(registry.SYSTEMS) == PLAIN["twelve"] + ("query2label" in registry.SYSTEMS)
 
 

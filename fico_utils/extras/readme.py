@@ -64,7 +64,7 @@ def results_table(
 
     In a column of mAP where a system lies near chance, the share of the room between chance and a perfect score follows
     in brackets; below a number, its range over seeds, where the table `spread` has it. ‡ marks rows measured with
-    weights of another run that ship. `parameters` is how many each system has.
+    weights of another run that ship. Below a name, how many `parameters` the system has, where they are given.
     """
     mine = metrics[(metrics["source"] != "paper") & (metrics["profile"] != "paper") & metrics["corpus"].isin(corpora)]
     values = mine.drop_duplicates(PLACE).set_index(PLACE).sort_index()
@@ -93,11 +93,9 @@ def results_table(
         for c in corpora
         for d, m, k in columns
     ]
-    rows = {s: [cell(s, c, *column) for c in corpora for column in columns] for s in names if s in known}
-    if parameters:
-        heads = ["parameters,<br>million", *heads]
-        rows = {s: [f"{parameters[s] / 1e6:.2f}" if s in parameters else "", *cells] for s, cells in rows.items()}
-    return _table(heads, [[names[s], *cells] for s, cells in rows.items()])
+    names |= {s: f"{names[s]}<br>{count / 1e6:.2f} M" for s, count in (parameters or {}).items()}
+    cells = {s: [cell(s, c, *column) for c in corpora for column in columns] for s in names if s in known}
+    return _table(heads, [[names[s], *row] for s, row in cells.items()])
 
 
 def count_parameters(profile: str, corpus: str) -> dict[str, int]:

@@ -104,8 +104,8 @@ def test_a_number_stands_above_its_range_over_seeds_and_beside_its_parameters(me
     spread = pd.DataFrame([spread], columns=COLUMNS)
     lines = results_table(metrics, ["picto_people"], columns, spread, {"scan": 280_000}).splitlines()
     assert lines[2:] == [
-        "| SCAN | 0.28 | 50.0 ± 1.0<br>49.0 to 52.0 | 89.1 ± 1.0 |",
-        "| *Chance* |  | 10.0 | – |",
+        "| SCAN<br>0.28 M | 50.0 ± 1.0<br>49.0 to 52.0 | 89.1 ± 1.0 |",
+        "| *Chance* | 10.0 | – |",
     ]
     assert len({line.count("|") for line in lines}) == 1
 
