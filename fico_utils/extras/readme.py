@@ -83,7 +83,7 @@ def results_table(
             return "–"
         row = values.loc[key]
         in_room = key[1:] in near and key[0] in registry.systems()
-        share = f" ({100 * room_share(row['value'], row['chance']):.0f} %)" if in_room else ""
+        share = f" ({100 * room_share(row['value'], row['chance']):.0f}\N{NO-BREAK SPACE}%)" if in_room else ""
         over_seeds = "<br>{low} to {high}".format(**ranges[key]) if key in ranges else ""
         return _percent(row) + share + over_seeds
 

@@ -69,15 +69,16 @@ def draw_page(path: Path, title: str, sentence: str, source: str) -> Figure:
     from matplotlib.figure import Figure
     from resvg_py import svg_to_bytes
 
-    fonts = {"font_dirs": [f"{get_data_path()}/fonts/ttf"], "skip_system_fonts": True}
-    picture = plt.imread(io.BytesIO(bytes(svg_to_bytes(svg_path=str(path), dpi=600, **fonts))))
     page = Figure(figsize=(13.33, 7.5))
+    place = page.add_axes((0.04, 0.03, 0.62, 0.84), anchor="NW")  # 8.3 by 6.3 inches
+    points = re.search(r'width="([\d.]+)pt" height="([\d.]+)pt"', path.read_text(encoding="utf-8"))
+    larger = min(8.3 * 72 / float(points[1]), 6.3 * 72 / float(points[2]))
+    fonts = {"font_dirs": [f"{get_data_path()}/fonts/ttf"], "skip_system_fonts": True}
+    drawn = svg_to_bytes(svg_path=str(path), dpi=200 * larger, **fonts)  # 200 pixels to an inch of the page
+    place.imshow(plt.imread(io.BytesIO(bytes(drawn))), interpolation="none")
+    place.set_axis_off()
     page.text(0.04, 0.95, title, fontsize=24, weight="bold", va="top")
-    ax = page.add_axes((0.04, 0.03, 0.62, 0.84), anchor="NW")
-    ax.imshow(picture)
-    ax.set_axis_off()
     page.text(0.69, 0.86, fill(sentence, 34), fontsize=15, va="top", linespacing=1.4)
-    page.text(
-        0.69, 0.04, "\n".join(fill(line, 52) for line in source.splitlines()), fontsize=10, va="bottom", color="#555555"
-    )
+    lines = "\n".join(fill(line, 52) for line in source.splitlines())
+    page.text(0.69, 0.04, lines, fontsize=10, va="bottom", color="#555555")
     return page
