@@ -41,11 +41,18 @@ def run(options: argparse.Namespace) -> int:
     target = Path(options.to or root / "slides.pdf")
     with atomic_path(target) as temporary, PdfPages(temporary, metadata={"CreationDate": None}) as pdf:
         for name in names:
-            sentence = inspect.getdoc(FIGURES[name].function.func).splitlines()[0].removeprefix(f"Figure {name[3:]}: ")
             source = describe_source(folder / f"{name}.csv", root.name)
-            pdf.savefig(draw_page(folder / f"{name}.svg", FIGURES[name].title, sentence, source))
+            pdf.savefig(draw_page(folder / f"{name}.svg", FIGURES[name].title, figure_sentence(name), source))
     print(target)
     return 0
+
+
+def figure_sentence(name: str) -> str:
+    """What a figure shows: the first line about its function."""
+    from fico_utils.display.figures import FIGURES
+
+    text = inspect.getdoc(FIGURES[name].function.func).splitlines()[0].removeprefix(f"Figure {name[3:]}: ")
+    return text[0].upper() + text[1:]
 
 
 def describe_source(path: Path, profile: str) -> str:
@@ -70,15 +77,17 @@ def draw_page(path: Path, title: str, sentence: str, source: str) -> Figure:
     from resvg_py import svg_to_bytes
 
     page = Figure(figsize=(13.33, 7.5))
-    place = page.add_axes((0.04, 0.03, 0.62, 0.84), anchor="NW")  # 8.3 by 6.3 inches
+    place = page.add_axes((0.02, 0.03, 0.63, 0.94))  # 8.4 by 7.05 inches
     points = re.search(r'width="([\d.]+)pt" height="([\d.]+)pt"', path.read_text(encoding="utf-8"))
-    larger = min(8.3 * 72 / float(points[1]), 6.3 * 72 / float(points[2]))
+    larger = min(8.4 * 72 / float(points[1]), 7.05 * 72 / float(points[2]))
     fonts = {"font_dirs": [f"{get_data_path()}/fonts/ttf"], "skip_system_fonts": True}
     drawn = svg_to_bytes(svg_path=str(path), dpi=200 * larger, **fonts)  # 200 pixels to an inch of the page
     place.imshow(plt.imread(io.BytesIO(bytes(drawn))), interpolation="none")
     place.set_axis_off()
-    page.text(0.04, 0.95, title, fontsize=24, weight="bold", va="top")
-    page.text(0.69, 0.86, fill(sentence, 34), fontsize=15, va="top", linespacing=1.4)
-    lines = "\n".join(fill(line, 52) for line in source.splitlines())
-    page.text(0.69, 0.04, lines, fontsize=10, va="bottom", color="#555555")
+    for y, text, letters, look in (
+        (0.94, title, 25, {"fontsize": 21, "weight": "bold"}),
+        (0.72, sentence, 36, {"fontsize": 14, "linespacing": 1.4}),
+        (0.16, source, 54, {"fontsize": 9, "color": "#555555"}),
+    ):
+        page.text(0.68, y, "\n".join(fill(line, letters) for line in text.splitlines()), va="top", **look)
     return page
