@@ -15,7 +15,6 @@ import pytest
 
 from fico_utils.provenance import PROJECT
 
-
 #: What stands beside the notebooks.
 LECTURER = {"notebooks": {"README.md", "TEACHING.md"}}
 
@@ -73,7 +72,12 @@ def run(installed: Path, folder: Path, *arguments: str) -> subprocess.CompletedP
 
 def test_wheel_holds_notebooks_profiles_and_data(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
-    for folder, pattern in (("notebooks", "**/*.*[bd]"), ("configs", "*.yaml"), (".", "constraints.txt")):
+    for folder, pattern in (
+        ("notebooks", "**/*.ipynb"),
+        ("notebooks", "*.md"),
+        ("configs", "*.yaml"),
+        (".", "constraints.txt"),
+    ):
         assert {
             f"fico_utils/_project/{p.relative_to(PROJECT).as_posix()}" for p in (PROJECT / folder).glob(pattern)
         } <= names

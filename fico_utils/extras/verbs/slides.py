@@ -52,7 +52,7 @@ def figure_sentence(name: str) -> str:
     from fico_utils.display.figures import FIGURES
 
     text = inspect.getdoc(FIGURES[name].function.func).splitlines()[0].removeprefix(f"Figure {name[3:]}: ")
-    return text[0].upper() + text[1:]
+    return text if text.startswith("mAP") else text[0].upper() + text[1:]
 
 
 def describe_source(path: Path, profile: str) -> str:
@@ -85,8 +85,8 @@ def draw_page(path: Path, title: str, sentence: str, source: str) -> Figure:
     place.imshow(plt.imread(io.BytesIO(bytes(drawn))), interpolation="none")
     place.set_axis_off()
     for y, text, letters, look in (
-        (0.94, title, 25, {"fontsize": 21, "weight": "bold"}),
-        (0.72, sentence, 36, {"fontsize": 14, "linespacing": 1.4}),
+        (0.94, title, 22, {"fontsize": 20, "weight": "bold"}),
+        (0.76, sentence, 33, {"fontsize": 14, "linespacing": 1.4}),
         (0.16, source, 54, {"fontsize": 9, "color": "#555555"}),
     ):
         page.text(0.68, y, "\n".join(fill(line, letters) for line in text.splitlines()), va="top", **look)
