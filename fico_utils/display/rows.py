@@ -58,11 +58,7 @@ def our_scores(metrics: pd.DataFrame) -> pd.DataFrame:
 
 
 def room_share(value: Any, chance: Any) -> Any:
-    """The share of the room between chance (0) and a perfect score (1) that a score fills; numbers or Series.
-
-    >>> round(room_share(0.894, 0.878), 3)
-    0.131
-    """
+    """The share of the room between chance (0) and a perfect score (1) that a score fills; numbers or Series."""
     return (value - chance) / (1 - chance)
 
 

@@ -18,12 +18,13 @@ from fico_utils.workspace import Run
 UNDEFINED, UNAVAILABLE, DNF, EXTRAPOLATED, UNSURE = "n/a", "–", "DNF", "†", "?"
 MARKS = (
     f"{UNDEFINED}: undefined for this system; {UNAVAILABLE}: unavailable; {DNF}: did not finish; "
-    f"{EXTRAPOLATED}: extrapolated; {UNSURE}: the interval of what was extrapolated is wider than the number; ±: half a 95 % interval over images; % of room: share of the way from chance to a "
-    "perfect score. Bold: best of its column, ours and the paper's each."
+    f"{EXTRAPOLATED}: extrapolated; {UNSURE}: the interval of what was extrapolated is wider than the number; "
+    "±: half a 95 % interval over images; % of room: share of the way from chance to a perfect score. "
+    "Bold: best of its column, ours and the paper's each."
 )
 GIB = 2**30
 INTERVAL = "± 95 %"  # the part that holds half the width of the interval of ours
-ROOM, PAPER_ROOM = "% of room", "paper, % of room"  # how far scores have come from chance to perfect, where it says more
+ROOM, PAPER_ROOM = "% of room", "paper, % of room"  # the parts of how far scores have come from chance to perfect
 EXTRA = (INTERVAL, ROOM, PAPER_ROOM)  # parts that explain a number above them, and are blank elsewhere
 REFERENCE = "Reference"  # the row group of chance and the perfect retriever
 

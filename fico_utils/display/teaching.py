@@ -99,9 +99,7 @@ def distances(values: Mapping[str, np.ndarray], bits: int) -> Picture:
 
 
 def named_table(frame: pd.DataFrame, number: str | Callable[[float], str] = "{:.2f}") -> pd.DataFrame:
-    """A table as a notebook shows it: printed names in place of ids, numbers as text, a dash where there is none.
-
-    Ids of systems, search indexes and corpora in the index and the columns are replaced; `number` formats a number.
+    """A table for a notebook: printed names for ids of systems, indexes and corpora, numbers as text, else a dash.
 
     >>> named_table(pd.DataFrame({"picto_people": [0.5, None]}, ["scan", "hnsw_flat"])).to_dict()
     {'PictoScenes people': {'SCAN': '0.50', 'FG HNSW': '–'}}
@@ -111,21 +109,3 @@ def named_table(frame: pd.DataFrame, number: str | Callable[[float], str] = "{:.
     names = {key: row.name for key, row in rows.items()} | {"perfect": "Perfect retriever"}
     shown = frame.map(lambda x: x if isinstance(x, str) else "–" if pd.isna(x) else text(x))
     return shown.rename(index=names, columns=names)
-
-
-@drawing_style()
-def heatmap(frame: pd.DataFrame, title: str, note: str) -> Picture:
-    """A table of fractions as coloured cells with their numbers: systems (ids) in rows, anything in columns.
-
-    `title` says what the numbers are, `note` where they come from. The colours run from 0 to the largest number.
-    """
-    import seaborn as sns
-
-    named = named_table(frame, float).astype(float)
-    named.columns = [" ".join(map(str, c)) if isinstance(c, tuple) else str(c) for c in named]
-    figure, ((ax,),) = panel_grid(16 + 8 * len(frame), width=0.8 * PAGE)
-    sns.heatmap(named, ax=ax, annot=True, fmt=".2f", cmap="cividis", vmin=0, annot_kws={"size": 6.5})
-    ax.set(title=f"{title} ({note})", xlabel="", ylabel="")
-    ax.set_xticks(ax.get_xticks(), [textwrap.fill(c, 14) for c in named])
-    ax.tick_params(length=0, labelrotation=0)
-    return Picture(figure, frame.set_axis(list(named), axis=1).reset_index(), f"{title}, a cell for each system and column.")

@@ -88,10 +88,7 @@ def results_table(
         return _percent(row) + share + over_seeds
 
     heads = [
-        f"{markdown_text(registry.corpus(c).name)}<br>{d} {Metric(m, k).label}"
-        + "<br>(% of room)" * ((c, d, m, k) in near)
-        for c in corpora
-        for d, m, k in columns
+        f"{markdown_text(registry.corpus(c).name)}<br>{d} {Metric(m, k).label}" for c in corpora for d, m, k in columns
     ]
     names |= {s: f"{names[s]}<br>{count / 1e6:.2f} M" for s, count in (parameters or {}).items()}
     cells = {s: [cell(s, c, *column) for c in corpora for column in columns] for s in names if s in known}

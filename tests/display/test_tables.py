@@ -21,9 +21,11 @@ from fico_utils.display.table import (
     ROOM,
     UNAVAILABLE,
     UNDEFINED,
+    UNSURE,
     Cell,
     printed,
     significant,
+    two_digits,
 )
 from fico_utils.display.tables import TABLES, make_table
 from fico_utils.errors import InputError
@@ -162,7 +164,7 @@ def test_absences_are_different_things(all_tables):
     assert quality.loc[("VLP", "BLIP-2", "paper")].iloc[2] == UNDEFINED
     assert quality.loc[("VLP", "BLIP-2", "ours")].iloc[2] == UNAVAILABLE
     assert cost.loc[("VLP", "BLIP-2", "paper"), ("Encoding time (s)", "100K/500K")] == DNF
-    assert cost.loc[("VLP", "BEiT-3", "ours"), ("Encoding time (s)", "10K/50K")] == "40.00†"
+    assert cost.loc[("VLP", "BEiT-3", "ours"), ("Encoding time (s)", "10K/50K")] == "40†"
     assert len({UNDEFINED, UNAVAILABLE, DNF, EXTRAPOLATED}) == 4
     assert printed(Cell(0.5, "extrapolated"), "percent", "ours") == "50.0†"
 
@@ -370,6 +372,24 @@ def test_latex_compiles(all_tables, tmp_path):
     (tmp_path / "all.tex").write_text(f"{head}\n{body}\n\\end{{document}}\n")
     done = subprocess.run(["pdflatex", "-halt-on-error", "all.tex"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-2000:]
+
+
+def test_an_extrapolation_wider_than_itself_is_no_number(costs):
+    place = (costs["system"] == "beit3") & (costs["phase"] == "encode") & (costs["status"] == "extrapolated")
+    place &= costs["quantity"] == "seconds"
+    assert place.sum() > 0
+    for share, shown in ((0.4, True), (0.6, False)):
+        table = make_table("table5", costs.assign(spread=costs["spread"].mask(place, share * costs["value"])))
+        lines = table.side_by_side.sort_index().loc[("VLP", "BEiT-3")]
+        cell = lines.loc["ours", ("Encoding time (s)", "10K/50K")]
+        assert cell == ("40†" if shown else UNSURE)
+        assert not table.bold[table.side_by_side == UNSURE].fillna(False).any(axis=None)
+
+
+@pytest.mark.parametrize(("value", "text"), [(0, "0"), (2178625.89, "2200000"), (99.6, "100"), (9.96, "10"), (1.04, "1.0")])
+def test_two_digits(value, text):
+    assert float(two_digits(value)) == float(text)
+    assert len(two_digits(value).replace(".", "").strip("0")) <= 2
 
 
 @pytest.mark.parametrize(("value", "text"), [(0, "0.00"), (0.0996, "0.10"), (0.996, "1.00"), (1234.567, "1234.57")])

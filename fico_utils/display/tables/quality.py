@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 
 import pandas as pd
 
@@ -23,7 +23,9 @@ from fico_utils.display.table import INTERVAL, PAPER_ROOM, REFERENCE, ROOM, Cell
 from fico_utils.evaluation import Metric
 
 DIRECTION_HEADS = {"i2t": "Image-to-text", "t2i": "Text-to-image"}
-REFERENCES = {(REFERENCE, "Chance"): "chance", (REFERENCE, "Perfect retriever"): "perfect"}
+CHANCE_ROW = (REFERENCE, "Chance")
+REFERENCES = {CHANCE_ROW: "chance", (REFERENCE, "Perfect retriever"): "perfect"}
+Cells = dict[tuple[str, Row, tuple[str, ...]], Cell]
 KEY = ["system", "corpus", "direction", "k"]
 
 
@@ -69,7 +71,8 @@ def quality_table(
                         cells[INTERVAL, row, column.header] = Cell(half, line["status"])
     if metric == "map":
         systems = [row for row in rows if row[0] != REFERENCE]
-        cells |= {key: cell for column in columns for key, cell in _room(cells, systems, column.header)}
+        for column in columns:
+            cells |= _room(cells, systems, column.header)
     names = {registry.corpus(place.paper).name: place.name for place in places if place.paper and place.ours}
     caption = f"{TABLES[name].title} {quality_stamp(mine, places)}"
     if any(s in shipped for s in rows.values()):
@@ -77,17 +80,15 @@ def quality_table(
     return Table(name, caption, list(rows), list(columns), cells, "difference", names)
 
 
-def _room(
-    cells: Mapping[tuple[str, Row, tuple[str, ...]], Cell], systems: Sequence[Row], header: tuple[str, ...]
-) -> Iterator[tuple[tuple[str, Row, tuple[str, ...]], Cell]]:
-    """Cells with the share of the room that systems fill, in a column where one of them lies near chance."""
+def _room(cells: Cells, systems: Sequence[Row], header: tuple[str, ...]) -> Cells:
+    """The share of the room that systems fill, in a column where one of them lies near chance."""
+    made = {}
     for part, name in (("ours", ROOM), ("paper", PAPER_ROOM)):
-        chance = cells.get((part, (REFERENCE, "Chance"), header), Cell()).value
-        values = {row: cells.get((part, row, header), Cell()).value for row in systems}
-        if any(abs(value - chance) < NEAR_CHANCE for value in values.values()):
-            for row, value in values.items():
-                if not math.isnan(value):
-                    yield (name, row, header), Cell(room_share(value, chance), "ok")
+        chance, *values = (cells.get((part, row, header), Cell()).value for row in (CHANCE_ROW, *systems))
+        if any(abs(value - chance) < NEAR_CHANCE for value in values):
+            shares = {row: room_share(value, chance) for row, value in zip(systems, values, strict=True)}
+            made |= {(name, row, header): Cell(x, "ok") for row, x in shares.items() if not math.isnan(x)}
+    return made
 
 
 def _columns(places: Sequence[Place], metrics: Sequence[Metric]) -> dict[Column, tuple[Place, str, str]]:

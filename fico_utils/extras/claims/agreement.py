@@ -46,13 +46,12 @@ def kendall_tau(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def compare_with_paper(metrics: pd.DataFrame, corpora: Sequence[str] | None = None) -> pd.DataFrame:
-    """One row a statement, metric, corpus and direction, where both sides have it; columns are `COLUMNS`.
+    """One row a statement, metric, corpus and direction where both sides have it; columns are `COLUMNS`.
 
-    `metrics` is metrics.csv, `corpora` are ours to compare, by default all. Of the row `ORDER`, `ours` is Kendall's tau
-    of our scores with the paper's, `low` and `high` hold 95 % of its values when each of our scores is redrawn within
-    its own interval (independently, which makes the interval rather too wide), and `verdict` says how many pairs of
-    systems stand in the same order. Of the others, `ours` and `paper` are leads as fractions; `verdict` compares their
-    signs, and is `OPEN` where the interval of ours holds 0. Errors are those of `numbers.both_sides`.
+    Arguments and errors are those of `numbers.both_sides`. Of `ORDER`, `ours` is Kendall's tau of our scores with the
+    paper's, `low` and `high` hold 95 % of it when each of ours is redrawn within its own interval (independently, which
+    makes them rather too wide), and `verdict` counts pairs of systems in the same order. Of the leads, fractions,
+    `verdict` compares the signs, and is `OPEN` where the interval of ours holds 0.
     """
     paper, ours = both_sides(metrics, paper_reference("costs"), corpora)
     rows = []
@@ -60,10 +59,8 @@ def compare_with_paper(metrics: pd.DataFrame, corpora: Sequence[str] | None = No
         place = Metric(metric, k).label, registry.corpus(ours.corpora[slot]).name, direction
         for what, *numbers in _statements(paper, ours, (slot, direction, metric, k)):
             rows.append((what, *place, *numbers))
-    whats = [ORDER, *LEADS]
-    return pd.DataFrame(rows, columns=list(COLUMNS)).sort_values(
-        "what", key=lambda w: w.map(whats.index), kind="stable"
-    )
+    rows.sort(key=lambda row: [ORDER, *LEADS].index(row[0]))
+    return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
 def _statements(paper: Side, ours: Side, cell: tuple[str, str, str, str]) -> Iterator[tuple[Any, ...]]:
@@ -94,7 +91,5 @@ def agreement_table(compared: pd.DataFrame) -> pd.DataFrame:
         return f"{100 * row.ours:+.1f} (paper {100 * row.paper:+.1f}), {row.verdict}"
 
     texts = compared.assign(text=list(map(text, compared.itertuples())))
-    columns = list(dict.fromkeys(zip(texts["corpus"], texts["direction"], strict=True)))
-    rows = list(dict.fromkeys(zip(texts["what"], texts["metric"], strict=True)))
-    wide = texts.pivot(index=["what", "metric"], columns=["corpus", "direction"], values="text")
-    return wide.reindex(index=rows, columns=columns).fillna("–")
+    rows, columns = ["what", "metric"], ["corpus", "direction"]
+    return texts.pivot_table("text", rows, columns, aggfunc="first", sort=False, fill_value="–")
