@@ -22,8 +22,8 @@ COLUMNS = [
 def search_indexes(costs: pd.DataFrame) -> Picture:
     """Figure 4: (a) recall against k, (b) search time against size, of the search indexes.
 
-    `costs` is costs.csv. (a) shows ours at the largest size measured and the paper's at 1M queries, 5M candidates. The paper's points come
-    from another machine.
+    `costs` is costs.csv. (a) shows ours at the largest size measured and the paper's at 1M queries, 5M candidates. The
+    paper's points come from another machine.
     """
     mine, paper = split_rows(costs, "costs").values()
     mine = with_value(mine[mine["phase"] == "search"])

@@ -8,15 +8,12 @@ import io
 import re
 from pathlib import Path
 from textwrap import fill
-from typing import TYPE_CHECKING
+from typing import Any
 
 from fico_utils import cli, registry
 from fico_utils.errors import InputError
 from fico_utils.files import atomic_path
 from fico_utils.profiles import results_folder
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 HELP = "the figures of a run as one PDF, a figure a page"
 
@@ -69,7 +66,7 @@ def describe_source(path: Path, profile: str) -> str:
     return "\n".join(said) or f"ours: profile {profile}; seed and corpus, where there are any, stand in the picture"
 
 
-def draw_page(path: Path, title: str, sentence: str, source: str) -> Figure:
+def draw_page(path: Path, title: str, sentence: str, source: str) -> Any:
     """A page: the title, the picture of an SVG file, what it shows in a sentence beside it, and its source below."""
     import matplotlib.pyplot as plt
     from matplotlib import get_data_path
