@@ -100,11 +100,6 @@ def _run_checks(notebook: Any, limit: int, folder: str) -> list[tuple[str, str, 
             exercises[i] = match[1], answer
     endless = set()
     while (i := _run_cells(notebook, limit, folder)) is not None:
-        if cells[i].metadata.get("ours"):
-            hint = (
-                f"cell {cells[i].id} of the exercise did not end in {SLOW * limit} s; mark again with a larger --limit"
-            )
-            return [(name, FAILED, hint) for name, _ in exercises.values()]
         i = exercises[i][1] if i in exercises and exercises[i][1] not in endless else i
         endless.add(i)
         cells[i].source = ""
