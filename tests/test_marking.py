@@ -57,6 +57,8 @@ def handed_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_each_exercise_of_each_student_is_judged_by_its_answer(handed_out: Path, capsys) -> None:
     own = json.loads(notebook_text(ANSWERS, check="3 * x"))  # the student made the checks ask for three times x
     own["cells"].insert(2, code_cell("mine", "def helper(x):\n    return 2 * x"))
+    forged = '@exercises.check("1.2", 1)\ndef _(answer, rng):\n    yield True, ""'
+    own["cells"].insert(5, code_cell("forged", forged, "check"))
     students = {"ada": json.dumps(own), "ben": "{", "cem": json.dumps(own | {"cells": own["cells"][2:3]}), "dee": None}
     for student, text in students.items():
         place = handed_out / student / "notebooks" / "exercises"

@@ -35,9 +35,8 @@ def mark_folders(folders: Sequence[str], limit: int, say: Callable[[str], None])
     for place in places:
         if not place.is_dir():
             raise InputError(f"{place} is no folder; expected a folder for each student, with exercises/ in it")
-    with (
-        tempfile.TemporaryDirectory() as results
-    ):  # shared, so that vectors are made once; content is checked when read
+    # one folder for all, so that vectors are made once; what is kept there is checked when it is read
+    with tempfile.TemporaryDirectory() as results:
         for place in places:
             rows = [row for path in handed_out for row in _mark_notebook(place, path, limit, results)]
             say(f"{place.name}: {sum(row[1] == PASSED for row in rows)} of {len(rows)} exercises passed")
@@ -49,14 +48,14 @@ def _mark_notebook(place: Path, path: Path, limit: int, results: str) -> list[tu
     import nbformat
 
     notebook = nbformat.read(path, as_version=4)
-    names = [match[1] for cell in notebook.cells if (match := _CHECK.match(cell.source))]
-    theirs = [place / folder / path.name for folder in ("", "exercises", "notebooks/exercises")]
+    names = [_CHECK.match(cell.source)[1] for cell in notebook.cells if _has_tag(cell, "check")]
+    theirs = [place / folder / path.name for folder in ("notebooks/exercises", "exercises", "")]
     found = [file for file in theirs if file.is_file()]
     if not found:
         return [(name, NOT_ATTEMPTED, f"there is no {path.name}") for name in names]
     for cell in notebook.cells:
-        cell.metadata["ours"] = not (_is_answer(cell) or _CHECK.match(cell.source))
-        if "parameters" in cell.metadata.get("tags", []):
+        cell.metadata["ours"] = not (_has_tag(cell, "answer") or _has_tag(cell, "check"))
+        if _has_tag(cell, "parameters"):
             cell.source += f"\nout_dir = {results!r}"
     try:
         notebook.cells = merge_answers(notebook.cells, nbformat.read(found[0], as_version=4).cells)
@@ -79,7 +78,7 @@ def merge_answers(ours: Sequence[Any], theirs: Sequence[Any]) -> list[Any]:
             answers[name], added[name], waiting = cell.source, waiting, []
         elif cell.cell_type == "code":
             waiting.append(nbformat.v4.new_code_cell(cell.source))
-    fill = [cell for cell in ours if _is_answer(cell)]
+    fill = [cell for cell in ours if _has_tag(cell, "answer")]
     if answers.keys().isdisjoint(cell.id for cell in fill):
         raise KeyError("no cell to fill")
     for cell in fill:
@@ -87,17 +86,17 @@ def merge_answers(ours: Sequence[Any], theirs: Sequence[Any]) -> list[Any]:
     return [cell for own in ours for cell in (*added.get(own.id, ()), own)]
 
 
-def _is_answer(cell: Any) -> bool:
-    return "answer" in cell.metadata.get("tags", [])
+def _has_tag(cell: Any, tag: str) -> bool:
+    return tag in cell.metadata.get("tags", [])
 
 
 def _run_checks(notebook: Any, limit: int, folder: str) -> list[tuple[str, str, str]]:
     """(exercise, outcome, hint) after all cells have run; a cell that does not end is emptied, and all run again."""
     cells, answer, exercises = notebook.cells, 0, {}
     for i, cell in enumerate(cells):
-        answer = i if _is_answer(cell) else answer
-        if match := _CHECK.match(cell.source):
-            exercises[i] = match[1], answer
+        answer = i if _has_tag(cell, "answer") else answer
+        if _has_tag(cell, "check"):
+            exercises[i] = _CHECK.match(cell.source)[1], answer
     endless = set()
     while (i := _run_cells(notebook, limit, folder)) is not None:
         i = exercises[i][1] if i in exercises and exercises[i][1] not in endless else i
