@@ -7,15 +7,16 @@ from setuptools.command.build_py import build_py
 
 
 class BuildWithProject(build_py):
-    """Copies the notebooks, exercises, solutions and profiles beside the modules of a package that is built."""
+    """Copies the notebooks, exercises, solutions, profiles and constraints beside the modules of a built package."""
 
     def run(self) -> None:
         """Build; an editable installation reads the checkout itself and needs no copy."""
         super().run()
         if self.editable_mode:
             return
-        notebooks = dict.fromkeys(("notebooks", "notebooks/exercises", "notebooks/solutions"), "*.ipynb")
-        for folder, pattern in {**notebooks, "configs": "*.yaml"}.items():
+        exercises = dict.fromkeys(("notebooks/exercises", "notebooks/solutions"), "*.ipynb")
+        folders = {"notebooks": "[!.]*.*", **exercises, "configs": "*.yaml", ".": "constraints.txt"}
+        for folder, pattern in folders.items():
             target = Path(self.build_lib, "fico_utils", "_project", folder)
             self.mkpath(str(target))
             for path in sorted(Path(folder).glob(pattern)):

@@ -16,9 +16,9 @@ from typing import Any
 
 from fico_utils.errors import InputError
 from fico_utils.escaping import one_line
-from fico_utils.provenance import PROJECT, project_folder
+from fico_utils.provenance import PROJECT, project_path
 
-CONFIGS = project_folder("configs")
+CONFIGS = project_path("configs")
 #: The file that every profile starts from; it is no profile itself.
 BASE = "base"
 #: Parameters with an option of their own.

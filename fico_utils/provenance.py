@@ -32,10 +32,10 @@ PROJECT = find_project()
 SHIPPED = PACKAGE / "weights"
 
 
-def project_folder(name: str) -> Path:
-    """``notebooks`` or ``configs`` of the project; where it has none, the copy in the installed package."""
-    folder = PROJECT / name
-    return folder if folder.is_dir() else PACKAGE / "_project" / name
+def project_path(name: str) -> Path:
+    """``notebooks``, ``configs`` or a file of the project; where it has none, the copy in the installed package."""
+    path = PROJECT / name
+    return path if path.exists() else PACKAGE / "_project" / name
 
 
 def said_by(*command: str) -> str | None:

@@ -174,6 +174,42 @@ def test_little_disk_is_refused(tmp_path: Path, monkeypatch, capsys) -> None:
     assert "0.0 GiB free" in sentence(capsys, "check", "--out", str(tmp_path))
 
 
+def test_little_memory_is_refused(tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(check, "available_memory", lambda: 2**30)
+    assert "1.0 GiB of memory free; 2 GiB needed" in sentence(capsys, "check", "--out", str(tmp_path))
+
+
+def test_a_room_of_machines_gets_a_line_each(tmp_path: Path, monkeypatch, capsys) -> None:
+    assert cli.main(["check", "--json", "--out", str(tmp_path)]) == 0
+    row = json.loads(capsys.readouterr().out)
+    assert row["problem"] == ""
+    assert row["host"]
+    assert min(row[name] for name in ("memory_gib", "disk_gib", "cores")) > 0
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr(check, "package_version", lambda name: "0.1" if name == "torch" else None)
+    monkeypatch.setattr(check.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 2**20}))
+    assert cli.main(["check", "--json", "--out", str(tmp_path)]) == 2
+    said = capsys.readouterr()
+    assert said.err == ""
+    (line,) = said.out.splitlines()
+    assert "0.0 GiB free" in json.loads(line)["problem"]
+    pinned = re.search(r"^torch==(\S+)$", (PROJECT / "constraints.txt").read_text(encoding="utf-8"), re.M)[1]
+    assert json.loads(line)["differs"]["torch"] == f"0.1 (tested: {pinned})"
+
+
+def test_a_folder_for_students_lacks_what_is_for_the_lecturer(tmp_path: Path) -> None:
+    assert cli.main(["init", str(tmp_path / "all")]) == 0
+    assert cli.main(["init", str(tmp_path / "some"), "--students"]) == 0
+    everything, some = (
+        {p.relative_to(f).as_posix() for p in f.rglob("*.*")} for f in (tmp_path / "all", tmp_path / "some")
+    )
+    assert everything - some == {
+        "notebooks/TEACHING.md",
+        *(f"notebooks/solutions/{path.name}" for path in (PROJECT / "notebooks/solutions").glob("*.ipynb")),
+    }
+    assert {"constraints.txt", "notebooks/00_start_here.ipynb", "notebooks/exercises/06_figures.ipynb"} < some
+
+
 def test_fetch_of_embedded_corpora_has_nothing_to_do(capsys) -> None:
     assert cli.main(["fetch"]) == 0
     said = capsys.readouterr().out

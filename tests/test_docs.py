@@ -6,14 +6,21 @@ import re
 
 import pytest
 
+from fico_utils import registry
 from fico_utils.batch.pipeline import STEPS
 from fico_utils.errors import InputError
+from fico_utils.profiles import profile_settings
 from fico_utils.provenance import PROJECT
+from fico_utils.results import store
+from tests.test_teaching import headings
 
+PLAIN = {"nine": 9, "twelve": 12}
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", ["README.md", "notebooks/README.md", "figures/README.md"])
+@pytest.mark.parametrize(
+    "name", ["README.md", "notebooks/README.md", "notebooks/TEACHING.md", "figures/README.md", "docs/own_data.md"]
+)
 def test_relative_links_resolve(name):
     text = (PROJECT / name).read_text(encoding="utf-8")
     links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
@@ -37,12 +44,13 @@ def test_commands_of_the_readme_are_verbs_and_targets():
     assert [t for t in targets if not re.search(rf"^{t}:", makefile, re.M)] == []
 
 
-@pytest.mark.parametrize("name", ["README.md", "figures/README.md"])
+@pytest.mark.parametrize("name", ["README.md", "figures/README.md", "notebooks/TEACHING.md"])
 def test_the_results_tables_are_those_of_the_committed_metrics(name):
     from fico_utils.extras.readme import refresh_tables
 
     text = (PROJECT / name).read_text(encoding="utf-8")
     assert refresh_tables(text) == text
+    assert not re.search(r"^ *<!-- (value|claims|setting)", text, re.M), "a line that begins so ends the paragraph"
 
 
 def test_a_readme_without_marks_is_refused():
@@ -50,3 +58,44 @@ def test_a_readme_without_marks_is_refused():
 
     with pytest.raises(InputError, match="put them back"):
         refresh_tables("# a title\n")
+
+
+def test_what_mini_trains_is_what_the_readme_says():
+    from fico_utils.extras.readme import count_parameters
+
+    said = re.search(r"`mini` has (\w+) of them: it trains (.+?) on your machine", " ".join(README.split()))
+    settings = profile_settings("mini")
+    trained = [registry.system(s).name for s in settings["systems"] if s in settings["epochs"]]
+    assert PLAIN[said[1]] == len(settings["systems"])
+    assert sorted(re.split(", | and ", said[2])) == sorted(trained)
+    assert "All twelve systems" in README
+    counts = count_parameters("standard", "picto_people").values()
+    assert f"{min(counts) / 1e6:.1f} to {max(counts) / 1e6:.1f} million parameters" in " ".join(README.split())
+    assert len(registry.SYSTEMS) == PLAIN["twelve"] + ("query2label" in registry.SYSTEMS)
+
+
+def test_which_family_wins_is_what_the_readme_says():
+    metrics = store.load(PROJECT / "figures" / "standard", "metrics")
+    ours = metrics[(metrics["source"] == "ours") & (metrics["status"] == "ok") & (metrics["metric"] == "map")]
+    ours = ours[ours["corpus"].isin(["picto_people", "picto_diverse"])]
+    ours = ours.assign(coarse=ours["system"].map(lambda s: registry.system(s).family == "cg"))
+    for place, rows in ours[ours["k"] == "10"].groupby(["corpus", "direction"]):
+        fine, other = rows[~rows["coarse"]], rows[rows["coarse"]]
+        assert fine.loc[fine["value"].idxmax(), "ci_low"] > other["ci_high"].max(), place
+        if place[1] == "i2t":  # the numbers that are printed
+            for best in (fine.loc[fine["value"].idxmax(), "system"], other.loc[other["value"].idxmax(), "system"]):
+                assert f"<!-- value standard {place[0]} {best} i2t map@10 -->" in README
+    for place, rows in ours[(ours["k"] == "N") & (ours["direction"] == "i2t")].groupby("corpus"):
+        assert rows.loc[rows["value"].idxmax(), "system"] == "dadh", place
+
+
+def test_counts_of_the_readme():
+    exercises = sum(
+        len(headings(f"exercises/{path.name}")) for path in (PROJECT / "notebooks/exercises").glob("*.ipynb")
+    )
+    assert f"{exercises} exercises that check themselves" in " ".join(README.split())
+    pictures = store.load(PROJECT / "figures" / "pictures", "metrics")
+    asked = pictures[
+        (pictures["source"] == "ours") & (pictures["direction"] == "i2t") & (pictures["metric"] == "recall")
+    ]
+    assert f"**Real pictures.** {asked['n_query'].iloc[0]:.0f} pictures" in README

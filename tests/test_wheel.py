@@ -15,6 +15,9 @@ import pytest
 
 from fico_utils.provenance import PROJECT
 
+#: What stands beside the notebooks.
+LECTURER = {"notebooks": {"README.md", "TEACHING.md"}}
+
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -23,7 +26,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     left_out = shutil.ignore_patterns("__pycache__", "*.egg-info")
     for name in ("fico_utils", "notebooks", "configs"):
         shutil.copytree(PROJECT / name, source / name, ignore=left_out)
-    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE", "constraints.txt"):
         shutil.copy(PROJECT / name, source)
     command = [
         sys.executable,
@@ -69,7 +72,12 @@ def run(installed: Path, folder: Path, *arguments: str) -> subprocess.CompletedP
 
 def test_wheel_holds_notebooks_profiles_and_data(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
-    for folder, pattern in (("notebooks", "**/*.ipynb"), ("configs", "*.yaml")):
+    for folder, pattern in (
+        ("notebooks", "**/*.ipynb"),
+        ("notebooks", "*.md"),
+        ("configs", "*.yaml"),
+        (".", "constraints.txt"),
+    ):
         assert {
             f"fico_utils/_project/{p.relative_to(PROJECT).as_posix()}" for p in (PROJECT / folder).glob(pattern)
         } <= names
@@ -103,7 +111,7 @@ def test_init_gives_a_folder_in_which_a_notebook_runs(installed: Path, tmp_path:
     assert done.returncode == 0, done.stderr
     for folder, pattern in (("notebooks", "*.ipynb"), ("notebooks/exercises", "*.ipynb"), ("configs", "*.yaml")):
         written = {p.name for p in (tmp_path / "work" / folder).iterdir() if p.is_file()}
-        assert written == {p.name for p in (PROJECT / folder).glob(pattern)}
+        assert written == {p.name for p in (PROJECT / folder).glob(pattern)} | LECTURER.get(folder, set())
     exercises = tmp_path / "work/notebooks/exercises"
     before = {path.name: path.read_bytes() for path in exercises.iterdir()}
     assert run(installed, tmp_path / "work", "exercises").returncode == 0

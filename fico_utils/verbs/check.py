@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import json
+import platform
 import re
 import shutil
 import sys
@@ -12,15 +14,18 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, requires, version
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from fico_utils import cli, registry
 from fico_utils.errors import InputError
+from fico_utils.escaping import one_line
 from fico_utils.files import refuse_unwritable
+from fico_utils.machine import available_memory, package_version, usable_cores
 from fico_utils.profiles import profile_settings, results_folder
-from fico_utils.provenance import PROJECT, SHIPPED
+from fico_utils.provenance import PROJECT, SHIPPED, project_path
 
-#: Free space that a run of the mini profile may take, bytes.
-DISK = 2 * 2**30
+#: Free disk and memory that a run of the mini profile may take, bytes.
+DISK = MEMORY = 2 * 2**30
 
 HELP = "test the installation"
 
@@ -30,23 +35,53 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     verify = "read all results and all that ships, and name what is damaged"
     versions = "compare what every producer computes with what its version promises"
     keep = "with --versions: record that the meaning is the same, or the output of a raised version; all for all"
+    machine = "print one line of JSON about this machine instead, also where something is wrong: for a room of machines"
+    parser.add_argument("--json", action="store_true", help=machine)
     parser.add_argument("--verify", action="store_true", help=verify)
     parser.add_argument("--versions", action="store_true", help=versions)
     parser.add_argument("--keep", metavar="PRODUCER", help=keep, **cli.REPEATED)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Exit code: 0, or 1 where something that was read is damaged or a producer differs from its version."""
+    """Exit code: 0; 1 where what was read is damaged or a producer differs; 2 where --json names a problem."""
     if options.keep and not options.versions:
         raise InputError("--keep was given without --versions; say check --versions --keep PRODUCER")
     if options.versions:
         return registry.load_entry(registry.VERSIONS_CHECK)(options.keep)
     if options.verify:
         return verify_content(options)
+    if options.json:
+        row = describe_readiness(options.profile, options.out)
+        print(json.dumps(row, ensure_ascii=False))
+        return 2 if row["problem"] else 0
     lines = check_installation() + check_folder(options.profile, options.out)
     if not options.quiet:
         print("\n".join(f"ok  {line}" for line in lines))
     return 0
+
+
+def describe_readiness(profile: str, out: str | None) -> dict[str, Any]:
+    """A machine of a room: `host`, `problem` (empty where it is ready), what is free, and packages that differ."""
+    problem = ""
+    try:
+        check_installation()
+        check_folder(profile, out)
+    except InputError as error:
+        problem = one_line(str(error))
+    room = {"memory_gib": available_memory(), "disk_gib": shutil.disk_usage(PROJECT).free}
+    room = {name: round(size / 2**30, 1) for name, size in room.items()} | {"cores": usable_cores()}
+    about = {"python": platform.python_version(), "system": platform.platform(), **room}
+    return {"host": platform.node(), "problem": problem, **about, "differs": version_differences()}
+
+
+def version_differences() -> dict[str, str]:
+    """Dependency -> its version here and that of constraints.txt, which the tests run with, where they differ."""
+    text = project_path("constraints.txt").read_text(encoding="utf-8").lower()
+    tested = dict(re.findall(r"^([\w-]+)==(\S+)$", text, re.MULTILINE))
+    here = {
+        name: package_version(name) or "missing" for name in re.findall(r"^[\w-]+", "\n".join(requirements()), re.M)
+    }
+    return {n: f"{v} (tested: {tested[n]})" for n, v in here.items() if v.partition("+")[0] != tested[n]}
 
 
 def verify_content(options: argparse.Namespace) -> int:
@@ -100,6 +135,8 @@ def check_installation() -> list[str]:
     """One line for each thing that is as it should be: Python, packages, native libraries, font; else InputError."""
     require_packages()
     lines = [f"Python {sys.version.split()[0]}", f"{len(requirements())} packages, each recent enough"]
+    if differs := version_differences():
+        lines.append("other versions than those tested: " + ", ".join(map(" ".join, differs.items())))
     for name, wheel in (("torch", "torch"), ("faiss", "faiss-cpu")):
         try:
             lines.append(f"{name} {import_module(name).__version__} loads")
@@ -123,4 +160,8 @@ def check_folder(profile: str, out: str | None) -> list[str]:
     if free < DISK:
         needed = f"{DISK / 2**30:.0f} GiB needed"
         raise InputError(f"{free / 2**30:.1f} GiB free at {root}; {needed}, free some or use --out")
-    return [f"results folder {root} can be written", f"{free / 2**30:.0f} GiB of disk free"]
+    if available_memory() < MEMORY:
+        needed = f"{MEMORY / 2**30:.0f} GiB needed, close other programs"
+        raise InputError(f"{available_memory() / 2**30:.1f} GiB of memory free; {needed}")
+    memory = f"{available_memory() / 2**30:.0f} GiB of memory free"
+    return [f"results folder {root} can be written", f"{free / 2**30:.0f} GiB of disk free", memory]

@@ -1,13 +1,18 @@
-"""The tables of costs and of seeds in the README, on rows made by hand."""
+"""The tables and numbers of the READMEs, on rows made by hand."""
 
 from __future__ import annotations
+
+import re
 
 import pandas as pd
 import pytest
 
 from fico_utils.costs.rows import cost_row
-from fico_utils.extras.readme import costs_table, refresh_tables, seeds_table
+from fico_utils.errors import InputError
+from fico_utils.extras import readme
+from fico_utils.extras.readme import costs_table, count_parameters, refresh_tables, results_table
 from fico_utils.extras.seeds import COLUMNS
+from fico_utils.provenance import PROJECT
 
 LARGE = 100_000
 
@@ -70,22 +75,55 @@ def test_the_table_comes_between_its_marks(tmp_path):
     assert new.endswith("|\n<!-- /costs -->\nb\n")
 
 
-def test_a_row_over_seeds_has_its_mean_and_its_range():
+def test_an_extrapolation_that_says_nothing_gives_no_number():
+    table = rows(1.0, 10.0)
+    table.loc[table["status"] == "extrapolated", "spread"] = 226.0  # half the interval of 451 s
+    assert "| SCAN | – |" in costs_table(table, "picto_diverse")
+    table.loc[table["status"] == "extrapolated", "spread"] = 225.0
+    assert "| SCAN | ≈ 451 |" in costs_table(table, "picto_diverse")
+
+
+def quality(system: str, metric: str, k: str, value: float, **more: object) -> dict[str, object]:
+    """A row of metrics.csv of picto_people, i2t."""
+    place = {"profile": "standard", "source": "ours", "corpus": "picto_people", "direction": "i2t", "split": "test"}
+    interval = {"ci_low": value - 0.01, "ci_high": value + 0.01, "chance": 0.1, "run": "standard-s0", "status": "ok"}
+    return {**place, "system": system, "metric": metric, "k": k, "value": value, **interval, **more}
+
+
+@pytest.fixture
+def metrics() -> pd.DataFrame:
+    """One system with two numbers, and chance."""
+    chance = quality("chance", "recall", "1", 0.1, source="chance", ci_low=None, ci_high=None)
+    return pd.DataFrame([quality("scan", "recall", "1", 0.5), quality("scan", "map", "N", 0.891), chance])
+
+
+def test_a_number_stands_above_its_range_over_seeds_and_beside_its_parameters(metrics):
     place = {"profile": "standard", "corpus": "picto_people", "direction": "i2t", "seeds": "0 1 2", "sd": 0.01}
-    spread = pd.DataFrame(
-        [
-            {**place, "system": system, "metric": metric, "k": k, "mean": mean, "low": low, "high": high}
-            for system, metric, k, mean, low, high in (
-                ("scan", "recall", "1", 0.5, 0.49, 0.52),
-                ("scan", "map", "N", 0.891, 0.89, 0.893),
-                ("xvlm", "recall", "1", 0.9, 0.88, 0.91),
-            )
-        ],
-        columns=COLUMNS,
-    )
-    lines = seeds_table(spread, "picto_people").splitlines()
+    spread = {**place, "system": "scan", "metric": "recall", "k": "1", "mean": 0.5, "low": 0.49, "high": 0.52}
+    columns = (("i2t", "recall", "1"), ("i2t", "map", "N"))
+    spread = pd.DataFrame([spread], columns=COLUMNS)
+    lines = results_table(metrics, ["picto_people"], columns, spread, {"scan": 280_000}).splitlines()
     assert lines[2:] == [
-        "| X-VLM | 90.0 (88.0 to 91.0) | – | – | – |",
-        "| SCAN | 50.0 (49.0 to 52.0) | – | – | 89.1 (89.0 to 89.3) |",
+        "| SCAN<br>0.28 M | 50.0 ± 1.0<br>49.0 to 52.0 | 89.1 ± 1.0 |",
+        "| *Chance* | 10.0 | – |",
     ]
     assert len({line.count("|") for line in lines}) == 1
+
+
+def test_numbers_and_counts_come_into_a_sentence(metrics, monkeypatch):
+    judged = pd.DataFrame({"verdict_ours": ["holds", "holds", "does not hold"]})
+    monkeypatch.setattr(readme.store, "load", lambda place, table: metrics)
+    monkeypatch.setattr(readme, "read_claims", lambda path: judged)
+    number = "<!-- value standard picto_people scan i2t recall@1 -->?<!-- /value -->"
+    text = f"R@1 {number}. <!-- claims mini -->?<!-- /claims -->"
+    said = re.sub("<!--.*?-->", "", refresh_tables(text))
+    assert said.startswith("R@1 50.0 ± 1.0. Of the paper's 3 claims, on our numbers, 2 hold, ")
+    assert "1 do not hold" in said
+    with pytest.raises(InputError, match="of which there are 0 rows"):
+        refresh_tables("<!-- value standard picto_people scan t2i recall@1 -->?<!-- /value -->")
+
+
+def test_parameters_are_counted_in_the_weights_that_ship():
+    card = (PROJECT / "fico_utils/weights/standard/beit3__picto_people.md").read_text(encoding="utf-8")
+    counted = int(re.search(r"\| parameters \| ([\d ]+) numbers", card)[1].replace(" ", ""))
+    assert count_parameters("standard", "picto_people")["beit3"] == counted

@@ -20,10 +20,10 @@ COLUMNS = [
 @register_figure("fig4", "Figure 4. Recall and time of search indexes", "costs")
 @drawing_style()
 def search_indexes(costs: pd.DataFrame) -> Picture:
-    """Figure 4: (a) recall against k, (b) search time against size, of the search indexes; `costs` is costs.csv.
+    """Figure 4: (a) recall against k, (b) search time against size, of the search indexes.
 
-    (a) shows ours at the largest size measured and the paper's at 1M queries, 5M candidates. The paper's points come
-    from another machine.
+    `costs` is costs.csv. (a) shows ours at the largest size measured and the paper's at 1M queries, 5M candidates. The
+    paper's points come from another machine.
     """
     mine, paper = split_rows(costs, "costs").values()
     mine = with_value(mine[mine["phase"] == "search"])

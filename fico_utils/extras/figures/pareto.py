@@ -42,7 +42,10 @@ def _deploy_sizes(costs: pd.DataFrame) -> tuple[int, int]:
 
 @register_figure("pareto_largest", "Ways to search the most items that were measured", "costs")
 def pareto_largest(costs: pd.DataFrame) -> Picture | None:
-    """`search_setups` among the most items that any setup was measured with; None where it shows these anyway."""
+    """Every setup that was measured with the most items, by what it finds against time and bytes.
+
+    It is `search_setups` at that size; None where that shows it anyway.
+    """
     shared, largest = _deploy_sizes(costs)
     return search_setups(costs, size=largest) if largest > shared else None
 

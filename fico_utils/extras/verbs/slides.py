@@ -1,0 +1,90 @@
+"""The verb `slides`: the figures of a run as one PDF, a figure a page, to show in a lecture."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import io
+import re
+from pathlib import Path
+from textwrap import fill
+from typing import Any
+
+from fico_utils import cli, registry
+from fico_utils.errors import InputError
+from fico_utils.files import atomic_path
+from fico_utils.profiles import results_folder
+
+HELP = "the figures of a run as one PDF, a figure a page"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `slides`."""
+    cli.add_common_options(parser)
+    parser.add_argument("--to", metavar="FILE", help="PDF to write (default: slides.pdf in the results folder)")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Exit code, 0. InputError where the folder holds no figures."""
+    from matplotlib.backends.backend_pdf import PdfPages
+
+    from fico_utils.display.figures import FIGURES
+
+    root = results_folder(options.profile, options.out)
+    folder = root / "figures" if (root / "figures").is_dir() else root  # as figures/ of the project has them
+    names = [name for name in FIGURES if (folder / f"{name}.svg").is_file()]
+    if not names:
+        raise InputError(f"{folder} holds no figures; make them with: python -m fico_utils run --profile {root.name}")
+    target = Path(options.to or root / "slides.pdf")
+    with atomic_path(target) as temporary, PdfPages(temporary, metadata={"CreationDate": None}) as pdf:
+        for name in names:
+            source = describe_source(folder / f"{name}.csv", root.name)
+            pdf.savefig(draw_page(folder / f"{name}.svg", FIGURES[name].title, figure_sentence(name), source))
+    print(target)
+    return 0
+
+
+def figure_sentence(name: str) -> str:
+    """What a figure shows: the first line about its function."""
+    from fico_utils.display.figures import FIGURES
+
+    text = inspect.getdoc(FIGURES[name].function.func).splitlines()[0].removeprefix(f"Figure {name[3:]}: ")
+    return text if text.startswith("mAP") else text[0].upper() + text[1:]
+
+
+def describe_source(path: Path, profile: str) -> str:
+    """Whose the numbers of a figure are, from which run or table, and on which corpora: by the CSV beside it."""
+    import pandas as pd
+
+    data, said = pd.read_csv(path, dtype=str), []
+    for source, rows in data.groupby("source") if "run" in data else ():
+        if source in ("ours", "paper"):
+            runs = ", ".join(rows["run"].unique()).replace("+", " with weights of ")
+            runs = re.sub(r"(\w+)-s(\d+)", r"profile \1, seed \2", runs)
+            corpora = rows["corpus"].dropna().unique() if "corpus" in rows else []
+            said.append("; ".join([f"{source}: {runs}", *(registry.corpus(corpus).name for corpus in corpora)]))
+    return "\n".join(said) or f"ours: profile {profile}; seed and corpus, where there are any, stand in the picture"
+
+
+def draw_page(path: Path, title: str, sentence: str, source: str) -> Any:
+    """A page: the title, the picture of an SVG file, what it shows in a sentence beside it, and its source below."""
+    import matplotlib.pyplot as plt
+    from matplotlib import get_data_path
+    from matplotlib.figure import Figure
+    from resvg_py import svg_to_bytes
+
+    page = Figure(figsize=(13.33, 7.5))
+    place = page.add_axes((0.02, 0.03, 0.63, 0.94))  # 8.4 by 7.05 inches
+    points = re.search(r'width="([\d.]+)pt" height="([\d.]+)pt"', path.read_text(encoding="utf-8"))
+    larger = min(8.4 * 72 / float(points[1]), 7.05 * 72 / float(points[2]))
+    fonts = {"font_dirs": [f"{get_data_path()}/fonts/ttf"], "skip_system_fonts": True}
+    drawn = svg_to_bytes(svg_path=str(path), dpi=200 * larger, **fonts)  # 200 pixels to an inch of the page
+    place.imshow(plt.imread(io.BytesIO(bytes(drawn))), interpolation="none")
+    place.set_axis_off()
+    for y, text, letters, look in (
+        (0.94, title, 22, {"fontsize": 20, "weight": "bold"}),
+        (0.76, sentence, 33, {"fontsize": 14, "linespacing": 1.4}),
+        (0.16, source, 54, {"fontsize": 9, "color": "#555555"}),
+    ):
+        page.text(0.68, y, "\n".join(fill(line, letters) for line in text.splitlines()), va="top", **look)
+    return page
