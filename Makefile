@@ -35,6 +35,7 @@ reproduce: .venv/installed  ## run every notebook, write results/ and the report
 	@if test $(PROFILE) = pictures; then $(PYTHON) -m fico_utils fetch --profile pictures openclipart stamps towers; fi
 	@echo "Running the notebooks on profile $(PROFILE); steps that are fresh are skipped"
 	@$(PYTHON) -m fico_utils run --profile $(PROFILE)
+	@$(PYTHON) -m fico_utils explore --profile $(PROFILE)
 	@if test $(PROFILE) = pictures; then $(PYTHON) -m fico_utils studies --profile pictures; fi
 
 # One thread a worker: threads of two workers that wait for each other burn more time than the tests take. A process of a
