@@ -25,7 +25,8 @@ class Page:
     """One page; everything that it logs as an error is in `errors`."""
 
     def __init__(self, address: str) -> None:
-        self.socket, self.number, self.errors = websocket.create_connection(address, PATIENCE, suppress_origin=True), 0, []
+        self.socket = websocket.create_connection(address, PATIENCE, suppress_origin=True)
+        self.number, self.errors = 0, []
         for domain in ("Page", "Runtime", "Log"):
             self.call(f"{domain}.enable")
 
@@ -88,8 +89,9 @@ class Page:
 @contextmanager
 def chromium_page(folder: Path) -> Iterator[Page]:
     """A page of a headless Chromium that keeps its files in a folder, and ends with the block."""
-    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-port=0", "--no-first-run", "--hide-scrollbars"]
-    process = subprocess.Popen([*command, f"--user-data-dir={folder}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    options = ("headless", "no-sandbox", "disable-gpu", "hide-scrollbars", "no-first-run", "remote-debugging-port=0")
+    command = [CHROMIUM, *(f"--{option}" for option in options), f"--user-data-dir={folder}"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         port, until = folder / "DevToolsActivePort", time.monotonic() + PATIENCE
         while not (port.is_file() and port.read_text().count("\n")):

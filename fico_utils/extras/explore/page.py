@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,8 @@ from fico_utils.workspace import Run
 
 #: Bytes of the page at most, and pictures of the gallery that it shows.
 LARGEST, N_PICTURES = 8_000_000, 1000
-#: Results that a system shows, and quality of the pictures (WebP).
-FIRST, QUALITY = 10, 75
+#: Results that a system shows; quality of the pictures (WebP); the largest number of a rounded embedding.
+FIRST, QUALITY, LEVELS = 10, 75, 32767
 #: The file of a system whose text tower the page computes -> beginnings of the names of its weights.
 TEXT_TOWERS = {"beit3": ("word.", "text_tower."), "adv": ("text_net.",)}
 TEMPLATE = Path(__file__).with_name("explorer.html")
@@ -113,16 +113,18 @@ def pack_data(arrays: dict[str, np.ndarray], page: dict[str, Any]) -> str:
     return base64.b64encode(save(held, {"page": json.dumps(page, ensure_ascii=False)})).decode()
 
 
-def picture_arrays(images: Any) -> dict[str, np.ndarray]:
-    """Pictures as WebP files one after the other, ``pictures`` uint8, and where each ends, ``ends`` (n,) uint32."""
+def webp_file(picture: np.ndarray) -> bytes:
+    """A picture (H, W, 3) uint8 as the content of a WebP file."""
     from PIL import Image
 
-    files = []
-    for start in range(0, len(images), 100):
-        for picture in images[start : start + 100]:
-            held = io.BytesIO()
-            Image.fromarray(picture).save(held, "WEBP", quality=QUALITY, method=2)
-            files.append(held.getvalue())
+    held = io.BytesIO()
+    Image.fromarray(picture).save(held, "WEBP", quality=QUALITY, method=2)
+    return held.getvalue()
+
+
+def picture_arrays(images: Any) -> dict[str, np.ndarray]:
+    """Pictures as WebP files one after the other, ``pictures`` uint8, and where each ends, ``ends`` (n,) uint32."""
+    files = [webp_file(picture) for at in range(0, len(images), 100) for picture in images[at : at + 100]]
     return {
         "pictures": np.frombuffer(b"".join(files), np.uint8),
         "ends": np.cumsum([len(file) for file in files], dtype=np.uint32),
@@ -146,7 +148,7 @@ def system_arrays(
     for side, vectors in stored.items():
         unit = vectors.astype(np.float64)
         unit /= np.linalg.norm(unit, axis=1, keepdims=True)
-        scales[side] = 32767 / np.abs(unit).max()
+        scales[side] = LEVELS / np.abs(unit).max()
         rounded[side] = np.round(unit * scales[side]).astype(np.int16)
     repaired, ranks = repair_ranks(row, stored, rounded, right)
     arrays = {**rounded, "repaired": repaired, "ranks": ranks}

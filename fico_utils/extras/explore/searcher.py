@@ -38,7 +38,7 @@ class Searcher:
         return experiment.vocabulary(run, name).encode([caption])
 
     def unknown_words(self, caption: str) -> list[str]:
-        """The words of a caption that the system has never seen, in their order; none where a pretrained tower reads."""
+        """The words of a caption that the system never learned, in their order; none where a pretrained tower reads."""
         run, name = self.served.run, self.served.corpus_name
         if self.model.text_input == "doc2vec":
             known = experiment.doc2vec_weights(run, name=name).arrays()["words"].tobytes().decode().split("\n")
