@@ -32,7 +32,7 @@ LARGEST, N_PICTURES = 8_000_000, 1000
 #: Results that a system shows; quality of the pictures (WebP); the largest number of a rounded embedding.
 FIRST, QUALITY, LEVELS = 10, 75, 32767
 #: The file of a system whose text tower the page computes -> beginnings of the names of its weights.
-TEXT_TOWERS = {"beit3": ("word.", "text_tower."), "adv": ("text_net.",)}
+TEXT_TOWERS = {"vsrn": ("word.", "text."), "adv": ("text_net.",)}
 TEMPLATE = Path(__file__).with_name("explorer.html")
 
 
@@ -65,21 +65,20 @@ def write_explorer(run: Run, name: str | None = None) -> Path:
         page["labels"] = [np.flatnonzero(row).tolist() for row in labels[: shown.n_img]]
         page["labelNames"] = list(shown.label_names)
     kept = np.flatnonzero(whole.caption_image < shown.n_img)
-    template = TEMPLATE.read_text(encoding="utf-8")
-    text = template.replace("@DATA@", pack_data(arrays, page))
+    template, text = TEMPLATE.read_text(encoding="utf-8"), ""
     for row in in_order_of_choice(rows):
         stored = experiment.embed(run, row.id, name)
         more, about = system_arrays(row, {"img": stored["img"][: shown.n_img], "txt": stored["txt"][kept]}, right)
         if not row.provider:
             tower, reads = text_tower(experiment.serve(run, row.id, name))
-            more |= {f"{row.id}/{part}": array for part, array in tower.items()}
-            about |= reads
-        page["systems"].append(about)
-        longer = template.replace("@DATA@", pack_data(arrays | more, page))
-        if len(longer.encode()) > LARGEST:
-            page["systems"].pop()
-            continue
-        arrays, text = arrays | more, longer
+            more, about = more | {f"{row.id}/{part}": array for part, array in tower.items()}, about | reads
+        systems = [*page["systems"], about]
+        absent = {registry.system(s).name for s in run["systems"]} - {system["name"] for system in systems}
+        said = f"Not on this page: {', '.join(sorted(absent))}; notebook 09_explore searches with any system."
+        longer = page | {"systems": systems, "absent": said if absent else ""}
+        whole_page = template.replace("@DATA@", pack_data(arrays | more, longer))
+        if len(whole_page.encode()) <= LARGEST:
+            arrays, page, text = arrays | more, longer, whole_page
     path = run.path("report", "explorer.html")
     write_text(path, text)
     return path
@@ -191,14 +190,13 @@ def first_ranks(scores: np.ndarray, right: np.ndarray) -> np.ndarray:
 def text_tower(served: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """The weights with which the page encodes words of anybody's own, and the words that the system knows.
 
-    Both are empty where the page cannot: what reads Doc2Vec, or the states of a pretrained tower.
+    Both are empty for other systems than those of `TEXT_TOWERS`.
     """
     model = served.model()
-    kind, config = type(model).__module__.rpartition(".")[2], model.config
-    if kind not in TEXT_TOWERS or getattr(config, "d_states", 0) or (kind == "adv" and config.original):
+    kind = type(model).__module__.rpartition(".")[2]
+    if kind not in TEXT_TOWERS or (kind == "adv" and model.config.original):
         return {}, {}
     weights = {n: t.numpy() for n, t in model.weights().items() if n.startswith(TEXT_TOWERS[kind]) and t.ndim}
     narrow = {n: w.astype(np.float16) for n, w in weights.items()}
     kept = {n: narrow[n] if np.array_equal(narrow[n], w) else w for n, w in weights.items()}
-    reads = {"tower": kind, "words": list(experiment.vocabulary(served.run, served.corpus_name).words)}
-    return kept, reads | ({"heads": config.heads, "depth": config.depth} if kind == "beit3" else {})
+    return kept, {"tower": kind, "words": experiment.vocabulary(served.run, served.corpus_name).words}
