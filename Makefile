@@ -31,7 +31,7 @@ INSTALL = $(PYTHON) -m pip install --quiet --disable-pip-version-check --no-comp
 	@$(INSTALL) -e '.[dev,cluster]'
 	@touch $@
 
-reproduce: .venv/installed  ## run every notebook, write results/ and the report
+reproduce: .venv/installed  ## run every notebook, write results/, the report and the explorer
 	@if test $(PROFILE) = pictures; then $(PYTHON) -m fico_utils fetch --profile pictures openclipart stamps towers; fi
 	@echo "Running the notebooks on profile $(PROFILE); steps that are fresh are skipped"
 	@$(PYTHON) -m fico_utils run --profile $(PROFILE)

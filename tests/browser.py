@@ -89,8 +89,8 @@ class Page:
 @contextmanager
 def chromium_page(folder: Path) -> Iterator[Page]:
     """A page of a headless Chromium that keeps its files in a folder, and ends with the block."""
-    options = ("headless", "no-sandbox", "disable-gpu", "hide-scrollbars", "no-first-run", "remote-debugging-port=0")
-    command = [CHROMIUM, *(f"--{option}" for option in options), f"--user-data-dir={folder}"]
+    options = ("headless", "no-sandbox", "disable-gpu", "disable-dev-shm-usage", "hide-scrollbars", "no-first-run")
+    command = [CHROMIUM, *(f"--{name}" for name in options), "--remote-debugging-port=0", f"--user-data-dir={folder}"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         port, until = folder / "DevToolsActivePort", time.monotonic() + PATIENCE

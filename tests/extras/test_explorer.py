@@ -1,4 +1,4 @@
-"""The explorer: its page in a real browser ranks as the engine does; what it needs and lacks is said in one sentence."""
+"""The explorer: its page, in a real browser, ranks as the engine does; what it lacks is said in one sentence."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def engine_ranks(run: Run, shown: Corpus, system: str, folder: Path) -> np.ndarr
     return np.column_stack([top, counts["above"] + 1, counts["above"] + counts["tied"]])
 
 
-# ------------------------------------------------------------------------------------------------- ranks are the engine's
+# ---------------------------------------------------------------------------------------------- ranks are the engine's
 
 
 @in_a_browser
