@@ -18,7 +18,7 @@ import websocket
 #: Names of the browser on Debian and elsewhere.
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 KEYS = {"Enter": 13, "Escape": 27, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40, "Tab": 9}
-PATIENCE = 60  # seconds
+PATIENCE = 240  # seconds, on a machine that does much else
 
 
 class Page:
