@@ -31,10 +31,11 @@ INSTALL = $(PYTHON) -m pip install --quiet --disable-pip-version-check --no-comp
 	@$(INSTALL) -e '.[dev,cluster]'
 	@touch $@
 
-reproduce: .venv/installed  ## run every notebook, write results/ and the report
+reproduce: .venv/installed  ## run every notebook, write results/, the report and the explorer
 	@if test $(PROFILE) = pictures; then $(PYTHON) -m fico_utils fetch --profile pictures openclipart stamps towers; fi
 	@echo "Running the notebooks on profile $(PROFILE); steps that are fresh are skipped"
 	@$(PYTHON) -m fico_utils run --profile $(PROFILE)
+	@$(PYTHON) -m fico_utils explore --profile $(PROFILE)
 	@if test $(PROFILE) = pictures; then $(PYTHON) -m fico_utils studies --profile pictures; fi
 
 # One thread a worker: threads of two workers that wait for each other burn more time than the tests take. A process of a

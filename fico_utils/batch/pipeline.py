@@ -64,6 +64,7 @@ STEPS = (
     Step("06", "06_figures", ("01", "02", "03", "04", "05")),
     Step("07", "07_your_own_data", aside=True),
     Step("08", "08_deploy", aside=True, exclusive=True),
+    Step("09", "09_explore", aside=True),
 )
 
 

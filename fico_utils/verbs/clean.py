@@ -23,7 +23,7 @@ _STEPS = "|".join(step.notebook for step in STEPS)
 #: slash behind them, the folders that go even where nothing lies in them.
 KNOWN = re.compile(
     rf"runs/(package_code\.json|\.({_STEPS})\.(lock|pid)|({_STEPS})/(log\.txt|manifest\.json|{RECORDED}|\4\.ipynb)?)"
-    r"|(own/)?\.locks/([0-9a-f]{16}\.lock)?|report/((index|comparison)\.html|summary\.json)?|seeds\.csv|runs/|own/"
+    r"|(own/)?\.locks/([0-9a-f]{16}\.lock)?|report/((index|comparison|explorer)\.html|summary\.json)?|seeds\.csv|runs/|own/"
     r"|(own/)?(data|features|models|embeddings|perquery|metrics|costs|tables|figures)/|own/data/broken/images/"
     r"|own/data/(images|texts)\.npy|slides\.pdf"
 )

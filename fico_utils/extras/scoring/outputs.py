@@ -48,18 +48,22 @@ def write_per_query(path: str | Path, seen: Observations, asked: Request, given:
         table.to_csv(temporary, index=False, float_format="%.12g", lineterminator="\n")
 
 
-def rankings(source: ScoreSource, task: Task) -> Iterator[tuple[int, np.ndarray]]:
-    """Each asking row and its first `DEPTH` items, in the order of the arrays where scores are equal."""
+def score_blocks(source: ScoreSource, task: Task) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Rows that ask, some at a time, and their scores (n, m) with all items in the order of the arrays."""
     ids, columns = source.ids[task.direction], source.columns[task.direction]
     width = source.n_columns(task.direction)
     rows = source.tile[task.direction] or max(1, 2**22 // width)
-    lowest = source.dtype.type(0 if source.bits else -np.inf)
     for start in range(0, task.asking.size, rows):
         asking = task.asking[start : start + rows]
         out = np.empty((rows, width), source.dtype)
         scores = source.rows(task.direction, asking if ids is None else ids[asking], out)
-        if columns is not None:
-            scores = scores[:, np.argsort(columns)]
+        yield asking, scores if columns is None else scores[:, np.argsort(columns)]
+
+
+def rankings(source: ScoreSource, task: Task) -> Iterator[tuple[int, np.ndarray]]:
+    """Each asking row and its first `DEPTH` items, in the order of the arrays where scores are equal."""
+    lowest = source.dtype.type(0 if source.bits else -np.inf)
+    for asking, scores in score_blocks(source, task):
         if task.leaves_out:
             scores[np.arange(asking.size), asking] = lowest
         order = np.argsort(-scores.astype(np.float64), axis=1, kind="stable")[:, :DEPTH]

@@ -100,13 +100,15 @@ class Towers:
         """What the text tower makes of the captions of a split: (n_txt, L, D) float16, see `read_words`."""
         read = part(self.run, name, split)
 
-        def encode() -> dict[str, np.ndarray]:
-            folder = self.folder("text")
-            tokenizer, network = load_tokenizer(folder), load_network(AutoModel, folder, torch.float32)
-            return {"words": read_words(network, tokenizer, read.captions)}
-
         recipe = Recipe("tower_words", {"longest": LONGEST}, 0, (read.key, files_key(self.folder("text"))))
+        encode = lambda: {"words": self.read_captions(read.captions)}  # noqa: E731
         return self.run.store.arrays("features", f"{name}__{split}__tower_words", recipe, encode)["words"]
+
+    def read_captions(self, captions: Sequence[str]) -> np.ndarray:
+        """What the text tower makes of any captions: (n, L, D) float16, see `read_words`."""
+        folder = self.folder("text")
+        tokenizer, network = load_tokenizer(folder), load_network(AutoModel, folder, torch.float32)
+        return read_words(network, tokenizer, captions)
 
     def _pictures_recipe(self, shown: Corpus) -> Recipe:
         return Recipe(

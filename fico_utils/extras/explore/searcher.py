@@ -1,0 +1,84 @@
+"""A system that answers anybody's words with the test pictures of a corpus: what notebook 09 asks."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fico_utils import experiment, registry
+from fico_utils.data.text import doc2vec, words
+from fico_utils.errors import InputError
+from fico_utils.experiment.model_inputs import text_tower
+from fico_utils.models.serving import Items
+from fico_utils.workspace import Run
+
+
+class Searcher:
+    """One system with its pictures encoded, ready for captions: ``searcher.score("a red star")``.
+
+    It is served as `experiment.serve` says; what is missing in the run is made. `images` are its `Items`.
+    """
+
+    def __init__(self, run: Run, system: str, corpus_name: str) -> None:
+        self.row, self.served = registry.system(system), experiment.serve(run, system, corpus_name)
+        self.model = self.served.model()
+        self.seen = self.served.inputs("test").image[self.model.image_input]
+        self.depth = run["rerank_depth"]
+        self.images = self.row.serving.encode(self.model, self.seen, self.read_text("a"))[0]
+
+    def read_text(self, caption: str) -> np.ndarray:
+        """The text features of one caption, with a first axis of 1; InputError where it has no word."""
+        run, name = self.served.run, self.served.corpus_name
+        if not words(caption):
+            raise InputError(f"a caption without a word was given ({caption[:40]!r}); type at least one")
+        if self.model.text_input == "doc2vec":
+            weights = experiment.doc2vec_weights(run, name=name).arrays()
+            return doc2vec(weights, [caption], seed=run.seed, epochs=run["doc2vec_epochs"])
+        if tower := text_tower(run, self.row.id, name):
+            return tower.read_captions([caption])
+        return experiment.vocabulary(run, name).encode([caption])
+
+    def unknown_words(self, caption: str) -> list[str]:
+        """The words of a caption that the system never learned, in their order; none where a pretrained tower reads."""
+        run, name = self.served.run, self.served.corpus_name
+        if self.model.text_input == "doc2vec":
+            known = experiment.doc2vec_weights(run, name=name).arrays()["words"].tobytes().decode().split("\n")
+        elif text_tower(run, self.row.id, name):
+            return []
+        else:
+            known = experiment.vocabulary(run, name).words
+        return [word for word in dict.fromkeys(words(caption)) if word not in set(known)]
+
+    def encode(self, caption: str) -> Items:
+        """What the system keeps of one caption."""
+        return self.row.serving.encode(self.model, self.seen[:1], self.read_text(caption))[1]
+
+    def score(self, caption: str, among: np.ndarray | None = None) -> np.ndarray:
+        """Scores (n_img,) of the pictures, larger is closer, of codes minus the bits that differ; -inf: not read.
+
+        `among` are the pictures (k,) that are compared, by default all; a system that reranks then reads the first of
+        its own ranking, as many as the profile says.
+        """
+        asked, serving = self.encode(caption), self.row.serving
+        scores = np.full(len(self.images), -np.inf)
+        chosen = np.arange(len(self.images)) if among is None else among
+        if serving.reads_pairs:
+            depth = min(self.depth, len(chosen)) if among is None and serving.reranks else None
+            first, found = serving.answer_query(self.model, self.images[chosen], asked, depth)
+            scores[chosen[first]] = found
+        else:
+            scores[chosen] = serving.compare(self.model, self.images.vectors[chosen], asked.vectors)[:, 0]
+        return scores - 8 * self.images.vectors.shape[1] if serving.hashed else scores
+
+    def bits(self, caption: str, picture: int) -> tuple[str, str]:
+        """The hash codes of a caption and of a picture, as texts of 0 and 1; only of a system that keeps codes."""
+        codes = self.encode(caption).vectors[0], self.images.vectors[picture]
+        return tuple("".join(map(str, np.unpackbits(code))) for code in codes)
+
+
+def rank_range(scores: np.ndarray, picture: int) -> tuple[int, int]:
+    """The first and the last rank, from 1, that a picture may have among those of its score.
+
+    >>> rank_range(np.array([3, 5, 3]), 0)
+    (2, 3)
+    """
+    return int((scores > scores[picture]).sum()) + 1, int((scores >= scores[picture]).sum())
