@@ -1,0 +1,42 @@
+"""Settings of Sphinx for the site; `build.py` gathers the pages and calls it."""
+
+from fico_utils import __version__
+
+project = "FiCo-ITR companion"
+author = "FiCo-ITR companion authors"
+project_copyright = "FiCo-ITR companion authors, MIT licence"
+release = __version__
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+exclude_patterns = ["extra"]
+html_extra_path = ["extra"]
+
+# The notebooks were executed by the run. A page loads nothing from the network: it opens from a folder as well.
+nb_execution_mode = "off"
+nb_ipywidgets_js = {}
+nb_merge_streams = True
+myst_heading_anchors = 3
+suppress_warnings = ["mystnb.unknown_mime_type"]
+
+# Docstrings are prose: `name` is code, and a link where it names something of the reference.
+default_role = "py:obj"
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_default_options = {"members": True, "ignore-module-all": True}
+python_use_unqualified_type_names = True
+add_module_names = False
+toc_object_entries = False
+
+html_theme = "sphinx_book_theme"
+html_title = project
+html_static_path = ["_static"]
+html_css_files = ["tables.css", "site.css"]
+html_js_files = ["claims.js"]
+html_copy_source = False
+html_show_sourcelink = False
+html_theme_options = {
+    "home_page_in_toc": True,
+    "use_download_button": False,
+    "use_fullscreen_button": False,
+    "show_navbar_depth": 1,
+    "show_toc_level": 2,
+}
