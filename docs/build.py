@@ -11,7 +11,6 @@ import argparse
 import base64
 import json
 import os
-import pkgutil
 import re
 import shutil
 import sys
@@ -100,11 +99,13 @@ def gather_sources(root: Path, profile: str, executed: Sequence[Path], sources: 
 
 
 def package_modules() -> dict[str, list[str]]:
-    """Part of the package, such as ``models``, -> its modules, by their full names."""
+    """Part of the package, such as ``models``, -> its modules, by their full names; without commands and tiny inputs."""
     modules: dict[str, list[str]] = {}
-    for module in pkgutil.walk_packages(fico_utils.__path__, "fico_utils."):
-        if not module.name.endswith("__main__"):
-            modules.setdefault(module.name.split(".")[1], []).append(module.name)
+    for path in sorted((PROJECT / "fico_utils").rglob("*.py")):
+        names = path.relative_to(PROJECT).with_suffix("").parts
+        if len(names) > 2 or names[1] not in ("__init__", "__main__"):
+            if not {"verbs", "versions"}.intersection(names):
+                modules.setdefault(names[1], []).append(".".join(names).removesuffix(".__init__"))
     return modules
 
 

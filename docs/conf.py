@@ -15,16 +15,17 @@ nb_execution_mode = "off"
 nb_ipywidgets_js = {}
 nb_merge_streams = True
 myst_heading_anchors = 3
-suppress_warnings = ["mystnb.unknown_mime_type"]
 
-# Docstrings are prose: `name` is code, and a link where it names something of the reference.
-default_role = "py:obj"
+# Docstrings are prose: `name` is code. Two classes of different modules may have one name, so that a type is ambiguous.
+default_role = "code"
+napoleon_use_param = False
+napoleon_use_rtype = False
 autodoc_member_order = "bysource"
-autodoc_typehints = "signature"
+autodoc_use_type_comments = False
 autodoc_default_options = {"members": True, "ignore-module-all": True}
-python_use_unqualified_type_names = True
 add_module_names = False
 toc_object_entries = False
+suppress_warnings = ["ref.python"]
 
 html_theme = "sphinx_book_theme"
 html_title = project
