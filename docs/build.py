@@ -72,7 +72,7 @@ def gather_sources(root: Path, profile: str, executed: Sequence[Path], sources: 
     exercises = sorted((PROJECT / "notebooks" / "exercises").glob("*.ipynb"))
     for folder, paths in ((notebooks, executed), (notebooks / "exercises", exercises)):
         for path in paths:
-            write_text(folder / path.name, json.dumps(read_executed(path), ensure_ascii=False))
+            write_text(folder / path.name, json.dumps(fold_cells(read_executed(path)), ensure_ascii=False))
     modules = package_modules()
     values = {
         "profile": profile,
@@ -98,14 +98,22 @@ def gather_sources(root: Path, profile: str, executed: Sequence[Path], sources: 
         write_text(notebooks / path.name, text)
 
 
+def fold_cells(notebook: dict[str, Any]) -> dict[str, Any]:
+    """The notebook, with a tag that folds the code which JupyterLab folds."""
+    for cell in notebook["cells"]:
+        if cell["metadata"].get("jupyter", {}).get("source_hidden"):
+            cell["metadata"].setdefault("tags", []).append("hide-input")
+    return notebook
+
+
 def package_modules() -> dict[str, list[str]]:
-    """Part of the package, such as ``models``, -> its modules, by their full names; without commands and tiny inputs."""
+    """Folder of the package -> its modules, by their full names; without commands and the tiny inputs of versions."""
     modules: dict[str, list[str]] = {}
     for path in sorted((PROJECT / "fico_utils").rglob("*.py")):
         names = path.relative_to(PROJECT).with_suffix("").parts
-        if len(names) > 2 or names[1] not in ("__init__", "__main__"):
-            if not {"verbs", "versions"}.intersection(names):
-                modules.setdefault(names[1], []).append(".".join(names).removesuffix(".__init__"))
+        if not {"__main__", "verbs", "versions"}.intersection(names):
+            part = names[1] if len(names) > 2 else names[0]
+            modules.setdefault(part, []).append(".".join(names).removesuffix(".__init__"))
     return modules
 
 

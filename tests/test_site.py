@@ -159,7 +159,7 @@ def test_the_site_holds_what_the_run_found(root: Path, site: Path, pages: dict[P
         f"Of {len(claims)} claims of the paper, on our numbers, {(claims['verdict_ours'] == 'holds').sum()} hold"
         in (" ".join(text["index.html"].split()))
     )
-    assert "80.4 % with X-VLM" in text["index.html"]
+    assert "80.4\u00a0% with X-VLM" in text["index.html"]
     assert "Table 2. Instance-level retrieval" in text["results/tables.html"]
     assert 'alt="Four panels of precision against recall' in text["results/figures.html"]
     assert [links.silent for links in pages.values() if links.silent] == []
