@@ -29,6 +29,7 @@ suppress_warnings = ["ref.python"]
 
 html_theme = "sphinx_book_theme"
 html_title = project
+html_context = {"default_mode": "auto"}  # light or dark, as the reader's system
 html_static_path = ["_static"]
 html_css_files = ["tables.css", "site.css"]
 html_js_files = ["claims.js"]

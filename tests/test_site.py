@@ -23,6 +23,7 @@ from fico_utils.results import store
 COMMITTED = PROJECT / "figures" / "mini"
 LESSONS = [step.notebook for step in STEPS if not step.aside]
 DOT = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.xdist_group("site")
 needs_sphinx = pytest.mark.skipif(
     importlib.util.find_spec("myst_nb") is None, reason="the extra `site` is not installed; make test does that"
@@ -168,6 +169,18 @@ def test_the_site_holds_what_the_run_found(root: Path, site: Path, pages: dict[P
     assert "Williams-Lekuona" in text["cite.html"]
     assert "../notebooks/00_start_here.html" in text["report/index.html"]
     assert "explore.html" in text["index.html"]
+
+
+@needs_sphinx
+@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+@pytest.mark.parametrize("name", ["index", "results/claims", f"notebooks/{LESSONS[0]}", "reference/index"])
+def test_a_page_opens_in_a_browser_without_an_error(site: Path, tmp_path: Path, name: str) -> None:
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", "--enable-logging=stderr"]
+    command = [CHROMIUM, *options, f"--user-data-dir={tmp_path}", f"file://{site}/{name}.html"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
+    said = [line for line in done.stderr.splitlines() if "CONSOLE" in line and "[PST]" not in line]  # the theme's notes
+    assert said == []
+    assert ("61 of 61 claims" in done.stdout) == (name == "results/claims")  # what the filter wrote
 
 
 def test_a_site_before_a_run_says_what_to_run(tmp_path: Path) -> None:
