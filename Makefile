@@ -7,7 +7,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help reproduce test figures lab clean
+.PHONY: help reproduce test figures site lab clean
 
 help:  ## list the targets
 	@echo "make TARGET [PROFILE=mini]"
@@ -28,7 +28,7 @@ INSTALL = $(PYTHON) -m pip install --quiet --disable-pip-version-check --no-comp
 
 .venv/testing: .venv/installed
 	@echo "Adding what the tests need"
-	@$(INSTALL) -e '.[dev,cluster]'
+	@$(INSTALL) -e '.[dev,cluster,site]'
 	@touch $@
 
 reproduce: .venv/installed  ## run every notebook, write results/, the report and the explorer
@@ -62,6 +62,15 @@ figures: .venv/installed  ## redraw tables and figures from results/, copy them 
 	  if test -f "$$file"; then cp "$$file" figures/$(PROFILE)/; fi; done
 	@$(PYTHON) -m fico_utils.extras.readme
 	@echo "Figures copied to figures/$(PROFILE)/"
+
+.venv/documenting: .venv/installed
+	@echo "Adding what the site needs"
+	@$(INSTALL) -e '.[site]'
+	@touch $@
+
+site: .venv/documenting  ## build the site of a run, offline: results/PROFILE/site/index.html
+	@echo "Building the site of profile $(PROFILE)"
+	@$(PYTHON) docs/build.py --profile $(PROFILE)
 
 lab: .venv/installed  ## open the notebooks in JupyterLab
 	@echo "Opening the notebooks"

@@ -202,7 +202,7 @@ def requirement(text: str) -> tuple[str, str]:
 def test_environment_equals_pyproject() -> None:
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
-    wanted = dict(map(requirement, [*project["dependencies"], *extras["cluster"], *extras["dev"]]))
+    wanted = dict(map(requirement, [*project["dependencies"], *(line for extra in extras.values() for line in extra)]))
     wanted["python"] = project["requires-python"]
     lines = yaml.safe_load((PROJECT / "environment.yml").read_text(encoding="utf-8"))["dependencies"]
     plain = [line for line in lines if isinstance(line, str) and line != "pip"]
@@ -274,7 +274,7 @@ def test_all_that_the_package_imports_comes_with_what_it_declares() -> None:
 
 def test_make_targets() -> None:
     done = subprocess.run(["make", "help"], cwd=PROJECT, capture_output=True, text=True, check=True)
-    for target in ("reproduce", "test", "figures", "lab", "clean"):
+    for target in ("reproduce", "test", "figures", "site", "lab", "clean"):
         assert re.search(rf"^  {target} +\S", done.stdout, re.MULTILINE), target
     command = ["make", "-n", "reproduce", "PROFILE=standard"]
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)

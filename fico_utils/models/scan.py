@@ -2,7 +2,7 @@
 
 Every word attends over the regions of a picture (t2i), or every region over the words (i2t); fragment and attended
 context are compared by cosine and pooled. The context vectors are never built: with raw dots S and the Gram matrix G of
-the context fragments, <q, ctx> = sum_x a_x S_xq and |ctx|^2 = a^T G a, so memory falls from B*B*L*d to B*B*L*R.
+the context fragments, ``<q, ctx> = sum_x a_x S_xq`` and ``|ctx|^2 = a^T G a``, so memory falls from B*B*L*d to B*B*L*R.
 
 Scaled down: widths, epochs; one t2i model with mean pooling, as in FiCo-ITR. Other differences: differences.csv.
 """

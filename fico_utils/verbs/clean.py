@@ -19,11 +19,12 @@ from fico_utils.provenance import PROJECT
 
 HELP = "remove the results of a profile"
 _STEPS = "|".join(step.notebook for step in STEPS)
-#: Files of a results folder that no step notes: of the runner, the report, and what notebook 07 saves by itself. With a
-#: slash behind them, the folders that go even where nothing lies in them.
+#: Files of a results folder that no step notes: of the runner, the report, the site, and what notebook 07 saves by
+#: itself. With a slash behind them, the folders that go even where nothing lies in them.
 KNOWN = re.compile(
-    rf"runs/(package_code\.json|\.({_STEPS})\.(lock|pid)|({_STEPS})/(log\.txt|manifest\.json|{RECORDED}|\4\.ipynb)?)"
-    r"|(own/)?\.locks/([0-9a-f]{16}\.lock)?|report/((index|comparison|explorer)\.html|summary\.json)?|seeds\.csv|runs/|own/"
+    rf"runs/(package_code\.json|\.({_STEPS})\.(lock|pid)|({_STEPS})/(log\.txt|manifest\.json|{RECORDED})?)"
+    rf"|runs/({_STEPS})/\6\.(ipynb|html)|report/((index|comparison|explorer)\.html|summary\.json)?|site(/.*)?|seeds\.csv|runs/"
+    r"|(own/)?\.locks/([0-9a-f]{16}\.lock)?|own/"
     r"|(own/)?(data|features|models|embeddings|perquery|metrics|costs|tables|figures)/|own/data/broken/images/"
     r"|own/data/(images|texts)\.npy|slides\.pdf"
 )

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import os
 import re
+from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
 from fico_utils.extras.claims import read_claims
+from fico_utils.extras.claims.groups import CG as CODES
+from fico_utils.extras.claims.groups import FINE
+from fico_utils.extras.pages.findings import state_findings
+from fico_utils.extras.pages.notebook import WIDGET
 from fico_utils.extras.pages.report import write_report
 from fico_utils.files import seal_of
 from fico_utils.provenance import PROJECT
+from fico_utils.results import schema, store
 
 DESCRIPTION = "<metadata><dc:description>{}</dc:description></metadata>"
 DUBLIN = "http://purl.org/dc/elements/1.1/"
@@ -69,9 +78,9 @@ def root(tmp_path: Path) -> Path:
         "tables/table2.html": "<table><tr><td>41.5</td></tr></table>",
         "tables/table4.html": "<table><tr><td>88.7</td></tr></table>",
         "figures/fig3.svg": SVG.format("Recall of three systems"),
-        "costs.csv": "profile,source,system,corpus,phase,scale_img,quantity,unit,value,status\n"
-        "mini,ours,scan,picto_diverse,encode,500,time,s,1.23456,ok\n"
-        "mini,paper,scan,mscoco,encode,500,time,s,9.87,ok\n",
+        "costs.csv": f"{','.join(schema.COLUMNS['costs'])}\n"
+        "mini,ours,scan,picto_diverse,encode,500,2500,seconds,s,1.23456,,3,2,cpu,ok,mini-s0\n"
+        "paper,paper,scan,,encode,1000,5000,seconds,s,9.87,,,,,ok,table5\n",
     }
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -101,7 +110,7 @@ def test_page_shows_what_happened(root: Path) -> None:
     assert "1.235" in page
     assert "9.87" not in page  # the paper's costs stand in the tables, not among our measurements
     assert "uncommitted changes" in page
-    assert page.index("Failures") < page.index("<h2>Steps</h2>") < page.index("Ours against the paper")
+    assert page.index("Failures") < page.index("Ours against the paper") < page.index("<h2>Steps</h2>")
 
 
 def test_alternative_text_is_the_pictures_own(root: Path) -> None:
@@ -111,19 +120,89 @@ def test_alternative_text_is_the_pictures_own(root: Path) -> None:
     assert "<figcaption>Figure 3. Precision-recall curves</figcaption>" in page
 
 
-def test_findings_stand_before_the_times_of_steps(root: Path) -> None:
+def test_findings_come_first_and_times_of_steps_last(root: Path) -> None:
     committed = PROJECT / "figures" / "mini"
-    for name in ("claims.csv", "metrics.csv"):
+    for name in ("claims.csv", "metrics.csv", "costs.csv"):
         (root / name).write_bytes((committed / name).read_bytes())
     page = write_report(root, "mini", STEPS).read_text()
-    assert page.index("<h2>What was found</h2>") < page.index("<h2>Steps</h2>")
+    order = ("What was found", "What the paper claims", "Ours against the paper", "Figures", "Costs", "Steps")
+    assert [*order] == sorted(order, key=lambda heading: page.index(f"<h2>{heading}"))
     part = page.partition("<h2>What was found</h2>")[2].partition("</section>")[0]
     claims = read_claims(committed / "claims.csv")
     assert "mini profile, seed 0" in part
     assert "PictoScenes people (beside Flickr30K)" in part
     for verdicts in (claims["verdict_ours"], claims["verdict_paper"]):
         assert f" {(verdicts == 'holds').sum()} hold, {(verdicts == 'holds in part').sum()} hold in part" in part
-    assert "the right picture first" in part
+    assert part.count("<li>") == 5
+    assert part.index("</ol>") < part.index("claims that numbers can test")
+    numbers = {(r["system"], r["corpus"]): 100 * float(r["value"]) for r in rows_of(committed / "metrics.csv")}
+    for corpus in ("picto_diverse", "picto_people"):
+        for names, printed in ((FINE, "X-VLM"), (CODES, "ADV 64-bit")):
+            assert f"{max(numbers.get((name, corpus), 0) for name in names):.1f}\u00a0% with {printed}" in part
+
+
+def rows_of(metrics: Path) -> Iterator[dict[str, str]]:
+    """Our scores of the first captions' answers, R@1, read without the package."""
+    with metrics.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            if (row["source"], row["direction"], row["metric"], row["k"]) == ("ours", "t2i", "recall", "1"):
+                yield row
+
+
+def test_sentences_need_their_numbers() -> None:
+    """A table without rows of a kind loses the sentence about it, and no other."""
+    metrics, costs = (store.load(PROJECT / "figures" / "mini", table) for table in ("metrics", "costs"))
+    whole = state_findings(metrics, costs)
+    assert len(whole) == 5
+    for phase, place in (("encode", 2), ("search", 3), ("gallery", 4)):
+        assert state_findings(metrics, costs[costs["phase"] != phase]) == whole[:place] + whole[place + 1 :]
+    of_codes = metrics["system"].isin(CODES)
+    assert "ADV" not in "".join(state_findings(metrics[~of_codes], costs)[:2])
+    assert state_findings(metrics[:0], costs[:0]) == []
+
+
+def test_an_executed_notebook_opens_as_a_page(root: Path) -> None:
+    notebook = root / "runs" / "04_evaluation" / "04_evaluation.ipynb"
+    output = {"output_type": "stream", "name": "stdout", "text": ["R@1 <b>0.5</b>\n"]}
+    bar = {"output_type": "display_data", "metadata": {}, "data": {WIDGET: {}, "text/plain": "100%|█"}}
+    code = {"cell_type": "code", "execution_count": 1, "metadata": {}, "source": ["score", "(1)"]}
+    cells = [{"cell_type": "markdown", "id": "a", "metadata": {}, "source": ["# Ranks <script>alert(1)</script>"]}]
+    cells += [{**code, "id": "b", "outputs": [output, bar]}]
+    notebook.write_text(json.dumps({"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}))
+    report = write_report(root, "mini", STEPS).read_text()
+    page = notebook.with_suffix(".html")
+    assert 'href="../runs/04_evaluation/04_evaluation.html"' in report
+    assert ".ipynb" not in report
+    text = page.read_text()
+    assert "R@1 &lt;b&gt;0.5" in text
+    assert "100%|" not in text
+    assert "default-src 'none'" in text  # so that no script of a stranger runs
+    assert not re.search(r'(?:src|href)="(?:https?:)?//', text)
+    page.write_text("as it was")
+    write_report(root, "mini", STEPS)
+    assert page.read_text() == "as it was"  # nothing new to show
+    later = page.stat().st_mtime_ns + 10**9
+    os.utime(notebook, ns=(later, later))
+    write_report(root, "mini", STEPS)
+    assert "R@1" in page.read_text()
+
+
+@pytest.mark.parametrize("damage", ["", "{", '{"cells": [{}], "nbformat": 4, "nbformat_minor": 5}', "[]"])
+def test_a_damaged_notebook_is_named(root: Path, damage: str) -> None:
+    notebook = root / "runs" / "04_evaluation" / "04_evaluation.ipynb"
+    notebook.write_text(damage)
+    page = write_report(root, "mini", STEPS).read_text()
+    assert "04_evaluation.ipynb is not a whole notebook" in page
+    assert "04_evaluation.html" not in page
+
+
+def test_every_committed_figure_says_what_it_shows() -> None:
+    texts = [
+        ElementTree.parse(path).findtext(f".//{{{DUBLIN}}}description") for path in PROJECT.glob("figures/m*/*.svg")
+    ]
+    assert len(texts) > 8
+    assert len(set(texts)) == len(texts)
+    assert min(map(len, texts)) > 60
 
 
 def test_page_is_self_contained_and_well_formed(root: Path) -> None:

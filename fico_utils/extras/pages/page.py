@@ -77,4 +77,5 @@ TEMPLATES = jinja2.Environment(
     finalize=lambda value: printable(value) if type(value) is str else value,
 )  # fmt: skip
 TEMPLATES.filters |= {"duration": duration_text, "number": number_text, "join_words": join_words}
-TEMPLATES.globals |= {"style": (HERE / "report.css").read_text(encoding="utf-8"), "marks": MARKS}
+STYLE = "".join((HERE / name).read_text(encoding="utf-8") for name in ("report.css", "tables.css"))
+TEMPLATES.globals |= {"style": STYLE, "marks": MARKS}

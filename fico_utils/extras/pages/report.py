@@ -1,4 +1,4 @@
-"""The page you read in the morning: what was found, what ran, how long, on what, from which inputs, what came out.
+"""The page you read in the morning: what was found, how many claims hold, tables, figures; then what ran, how long.
 
 One HTML file that needs nothing beside it, and the same facts as ``summary.json``. It reads manifests, tables and
 figures from the results folder and computes nothing; `report.html.j2` says what stands where, and in which words. What
@@ -24,15 +24,17 @@ from fico_utils.display.figures import FIGURES
 from fico_utils.display.rows import name_beside, our_scores, run_name
 from fico_utils.errors import InputError
 from fico_utils.escaping import one_line
+from fico_utils.extras.pages.findings import state_findings
+from fico_utils.extras.pages.notebook import write_notebook_page
 from fico_utils.extras.pages.page import render_page, verdict_counts
 from fico_utils.files import file_row, write_record, write_text
+from fico_utils.results import schema
 from fico_utils.results.store import load, read_csv
 
 #: Columns that the page shows of a table.
 COLUMNS = {
     "claims": ("place", "claim", "rests_on", "evidence", "verdict_paper", "verdict_ours"),
     "audit": ("where", "observation", "arithmetic", "reading"),
-    "costs": ("source", "system", "corpus", "phase", "quantity", "value", "status"),
 }
 #: What a table's HTML consists of, as `Table.to_html` writes it, and the only rules of its style.
 TAGS = {"div", "style", "table", "caption", "thead", "tbody", "tr", "th", "td", "p", "br"}
@@ -52,13 +54,10 @@ def write_report(root: Path, profile: str, steps: Sequence[dict[str, str]]) -> P
     manifests = [root / "runs" / step["notebook"] / "manifest.json" for step in steps]
     read = _read_files(read_manifest, manifests, problems)
     steps = [{**step, "manifest": read.get(path)} for step, path in zip(steps, manifests, strict=True)]
+    notebooks = [path.with_name(f"{path.parent.name}.ipynb") for path in manifests]
+    pages = {path.stem for path in _read_files(write_notebook_page, notebooks, problems)}
     records = list(read.values())
-    tables = _read_files(_read_table, sorted((root / "tables").glob("*.html")), problems)
-    figures = sorted((root / "figures").glob("*.svg"), key=lambda path: (not path.stem.startswith("fig"), path.stem))
-    figures = _read_files(_read_picture, figures, problems)
-    frames = _read_files(_read_frame, [root / f"{name}.csv" for name in COLUMNS], problems)
-    claims, audit, costs = (frames.get(root / f"{name}.csv", pd.DataFrame()) for name in COLUMNS)
-    measured = _read_files(_measured_corpora, [root / "metrics.csv"], problems)
+    parts = read_parts(root, problems)
     for problem in problems:
         print(problem, file=sys.stderr)
     kept = ("status", "key", "start", "seconds", "untracked_seconds", "failure")
@@ -76,8 +75,8 @@ def write_report(root: Path, profile: str, steps: Sequence[dict[str, str]]) -> P
         ],
         "git": records[-1]["git"] if records else None,
         "environment": records[-1]["environment"] if records else None,
-        "tables": [path.name for path in tables],
-        "figures": [path.name for path in figures],
+        "tables": [f"{name}.html" for name in parts["tables"]],
+        "figures": [f"{name}.svg" for name in parts["figures"]],
     }
     machines = [(r["environment"], r["threads"]["native"]) for r in records]
     phases = [{"notebook": r["notebook"], **phase} for r in records for phase in r["phases"]]
@@ -85,21 +84,40 @@ def write_report(root: Path, profile: str, steps: Sequence[dict[str, str]]) -> P
         "report.html.j2",
         **summary | {"steps": steps, "records": records},
         seeds=sorted({str(r.get("seed")) for r in records}),
-        measured=measured.get(root / "metrics.csv", []),
+        pages=pages,
         machines=[machine for i, machine in enumerate(machines) if machine not in machines[:i]],
         slowest=sorted(phases, key=lambda phase: -phase["seconds"])[:10],
-        titles={name: entry.title for name, entry in FIGURES.items()},
-        table_parts=[(path.stem, table) for path, table in tables.items()],
-        figure_parts=[(path.stem, *picture) for path, picture in figures.items()],
-        claims=claims.to_dict("records"),
-        counts=verdict_counts(claims).to_dict() if len(claims) else {},
-        audit=audit.to_dict("records"),
-        costs=costs[costs["source"] == "ours"].to_dict("records") if len(costs) else [],
+        table_parts=parts.pop("tables"),
+        figure_parts=parts.pop("figures"),
+        **parts,
     )
     path = root / "report" / "index.html"
     write_text(path, page)
     write_record(root / "report" / "summary.json", summary | {"outputs": [file_row(path, root)]})
     return path
+
+
+def read_parts(root: Path, problems: list[str]) -> dict[str, Any]:
+    """What a run left to show; a sentence on each file that cannot be read is added to `problems`.
+
+    ``tables``: name -> HTML; ``figures``: name -> title, alternative text and SVG; ``claims``, ``audit`` and ``costs``:
+    rows; ``counts``: whose numbers -> verdict -> claims; ``found``: see `_describe_findings`.
+    """
+    tables = _read_files(_read_table, sorted((root / "tables").glob("*.html")), problems)
+    figures = sorted((root / "figures").glob("*.svg"), key=lambda path: (not path.stem.startswith("fig"), path.stem))
+    frames = _read_files(_read_frame, [root / f"{name}.csv" for name in COLUMNS], problems)
+    claims, audit = (frames.get(root / f"{name}.csv", pd.DataFrame()) for name in COLUMNS)
+    tidy = _read_files(lambda path: load(path, path.stem), [root / f"{name}.csv" for name in schema.COLUMNS], problems)
+    metrics, costs = (tidy.get(root / f"{t}.csv", pd.DataFrame(columns=c)) for t, c in schema.COLUMNS.items())
+    return {
+        "tables": {path.stem: table for path, table in tables.items()},
+        "figures": {path.stem: figure for path, figure in _read_files(_read_picture, figures, problems).items()},
+        "claims": claims.to_dict("records"),
+        "counts": verdict_counts(claims).to_dict() if len(claims) else {},
+        "audit": audit.to_dict("records"),
+        "costs": costs[costs["source"] == "ours"].astype(object).where(costs.notna(), "").to_dict("records"),
+        "found": _read_files(lambda _: _describe_findings(metrics, costs), [root], problems).get(root, {}),
+    }
 
 
 def _read_files(read: Callable[[Path], Any], paths: Iterable[Path], problems: list[str]) -> dict[Path, Any]:
@@ -140,23 +158,25 @@ def _read_table(path: Path) -> str:
     return ElementTree.tostring(tree, "unicode", method="html")
 
 
-def _read_picture(path: Path) -> tuple[str, str]:
-    """Alternative text (the picture's own description) and data of an SVG file."""
+def _read_picture(path: Path) -> dict[str, str]:
+    """Title, alternative text (the picture's own description) and data (base64) of an SVG file."""
     tree = _parse(path, "SVG picture")
     if tree.tag != "{http://www.w3.org/2000/svg}svg":
         raise InputError(f"{path} is not an SVG picture; {AGAIN}")
-    return one_line(tree.findtext(DESCRIPTION) or path.stem), base64.b64encode(path.read_bytes()).decode()
+    return {
+        "title": FIGURES[path.stem].title if path.stem in FIGURES else path.stem,
+        "alt": one_line(tree.findtext(DESCRIPTION) or path.stem),
+        "data": base64.b64encode(path.read_bytes()).decode(),
+    }
 
 
-def _measured_corpora(path: Path) -> list[dict[str, Any]]:
-    """Each corpus of a metrics.csv: names, the run, and the best system's t2i ``recall`` at 1 and ``map`` at N."""
-    measured = []
-    for corpus_id, rows in our_scores(load(path, "metrics")).groupby("corpus"):
-        info = registry.corpus(corpus_id)
-        corpus = {"info": info, "name": name_beside(info.name, info.beside, info.id), "run": run_name(rows)}
-        for metric, k in (("recall", "1"), ("map", "N")):
-            scores = rows[(rows["metric"] == metric) & (rows["k"] == k) & (rows["direction"] == "t2i")]
-            for best in scores.nlargest(1, "value").to_dict("records"):
-                corpus[metric] = best | {"name": registry.system(best["system"]).name}
-        measured.append(corpus)
-    return sorted(measured, key=lambda corpus: list(registry.known_corpora()).index(corpus["info"].id))
+def _describe_findings(metrics: pd.DataFrame, costs: pd.DataFrame) -> dict[str, Any]:
+    """What was measured, and what was found: the run, names of corpora, whether any holds photographs, sentences."""
+    scores = our_scores(metrics)
+    infos = [info for info in registry.known_corpora().values() if info.id in set(scores["corpus"])]
+    return {
+        "run": run_name(scores) if len(scores) else "",
+        "corpora": [name_beside(info.name, info.beside, info.id) for info in infos],
+        "photographs": any(info.photographs for info in infos),
+        "sentences": state_findings(metrics, costs),
+    }

@@ -1,0 +1,44 @@
+"""Settings of Sphinx for the site; `build.py` gathers the pages and calls it."""
+
+from fico_utils import __version__
+
+project = "FiCo-ITR companion"
+author = "FiCo-ITR companion authors"
+project_copyright = "FiCo-ITR companion authors, MIT licence"
+release = __version__
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+exclude_patterns = ["extra"]
+html_extra_path = ["extra"]
+
+# The notebooks were executed by the run. A page loads nothing from the network: it opens from a folder as well.
+nb_execution_mode = "off"
+nb_ipywidgets_js = {}
+nb_merge_streams = True
+myst_heading_anchors = 3
+
+# Docstrings are prose: `name` is code. Two classes of different modules may have one name, so that a type is ambiguous.
+default_role = "code"
+napoleon_use_param = False
+napoleon_use_rtype = False
+autodoc_member_order = "bysource"
+autodoc_use_type_comments = False
+autodoc_default_options = {"members": True, "ignore-module-all": True}
+add_module_names = False
+toc_object_entries = False
+suppress_warnings = ["ref.python"]
+
+html_theme = "sphinx_book_theme"
+html_title = project
+html_context = {"default_mode": "auto"}  # light or dark, as the reader's system
+html_static_path = ["_static"]
+html_css_files = ["tables.css", "site.css"]
+html_js_files = ["claims.js"]
+html_copy_source = False
+html_show_sourcelink = False
+html_theme_options = {
+    "home_page_in_toc": True,
+    "use_download_button": False,
+    "use_fullscreen_button": False,
+    "show_navbar_depth": 1,
+    "show_toc_level": 2,
+}

@@ -1,0 +1,56 @@
+"""An executed notebook as a page: what was run and what came out, without a script and without the network."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fico_utils.errors import InputError
+from fico_utils.extras.pages.page import render_page
+from fico_utils.files import write_text
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
+
+WIDGET = "application/vnd.jupyter.widget-view+json"
+
+
+def read_executed(path: Path) -> NotebookNode:
+    """A notebook as pages show it: without the cell that a batch injects, and without what only a kernel can show.
+
+    InputError where the file is not a whole notebook.
+    """
+    import nbformat.reader
+
+    try:
+        notebook = nbformat.reader.reads(path.read_text(encoding="utf-8"))
+        nbformat.validate(notebook)
+    except (nbformat.ValidationError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path} is not a whole notebook; run the step that wrote it again") from error
+    notebook.metadata.pop("widgets", None)
+    notebook.cells = [c for c in notebook.cells if "injected-parameters" not in c.metadata.get("tags", [])]
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
+    return notebook
+
+
+def write_notebook_page(path: Path) -> Path:
+    """Path of the page beside an executed notebook, made where it is missing or older; errors of `read_executed`."""
+    page = path.with_suffix(".html")
+    with suppress(FileNotFoundError):
+        if page.stat().st_mtime_ns >= path.stat().st_mtime_ns:
+            return page
+    from nbconvert import HTMLExporter
+    from pygments.formatters import HtmlFormatter
+
+    exporter = HTMLExporter(
+        template_name="basic", exclude_anchor_links=True, exclude_input_prompt=True, exclude_output_prompt=True
+    )
+    body, _ = exporter.from_notebook_node(read_executed(path))
+    light, dark = (
+        HtmlFormatter(style=s, nobackground=True).get_style_defs(".highlight") for s in ("default", "github-dark")
+    )
+    write_text(page, render_page("notebook.html.j2", name=path.stem, body=body, light=light, dark=dark))
+    return page
