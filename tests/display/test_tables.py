@@ -386,7 +386,9 @@ def test_an_extrapolation_wider_than_itself_is_no_number(costs):
         assert not table.bold[table.side_by_side == UNSURE].fillna(False).any(axis=None)
 
 
-@pytest.mark.parametrize(("value", "text"), [(0, "0"), (2178625.89, "2200000"), (99.6, "100"), (9.96, "10"), (1.04, "1.0")])
+@pytest.mark.parametrize(
+    ("value", "text"), [(0, "0"), (2178625.89, "2200000"), (99.6, "100"), (9.96, "10"), (1.04, "1.0")]
+)
 def test_two_digits(value, text):
     assert float(two_digits(value)) == float(text)
     assert len(two_digits(value).replace(".", "").strip("0")) <= 2
