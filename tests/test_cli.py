@@ -54,7 +54,7 @@ def sentence(capsys: pytest.CaptureFixture, *arguments: str) -> str:
     [
         (["run", "--profile", "huge"], "unknown profile 'huge'; expected one of"),
         (["status", "--profile", "../configs/mini"], "unknown profile"),
-        (["run", "--only", "9"], "unknown notebook or step '9'"),
+        (["run", "--only", "99"], "unknown notebook or step '99'"),
         (["run", "--from", "metrics"], "unknown notebook or step 'metrics'"),
         (["step", "x"], "unknown notebook or step 'x'"),
         (["run", "--set", "sead=1"], "unknown parameter 'sead'; did you mean 'seed'?"),

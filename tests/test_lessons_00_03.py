@@ -59,7 +59,7 @@ def test_a_term_is_explained_where_it_first_occurs(notebook):  # noqa: F811
 
 @pytest.mark.parametrize("columns", [4, 5, 6])
 def test_captions_of_a_sheet_do_not_reach_into_their_neighbours(columns):
-    corpus = make_corpus("picto_diverse", test=60).subset("test")
+    corpus = make_corpus("picto_diverse", {"train": 1, "val": 1, "test": 60}).subset("test")
     picture = teaching.sheet(corpus.images[:60], corpus.captions[:60], columns=columns)
     ax = picture.figure.axes[0]
     starts = sorted({text.get_position()[0] for text in ax.texts})

@@ -21,7 +21,7 @@ TERMS = {
     r"\bi2t\b": r"\*image-to-text\*|image to text",
     r"\bt2i\b": r"\*text-to-image\*|text to image",
     r"\bNF\b": r"no fusion|without its second|leaves that step out",
-    r"\bgallery\b": r"items that are ranked are the|is what is searched|the gallery \\(what is searched\\)",
+    r"\bgallery\b": r"items that are ranked are the|is what is searched|(?:the )?gallery \(what is searched\)",
     r"\bHNSW\b": r"graph",
     r"\b[Rr]erank": r"reads? .*candidates|first candidates|read the best candidates once more",
     r"hash codes?": r"row of bits|one bit a dimension|codes? of \d+ bits|know what embeddings and hash codes are",

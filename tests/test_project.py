@@ -47,7 +47,7 @@ MAY_IMPORT = {
     "display": {"evaluation", "results"},  # redrawing needs no model
     "experiment": {"data", "models", "evaluation"},
     "batch": set(),
-    "extras": {"data", "models", "evaluation", "costs", "results", "display", "experiment"},
+    "extras": {"data", "models", "evaluation", "costs", "results", "display", "experiment", "batch"},
     "__init__": set(),
 }
 #: Read only where somebody has installed them.
@@ -64,6 +64,7 @@ AT_TOP = {
     "extras/figures": {"pandas", "matplotlib"},
     "extras/deploy/learned.py": {"torch"},
     "extras/pages": {"pandas"},
+    "extras/claims/agreement.py": {"pandas"},
     **{f"extras/{name}.py": {"pandas"} for name in ("comparison", "readme")},
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))

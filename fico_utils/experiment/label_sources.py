@@ -15,7 +15,7 @@ from fico_utils.experiment.corpora import corpus, part
 from fico_utils.experiment.features import PRETRAINING, backbone_weights, visual
 from fico_utils.experiment.weights import Weights, train_model, whole_shipped
 from fico_utils.files import key_of, read_arrays
-from fico_utils.originals import require_known
+from fico_utils.models.originals import require_known
 from fico_utils.provenance import SHIPPED
 from fico_utils.workspace import Run
 

@@ -20,7 +20,7 @@ from fico_utils.experiment.label_sources import given_labels, labels
 from fico_utils.experiment.model_inputs import feature_keys, inputs, inputs_key, text_tower
 from fico_utils.experiment.weights import Weights, find_weights, train_model
 from fico_utils.files import content_digest, note
-from fico_utils.originals import require_known
+from fico_utils.models.originals import require_known
 from fico_utils.producers import version_of
 from fico_utils.profiles import CONFIGS, profile_settings
 from fico_utils.workspace import Run

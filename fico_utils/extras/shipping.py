@@ -25,7 +25,7 @@ from fico_utils.experiment.weights import Weights, backbone_name, find_weights
 from fico_utils.files import atomic_path, read_arrays, sha256_file, write_text
 from fico_utils.models import model_class
 from fico_utils.models.contract import restores
-from fico_utils.originals import system_differences
+from fico_utils.models.originals import system_differences
 from fico_utils.profiles import profile_settings
 from fico_utils.workspace import Run
 

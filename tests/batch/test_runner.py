@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 from pathlib import Path
 
 import pytest
@@ -231,7 +230,7 @@ def test_sweep_removes_half_written_files_of_the_dead_only(tmp_path: Path, monke
     for path in (*kept, *dead, other):
         path.write_text("")
     os.utime(other, (1, 1))
-    monkeypatch.setattr(platform, "node", lambda: "elsewhere")  # where nobody here has that number
+    monkeypatch.setattr(files, "HOST", "0123abcd")  # where nobody here has that number
     there, abandoned = (Path(str(unfinished(tmp_path / n)).replace(f"-{os.getpid()}-", "-99999999-")) for n in "ab")
     monkeypatch.undo()
     for path in (there, abandoned):

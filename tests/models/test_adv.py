@@ -94,7 +94,7 @@ def test_region_shares_are_averaged_before_the_median():
 
 def test_slopes_follow_the_bits_unless_original():
     assert make(bits=64, slope=0.5).text_slope == make(bits=64, slope=0.5).image_slope == 32
-    original = make(original=True)
+    original = make(bits=512, original=True)
     assert (original.image_slope, original.text_slope) == (100, 10)
     assert original.image_net.positions is None
 

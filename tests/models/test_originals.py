@@ -22,11 +22,11 @@ from fico_utils.models.contract import restores
 from fico_utils.models.dadh import Dadh
 from fico_utils.models.imram import Imram, ImramConfig
 from fico_utils.models.losses import asymmetric_loss, negative_weights
+from fico_utils.models.originals import DIFFERENCES, read_differences, require_known, system_differences
 from fico_utils.models.query2label import Query2Label, Query2LabelConfig
 from fico_utils.models.training import schedule_factor
 from fico_utils.models.ucch import Ucch
 from fico_utils.models.vsrn import Captioner, Vsrn, VsrnConfig
-from fico_utils.originals import DIFFERENCES, read_differences, require_known, system_differences
 from tests.test_experiment import NAME, setup
 
 B, R, D, L, WORDS = 6, 9, 12, 8, 30

@@ -69,7 +69,7 @@ def _best_of(side: Side, groups: Sequence[Sequence[str]], corpus: str, metric: s
     best = [number for group in groups if (number := side.best(group, corpus, "t2i", metric, k))]
     guess = side.chance(corpus, "t2i", metric, k)
     words = [f"{number.bare} % with {number.label}" for number in best]
-    return join_words(words + [f"{guess.text} by guessing"] * bool(guess)) if best else ""
+    return join_words(words + ([f"{guess.text} by guessing"] if guess else [])) if best else ""
 
 
 def _encoding_and_storage(side: Side, fine: Sequence[str], codes: Sequence[str]) -> str:

@@ -42,11 +42,17 @@ def write_notebook_page(path: Path) -> Path:
     with suppress(FileNotFoundError):
         if page.stat().st_mtime_ns >= path.stat().st_mtime_ns:
             return page
-    from nbconvert import HTMLExporter
+    import nbconvert
     from pygments.formatters import HtmlFormatter
 
-    exporter = HTMLExporter(
-        template_name="basic", exclude_anchor_links=True, exclude_input_prompt=True, exclude_output_prompt=True
+    # Its templates lie in share/ beside the packages, which need not be those of the environment that runs.
+    beside = (folder / "share/jupyter/nbconvert/templates" for folder in Path(nbconvert.__file__).parents)
+    exporter = nbconvert.HTMLExporter(
+        template_name="basic",
+        extra_template_basedirs=[str(folder) for folder in beside if folder.is_dir()],
+        exclude_anchor_links=True,
+        exclude_input_prompt=True,
+        exclude_output_prompt=True,
     )
     body, _ = exporter.from_notebook_node(read_executed(path))
     light, dark = (

@@ -10,7 +10,7 @@ import pandas as pd
 
 from fico_utils.display.rows import join_words
 from fico_utils.escaping import printable
-from fico_utils.originals import named_systems, read_differences
+from fico_utils.models.originals import named_systems, read_differences
 
 HERE = Path(__file__).parent
 #: Verdict -> mark beside its words, so that no verdict is told by colour alone.

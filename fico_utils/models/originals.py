@@ -15,7 +15,7 @@ from fico_utils.errors import InputError
 
 #: Columns: the stem of the system's file, the name of the difference, what the original does, what ours does, why,
 #: the measured effect, and whether `original` undoes it.
-DIFFERENCES = Path(__file__).parent / "models" / "differences.csv"
+DIFFERENCES = Path(__file__).with_name("differences.csv")
 
 
 def read_differences() -> list[dict[str, str]]:
