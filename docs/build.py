@@ -137,9 +137,10 @@ def read_run(root: Path, figures: Path) -> dict[str, Any]:
 def copy_extra(root: Path, folder: Path, executed: Sequence[Path]) -> list[str]:
     """Names of what was copied as it is: the explorer, the slides, the report with the logs that it links to."""
     folder.mkdir(parents=True)
-    names = [name for name in ("explore.html", "slides.pdf") if (root / name).is_file()]
-    for name in names:
-        shutil.copy(root / name, folder)
+    places = [place for place in (root / "report" / "explorer.html", root / "slides.pdf") if place.is_file()]
+    names = [place.name for place in places]
+    for place in places:
+        shutil.copy(place, folder)
     report = root / "report" / "index.html"
     if report.is_file():
         text = report.read_text(encoding="utf-8")

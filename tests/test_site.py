@@ -75,7 +75,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copy(COMMITTED / f"{name}.svg", root / "figures")
     make_table("table2", store.load(root, "metrics")).write(root / "tables")
     write_report(root, "mini", [{"id": n[:2], "notebook": n, "state": "fresh", "why": ""} for n in LESSONS])
-    (root / "explore.html").write_text("<!doctype html><title>Explorer</title>", encoding="utf-8")
+    (root / "report").mkdir(exist_ok=True)
+    (root / "report" / "explorer.html").write_text("<!doctype html><title>Explorer</title>", encoding="utf-8")
     return root
 
 
@@ -169,7 +170,7 @@ def test_the_site_holds_what_the_run_found(root: Path, site: Path, pages: dict[P
     assert "fico_utils.models.scan" in text["reference/models.html"]
     assert "Williams-Lekuona" in text["cite.html"]
     assert "../notebooks/00_start_here.html" in text["report/index.html"]
-    assert "explore.html" in text["index.html"]
+    assert "explorer.html" in text["index.html"]
 
 
 @needs_sphinx
