@@ -27,7 +27,7 @@ from tests.browser import CHROMIUM, Page, chromium_page
 
 pytestmark = pytest.mark.xdist_group("explorer")  # one small run, which all look at
 in_a_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (Debian: apt install chromium)")
-SYSTEMS, CORPUS, HOSTILE = ("beit3", "vsrn", "adv_64", "ucch", "dadh"), "picto_diverse", "<img src=x onerror=alert(1)>"
+SYSTEMS, CORPUS, HOSTILE = ("beit3", "vsrn", "adv_64", "ucch", "dadh"), "picto_diverse", "<img src=x onerror=hacked=1>"
 SETTINGS = (f"systems=[{', '.join(SYSTEMS)}]", f"corpora=[{CORPUS}]", f"n_test={{{CORPUS}: 60}}", "threads=1")
 
 
@@ -271,6 +271,7 @@ def test_nothing_five_hundred_words_and_html_are_taken_as_they_are(page: Page, w
     assert page.run("document.querySelector('blockquote').innerText") == HOSTILE
     assert HOSTILE in panel(page, "why")
     assert page.run("document.querySelectorAll('img[src=x]').length") == 0
+    assert page.run("typeof hacked") == "undefined"
 
 
 def test_a_folder_without_results_names_the_step(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
