@@ -169,7 +169,7 @@ def test_the_site_holds_what_the_run_found(root: Path, site: Path, pages: dict[P
     assert "caption_image" in text["reference/index.html"]  # an argument of evaluate, from its docstring
     assert "fico_utils.models.scan" in text["reference/models.html"]
     assert "Williams-Lekuona" in text["cite.html"]
-    assert "../notebooks/00_start_here.html" in text["report/index.html"]
+    assert "What was found" in text["report/index.html"] or "What the paper claims" in text["report/index.html"]
     assert "explorer.html" in text["index.html"]
 
 
