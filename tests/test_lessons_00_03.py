@@ -1,4 +1,4 @@
-"""The lessons 00 to 03: questions to predict, plain form, terms explained where they are first used, Figure 1."""
+"""The lessons 00 to 03: terms explained where they are first used, what pictures show, Figure 1."""
 
 from __future__ import annotations
 
@@ -27,25 +27,6 @@ TERMS = {
     r"\bHamming dist": r"\*\*Hamming distance\*\*",
     r"\bgaller": r"\*\*gallery\*\*",
 }
-
-
-@LESSONS
-def test_each_asks_three_to_five_questions_before_the_cells_that_answer_them(notebook):  # noqa: F811
-    cells = notebook["cells"]
-    asks = [i for i, cell in enumerate(cells) if "**Before you run the next " in cell["source"]]
-    assert 3 <= len(asks) <= 5
-    for i in asks:
-        assert "?" in cells[i]["source"].rpartition("**Before you run the next ")[2], cells[i]["id"]
-        assert cells[i + 1]["cell_type"] == "code", cells[i]["id"]
-
-
-@LESSONS
-def test_form(notebook):  # noqa: F811
-    for cell in notebook["cells"]:
-        if cell["cell_type"] == "markdown":
-            assert not re.search(r"^>", cell["source"], re.M), f"{cell['id']}: a quotation that is none"
-        elif "setup" not in tags(cell):
-            assert len(cell["source"].splitlines()) <= 15, cell["id"]
 
 
 @LESSONS

@@ -27,6 +27,11 @@ ELSEWHERE = {
 }
 
 
+#: The lessons; those after them are tools.
+LESSONS = pytest.mark.parametrize("notebook", NOTEBOOKS[:9], ids=lambda path: path.stem, indirect=True)
+ASK = re.compile(r"\*\*Before you run (?:the next|this)[^*]*:\*\* .*\?", re.DOTALL)
+
+
 @pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
 def notebook(request: pytest.FixtureRequest) -> dict:
     """The JSON of one notebook with sources joined."""
@@ -158,3 +163,22 @@ def test_canonical_json() -> None:
     for path in NOTEBOOKS:
         text = Path(path).read_text(encoding="utf-8")
         assert text == json.dumps(json.loads(text), indent=1, ensure_ascii=False, sort_keys=True) + "\n", path.name
+
+
+@LESSONS
+def test_a_student_predicts_three_to_five_times_before_the_cells_that_answer(notebook: dict) -> None:
+    cells = notebook["cells"]
+    asks = [i for i, c in enumerate(cells) if c["cell_type"] == "markdown" and "Before you run" in c["source"]]
+    assert 3 <= len(asks) <= 5
+    for i in asks:
+        assert ASK.search(cells[i]["source"]), cells[i]["id"]
+        assert cells[i + 1]["cell_type"] == "code", cells[i]["id"]
+
+
+@LESSONS
+def test_cells_are_short_and_our_own_words_are_no_quotations(notebook: dict) -> None:
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "markdown":
+            assert not re.search(r"^>", cell["source"], re.MULTILINE), cell["id"]
+        elif not (notebook["path"].stem.startswith("01") and "setup" in tags(cell)):
+            assert len(cell["source"].splitlines()) <= 15, cell["id"]

@@ -20,7 +20,7 @@ from fico_utils.provenance import PROJECT
 
 PACKAGE = PROJECT / "fico_utils"
 BASE = {
-    *("errors", "escaping", "registry", "files", "locks", "machine", "package_code", "producers"),
+    *("errors", "escaping", "registry", "files", "locks", "machine", "manifests", "package_code", "producers"),
     *("progress", "provenance", "profiles", "artifacts", "stopping", "workspace"),
 }
 #: Folder or module -> what of this package it may import, besides itself and BASE.
@@ -31,6 +31,7 @@ MAY_IMPORT = {
     "files": {"errors"},
     "locks": set(),
     "machine": set(),
+    "manifests": {"errors", "files"},
     "package_code": set(),
     "producers": set(),
     "progress": set(),
@@ -47,7 +48,7 @@ MAY_IMPORT = {
     "display": {"evaluation", "results"},  # redrawing needs no model
     "experiment": {"data", "models", "evaluation"},
     "batch": set(),
-    "extras": {"data", "models", "evaluation", "costs", "results", "display", "experiment", "batch"},
+    "extras": {"data", "models", "evaluation", "costs", "results", "display", "experiment"},
     "__init__": set(),
 }
 #: Read only where somebody has installed them.
@@ -64,7 +65,6 @@ AT_TOP = {
     "extras/figures": {"pandas", "matplotlib"},
     "extras/deploy/learned.py": {"torch"},
     "extras/pages": {"pandas"},
-    "extras/claims/agreement.py": {"pandas"},
     **{f"extras/{name}.py": {"pandas"} for name in ("comparison", "readme")},
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))

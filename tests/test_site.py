@@ -16,15 +16,16 @@ import pytest
 
 from fico_utils.batch.pipeline import STEPS
 from fico_utils.display.tables import make_table
-from fico_utils.extras.claims import read_claims
+from fico_utils.extras.claims import DEPENDS, VERDICTS, read_claims
 from fico_utils.extras.pages.report import write_report
 from fico_utils.provenance import PROJECT
 from fico_utils.results import store
+from tests.browser import CHROMIUM
+from tests.display.test_report import manifest, sealed
 
 COMMITTED = PROJECT / "figures" / "mini"
 LESSONS = [step.notebook for step in STEPS if not step.aside]
 DOT = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.xdist_group("site")
 needs_sphinx = pytest.mark.skipif(
     importlib.util.find_spec("myst_nb") is None, reason="the extra `site` is not installed; make test does that"
@@ -68,6 +69,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder.mkdir(parents=True)
         (folder / f"{name}.ipynb").write_text(json.dumps(executed_notebook(name)), encoding="utf-8")
         (folder / "log.txt").write_text("what it printed\n", encoding="utf-8")
+        record = sealed(manifest(step=name[:2], notebook=name))
+        (folder / "manifest.json").write_text(json.dumps(record), encoding="utf-8")
     for name in ("claims", "metrics", "costs", "stored"):
         shutil.copy(COMMITTED / f"{name}.csv", root)
     (root / "figures").mkdir()
@@ -157,7 +160,7 @@ def test_the_site_holds_what_the_run_found(root: Path, site: Path, pages: dict[P
     exercises = {f"notebooks/exercises/{path.stem}.html" for path in PROJECT.glob("notebooks/exercises/*.ipynb")}
     assert exercises <= text.keys()
     claims = read_claims(root / "claims.csv")
-    assert text["results/claims.html"].count("<details><summary>") >= len(claims)
+    assert text["results/claims.html"].count("<td><details><summary>") == len(claims)
     assert (
         f"Of {len(claims)} claims of the paper, on our numbers, {(claims['verdict_ours'] == 'holds').sum()} hold"
         in (" ".join(text["index.html"].split()))
@@ -169,7 +172,7 @@ def test_the_site_holds_what_the_run_found(root: Path, site: Path, pages: dict[P
     assert "caption_image" in text["reference/index.html"]  # an argument of evaluate, from its docstring
     assert "fico_utils.models.scan" in text["reference/models.html"]
     assert "Williams-Lekuona" in text["cite.html"]
-    assert "What was found" in text["report/index.html"] or "What the paper claims" in text["report/index.html"]
+    assert "../notebooks/00_start_here.html" in text["report/index.html"]
     assert "explorer.html" in text["index.html"]
 
 
@@ -183,6 +186,9 @@ def test_a_page_opens_in_a_browser_without_an_error(site: Path, tmp_path: Path, 
     said = [line for line in done.stderr.splitlines() if "CONSOLE" in line and "[PST]" not in line]  # the theme's notes
     assert said == []
     assert ("61 of 61 claims" in done.stdout) == (name == "results/claims")  # what the filter wrote
+    choices = re.findall(r"<option[^>]*>([^<]*)</option>", done.stdout)
+    assert {text.partition(" ")[2] for text in choices if text != "any"} <= {*VERDICTS, *DEPENDS.values()}
+    assert len(choices) > 4 or name != "results/claims"
 
 
 def test_a_site_before_a_run_says_what_to_run(tmp_path: Path) -> None:

@@ -3,13 +3,13 @@ document.addEventListener("DOMContentLoaded", () => {
   const table = document.querySelector("#claims table");
   if (!table) return;
   const rows = [...table.tBodies[0].rows];
-  const verdictOf = (row, column) => row.cells[column].textContent.trim();
+  const verdictOf = (row, column) => [...row.cells].at(column).textContent.trim();
   const controls = document.createElement("form");
   controls.className = "claims-filter";
   const words = document.createElement("input");
   words.type = "search";
   words.placeholder = "such as HNSW or Table 4";
-  const selects = [3, 2].map((column) => {
+  const selects = [-1, -2].map((column) => {
     const select = document.createElement("select");
     select.dataset.column = column;
     select.add(new Option("any", ""));
@@ -30,7 +30,7 @@ document.addEventListener("DOMContentLoaded", () => {
     for (const row of rows) {
       const text = row.textContent.toLowerCase();
       const kept = wanted.every((word) => text.includes(word)) &&
-        selects.every((select) => !select.value || verdictOf(row, select.dataset.column) === select.value);
+        selects.every((select) => !select.value || verdictOf(row, Number(select.dataset.column)) === select.value);
       row.hidden = !kept;
       shown += kept;
     }

@@ -13,12 +13,12 @@ from pathlib import Path
 import pandas as pd
 
 from fico_utils import registry
-from fico_utils.batch.pipeline import read_manifest
 from fico_utils.errors import InputError
 from fico_utils.evaluation import Metric
 from fico_utils.extras.claims.numbers import Side, both_sides, row_name
 from fico_utils.extras.pages.page import number_text, render_page
 from fico_utils.files import key_of, read_json, write_text
+from fico_utils.manifests import read_manifest
 from fico_utils.results import load, schema
 
 COLUMNS = ("table", "place", "system", "what", "run", "value", "reference", "difference", "outside")

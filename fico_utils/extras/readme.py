@@ -22,8 +22,9 @@ from fico_utils.errors import InputError
 from fico_utils.escaping import markdown_text
 from fico_utils.evaluation import Metric
 from fico_utils.extras import seeds
-from fico_utils.extras.claims import VERDICTS, read_claims
+from fico_utils.extras.claims import DEPENDS, VERDICTS, read_claims
 from fico_utils.extras.claims.agreement import agreement_table, compare_with_paper
+from fico_utils.extras.pages.page import plural_verdict
 from fico_utils.extras.setups import measured_screens, setup_name
 from fico_utils.files import read_arrays, write_text
 from fico_utils.profiles import profile_settings
@@ -72,9 +73,6 @@ def results_table(
     shipped, known = as_shipped(mine), set(mine["system"])
     names = {s: markdown_text(registry.system(s).name) + SHIPPED * (s in shipped) for s in registry.systems()}
     names |= {"perfect": "*Perfect retriever*", "chance": "*Chance*"}
-    close = mine[(mine["metric"] == "map") & ((mine["value"] - mine["chance"]).abs() < NEAR_CHANCE)]
-    near = {*close.loc[close["source"] == "ours", PLACE[1:]].itertuples(index=False, name=None)}
-
     close = mine[(mine["metric"] == "map") & ((mine["value"] - mine["chance"]).abs() < NEAR_CHANCE)]
     near = {*close.loc[close["source"] == "ours", PLACE[1:]].itertuples(index=False, name=None)}
 
@@ -161,8 +159,9 @@ def order_table(metrics: pd.DataFrame, corpora: Sequence[str]) -> str:
 
 def claims_sentence(judged: pd.DataFrame) -> str:
     """How many claims hold on our numbers, in a sentence."""
-    plural = {verdict: re.sub(r"^(hold|do|depend)e?s", r"\1", verdict) for verdict in VERDICTS}
-    counts = [f"{sum(judged['verdict_ours'] == verdict)} {words}" for verdict, words in plural.items()]
+    found = judged["verdict_ours"].value_counts()
+    told = [*VERDICTS, *(verdict for verdict in DEPENDS.values() if verdict in found)]
+    counts = [f"{found.get(verdict, 0)} {plural_verdict(verdict)}" for verdict in told]
     return f"Of the paper's {len(judged)} claims, on our numbers, {join_words(counts)}."
 
 

@@ -187,9 +187,8 @@ def _facts(run: Run, name: str, weights: Weights) -> dict[str, str]:
         )
         measure = "micro F1 of the labels" if system in SHARED else "mean of R@1, R@5 and R@10, both directions"
         original = recipe["settings"].get("model", {}).get("original", False)
-        if any(
-            d["difference"] == "checkpoint" and restores(original, "checkpoint") for d in system_differences(system)
-        ):
+        named = {d["difference"] for d in system_differences(system)}
+        if "checkpoint" in named and restores(original, "checkpoint"):
             measure = "mean of mAP@N of both directions"
         facts["validation"] = f"{best['score']:.4f} ({measure}) after epoch {best['epoch']:.0f}, which is kept"
     facts["code"] = f"commit {about['commit']}, version {recipe['version']} of {recipe['producer']}"

@@ -87,7 +87,8 @@ def version_differences() -> dict[str, str]:
 def verify_content(options: argparse.Namespace) -> int:
     """Exit code: 0 where artefacts, what ships, and all files that a manifest or the report names are whole, else 1."""
     from fico_utils.artifacts import damaged_artefacts
-    from fico_utils.batch.pipeline import WRITTEN, file_changes, read_manifest
+    from fico_utils.batch.pipeline import file_changes
+    from fico_utils.manifests import WRITTEN, read_manifest
 
     root = results_folder(options.profile, options.out)
     count, damaged = damaged_artefacts(root, SHIPPED)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 
 from fico_utils import cli
 from fico_utils.display.figures import FIGURES
-from fico_utils.extras.verbs.slides import describe_source, figure_sentence
+from fico_utils.errors import InputError
+from fico_utils.extras.verbs.slides import describe_source, draw_page, figure_sentence
 from fico_utils.provenance import PROJECT
 
 STANDARD = PROJECT / "figures" / "standard"
@@ -48,3 +50,9 @@ def test_sources_are_ours_and_the_papers_with_run_and_corpora() -> None:
     ]
     assert describe_source(STANDARD / "fig4.csv", "standard").startswith("ours: profile standard, seed 0\npaper: ")
     assert "profile standard" in describe_source(STANDARD / "fig2.csv", "standard")
+
+
+def test_without_what_draws_them_it_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "resvg_py", None)  # as where it is not installed
+    with pytest.raises(InputError, match="slides are drawn by the package resvg-py, which is not installed"):
+        draw_page(PROJECT / "figures" / "mini" / "fig1.svg", "A title", "A sentence.", "ours")

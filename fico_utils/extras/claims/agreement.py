@@ -8,16 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import product
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from fico_utils import registry
 from fico_utils.evaluation import Metric
 from fico_utils.extras.claims.groups import ALL, CG, FG, FINE, FUSION, VLP
 from fico_utils.extras.claims.numbers import Side, Z, both_sides, difference_of
 from fico_utils.results.paper_reference import paper_reference
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 COLUMNS = ("what", "metric", "corpus", "direction", "ours", "low", "high", "paper", "verdict")
 ORDER = "order of the systems"
@@ -53,6 +55,8 @@ def compare_with_paper(metrics: pd.DataFrame, corpora: Sequence[str] | None = No
     makes them rather too wide), and `verdict` counts pairs of systems in the same order. Of the leads, fractions,
     `verdict` compares the signs, and is `OPEN` where the interval of ours holds 0.
     """
+    import pandas as pd
+
     paper, ours = both_sides(metrics, paper_reference("costs"), corpora)
     rows = []
     for (metric, k), (slot, direction) in product(MEASURES, ours.cells()):

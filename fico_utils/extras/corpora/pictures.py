@@ -6,7 +6,7 @@ import functools
 import hashlib
 import os
 import warnings
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,6 +33,18 @@ FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP
 PROBLEMS = ("missing", "unreadable", "too_large", "greyscale")
 #: Bytes of all files of a corpus up to which they are read for its key; of larger ones their sizes stand for them.
 HASHED = 2**28
+
+
+def svg_renderer(what: str) -> Callable[..., bytes]:
+    """resvg's ``svg_to_bytes``, which makes a PNG of an SVG; InputError about `what` it draws, where it is missing."""
+    try:
+        from resvg_py import svg_to_bytes
+    except ImportError:
+        raise InputError(
+            f"{what} are drawn by the package resvg-py, which is not installed: pip install resvg-py, and give the "
+            "same command again"
+        ) from None
+    return svg_to_bytes
 
 
 class TooLarge(InputError):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fico_utils.errors import InputError
 from fico_utils.extras.corpora.debian import Package, Picture, Source
-from fico_utils.extras.corpora.pictures import read_picture
+from fico_utils.extras.corpora.pictures import read_picture, svg_renderer
 from fico_utils.extras.corpora.reading import read_lines
 
 PACKAGE = Package(
@@ -51,13 +51,7 @@ def find_pictures(tree: Path) -> tuple[list[Picture], Counter[str]]:
 
     InputError where resvg-py is not installed.
     """
-    try:
-        from resvg_py import svg_to_bytes
-    except ImportError:
-        raise InputError(
-            "stamps that are SVG are drawn by the package resvg-py, which is not installed: pip install resvg-py, and "
-            "give the same command again"
-        ) from None
+    svg_to_bytes = svg_renderer("stamps that are SVG")
     found, left_out = [], Counter()
     kinds = ("png", "svg", "txt")
     names = {p.relative_to(tree).as_posix().removesuffix(f".{k}") for k in kinds for p in tree.rglob(f"*.{k}")}

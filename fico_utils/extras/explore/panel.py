@@ -30,26 +30,30 @@ def rankings_html(
     """
     rows, shares = [], np.zeros(shown.n_img, bool) if labels is None else (labels @ labels[list(right)].any(0)) > 0
     for title, scores in rankings.items():
-        found = [" to ".join(map(str, dict.fromkeys(rank_range(scores, r)))) for r in right if np.isfinite(scores[r])]
+        found = [rank_text(scores, r) for r in right if np.isfinite(scores[r])]
         told = (
             f": the right picture has rank {found[0]}" if found else ": the right picture was not read" if right else ""
         )
         tiles = []
         for picture in map(int, np.argsort(-scores, kind="stable")[: min(FIRST, np.isfinite(scores).sum())]):
-            rank = " to ".join(map(str, dict.fromkeys(rank_range(scores, picture))))
             score = f"{-scores[picture]:.0f} bits" if (scores <= 0).all() else f"{scores[picture]:.3f}"
             caption = html_text(shown.captions[int(np.argmax(shown.caption_image == picture))])
             frame = FRAMES["right" if picture in right else "label" if shares[picture] else ""]
             source = base64.b64encode(webp_file(shown.images[picture])).decode()
             tiles.append(
                 f'<figure style="margin:2px;width:84px"><img src="data:image/webp;base64,{source}" alt="{caption}" '
-                f'title="{caption}" style="width:84px;border:{frame}"><figcaption><b>{rank}</b><br>{score}</figcaption>'
-                "</figure>"
+                f'title="{caption}" style="width:84px;border:{frame}">'
+                f"<figcaption><b>{rank_text(scores, picture)}</b><br>{score}</figcaption></figure>"
             )
         rows.append(
             f'<h4>{html_text(title + told)}</h4><div style="display:flex;flex-wrap:wrap">{"".join(tiles)}</div>'
         )
     return "".join(rows)
+
+
+def rank_text(scores: np.ndarray, picture: int) -> str:
+    """The rank of a picture, or its range where others have the same score, such as ``2 to 3``."""
+    return " to ".join(map(str, dict.fromkeys(rank_range(scores, picture))))
 
 
 def build_panel(

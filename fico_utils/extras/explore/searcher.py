@@ -22,7 +22,7 @@ class Searcher:
         self.row, self.served = registry.system(system), experiment.serve(run, system, corpus_name)
         self.model = self.served.model()
         self.seen = self.served.inputs("test").image[self.model.image_input]
-        self.depth = run["rerank_depth"]
+        self.depth, self.tower = run["rerank_depth"], text_tower(run, system, corpus_name)
         self.images = self.row.serving.encode(self.model, self.seen, self.read_text("a"))[0]
 
     def read_text(self, caption: str) -> np.ndarray:
@@ -33,8 +33,8 @@ class Searcher:
         if self.model.text_input == "doc2vec":
             weights = experiment.doc2vec_weights(run, name=name).arrays()
             return doc2vec(weights, [caption], seed=run.seed, epochs=run["doc2vec_epochs"])
-        if tower := text_tower(run, self.row.id, name):
-            return tower.read_captions([caption])
+        if self.tower:
+            return self.tower.read_captions([caption])
         return experiment.vocabulary(run, name).encode([caption])
 
     def unknown_words(self, caption: str) -> list[str]:
@@ -42,7 +42,7 @@ class Searcher:
         run, name = self.served.run, self.served.corpus_name
         if self.model.text_input == "doc2vec":
             known = experiment.doc2vec_weights(run, name=name).arrays()["words"].tobytes().decode().split("\n")
-        elif text_tower(run, self.row.id, name):
+        elif self.tower:
             return []
         else:
             known = experiment.vocabulary(run, name).words

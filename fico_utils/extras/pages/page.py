@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,15 @@ def verdict_counts(claims: pd.DataFrame) -> pd.DataFrame:
     return counts.reindex(list(MARKS)).fillna(0).astype(int)
 
 
+def plural_verdict(verdict: str) -> str:
+    """What several claims do.
+
+    >>> plural_verdict("does not hold"), plural_verdict("holds in part"), plural_verdict("cannot be tested here")
+    ('do not hold', 'hold in part', 'cannot be tested here')
+    """
+    return re.sub(r"^(hold|do|depend)e?s", r"\1", verdict)
+
+
 def duration_text(seconds: float) -> str:
     """Seconds as text.
 
@@ -77,5 +87,6 @@ TEMPLATES = jinja2.Environment(
     finalize=lambda value: printable(value) if type(value) is str else value,
 )  # fmt: skip
 TEMPLATES.filters |= {"duration": duration_text, "number": number_text, "join_words": join_words}
+TEMPLATES.filters["plural"] = plural_verdict
 STYLE = "".join((HERE / name).read_text(encoding="utf-8") for name in ("report.css", "tables.css"))
 TEMPLATES.globals |= {"style": STYLE, "marks": MARKS}

@@ -19,7 +19,6 @@ from xml.etree import ElementTree
 import pandas as pd
 
 from fico_utils import registry
-from fico_utils.batch.pipeline import read_manifest
 from fico_utils.display.figures import FIGURES
 from fico_utils.display.rows import name_beside, our_scores, run_name
 from fico_utils.errors import InputError
@@ -28,6 +27,7 @@ from fico_utils.extras.pages.findings import state_findings
 from fico_utils.extras.pages.notebook import write_notebook_page
 from fico_utils.extras.pages.page import render_page, verdict_counts
 from fico_utils.files import file_row, write_record, write_text
+from fico_utils.manifests import read_manifest
 from fico_utils.results import schema
 from fico_utils.results.store import load, read_csv
 

@@ -8,6 +8,7 @@ components of the training pictures, the hashing rows the pooled vector; and the
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -106,9 +107,13 @@ class Towers:
 
     def read_captions(self, captions: Sequence[str]) -> np.ndarray:
         """What the text tower makes of any captions: (n, L, D) float16, see `read_words`."""
+        return read_words(*self._reader, captions)
+
+    @cached_property
+    def _reader(self) -> tuple[nn.Module, Any]:
+        """The network of the text tower, and its tokenizer."""
         folder = self.folder("text")
-        tokenizer, network = load_tokenizer(folder), load_network(AutoModel, folder, torch.float32)
-        return read_words(network, tokenizer, captions)
+        return load_network(AutoModel, folder, torch.float32), load_tokenizer(folder)
 
     def _pictures_recipe(self, shown: Corpus) -> Recipe:
         return Recipe(

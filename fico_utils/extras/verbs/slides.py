@@ -12,6 +12,7 @@ from typing import Any
 
 from fico_utils import cli, registry
 from fico_utils.errors import InputError
+from fico_utils.extras.corpora.pictures import svg_renderer
 from fico_utils.files import atomic_path
 from fico_utils.profiles import results_folder
 
@@ -71,14 +72,13 @@ def draw_page(path: Path, title: str, sentence: str, source: str) -> Any:
     import matplotlib.pyplot as plt
     from matplotlib import get_data_path
     from matplotlib.figure import Figure
-    from resvg_py import svg_to_bytes
 
     page = Figure(figsize=(13.33, 7.5))
     place = page.add_axes((0.02, 0.03, 0.63, 0.94))  # 8.4 by 7.05 inches
     points = re.search(r'width="([\d.]+)pt" height="([\d.]+)pt"', path.read_text(encoding="utf-8"))
     larger = min(8.4 * 72 / float(points[1]), 7.05 * 72 / float(points[2]))
     fonts = {"font_dirs": [f"{get_data_path()}/fonts/ttf"], "skip_system_fonts": True}
-    drawn = svg_to_bytes(svg_path=str(path), dpi=200 * larger, **fonts)  # 200 pixels to an inch of the page
+    drawn = svg_renderer("slides")(svg_path=str(path), dpi=200 * larger, **fonts)  # 200 pixels to an inch of the page
     place.imshow(plt.imread(io.BytesIO(bytes(drawn))), interpolation="none")
     place.set_axis_off()
     for y, text, letters, look in (
