@@ -25,8 +25,7 @@ from fico_utils.provenance import PACKAGE, PROJECT, SHIPPED
 RECORD = "FICO_UTILS_RECORD"
 #: Its name in the folder of a step; it lists what every execution read and wrote, and so tells `clean` what is ours.
 RECORDED = "files.jsonl"
-#: What `atomic_path` calls a file that is being written: the number of the process that writes it, then 8 digits of its
-#: machine's name and 24 at random.
+#: What `atomic_path` calls a file that is being written: number of its writer, 8 digits of its machine, 24 at random.
 TEMPORARY = re.compile(r"\..+\.fico-unfinished-(\d+)-([0-9a-f]{8})[0-9a-f]{24}(\.[^.]*)?")
 #: Seconds after which a file that another machine was writing has no writer any more.
 ABANDONED = 86400
@@ -127,8 +126,9 @@ def remove_unfinished(root: Path) -> None:
                 written = path.lstat().st_mtime
                 if match[2] != HOST:
                     gone = time.time() - written > ABANDONED
-                else:  # a process that began later has the number of the writer, and is another
-                    gone = not psutil.pid_exists(process) or psutil.Process(process).create_time() > written
+                else:  # who has the writer's number may be its zombie, which writes no more, or have begun later
+                    there = psutil.Process(process) if psutil.pid_exists(process) else None
+                    gone = there is None or there.status() == psutil.STATUS_ZOMBIE or there.create_time() > written
                 if gone:
                     path.unlink()
 

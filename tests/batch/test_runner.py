@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from fico_utils import files
@@ -15,7 +18,7 @@ from fico_utils.files import sha256_file
 from fico_utils.locks import hold_locks
 from fico_utils.package_code import package_digests
 
-from .conftest import ROOT, notebook, reads, states_of, writes
+from .conftest import ROOT, notebook, reads, states_of, wait_until, writes
 
 
 def test_second_run_is_fresh_and_manifest_is_complete(bench, capfd: pytest.CaptureFixture) -> None:
@@ -218,6 +221,9 @@ def test_sweep_removes_half_written_files_of_the_dead_only(tmp_path: Path, monke
     alive = unfinished(tmp_path / "metrics.csv")
     dead = [Path(str(p).replace(f"-{os.getpid()}-", "-99999999-")) for p in (alive, unfinished(tmp_path / "runs/x"))]
     other = unfinished(tmp_path / "y.csv")  # of this process by its number, and yet older than this process
+    zombie = subprocess.Popen([sys.executable, "-c", ""], stdin=subprocess.DEVNULL)
+    wait_until(lambda: psutil.Process(zombie.pid).status() == psutil.STATUS_ZOMBIE)  # nobody has asked how it ended
+    dead.append(Path(str(unfinished(tmp_path / "z.csv")).replace(f"-{os.getpid()}-", f"-{zombie.pid}-")))
     strange = (
         ".lock",
         "a-abcdefgh.csv",
@@ -242,5 +248,6 @@ def test_sweep_removes_half_written_files_of_the_dead_only(tmp_path: Path, monke
     outside.parent.mkdir()
     outside.write_text("")
     files.remove_unfinished(tmp_path)
+    zombie.wait()
     assert [p for p in (*kept, outside) if not p.exists()] == []
     assert [p for p in (*dead, other) if p.exists()] == []
