@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 #: Words of the longest caption taken for one; real ones have some tens (COCO's longest fifty).
 MAX_WORDS = 1000
+#: Cells of a table that has ten times more of them than fields are written in it.
+MAX_CELLS = 20_000
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 120
 
@@ -190,7 +192,15 @@ def read_table(path: str | Path, columns: tuple[str, ...] = (), separators: str 
     import pandas as pd
 
     path, text = Path(path), read_utf8(path)
-    separator = max(separators, key=text.partition("\n")[0].count)
+    header = text.partition("\n")[0]
+    separator = max(separators, key=header.count)
+    fields = text.count(separator) + text.count("\n") + 1
+    cells = (header.count(separator) + 1) * (text.count("\n") + 1)
+    if cells > max(MAX_CELLS, 10 * fields):  # which pandas would fill up
+        raise InputError(
+            f"{path} has a header of {header.count(separator) + 1} columns, and rows that have far fewer: write a "
+            "field for each column"
+        )
     options = {"sep": separator, "quoting": csv.QUOTE_MINIMAL if _quotes(text, separator) else csv.QUOTE_NONE}
     try:
         frame = pd.read_csv(
