@@ -120,7 +120,9 @@ def fetch_source(source: Source, cache: str | Path) -> Path:
     again = f"move it away, and give `python -m fico_utils fetch {source.corpus}` again"
     if caption_file(folder).is_file():
         said = folder / "source.json"
-        rules = read_json_object(said).get("rules", 1) if said.is_file() else source.rules  # the first rules were not told
+        rules = (
+            read_json_object(said).get("rules", 1) if said.is_file() else source.rules
+        )  # the first rules were not told
         if rules != source.rules:
             raise InputError(f"{folder} was made by version {rules} of its rules, which are at {source.rules}: {again}")
         return folder
