@@ -94,10 +94,10 @@ def mean_scores(grid: pd.DataFrame, seed: str | None = None) -> pd.DataFrame:
 def split_leads(grid: pd.DataFrame, seed: str | None = None) -> pd.DataFrame:
     """The lead of the best vision-language row over the best traditional one, split by its causes.
 
-    Both rows are the best as they ship (patches or regions, own training). With L(f, t) their lead where features are
-    as shipped or equal and training is own or equal (equal features: the mean of both reading regions and both patches),
-    ``features`` and ``training`` are how much L falls when the one or the other is made equal, averaged over which comes
-    first, and ``system`` is what is left where both are equal; the three add up to the lead.
+    Both rows are the best as they ship (patches or regions, own training). Let L be their lead where features are as
+    shipped or equal (the mean of both reading regions and both reading patches) and training is own or equal. Then
+    ``features`` and ``training`` are how much L falls when the one or the other is made equal, averaged over which
+    comes first, and ``system`` is what is left where both are equal: the three add up to the lead.
 
     Returns
     -------
@@ -152,9 +152,9 @@ def state_causes(grid: pd.DataFrame) -> list[str]:
     sentences = []
     for (metric, k), label in (((m, k), Metric(m, k).label) for m, k in METRICS[:2]):
         parts = [
-            f"on {registry.corpus(row.corpus).name} {registry.system(row.vlp).name} lies {100 * row.lead:+.1f} points from "
-            f"{registry.system(row.fg).name}: {100 * row.features:+.1f} follow the features, {100 * row.training:+.1f} "
-            f"the training and {100 * row.system:+.1f} the systems"
+            f"on {registry.corpus(row.corpus).name} the lead of {registry.system(row.vlp).name} over "
+            f"{registry.system(row.fg).name} is {100 * row.lead:+.1f} points; {100 * row.features:+.1f} follow "
+            f"the features, {100 * row.training:+.1f} the training and {100 * row.system:+.1f} the systems"
             for row in leads[(leads["metric"] == metric) & (leads["k"] == k)].itertuples()
         ]
         sentences.append(
