@@ -42,7 +42,7 @@ def measure_cells(run: Run, system: str, name: str) -> Iterator[dict[str, Any]]:
         cell = cell_run(run, name, features=features, training=training)
         experiment.train(cell, system, name)
         pairs = training_passes(cell, system, name) * pairs_a_pass(cell, system, name)
-        wanted = ",".join(f"{metric}@{k}" for metric, k in METRICS)
+        wanted = " ".join(f"{metric}@{k}" for metric, k in METRICS)
         for row in summarise(experiment.score(cell, system, name), wanted, intervals=True):
             about = {"system": system, "features": features, "training": training, "corpus": name}
             yield row | about | {"seed": str(run.seed), "pairs": float(pairs)}
