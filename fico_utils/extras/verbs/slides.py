@@ -11,6 +11,7 @@ from textwrap import fill
 from typing import Any
 
 from fico_utils import cli, registry
+from fico_utils.display.rows import run_in_words
 from fico_utils.errors import InputError
 from fico_utils.extras.corpora.pictures import svg_renderer
 from fico_utils.extras.corpora.reading import first_line, read_utf8
@@ -61,11 +62,10 @@ def describe_source(path: Path, profile: str) -> str:
     data, said = read_csv(path, "figure's", AGAIN, AGAIN), []
     for source, rows in data.groupby("source") if {"run", "source"} <= {*data} else ():
         if source in ("ours", "paper"):
-            runs = ", ".join(rows["run"].unique()).replace("+", " with weights of ")
-            runs = re.sub(r"(\w+)-s(\d+)", r"profile \1, seed \2", runs)
+            runs = "; ".join(map(run_in_words, rows["run"].unique()))
             corpora = filter(None, rows["corpus"].unique()) if "corpus" in rows else []
             said.append("; ".join([f"{source}: {runs}", *(registry.corpus(corpus).name for corpus in corpora)]))
-    return "\n".join(said) or f"ours: profile {profile}; seed and corpus, where there are any, stand in the picture"
+    return "\n".join(said) or f"ours: {profile} profile; seed and corpus, where there are any, stand in the picture"
 
 
 def draw_page(path: Path, title: str, sentence: str, source: str) -> Any:
