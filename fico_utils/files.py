@@ -146,7 +146,7 @@ def read_notes(record: Path) -> list[dict[str, Any]]:
     for line in record.read_text(encoding="utf-8", errors="replace").splitlines() if record.is_file() else []:
         with suppress(ValueError):
             notes.append(json.loads(line))
-    return [entry for entry in notes if isinstance(entry, dict)]
+    return [e for e in notes if isinstance(e, dict) and "digest" in e and {*map(type, e.values())} <= {str, type(None)}]
 
 
 def write_text(path: str | Path, text: str) -> None:

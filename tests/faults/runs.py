@@ -57,6 +57,9 @@ def prepare(folder: Path) -> Path:
     shutil.copytree(root, folder / "other")
     (folder / "data/captions.csv").write_text("image,caption\n")
     (folder / "shipped/w.safetensors").write_bytes(bytes(8))
+    empty = folder / "empty.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(), empty)
+    write_notebook_page(empty)  # imports what each first call would import
     return folder
 
 
