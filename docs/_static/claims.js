@@ -8,6 +8,7 @@ document.addEventListener("DOMContentLoaded", () => {
   controls.className = "claims-filter";
   const words = document.createElement("input");
   words.type = "search";
+  words.size = 26;
   words.placeholder = "such as HNSW or Table 4";
   const selects = [-1, -2].map((column) => {
     const select = document.createElement("select");

@@ -80,12 +80,16 @@ def short_count(x: float, _: object = None) -> str:
 
 def run_name(mine: pd.DataFrame) -> str:
     """Profile and seed of the run that measured, in words."""
-    return _in_words(mine["run"].iloc[0].partition("+")[0], mine["profile"].iloc[0])
+    return run_in_words(mine["run"].iloc[0].partition("+")[0])
 
 
-def _in_words(run: str, profile: str) -> str:
-    seed = re.search(r"-s(\d+)$", run)
-    return f"{profile} profile, seed {seed[1]}" if seed else f"{profile} profile, run {run}"
+def run_in_words(run: str) -> str:
+    """A run, as result tables name it, in words.
+
+    >>> run_in_words("mini-s0+standard-s1")
+    'mini profile, seed 0, with weights of standard profile, seed 1'
+    """
+    return re.sub(r"([^+]+)-s(\d+)", r"\1 profile, seed \2", run).replace("+", ", with weights of ")
 
 
 def as_shipped(mine: pd.DataFrame) -> dict[str, str]:
@@ -96,7 +100,7 @@ def as_shipped(mine: pd.DataFrame) -> dict[str, str]:
     """
     pairs = mine[["system", "run"]].drop_duplicates().itertuples(index=False, name=None)
     trained = {system: run.partition("+")[2] for system, run in pairs}
-    return {system: _in_words(run, run.partition("-")[0]) for system, run in trained.items() if run}
+    return {system: run_in_words(run) for system, run in trained.items() if run}
 
 
 def table_rows(paper_file: str, mine: pd.DataFrame, among: Collection[str] | None = None) -> dict[tuple[str, str], str]:

@@ -45,11 +45,11 @@ def test_a_sentence_is_for_listeners(name: str) -> None:
 
 def test_sources_are_ours_and_the_papers_with_run_and_corpora() -> None:
     assert describe_source(STANDARD / "fig3.csv", "standard").splitlines() == [
-        "ours: profile standard, seed 0; PictoScenes diverse; PictoScenes people; Openclipart",
+        "ours: standard profile, seed 0; PictoScenes diverse; PictoScenes people; Openclipart",
         "paper: figure3; MS-COCO; Flickr30K",
     ]
-    assert describe_source(STANDARD / "fig4.csv", "standard").startswith("ours: profile standard, seed 0\npaper: ")
-    assert "profile standard" in describe_source(STANDARD / "fig2.csv", "standard")
+    assert describe_source(STANDARD / "fig4.csv", "standard").startswith("ours: standard profile, seed 0\npaper: ")
+    assert "standard profile" in describe_source(STANDARD / "fig2.csv", "standard")
 
 
 def test_without_what_draws_them_it_says_what_to_install(tmp_path, monkeypatch):

@@ -24,7 +24,8 @@ Frames = Mapping[str, pd.DataFrame]  # ours and the paper's
 def encoding_table(costs: pd.DataFrame) -> Table:
     """Table 5: encoding time at growing size, and storage for 1M images and 5M captions.
 
-    Embeddings stand as the paper counts them (one byte a bit) and, where we know it, bit-packed.
+    Embeddings stand as the paper counts them (one byte a bit) and, where we know it, bit-packed; a system that has none
+    has no number there.
     """
     frames = split_rows(costs, "costs")
     columns = _time_columns("Encoding time (s)", frames, "encode")
@@ -33,7 +34,9 @@ def encoding_table(costs: pd.DataFrame) -> Table:
         column = Column((f"Storage at {_scale(MILLION)} (GiB)", head), "gib", "min")
         columns[column] = ("store", f"{quantity}_bytes", *MILLION)
     rows = {row: (system,) for row, system in table_rows("table5_encoding_time", frames["ours"]).items()}
-    return _cost_table("table5", frames, rows, columns)
+    table = _cost_table("table5", frames, rows, columns)
+    none = {place for place, cell in table.cells.items() if place[2][-1] == heads["paper"] and cell.value == 0}
+    return replace(table, cells=table.cells | dict.fromkeys(none, Cell(status="undefined")))
 
 
 @register_table("table6", "Table 6. Query-time attention as images/captions grow.", "costs")

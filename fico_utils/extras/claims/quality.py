@@ -66,7 +66,7 @@ def ranks_ahead(
     lacking = [s for s in wanted if not any(side.quality(s, *c, metric, k) for c in side.cells() for k, _ in ks)]
     if lacking and not made:
         letter = {"recall": "R", "map": "mAP", "precision": "precision"}[metric]
-        raise Missing(f"{side.has} no {letter} at {', '.join(k for k, _ in ks)} of {system_names(lacking)}")
+        raise Missing(f"{side.has} no {letter}@{', '.join(k for k, _ in ks)} of {system_names(lacking)}")
 
 
 def leads_differ(side: Side, cases: Sequence[tuple[str, Lead, Lead]], compare: Callable = check_above) -> Checks:

@@ -23,6 +23,7 @@ from fico_utils.evaluation import score_source
 from fico_utils.evaluation.relevance import image_text_tasks
 from fico_utils.experiment.corpora import instance_relevance
 from fico_utils.extras.explore.finished import FinishedRun
+from fico_utils.extras.explore.searcher import rank_range
 from fico_utils.extras.scoring.outputs import score_blocks
 from fico_utils.files import write_text
 from fico_utils.workspace import Run
@@ -181,10 +182,8 @@ def first_ranks(scores: np.ndarray, right: np.ndarray) -> np.ndarray:
     shown = np.argsort(-scores, axis=1, kind="stable")[:, :FIRST]
     best = np.where(right, scores, -np.inf).argmax(1)
     shown = np.concatenate([shown, best[:, None]], 1)
-    at = np.take_along_axis(scores, shown, 1)
-    above = np.stack([(scores > column[:, None]).sum(1) for column in at.T], 1)
-    last = np.stack([(scores >= column[:, None]).sum(1) for column in at.T], 1)
-    return np.stack([shown, above + 1, last], 2).astype(np.uint16)
+    ranges = [np.stack([pictures, *rank_range(scores, pictures)], 1) for pictures in shown.T]
+    return np.stack(ranges, 1).astype(np.uint16)
 
 
 def text_tower(served: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

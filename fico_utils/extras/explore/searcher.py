@@ -75,10 +75,13 @@ class Searcher:
         return tuple("".join(map(str, np.unpackbits(code))) for code in codes)
 
 
-def rank_range(scores: np.ndarray, picture: int) -> tuple[int, int]:
-    """The first and the last rank, from 1, that a picture may have among those of its score.
+def rank_range(scores: np.ndarray, picture: int | np.ndarray) -> np.ndarray:
+    """The first and the last rank, from 1, that a picture may have among those of its score: int (2, ...).
 
-    >>> rank_range(np.array([3, 5, 3]), 0)
-    (2, 3)
+    From scores (..., n_img), larger is closer, and a picture (...) of each ranking.
+
+    >>> rank_range(np.array([3, 5, 3]), 0).tolist()
+    [2, 3]
     """
-    return int((scores > scores[picture]).sum()) + 1, int((scores >= scores[picture]).sum())
+    own = np.take_along_axis(scores, np.expand_dims(picture, -1), -1)
+    return np.stack([(scores > own).sum(-1) + 1, (scores >= own).sum(-1)])

@@ -14,6 +14,7 @@ from fico_utils.display.catalogue import register_figure
 from fico_utils.display.looks import QUIET, system_look
 from fico_utils.display.picture import Picture, drawing_style, legend_below, panel_grid
 from fico_utils.display.rows import short_count
+from fico_utils.display.table import two_digits
 from fico_utils.errors import InputError
 from fico_utils.extras.figures import COST_COLUMNS, phase_rows
 from fico_utils.extras.setups import pareto_front, setup_name, setup_parts
@@ -88,7 +89,7 @@ def search_setups(costs: pd.DataFrame, size: int | None = None) -> Picture:
     order = {name: i for i, name in enumerate(points.index)}
     data = data.sort_values(["system", "quantity"], key=lambda c: c.map(order) if c.name == "system" else c)
     said = [
-        f"{setup_name(name)}: recall {at.recall:.2f}, {1e3 * at.seconds:.2g} ms, {at.bytes:,.0f} B"
+        f"{setup_name(name)}: recall {at.recall:.2f}, {two_digits(1e3 * at.seconds)} ms, {at.bytes:,.0f} B"
         for name, at in points[points["front"]].iterrows()
     ]
     alt = (

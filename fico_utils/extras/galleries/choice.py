@@ -116,7 +116,7 @@ def _answer_text(
     within = " and ".join(_in_unit(*limit) for limit in limits if limit[0] is not None) or "no limit"
     asked, best = f"{n_items:,} items within {within}", choices[0]
     if best.fits:
-        name = recall.split("_")[0] + "@" + recall.split("@")[1] if "@" in recall else recall
+        name = f"R@{recall.partition('@')[2]}"
         costs = f"{_in_unit(best.seconds, TIMES, 2)} a query, {_in_unit(best.memory, BYTES, 3)}"
         return f"{asked}: {best.name}: {name} {best.recall:.2g}, {costs}{_source(best, n_items)}."
     smallest, fastest = min(choices, key=lambda c: c.memory), min(choices, key=lambda c: c.seconds)

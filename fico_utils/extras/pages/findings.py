@@ -11,9 +11,9 @@ import pandas as pd
 
 from fico_utils import registry
 from fico_utils.display.rows import join_words, our_scores, split_rows
+from fico_utils.display.table import GIB, two_digits
 from fico_utils.display.tables.costs import MILLION
 from fico_utils.extras.claims.numbers import Side, row_name
-from fico_utils.results.paper_reference import GIB
 
 #: Ways to search, and how a sentence names them; the first is exact.
 SEARCHES = {
@@ -82,7 +82,7 @@ def _encoding_and_storage(side: Side, fine: Sequence[str], codes: Sequence[str])
     times = {s: n.value for s in (*fine, *codes) if (n := side.cost(s, "encode", "seconds", max(common)))}
     return (
         f"Encoding {max(common):,.0f} pictures and their captions takes from {_ends(times, 1, 's')}; a million "
-        f"pictures and five million captions take {_two_digits(min(packed) / GIB)} GiB as 64-bit codes, and from "
+        f"pictures and five million captions take {two_digits(min(packed) / GIB)} GiB as 64-bit codes, and from "
         f"{_ends(kept, GIB, 'GiB')} as fine-grained systems keep them."
     )
 
@@ -100,7 +100,7 @@ def _search_times(side: Side, costs: pd.DataFrame) -> str:
     queries = max(common)
     vectors = costs.loc[(costs["phase"] == "search") & (costs["scale_img"] == queries), "scale_txt"].max()
     seconds = {words: side.cost(index, "search", "seconds", queries).value for index, words in SEARCHES.items()}
-    times = join_words([f"{_two_digits(value)} s {words}" for words, value in seconds.items()])
+    times = join_words([f"{two_digits(value)} s {words}" for words, value in seconds.items()])
     found = side.cost("hnsw_flat", "search", "recall@1", queries)
     graph = f", which finds {found.bare} % of the exact first hits" if found else ""
     return f"Searching {vectors:,.0f} vectors for {queries:,.0f} queries takes {times}{graph}."
@@ -122,13 +122,4 @@ def _growing_gallery(side: Side, groups: Sequence[Sequence[str]]) -> str:
 def _ends(values: dict[str, float], unit: float, name: str) -> str:
     """The smallest and the largest of some systems' values, in words."""
     low, high = min(values, key=values.get), max(values, key=values.get)
-    return " to ".join(f"{_two_digits(values[s] / unit)} {name} ({row_name(s)})" for s in (low, high))
-
-
-def _two_digits(value: float) -> str:
-    """A number with two significant digits.
-
-    >>> _two_digits(0.03455), _two_digits(108.7), _two_digits(1851)
-    ('0.035', '110', '1,900')
-    """
-    return f"{float(f'{value:.2g}'):,.10g}"
+    return " to ".join(f"{two_digits(values[s] / unit)} {name} ({row_name(s)})" for s in (low, high))
