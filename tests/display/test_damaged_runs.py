@@ -25,6 +25,7 @@ from fico_utils.workspace import Run
 from .test_report import VOID, manifest, sealed
 
 COMMITTED = PROJECT / "figures" / "mini"
+SYSTEMS = ("beit3", "ucch", "chance", "perfect")
 TABLES = ("claims", "metrics", "costs", "audit")
 #: What the page says where a table is there.
 HEADINGS = {"claims": "What the paper claims", "costs": "<h2>Costs", "audit": "do not fit", "metrics": "This run ("}
@@ -39,6 +40,10 @@ def whole(tmp_path_factory):
     for name in ("claims", "metrics", "costs", "stored"):
         shutil.copy(COMMITTED / f"{name}.csv", root)
     audit.write_audit(run)
+    for table in ("metrics", "costs"):  # of a few systems, as the tables are read many times
+        lines = (root / f"{table}.csv").read_text(encoding="utf-8").splitlines(keepends=True)
+        few = [line for line in lines[1:] if {*SYSTEMS} & {*line.split(",")[:4]}]
+        (root / f"{table}.csv").write_text("".join([lines[0], *few]), encoding="utf-8")
     metrics = store.load(root, "metrics")
     make_table("table2", metrics).write(run)
     save_picture(draw_figure("fig2"), run, "fig2")
