@@ -33,9 +33,11 @@ INSTALL = $(PYTHON) -m pip install --quiet --disable-pip-version-check --no-comp
 
 reproduce: .venv/installed  ## run every notebook, write results/, the report and the explorer
 	@if test $(PROFILE) = pictures; then $(PYTHON) -m fico_utils fetch --profile pictures openclipart stamps towers; fi
-	@echo "Running the notebooks on profile $(PROFILE); steps that are fresh are skipped"
-	@$(PYTHON) -m fico_utils run --profile $(PROFILE)
-	@$(PYTHON) -m fico_utils explore --profile $(PROFILE)
+	@if test $(PROFILE) = causes; then $(PYTHON) -m fico_utils fetch --profile pictures openclipart towers; fi
+	@if test $(PROFILE) = causes; then $(PYTHON) -m fico_utils causes; exit; fi; \
+	  echo "Running the notebooks on profile $(PROFILE); steps that are fresh are skipped"; \
+	  $(PYTHON) -m fico_utils run --profile $(PROFILE); \
+	  $(PYTHON) -m fico_utils explore --profile $(PROFILE)
 	@if test $(PROFILE) = pictures; then $(PYTHON) -m fico_utils studies --profile pictures; fi
 
 # One thread a worker: threads of two workers that wait for each other burn more time than the tests take. A process of a
@@ -54,11 +56,12 @@ test: .venv/testing  ## run the tests and the style check
 # the result tables, the tables for GitHub to show, and the tables of the READMEs.
 figures: .venv/installed  ## redraw tables and figures from results/, copy them to figures/ and the READMEs
 	@echo "Redrawing tables and figures of profile $(PROFILE)"
-	@$(PYTHON) -m fico_utils run --profile $(PROFILE) --only 06 --force
+	@if test $(PROFILE) = causes; then $(PYTHON) -m fico_utils causes --redraw; \
+	  else $(PYTHON) -m fico_utils run --profile $(PROFILE) --only 06 --force; fi
 	@mkdir -p figures/$(PROFILE)
-	@for file in results/$(PROFILE)/figures/*.{svg,pdf,csv} results/$(PROFILE)/{metrics,costs,stored,claims}.csv \
+	@for file in results/$(PROFILE)/figures/*.{svg,pdf,csv} results/$(PROFILE)/{metrics,costs,stored,claims,grid}.csv \
 	  results/$(PROFILE)/study_*.csv results/$(PROFILE)/sheet.png \
-	  results/$(PROFILE)/tables/table*.md; do \
+	  results/$(PROFILE)/causes.md results/$(PROFILE)/tables/table*.md; do \
 	  if test -f "$$file"; then cp "$$file" figures/$(PROFILE)/; fi; done
 	@$(PYTHON) -m fico_utils.extras.readme
 	@echo "Figures copied to figures/$(PROFILE)/"

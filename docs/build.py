@@ -25,13 +25,15 @@ import yaml
 
 import fico_utils
 from fico_utils.batch.pipeline import STEPS
+from fico_utils.cli import guarded
 from fico_utils.display.rows import join_words
 from fico_utils.errors import InputError
-from fico_utils.escaping import markdown_text, one_line
+from fico_utils.escaping import markdown_text
 from fico_utils.extras.pages import page
 from fico_utils.extras.pages.notebook import read_executed
 from fico_utils.extras.pages.report import read_parts
 from fico_utils.files import write_text
+from fico_utils.locks import hold_locks
 from fico_utils.profiles import profile_settings, results_folder
 from fico_utils.provenance import PROJECT
 
@@ -53,7 +55,10 @@ def build_site(root: Path, profile: str) -> Path:
         from sphinx.cmd.build import main as run_sphinx
     except ModuleNotFoundError as error:
         raise InputError("Sphinx is not installed; run make site, which installs it") from error
-    with tempfile.TemporaryDirectory(prefix=".site-", dir=root) as temporary:
+    with hold_locks(root / "runs", ["site"]), tempfile.TemporaryDirectory(prefix=".site-", dir=root) as temporary:
+        for left in root.glob(".site-*"):  # of a build that was killed
+            if left != Path(temporary):
+                shutil.rmtree(left, ignore_errors=True)
         sources, site = Path(temporary, "sources"), Path(temporary, "site")
         gather_sources(root, profile, [path for path in executed if path.is_file()], sources)
         if run_sphinx(["-q", "-W", "--keep-going", "-d", str(Path(temporary, "read")), str(sources), str(site)]):
@@ -147,7 +152,9 @@ def copy_extra(root: Path, folder: Path, executed: Sequence[Path]) -> list[str]:
         text = re.sub(r'"\.\./runs/(\w+)/\1\.html"', r'"../notebooks/\1.html"', text)
         write_text(folder / "report" / "index.html", text)
         for log in root.glob("runs/*/log.txt"):
-            write_text(folder / log.relative_to(root), log.read_text(encoding="utf-8"))
+            target = folder / log.relative_to(root)  # what a kernel printed may be in any encoding
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(log, target)
         names.append("report/index.html")
     return names
 
@@ -163,13 +170,13 @@ def main() -> int:
     parser.add_argument("--profile", default="mini", help="a file of configs/, without .yaml (default: mini)")
     parser.add_argument("--out", metavar="DIR", help="results folder (default: results/PROFILE)")
     options = parser.parse_args()
-    try:
+
+    def work() -> int:
         profile_settings(options.profile)
         print(build_site(results_folder(options.profile, options.out), options.profile))
-    except InputError as error:
-        print(f"docs/build.py: {one_line(str(error))}", file=sys.stderr)
-        return 2
-    return 0
+        return 0
+
+    return guarded("docs/build.py", work)
 
 
 if __name__ == "__main__":

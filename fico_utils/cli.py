@@ -55,15 +55,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"Python {sys.version.split()[0]} runs this; set up .venv with 3.11 or newer", file=sys.stderr)
         return 2
     verb = next((a for a in arguments if not a.startswith("-")), None)
+
+    def work() -> int:
+        options = command_parser(verb).parse_args(arguments)
+        return find_verbs(verb)[options.verb].run(options)
+
+    return guarded(f"fico_utils {verb}", work)
+
+
+def guarded(name: str, work: Callable[[], int]) -> int:
+    """Exit code of the work of a command: its own; or, after one sentence, of bad input or of a signal."""
     try:
         with stop_by_signals():
             from fico_utils.files import refuse_unwritable  # numpy comes with it, and a signal may come before
 
             with refuse_unwritable():  # such as on a disk that is full, or where a name is too long
-                options = command_parser(verb).parse_args(arguments)
-                return find_verbs(verb)[options.verb].run(options)
+                return work()
     except InputError as error:
-        print(f"fico_utils {verb}: {one_line(str(error))}", file=sys.stderr)
+        print(f"{name}: {one_line(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as error:
         print("interrupted; the same command goes on where it stopped", file=sys.stderr)

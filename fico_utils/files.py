@@ -215,7 +215,7 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
         with safe_open(path, "np") as file:
             held = {name: json.loads(value) for name, value in (file.metadata() or {}).items()}
             return held.get("header", held)  # layout 1 had an entry for each name
-    except (SafetensorError, ValueError) as error:
+    except (SafetensorError, ValueError, RecursionError) as error:
         raise InputError(
             f"{path} is not a whole safetensors file of ours ({error}); delete it and run again"
         ) from error

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from fico_utils.errors import InputError
+from fico_utils.escaping import one_line
 from fico_utils.files import refuse_unwritable
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def hold_locks(folder: Path, names: Sequence[str]) -> Iterator[None]:
                         "another with --out"
                     ) from error
                 if pid_file.is_file():
-                    dead.append(pid_file.read_text(encoding="utf-8").partition(" ")[0])
+                    dead.append(one_line(pid_file.read_text(encoding="utf-8", errors="replace").partition(" ")[0]))
                 stack.callback(pid_file.unlink, missing_ok=True)
                 write_owner(folder, name)
         if dead:

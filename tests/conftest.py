@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from fico_utils.batch import pipeline
+from tests.tiny_run import undisturbed_metrics
 
 #: The same examples each time, however slow the machine.
 settings.register_profile("repeatable", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -21,3 +22,9 @@ def code_read_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pipeline, "package_digests", functools.cache(pipeline.package_digests))
         yield
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """metrics.csv of the tiny run, made once for all that are compared with it; these are of the group ``tiny run``."""
+    return undisturbed_metrics(tmp_path_factory.mktemp("undisturbed"))

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.axis import Tick
+from matplotlib.backend_bases import get_registered_canvas_class
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
@@ -29,6 +30,7 @@ from fico_utils.files import atomic_path
 from fico_utils.workspace import Run
 
 MM = 1 / 25.4
+DPI = 200
 #: Width of a printed column, inch.
 COLUMN = 85 * MM
 #: Letters of a title that fit beside each other in a column, all panels together.
@@ -68,10 +70,12 @@ class Picture:
             "pdf": {"CreationDate": None, "Creator": tool, "Producer": tool, "Subject": self.alt},
             "png": {"Software": tool, "Description": self.alt},
         }[file_format]
+        canvas = get_registered_canvas_class(file_format)(self.figure)
         with drawing_style(), io.BytesIO() as buffer:
-            # A figure keeps the layout it was given; saving would give one without any that of the style.
-            mpl.rcParams["figure.constrained_layout.use"] = False
-            self.figure.savefig(buffer, format=file_format, dpi=200, metadata=metadata)
+            self.figure.set_dpi(DPI)
+            # not by `savefig`, which draws everything once more to find the layout that the figure has already
+            getattr(canvas, f"print_{file_format}")(buffer, metadata=metadata)
+            self.figure.set_dpi(DPI)  # files of lines are drawn at 72
             return buffer.getvalue()
 
     def _repr_html_(self) -> str:

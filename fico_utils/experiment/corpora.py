@@ -16,6 +16,8 @@ from fico_utils.workspace import Run
 
 #: What is right for an image or a caption at instance level, see `instance_relevance`.
 RELEVANCE = ("partner", "equal_captions")
+#: How much a system learns from: as the profile says for it, or as much as all others.
+TRAININGS = OWN, EQUAL = "own", "equal"
 #: The extra that reads a folder of one's own, given by its path.
 FOLDER_CORPUS = "fico_utils.extras.corpora.library:folder_corpus"
 
@@ -34,10 +36,14 @@ def training_split(run: Run, system: str, name: str) -> str:
     """Which split a system learns from: ``train``, or the longer ``train_vlp``.
 
     The vision-language systems of the paper have read millions of pairs before they see the corpus. A profile may give
-    ours more of the scenes of a drawn corpus than the others read (``n_train_vlp``); an epoch is as long for both.
-    InputError where more scenes are asked of a corpus that is not drawn, or fewer than ``n_train``.
+    ours more of the scenes of a drawn corpus than the others read (``n_train_vlp``); an epoch is as long for both. With
+    ``training: equal`` all read them. InputError where `training` is another word, or where more scenes are asked of a
+    corpus that is not drawn, or fewer than ``n_train``.
     """
-    if registry.system(system).family != "vlp" or name not in run["n_train_vlp"]:
+    if run["training"] not in TRAININGS:
+        raise InputError(f"training is {run['training']!r}; expected one of {', '.join(TRAININGS)}")
+    reads_more = registry.system(system).family == "vlp" or run["training"] == EQUAL
+    if not reads_more or name not in run["n_train_vlp"]:
         return "train"
     given, least = run["n_train_vlp"][name], run["n_train"].get(name)
     if least is None or given < least:

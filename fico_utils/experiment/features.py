@@ -94,12 +94,12 @@ def visual(run: Run, name: str, split: str, kind: str = "regions") -> dict[str, 
     return kept if arrays is None else {"regions": arrays[split], **kept}
 
 
-def visual_sizes(run: Run, name: str) -> dict[str, int]:
-    """How wide the image features of a corpus are: ``d_region``, ``d_patch`` and ``d_global``."""
+def visual_sizes(run: Run, name: str, kind: str = "regions") -> dict[str, int]:
+    """How wide the image features of a kind are, for what reads regions, patches or one vector of a picture."""
     from fico_utils.data.features import WIDTH
 
     if tower := towers_of(run, name, "visual"):
-        return tower.visual_sizes()
+        return tower.visual_sizes(kind)
     arrays = regions_of(run, name)
     width = WIDTH if arrays is None else next(iter(arrays.values())).shape[-1]
     return {"d_region": width, "d_patch": width, "d_global": 2 * width}

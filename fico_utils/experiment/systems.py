@@ -17,7 +17,14 @@ from fico_utils.experiment import weights as shelf
 from fico_utils.experiment.corpora import corpus, info_of, instance_relevance, part, training_split
 from fico_utils.experiment.features import visual_sizes, vocabulary
 from fico_utils.experiment.label_sources import given_labels, labels
-from fico_utils.experiment.model_inputs import feature_keys, inputs, inputs_key, text_tower
+from fico_utils.experiment.model_inputs import (
+    feature_keys,
+    inputs,
+    inputs_key,
+    read_kind,
+    text_tower,
+    training_passes,
+)
 from fico_utils.experiment.weights import Weights, find_weights, train_model
 from fico_utils.files import content_digest, note
 from fico_utils.models.originals import require_known
@@ -42,7 +49,7 @@ def new_model(run: Run, system: str, name: str) -> RetrievalModel:
 
     row, cls = registry.system(system), model_class(system)
     sizes = {
-        **visual_sizes(run, name),
+        **visual_sizes(run, name, read_kind(run, system, name)),
         "d_text": 300,
         "d_states": tower.width("text") if (tower := text_tower(run, system, name)) else 0,
         "n_words": len(vocabulary(run, name)),
@@ -73,7 +80,8 @@ def weights_recipe(run: Run, system: str, name: str) -> tuple[str, Recipe, Retri
             f"profile {run.profile} gives no epochs for {trained!r}, and no weights of it ship; add it to epochs"
         )
     model, split = new_model(run, system, name), training_split(run, system, name)
-    settings = {"model": model.settings, "epochs": run["epochs"][trained], "images": run["n_train"].get(name)}
+    passes = training_passes(run, system, name)
+    settings = {"model": model.settings, "epochs": passes, "images": run["n_train"].get(name)}
     read = [part(run, name, split).key, part(run, name, "val").key, *feature_keys(run, system, name)]
     if model.chosen_by_labels and registry.corpus(name).generated and (given := given_labels(name)):
         read.append(header_of(given)["digest"])

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fico_utils.errors import InputError
-from fico_utils.escaping import one_line
+from fico_utils.escaping import HALF_LETTER, one_line
 from fico_utils.extras.exercises import NOT_ATTEMPTED, NOT_YET, PASSED
 from fico_utils.provenance import project_path
 from fico_utils.workspace import kernel_environment
@@ -67,7 +67,7 @@ def _mark_notebook(place: Path, path: Path, limit: int, results: str) -> list[tu
 def merge_answers(ours: Sequence[Any], theirs: Sequence[Any]) -> list[Any]:
     """The cells of `ours`, with the answers of `theirs` and, where these stand, the code cells that they added.
 
-    KeyError where none of the cells to fill is left.
+    KeyError where none of the cells to fill is left, TypeError where the code of a cell is no text.
     """
     import nbformat
 
@@ -75,15 +75,20 @@ def merge_answers(ours: Sequence[Any], theirs: Sequence[Any]) -> list[Any]:
     for cell in theirs:
         name = cell.get("id") or cell.metadata.get("id", "")  # where Jupyter keeps it, or where Colab does
         if name in known:
-            answers[name], added[name], waiting = cell.source, waiting, []
+            answers[name], added[name], waiting = _code_of(cell), waiting, []
         elif cell.cell_type == "code":
-            waiting.append(nbformat.v4.new_code_cell(cell.source))
+            waiting.append(nbformat.v4.new_code_cell(_code_of(cell)))
     fill = [cell for cell in ours if _has_tag(cell, "answer")]
     if answers.keys().isdisjoint(cell.id for cell in fill):
         raise KeyError("no cell to fill")
     for cell in fill:
         cell.source = answers.get(cell.id, cell.source)
     return [cell for own in ours for cell in (*added.get(own.id, ()), own)]
+
+
+def _code_of(cell: Any) -> str:
+    """The code of a cell that a student wrote; half characters, which no kernel takes, are replaced."""
+    return HALF_LETTER.sub("\ufffd", cell.source)
 
 
 def _has_tag(cell: Any, tag: str) -> bool:

@@ -86,7 +86,10 @@ def _read_per_query(table: Any, name: str) -> pd.DataFrame:
         )
     try:
         # pandas reads the k of a file with an empty one as 1.0, 5.0 and NaN
-        return table.assign(value=table["value"].astype(float), k=table["k"].map(name_text))
+        table = table.assign(value=table["value"].astype(float), k=table["k"].map(name_text))
+        if np.isinf(table["value"]).any():
+            raise ValueError("one of them is infinite")
+        return table
     except (ValueError, TypeError) as error:
         raise InputError(f"the values of system {name} are no numbers ({error}); write the file again") from None
 

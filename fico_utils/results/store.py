@@ -128,7 +128,7 @@ def read_csv(
             try:
                 frame[column] = frame[column].replace("", "nan").astype(float)
             except ValueError as error:
-                raise InputError(f"{path}, column {column}: {error}; expected numbers") from error
+                raise InputError(f"{path}, column {column}: {str(error)[:200]}; expected numbers") from error
     return frame
 
 

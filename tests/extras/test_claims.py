@@ -477,7 +477,7 @@ def test_bad_tables_are_one_sentence():
 def make_grid(values: dict, half: float = 0.01) -> pd.DataFrame:
     """The grid of causes from (system, features, training) -> R@1, on both corpora in both directions."""
     rows = [
-        (*cell, corpus, direction, "recall", "1", v, v - half, v + half)
+        (*cell, corpus, "0", direction, "recall", "1", 1e4, v, v - half, v + half)
         for cell, v in values.items()
         for corpus in CORPORA
         for direction in ("i2t", "t2i")

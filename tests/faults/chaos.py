@@ -9,7 +9,6 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -19,19 +18,8 @@ from pathlib import Path
 import psutil
 
 from fico_utils.files import RECORDED
-from fico_utils.provenance import PROJECT
-from tests.workflow.test_snakefile import TINY
+from tests.tiny_run import STEPS, start_run, undisturbed_metrics
 
-#: The tiny profile, smaller, and with two epochs, so that a training may be killed between them.
-CHANGES = (
-    *TINY,
-    *(
-        f"n_{split}={{picto_diverse: {n}, picto_people: {n}}}"
-        for split, n in (("train", 80), ("val", 20), ("test", 50))
-    ),
-    "epochs={query2label: 1, beit3: 2, ucch: 2}",
-    "backbones={regions: {scenes: 60, epochs: 1}, patches: {scenes: 60, epochs: 1}}",
-)
 ACCIDENTS = ("process", "group", "kernel", "SIGTERM")
 KILLS = 25  # of one run, before it is left alone
 PAUSE = 20  # files that are read or written before the next accident, at most
@@ -42,7 +30,7 @@ def campaign(seconds: float, seed: int) -> str:
     """How many accidents of each kind some runs survived; AssertionError with what one of them lost."""
     rng, end, counts = random.Random(seed), time.monotonic() + seconds, Counter()
     with tempfile.TemporaryDirectory() as folder:
-        whole = undisturbed_run(Path(folder, "whole"))
+        whole = undisturbed_metrics(Path(folder, "whole"))
         while time.monotonic() < end:
             root = Path(folder, f"killed{counts['run']}")
             counts += killed_run(root, rng, [rng.choice(ACCIDENTS) for _ in range(KILLS)])
@@ -52,16 +40,8 @@ def campaign(seconds: float, seed: int) -> str:
     return f"{counts.pop('run')} runs, each with the same metrics.csv; killed: {dict(counts)}"
 
 
-def undisturbed_run(out: Path, steps: str = "01,02,03,04") -> bytes:
-    """Content of metrics.csv after a run that nobody disturbs."""
-    with start_run(out, steps) as process:
-        _, said = process.communicate()
-    assert process.returncode == 0, said
-    return (out / "mini/metrics.csv").read_bytes()
-
-
 def killed_run(
-    out: Path, rng: random.Random, accidents: list[str], steps: str = "01,02,03,04", orphans: float = 5
+    out: Path, rng: random.Random, accidents: list[str], steps: str = STEPS, orphans: float = 5
 ) -> Counter[str]:
     """Each accident -> how often it happened to a run, which is whole in the end and leaves no hidden file.
 
@@ -84,15 +64,6 @@ def killed_run(
     hidden = [path for path in out.rglob(".*") if path.is_file() and path.suffix != ".lock"]
     assert hidden == []
     return happened
-
-
-def start_run(out: Path, steps: str, errors: int | object = subprocess.PIPE) -> subprocess.Popen:
-    """A run of some steps of the tiny profile, in a process group of its own."""
-    call = [sys.executable, "-m", "fico_utils", "run", "--only", steps, "--jobs", "2", "--out", str(out)]
-    call += [f"--set={change}" for change in CHANGES]
-    return subprocess.Popen(
-        call, cwd=PROJECT, text=True, stdout=subprocess.DEVNULL, stderr=errors, start_new_session=True
-    )
 
 
 def meets(accident: str, process: subprocess.Popen, orphans: float) -> bool:

@@ -51,13 +51,13 @@ SCAN = {
 }
 
 
-def campaign(seconds: float, seed: int) -> str:
-    """What was tried of each format, in lines; AssertionError with what went wrong, and the files that show it."""
+def campaign(seconds: float, seed: int, least: int = 5) -> str:
+    """Mutations of each format for its share of the time, or until at least so many are tried; what was tried."""
     rng, end = random.Random(seed), time.monotonic() + seconds
     with tempfile.TemporaryDirectory() as root:
         hunts = _prepare(Path(root))
         for place, (hunt, path, good, call) in enumerate(hunts):
-            while hunt.tried < 5 or time.monotonic() < end - seconds * (1 - (place + 1) / len(hunts)):
+            while hunt.tried < least or time.monotonic() < end - seconds * (1 - (place + 1) / len(hunts)):
                 hunt.judge({path: _mutated(rng, good)}, call)
             path.write_bytes(_text(good).encode())
     return conclude([hunt for hunt, *_ in hunts])

@@ -11,10 +11,10 @@ from tests.faults import chaos
 
 
 @pytest.mark.notebooks
-def test_a_run_that_is_killed_ends_with_the_same_numbers(tmp_path: Path) -> None:
-    steps = "01,03,04"
-    whole = chaos.undisturbed_run(tmp_path / "whole", steps)
+@pytest.mark.xdist_group("tiny run")
+def test_a_run_that_is_killed_ends_with_the_same_numbers(tmp_path: Path, undisturbed: bytes) -> None:
     accidents = ["group", "kernel", "SIGTERM"]
-    happened = chaos.killed_run(tmp_path / "killed", random.Random(0), accidents, steps, orphans=30)
+    # without 02, so that 04 trains what 02 would have shown: the numbers may not depend on who makes what
+    happened = chaos.killed_run(tmp_path / "killed", random.Random(0), accidents, "01,03,04", orphans=30)
     assert happened == dict.fromkeys(accidents, 1)
-    assert (tmp_path / "killed/mini/metrics.csv").read_bytes() == whole
+    assert (tmp_path / "killed/mini/metrics.csv").read_bytes() == undisturbed

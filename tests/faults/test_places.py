@@ -16,13 +16,14 @@ import pytest
 from fico_utils import cli
 from fico_utils.provenance import PROJECT
 from tests.faults import writes
+from tests.tiny_run import TINY
 
 CODES = (errno.ENOSPC, errno.EROFS, errno.EACCES)
 #: Each command that writes, below a folder that is to have a fault.
 COMMANDS = (
     ["run", "--out", "{place}"],
     ["step", "01", "--out", "{place}"],
-    ["train", "ucch", "picto_people", "--out", "{place}", *(f"--set={change}" for change in writes.TINY)],
+    ["train", "ucch", "picto_people", "--out", "{place}", *(f"--set={change}" for change in TINY)],
     ["report", "--out", "{place}"],
     ["report", "{place}/mini", "{place}/other"],
     ["clean", "--out", "{place}"],

@@ -24,7 +24,7 @@ from fico_utils.provenance import PROJECT
 from tests.batch.conftest import notebook
 from tests.faults import probing
 from tests.faults.probing import failed_calls
-from tests.workflow.test_snakefile import TINY
+from tests.tiny_run import TINY
 
 #: Whether calls can be made to fail here.
 AVAILABLE = sys.platform == "linux" and shutil.which("cc") is not None

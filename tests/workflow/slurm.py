@@ -37,6 +37,12 @@ ReturnToService=2
 NodeName={host} NodeAddr=127.0.0.1 CPUs=2 RealMemory=64000 State=UNKNOWN
 PartitionName=work Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
+
+
+class TakesNoJobs(RuntimeError):
+    """SLURM is installed and its node takes no jobs; the message is what its programs said."""
+
+
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "srun")
 
 
@@ -98,14 +104,14 @@ def free_ports(n: int) -> list[int]:
 
 
 def wait_for_node(environment: dict[str, str], logs: Path) -> None:
-    """Wait until the node takes jobs; RuntimeError with what the programs said where it does not."""
+    """Wait until the node takes jobs; `TakesNoJobs` where it does not."""
     for _ in range(60):
         command = ["sinfo", "--noheader", "--format=%t"]
         state = subprocess.run(command, env=environment, capture_output=True, text=True, check=False).stdout.strip()
         if state == "idle":
             return
         time.sleep(1)
-    raise RuntimeError("\n".join(f"{p.name}: {p.read_text()[-2000:]}" for p in sorted(logs.iterdir())))
+    raise TakesNoJobs("\n".join(f"{p.name}: {p.read_text()[-2000:]}" for p in sorted(logs.iterdir())))
 
 
 def end_process(process: subprocess.Popen) -> None:

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 
@@ -18,6 +18,7 @@ import yaml
 
 from fico_utils.provenance import PROJECT
 from fico_utils.verbs.train import trained_systems
+from tests.tiny_run import TINY
 from tests.workflow import slurm
 
 pytestmark = pytest.mark.skipif(
@@ -25,19 +26,6 @@ pytestmark = pytest.mark.skipif(
     reason="the extra `cluster` is not installed",
 )
 SNAKEFILE = PROJECT / "workflow" / "Snakefile"
-#: The profile mini on one corpus, at a size of seconds.
-TINY = (
-    "threads=1",
-    "corpora=[picto_people]",
-    "systems=[beit3, ucch]",
-    "epochs={query2label: 1, beit3: 1, ucch: 1}",
-    "n_train={picto_diverse: 200, picto_people: 200}",
-    "n_val={picto_diverse: 50, picto_people: 50}",
-    "n_test={picto_diverse: 100, picto_people: 100}",
-    "backbones={regions: {scenes: 200, epochs: 1}, patches: {scenes: 200, epochs: 1}}",
-    "doc2vec_epochs=1",
-    "rerank_depth=4",
-)
 #: Stands in for Python: notes when a call began and ended.
 STAND_IN = """\
 #!/bin/sh
@@ -156,39 +144,39 @@ def test_without_the_package_beside_it_snakemake_says_what_to_install(tmp_path: 
 
 
 @pytest.fixture(scope="module")
-def local_metrics(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """metrics.csv of a run without the workflow."""
-    out = tmp_path_factory.mktemp("local")
-    call = [sys.executable, "-m", "fico_utils", "run", "--out", str(out), "--only", "01,02,03,04"]
-    done = run([*call, *(f"--set={change}" for change in TINY)])
-    assert done.returncode == 0, done.stdout + done.stderr
-    return (out / "mini" / "metrics.csv").read_bytes()
+def queued(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A folder in which SLURM has run step 01 and the trainings, and what it noted; nothing where it takes no jobs."""
+    folder, noted = tmp_path_factory.mktemp("workflow"), ""
+    if slurm.missing_programs():
+        return folder, noted
+    (folder / "slurm").mkdir()
+    with suppress(slurm.TakesNoJobs), slurm.start_slurm(folder / "slurm") as environment:
+        often = ["--slurm-init-seconds-before-status-checks", "1", "--seconds-between-status-checks", "2"]
+        through = ["--executor", "slurm", "--jobs", "4", "--slurm-status-command", "squeue", *often]
+        trained = [str(folder / "out/seed0/done" / f"{system}__picto_people") for system in ("beit3", "ucch")]
+        done = run(command(folder, *through, *trained), environment)
+        assert done.returncode == 0, done.stderr
+        noted = (folder / "slurm" / "jobs.txt").read_text(encoding="utf-8")
+    return folder, noted
 
 
 @pytest.mark.notebooks
-@pytest.mark.xdist_group("workflow")
-def test_the_workflow_gives_the_numbers_of_a_local_run(tmp_path: Path, local_metrics: bytes) -> None:
-    done = run(command(tmp_path, str(tmp_path / "out" / "seed0" / "done" / "04")))
-    assert done.returncode == 0, done.stderr
-    assert (tmp_path / "out" / "seed0" / "mini" / "metrics.csv").read_bytes() == local_metrics
-
-
-@pytest.mark.notebooks
-@pytest.mark.xdist_group("workflow")
+@pytest.mark.xdist_group("tiny run")
 @pytest.mark.skipif(
     bool(slurm.missing_programs()), reason=f"SLURM is not installed: {', '.join(slurm.missing_programs())} not found"
 )
-def test_slurm_gives_the_numbers_of_a_local_run(tmp_path: Path, local_metrics: bytes) -> None:
-    (tmp_path / "slurm").mkdir()
-    with ExitStack() as stack:
-        try:
-            environment = stack.enter_context(slurm.start_slurm(tmp_path / "slurm"))
-        except RuntimeError as error:
-            pytest.skip(f"SLURM is installed and takes no jobs here: {error}")
-        often = ["--slurm-init-seconds-before-status-checks", "1", "--seconds-between-status-checks", "2"]
-        through = ["--executor", "slurm", "--jobs", "4", "--slurm-status-command", "squeue", *often]
-        done = run(command(tmp_path, *through, str(tmp_path / "out" / "seed0" / "done" / "04")), environment)
-        jobs = (tmp_path / "slurm" / "jobs.txt").read_text(encoding="utf-8")
+def test_slurm_runs_each_job_once(queued: tuple[Path, str]) -> None:
+    if not queued[1]:
+        pytest.skip("SLURM is installed and takes no jobs here")
+    assert queued[1].count("JobState=COMPLETED") == queued[1].count("JobId=") == 3  # step 01 and two trainings
+
+
+@pytest.mark.notebooks
+@pytest.mark.xdist_group("tiny run")
+def test_the_workflow_gives_the_numbers_of_a_local_run(queued: tuple[Path, str], undisturbed: bytes) -> None:
+    """Where SLURM is installed, what it trained is taken up on this machine, which runs the other steps."""
+    folder, noted = queued
+    done = run(command(folder, str(folder / "out/seed0/done/04")))
     assert done.returncode == 0, done.stderr
-    assert jobs.count("JobState=COMPLETED") == 6  # steps 01 to 04 and two trainings
-    assert (tmp_path / "out" / "seed0" / "mini" / "metrics.csv").read_bytes() == local_metrics
+    assert len(re.findall("^rule (?:train|step_)", done.stderr, re.MULTILINE)) == (3 if noted else 6)
+    assert (folder / "out/seed0/mini/metrics.csv").read_bytes() == undisturbed

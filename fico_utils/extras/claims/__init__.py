@@ -44,6 +44,8 @@ def ledger(
     import pandas as pd
 
     paper, ours = both_sides(metrics, costs, corpora)
+    if grid is not None:  # what drawn scenes depend on is no evidence about real pictures
+        grid = grid[grid["corpus"].isin(ours.corpora.values())]
     whose = f"Ours ({ours.profile})" if ours.profile else "Ours"
     rows = []
     for claim in CLAIMS:

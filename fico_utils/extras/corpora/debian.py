@@ -21,7 +21,8 @@ import numpy as np
 from fico_utils.errors import InputError
 from fico_utils.extras.corpora.folder import caption_file, stratified_split, write_folder
 from fico_utils.extras.corpora.pictures import PIXEL_LIMIT
-from fico_utils.files import read_json, refuse_unwritable, sha256_file, write_json
+from fico_utils.extras.corpora.reading import read_json_object
+from fico_utils.files import refuse_unwritable, sha256_file, write_json
 
 #: The splits, stratified by category.
 FRACTIONS = {"train": 0.7, "val": 0.1, "test": 0.2}
@@ -119,7 +120,9 @@ def fetch_source(source: Source, cache: str | Path) -> Path:
     again = f"move it away, and give `python -m fico_utils fetch {source.corpus}` again"
     if caption_file(folder).is_file():
         said = folder / "source.json"
-        rules = read_json(said).get("rules", 1) if said.is_file() else source.rules  # the first rules were not told
+        rules = (
+            read_json_object(said).get("rules", 1) if said.is_file() else source.rules
+        )  # the first rules were not told
         if rules != source.rules:
             raise InputError(f"{folder} was made by version {rules} of its rules, which are at {source.rules}: {again}")
         return folder

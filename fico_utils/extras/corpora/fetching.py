@@ -20,11 +20,11 @@ from fico_utils.extras.corpora.folder import FATAL, read_problems, write_rows
 from fico_utils.extras.corpora.library import find_corpora, folder_corpus
 from fico_utils.extras.corpora.openclipart import OPENCLIPART
 from fico_utils.extras.corpora.pictures import PROBLEMS, check_images, file_images
-from fico_utils.extras.corpora.reading import first_line, path_inside
+from fico_utils.extras.corpora.reading import first_line, path_inside, read_json_object
 from fico_utils.extras.corpora.released import RELEASED, list_released
 from fico_utils.extras.corpora.stamps import STAMPS
 from fico_utils.extras.towers.fetching import TOWERS, fetch_towers
-from fico_utils.files import read_json, refuse_unwritable, sha256_file, write_json
+from fico_utils.files import refuse_unwritable, sha256_file, write_json
 from fico_utils.progress import show_progress
 
 #: Share of a corpus's pictures that may be missing or unreadable, listed and left out; more is an unpacking gone wrong.
@@ -110,7 +110,7 @@ def check_corpus(info: registry.CorpusInfo, data_dir: Path, progress: bool = Fal
     folder = reader.place(data_dir)
     compare_checksums(folder, [path for path in reader.files(data_dir) if path.name != "problems.csv"])
     corpus = reader.read_pictures(data_dir, size=1, whole=True)
-    key, sums = file_images(corpus)[0].key, read_json(folder / "checksums.json")
+    key, sums = file_images(corpus)[0].key, read_json_object(folder / "checksums.json")
     if sums.get("pictures") != key:
         problems = check_images(corpus, progress)
         bad = [image for kind in FATAL for image in problems[kind]]
@@ -137,7 +137,7 @@ def check_corpus(info: registry.CorpusInfo, data_dir: Path, progress: bool = Fal
 def compare_checksums(folder: Path, files: Sequence[Path]) -> None:
     """Write the SHA-256 of files to ``checksums.json`` when they are first used; refuse a file that is another now."""
     path = folder / "checksums.json"
-    known = read_json(path) if path.is_file() else {}
+    known = read_json_object(path) if path.is_file() else {}
     sums = {file.relative_to(folder).as_posix(): sha256_file(file) for file in files}
     for name, digest in sums.items():
         if known.get(name, digest) != digest:

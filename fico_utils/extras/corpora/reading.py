@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 #: Words of the longest caption taken for one; real ones have some tens (COCO's longest fifty).
 MAX_WORDS = 1000
+#: Columns of a table, which take a millisecond each; and cells of one that has ten times as many as fields in it.
+MAX_COLUMNS, MAX_CELLS = 4000, 20_000
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 120
 
@@ -190,7 +192,18 @@ def read_table(path: str | Path, columns: tuple[str, ...] = (), separators: str 
     import pandas as pd
 
     path, text = Path(path), read_utf8(path)
-    separator = max(separators, key=text.partition("\n")[0].count)
+    header = text.partition("\n")[0]
+    separator = max(separators, key=header.count)
+    columns_there, lines = header.count(separator) + 1, text.count("\n") + 1
+    if columns_there > MAX_COLUMNS:
+        raise InputError(
+            f"{path} has {columns_there} columns, expected at most {MAX_COLUMNS}: write labels as rows of image,label"
+        )
+    if columns_there * lines > max(MAX_CELLS, 10 * (text.count(separator) + lines)):  # which pandas would fill up
+        raise InputError(
+            f"{path} has a header of {columns_there} columns, and most of its rows have far fewer: write a field for "
+            "each column"
+        )
     options = {"sep": separator, "quoting": csv.QUOTE_MINIMAL if _quotes(text, separator) else csv.QUOTE_NONE}
     try:
         frame = pd.read_csv(
@@ -201,12 +214,14 @@ def read_table(path: str | Path, columns: tuple[str, ...] = (), separators: str 
         raise InputError(f"{path} cannot be read as CSV ({reason}): quote fields that hold a comma") from None
     if not isinstance(frame.index, pd.RangeIndex):  # pandas takes surplus fields for row names
         raise InputError(f"{path} has rows longer than its header: quote fields that hold a comma")
-    frame.columns = [str(name).strip() for name in frame.columns]
-    frame = frame.map(cell_text)
+    # as lists, since pandas takes a millisecond for each column
+    names, rows = [str(name).strip() for name in frame.columns], frame.to_numpy(object).tolist()
+    rows = [[cell_text(cell) for cell in row] for row in rows]
+    frame = pd.DataFrame(rows, columns=names, dtype=object)
     if not frame.columns.is_unique or not set(columns) <= set(frame.columns):
         expected = ", ".join((*columns, "each name once"))
         raise InputError(f"{path} has columns {show_text(', '.join(frame.columns))}, expected {expected}")
-    breaks = sum((frame[name].str.count("\n").to_numpy() for name in frame.columns), np.zeros(len(frame), np.int64))
+    breaks = np.array([sum(cell.count("\n") for cell in row) for row in rows], np.int64)
     return Table(path, frame, 2 + np.arange(len(frame)) + np.cumsum(breaks) - breaks)
 
 

@@ -70,10 +70,11 @@ class Towers:
             raise InputError(f"{self.folder(side)} does not say how wide its states are; expected another tower")
         return int(widths[-1])
 
-    def visual_sizes(self) -> dict[str, int]:
-        """How wide the image features are, by the names that configurations of models give them."""
+    def visual_sizes(self, kind: str) -> dict[str, int]:
+        """How wide the image features of a kind are, by the names that configurations of models give them."""
         width = self.width("vision")
-        return {"d_region": min(REDUCED, width), "d_patch": width, "d_global": width}
+        cells = width if kind == "patches" else min(REDUCED, width)
+        return {"d_region": cells, "d_patch": cells, "d_global": width}
 
     def pictures(self, name: str, split: str) -> dict[str, np.ndarray]:
         """What the vision tower sees of a split: ``patches`` (n_img, 36, D) and ``global`` (n_img, D), float16."""

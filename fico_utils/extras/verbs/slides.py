@@ -14,10 +14,13 @@ from fico_utils import cli, registry
 from fico_utils.display.rows import run_in_words
 from fico_utils.errors import InputError
 from fico_utils.extras.corpora.pictures import svg_renderer
+from fico_utils.extras.corpora.reading import first_line, read_utf8
 from fico_utils.files import atomic_path
 from fico_utils.profiles import results_folder
+from fico_utils.results.store import read_csv
 
 HELP = "the figures of a run as one PDF, a figure a page"
+AGAIN = "run notebook 06 again"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,13 +59,11 @@ def figure_sentence(name: str) -> str:
 
 def describe_source(path: Path, profile: str) -> str:
     """Whose the numbers of a figure are, from which run or table, and on which corpora: by the CSV beside it."""
-    import pandas as pd
-
-    data, said = pd.read_csv(path, dtype=str), []
-    for source, rows in data.groupby("source") if "run" in data else ():
+    data, said = read_csv(path, "figure's", AGAIN, AGAIN), []
+    for source, rows in data.groupby("source") if {"run", "source"} <= {*data} else ():
         if source in ("ours", "paper"):
             runs = "; ".join(map(run_in_words, rows["run"].unique()))
-            corpora = rows["corpus"].dropna().unique() if "corpus" in rows else []
+            corpora = filter(None, rows["corpus"].unique()) if "corpus" in rows else []
             said.append("; ".join([f"{source}: {runs}", *(registry.corpus(corpus).name for corpus in corpora)]))
     return "\n".join(said) or f"ours: {profile} profile; seed and corpus, where there are any, stand in the picture"
 
@@ -75,10 +76,15 @@ def draw_page(path: Path, title: str, sentence: str, source: str) -> Any:
 
     page = Figure(figsize=(13.33, 7.5))
     place = page.add_axes((0.02, 0.03, 0.63, 0.94))  # 8.4 by 7.05 inches
-    points = re.search(r'width="([\d.]+)pt" height="([\d.]+)pt"', path.read_text(encoding="utf-8"))
+    points = re.search(r'<svg[^>]* width="(\d{2,4}(?:\.\d+)?)pt" height="(\d{2,4}(?:\.\d+)?)pt"', read_utf8(path))
+    if points is None:
+        raise InputError(f"{path} is no figure of ours, which says its size in points; {AGAIN}")
     larger = min(8.4 * 72 / float(points[1]), 7.05 * 72 / float(points[2]))
     fonts = {"font_dirs": [f"{get_data_path()}/fonts/ttf"], "skip_system_fonts": True}
-    drawn = svg_renderer("slides")(svg_path=str(path), dpi=200 * larger, **fonts)  # 200 pixels to an inch of the page
+    try:
+        drawn = svg_renderer("slides")(svg_path=str(path), dpi=200 * larger, **fonts)  # 200 pixels to an inch
+    except ValueError as error:
+        raise InputError(f"{path} cannot be drawn ({first_line(error)}); {AGAIN}") from error
     place.imshow(plt.imread(io.BytesIO(bytes(drawn))), interpolation="none")
     place.set_axis_off()
     for y, text, letters, look in (
@@ -86,5 +92,7 @@ def draw_page(path: Path, title: str, sentence: str, source: str) -> Any:
         (0.76, sentence, 33, {"fontsize": 14, "linespacing": 1.4}),
         (0.16, source, 54, {"fontsize": 9, "color": "#555555"}),
     ):
-        page.text(0.68, y, "\n".join(fill(line, letters) for line in text.splitlines()), va="top", **look)
+        page.text(
+            0.68, y, "\n".join(fill(line, letters) for line in text.splitlines()), va="top", parse_math=False, **look
+        )
     return page
