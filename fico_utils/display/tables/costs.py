@@ -24,8 +24,7 @@ Frames = Mapping[str, pd.DataFrame]  # ours and the paper's
 def encoding_table(costs: pd.DataFrame) -> Table:
     """Table 5: encoding time at growing size, and storage for 1M images and 5M captions.
 
-    Embeddings stand as the paper counts them (one byte a bit) and, where we know it, bit-packed; a system that has none
-    has no number there.
+    Embeddings, where a system has any, stand as the paper counts them (one byte a bit) and, where known, bit-packed.
     """
     frames = split_rows(costs, "costs")
     columns = _time_columns("Encoding time (s)", frames, "encode")

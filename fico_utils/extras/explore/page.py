@@ -182,8 +182,7 @@ def first_ranks(scores: np.ndarray, right: np.ndarray) -> np.ndarray:
     shown = np.argsort(-scores, axis=1, kind="stable")[:, :FIRST]
     best = np.where(right, scores, -np.inf).argmax(1)
     shown = np.concatenate([shown, best[:, None]], 1)
-    ranges = [np.stack([pictures, *rank_range(scores, pictures)], 1) for pictures in shown.T]
-    return np.stack(ranges, 1).astype(np.uint16)
+    return np.stack([[column, *rank_range(scores, column)] for column in shown.T]).transpose(2, 0, 1).astype(np.uint16)
 
 
 def text_tower(served: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
