@@ -32,20 +32,20 @@ PARTS = ("features", "training", "system")
 PICTURES = ("pictures", ("epochs", "sizes", "doc2vec_epochs", "visual_features", "text_features", "relevance"))
 
 
-def measure_cells(run: Run, system: str, name: str) -> Iterator[dict[str, Any]]:
-    """Train and score a system on a corpus in all `CELLS`: rows of the grid; what the run has trained is loaded."""
+def measure_cell(run: Run, system: str, name: str, features: str, training: str) -> Iterator[dict[str, Any]]:
+    """Train and score one cell: its rows of the grid, with intervals; what the run has trained is loaded."""
     from fico_utils import experiment
     from fico_utils.evaluation import summarise
     from fico_utils.experiment.model_inputs import pairs_a_pass, training_passes
 
-    for features, training in CELLS:
-        cell = cell_run(run, name, features=features, training=training)
-        experiment.train(cell, system, name)
-        pairs = training_passes(cell, system, name) * pairs_a_pass(cell, system, name)
-        wanted = " ".join(f"{metric}@{k}" for metric, k in METRICS)
-        for row in summarise(experiment.score(cell, system, name), wanted, intervals=True):
-            about = {"system": system, "features": features, "training": training, "corpus": name}
-            yield row | about | {"seed": str(run.seed), "pairs": float(pairs)}
+    cell = cell_run(run, name, features=features, training=training)
+    experiment.train(cell, system, name)
+    pairs = training_passes(cell, system, name) * pairs_a_pass(cell, system, name)
+    about = {"system": system, "features": features, "training": training, "corpus": name, "seed": str(run.seed)}
+    wanted = " ".join(f"{metric}@{k}" for metric, k in METRICS)
+    for row in summarise(experiment.score(cell, system, name), wanted, intervals=True):
+        if (row["metric"], row["k"]) in METRICS:  # the curve comes along
+            yield row | about | {"pairs": float(pairs)}
 
 
 def cell_run(run: Run, name: str, **changes: str) -> Run:
@@ -55,12 +55,13 @@ def cell_run(run: Run, name: str, **changes: str) -> Run:
     return replace(run, settings=run.settings | {k: v for k, v in settings.items() if k in taken} | changes)
 
 
-def write_part(run: Run, system: str, name: str) -> Path:
-    """Path of the file with the cells of one system on one corpus, just measured and written."""
+def write_part(run: Run, system: str, name: str, features: str, training: str) -> Path:
+    """Path of the file of one cell, just measured and written."""
     import pandas as pd
 
-    path = run.path("grid", f"{name}__{system}__s{run.seed}.csv")
-    write_text(path, csv_text(pd.DataFrame(measure_cells(run, system, name))[list(COLUMNS)], "%.9g"))
+    path = run.path("grid", f"{name}__{system}__{features}__{training}__s{run.seed}.csv")
+    rows = pd.DataFrame(measure_cell(run, system, name, features, training))
+    write_text(path, csv_text(rows[list(COLUMNS)], "%.9g"))
     return path
 
 

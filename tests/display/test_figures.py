@@ -19,6 +19,7 @@ from fico_utils.display.picture import COLUMN, Picture, drawing_style, save_pict
 from fico_utils.errors import InputError
 from fico_utils.extras.seeds import over_seeds
 from fico_utils.provenance import PROJECT
+from tests.extras.test_causes import make_grid
 
 from .conftest import grown_costs, with_openclipart
 
@@ -65,7 +66,7 @@ def pictures(metrics, costs, everyone, openclipart_alone, of_three_seeds):
         "apart": {"metrics": with_openclipart(everyone[0])},
         "alone": {"metrics": openclipart_alone},
     }
-    tables["all"]["seeds"] = over_seeds(of_three_seeds)
+    tables["all"] |= {"seeds": over_seeds(of_three_seeds), "grid": make_grid()}
     made = {f"{name} {kind}": entry.make(tables[kind]) for name, entry in FIGURES.items() for kind in KINDS}
     assert {name.split()[0] for name, picture in made.items() if picture} == set(FIGURES), "a figure that is not tested"
     return made

@@ -32,11 +32,11 @@ def run(options: argparse.Namespace) -> int:
     cells = [] if options.redraw else [*product(made["corpora"], made["systems"])]
     for name, system in cells:
         read_kind(causes.cell_run(made, name, features="patches"), system, name)  # what cannot be read is said at once
-    for name, system in cells:
-        say(f"{system} on {name} in {causes.write_part(made, system, name)}")
+    for (name, system), cell in product(cells, causes.CELLS):
+        say(f"{system} on {name}, {', '.join(cell)} training, in {causes.write_part(made, system, name, *cell)}")
     grid = causes.merge_parts(made)
-    write_text(made.path("causes.md"), causes.causes_text(grid))
     save_picture(draw_causes(grid), made, "causes")
+    write_text(made.path("causes.md"), causes.causes_text(grid))  # last, as it asks for every cell
     print("\n".join(causes.state_causes(grid)))
     print(f"the grid of causes in {made.path('grid.csv')}")
     return 0
