@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fico_utils import registry
+from fico_utils.display.rows import join_words
 from fico_utils.display.table import markdown_line
 from fico_utils.errors import InputError
 from fico_utils.escaping import csv_text
@@ -149,7 +150,9 @@ def _cell(scores: pd.Series, *cell: str) -> float:
 def state_causes(grid: pd.DataFrame) -> list[str]:
     """Two sentences, on R@1 and on mAP@10: how much of a lead follows the features, the training, the system."""
     leads, settings = split_leads(grid), profile_settings("causes")
-    sizes = " and ".join(f"{n:,} on {registry.corpus(c).name}" for c, n in settings["n_train"].items())
+    names = {c: registry.corpus(c).name for c in settings["n_train"]}
+    sizes = join_words([f"{n:,} training scenes of {names[c]}" for c, n in settings["n_train"].items()])
+    sizes += "".join(f", {n:,} of {names[c]} for BEiT-3 and equal training" for c, n in settings["n_train_vlp"].items())
     sentences = []
     for (metric, k), label in (((m, k), Metric(m, k).label) for m, k in METRICS[:2]):
         parts = [
@@ -158,9 +161,7 @@ def state_causes(grid: pd.DataFrame) -> list[str]:
             f"the features, {100 * row.training:+.1f} the training and {100 * row.system:+.1f} the systems"
             for row in leads[(leads["metric"] == metric) & (leads["k"] == k)].itertuples()
         ]
-        sentences.append(
-            f"{label}, mean of both directions, profile causes ({sizes} training scenes): {'; '.join(parts)}."
-        )
+        sentences.append(f"{label}, mean of both directions, profile causes ({sizes}): {'; '.join(parts)}.")
     return sentences
 
 

@@ -65,7 +65,7 @@ def test_two_sentences_say_the_parts_and_the_sizes():
     first, second = causes.state_causes(make_grid())
     for words in (
         "R@1",
-        "3,000 on PictoScenes diverse",
+        "3,000 training scenes of PictoScenes diverse",
         "BEiT-3 over SCAN is +30.0",
         "+12.7 the training",
         "-4.5",
