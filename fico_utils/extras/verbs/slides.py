@@ -11,7 +11,6 @@ from textwrap import fill
 from typing import Any
 
 from fico_utils import cli, registry
-from fico_utils.display.rows import run_in_words
 from fico_utils.errors import InputError
 from fico_utils.extras.corpora.pictures import svg_renderer
 from fico_utils.extras.corpora.reading import first_line, read_utf8
@@ -59,6 +58,8 @@ def figure_sentence(name: str) -> str:
 
 def describe_source(path: Path, profile: str) -> str:
     """Whose the numbers of a figure are, from which run or table, and on which corpora: by the CSV beside it."""
+    from fico_utils.display.rows import run_in_words
+
     data, said = read_csv(path, "figure's", AGAIN, AGAIN), []
     for source, rows in data.groupby("source") if {"run", "source"} <= {*data} else ():
         if source in ("ours", "paper"):
