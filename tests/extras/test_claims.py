@@ -353,7 +353,7 @@ NAME = "|".join(
 EQUATION = re.compile(r"([(\d][\d.()+*/ -]*) = (-?\d+(?:\.\d+)?)(?: (%|points))?")
 #: Ks, k lists, counts of comparisons, sizes such as 10K/50K.
 NO_NUMBERS = re.compile(
-    r"(?:R|mAP)@(?:\d+|N)\b|(?:R|mAP|precision) at [\dNR=., ]+ of|precision at R=\d\.\d"
+    r"(?:R|mAP|precision)@[\dNR=.]+(?:, [\dNR=.]+)* of|(?:R|mAP)@(?:\d+|N)\b|precision at R=\d\.\d"
     r"|\d+ of \d+ (?=compar|against|within|equal)"
     r"|(?<![\d.])[\d.]+[KM]?/[\d.]+[KM]?(?![\d/])|\d+ times the size|nothing was run to the end at"
 )
