@@ -21,7 +21,7 @@ PLACES = dict(zip(CELLS, (-0.27, -0.09, 0.09, 0.27), strict=True))
 @register_figure("causes", "What a system scores with equal features and after equal training", "grid")
 @drawing_style()
 def draw_causes(grid: pd.DataFrame) -> Picture:
-    """What a system scores with equal features and after equal training; `grid` is that of `claims.read_grid`."""
+    """What each system scores with equal features and after equal training."""
     means = mean_scores(grid)
     data = means[[quality in PANELS for quality in zip(means["metric"], means["k"], strict=True)]].reset_index(
         drop=True
