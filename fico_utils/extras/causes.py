@@ -18,8 +18,8 @@ from fico_utils.errors import InputError
 from fico_utils.escaping import csv_text
 from fico_utils.evaluation import Metric
 from fico_utils.extras.claims.causes import AGAIN, COLUMNS, GRID, read_grid
-from fico_utils.files import write_text
-from fico_utils.profiles import profile_settings
+from fico_utils.files import note, write_text
+from fico_utils.profiles import CONFIGS, profile_settings
 from fico_utils.workspace import Run
 
 if TYPE_CHECKING:
@@ -84,6 +84,12 @@ def grid_of(run: Run) -> pd.DataFrame:
         if (grid := read_grid(path)) is not None:
             return grid
     raise InputError(f"there is no grid of causes at {GRID}; {AGAIN}")
+
+
+def training_scenes() -> dict[str, int]:
+    """Corpus -> scenes that the committed grid learned from; its profile becomes an input of the step that asks."""
+    note("read", CONFIGS / "causes.yaml")
+    return profile_settings("causes")["n_train"]
 
 
 def mean_scores(grid: pd.DataFrame, seed: str | None = None) -> pd.DataFrame:
