@@ -215,7 +215,7 @@ def test_a_site_on_a_full_disk_is_one_sentence_and_leaves_the_old_one(small_disk
     filler = fill(small_disk)
     call = [sys.executable, PROJECT / "docs/build.py", "--out", small_disk]
     environment = os.environ | {"PYTHONPATH": str(PROJECT)}
-    for room in (0, 40_960, 409_600):
+    for room in (0, 409_600):
         os.truncate(filler, filler.stat().st_size - room)
         done = subprocess.run(call, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 2
