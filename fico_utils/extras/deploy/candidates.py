@@ -6,6 +6,7 @@ Indexes of vectors are made by ``faiss.index_factory(d, factory, faiss.METRIC_IN
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -41,6 +42,8 @@ class Build:
     codes: str = ""  # how vectors become codes, and their bits, such as ``itq 256``; empty for an index of vectors
     depths: Sequence[int] = (0,)
 
+    clock = staticmethod(time.thread_time)  # seconds of a search on one thread
+
     @property
     def variants(self) -> list[Variant]:
         """Every way to search it."""
@@ -62,6 +65,36 @@ class Build:
         index.train(items)
         index.add(items)
         return index
+
+    @staticmethod
+    def written_bytes(index: Any) -> int:
+        """Bytes of an index as it is written."""
+        import faiss
+
+        sizes: list[int] = []
+
+        def take(piece: Any) -> int:
+            sizes.append(len(piece))
+            return len(piece)
+
+        write = faiss.write_index if isinstance(index, faiss.Index) else faiss.write_index_binary
+        write(index, faiss.PyCallbackIOWriter(take))
+        return sum(sizes)
+
+    def find(self, index: Any, search: str, asked: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Scores (n, k) float32, larger is closer, and ids (n, k) of what is found for vectors or codes (n, ...).
+
+        Where fewer than `k` are found, ids of -1 and scores of -inf stand behind them.
+        """
+        import faiss
+
+        if not self.codes:
+            faiss.ParameterSpace().set_index_parameters(index, search)
+            return index.search(asked, k)
+        for name, value in (part.split("=") for part in search.split(",") if part):
+            setattr(index.hnsw if name == "efSearch" else index, name, int(value))
+        distances, ids = index.search(asked, k)
+        return np.where(ids < 0, -np.inf, -distances.astype(np.float32)), ids
 
 
 def list_builds(n: int, dim: int, codes: Sequence[str], quick: bool) -> Iterator[Build]:
@@ -105,17 +138,11 @@ def list_builds(n: int, dim: int, codes: Sequence[str], quick: bool) -> Iterator
 
 def make_search(build: Build, index: Any, variant: Variant, vectors: np.ndarray | None, k: int) -> Search:
     """How one variant is asked for `k` items; `vectors` (n, d) rank the found again where it says so."""
-    import faiss
 
     def search(queries: np.ndarray, codes: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-        if not build.codes:
-            faiss.ParameterSpace().set_index_parameters(index, variant.search)
-            return index.search(queries, k)
-        for name, value in (part.split("=") for part in variant.search.split(",") if part):
-            setattr(index.hnsw if name == "efSearch" else index, name, int(value))
-        distances, ids = index.search(codes, variant.depth or k)
+        scores, ids = build.find(index, variant.search, codes if build.codes else queries, variant.depth or k)
         if not variant.depth:
-            return np.where(ids < 0, -np.inf, -distances.astype(np.float32)), ids
+            return scores, ids
         scores = np.stack([vectors[row].astype(np.float32) @ query for row, query in zip(ids, queries, strict=True)])
         scores[ids < 0] = -np.inf
         order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
