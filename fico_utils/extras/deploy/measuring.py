@@ -16,7 +16,7 @@ from fico_utils.evaluation.plan import Plan, Request
 from fico_utils.evaluation.similarity import ScoreSource
 from fico_utils.evaluation.summary import list_scores, middle_95
 from fico_utils.evaluation.tasks import Ragged, Task
-from fico_utils.extras.deploy.candidates import Build, K, Search, make_search
+from fico_utils.extras.deploy.candidates import EXACT, Build, K, Search, make_search
 from fico_utils.extras.deploy.inputs import Codes, Part
 
 #: The task metrics, each at the level at which the paper has it.
@@ -95,6 +95,8 @@ def measure_build(build: Build, part: Part, codes: Codes | None, made_s: float, 
         reached = recall_of_hits(ties_with_best(part.scores(ids), part.best), (1, ids.shape[1]))
         row |= {f"neighbour_recall@{at}": reached[min(at, ids.shape[1])] for at in (1, K)}
         row |= task_scores(ids, scores, part.task) | variant._asdict()
+        if build.name == EXACT:
+            row["beaten"] = part.beaten.tolist()
         rows.append(row | {"codes": build.codes, "law": build.law, "build_peak_bytes": memory.extra_bytes})
     return rows
 
