@@ -33,8 +33,8 @@ INSTALL = $(PYTHON) -m pip install --quiet --disable-pip-version-check --no-comp
 
 reproduce: .venv/installed  ## run every notebook, write results/, the report and the explorer
 	@if test $(PROFILE) = pictures; then $(PYTHON) -m fico_utils fetch --profile pictures openclipart stamps towers; fi
-	@if test $(PROFILE) = causes; then $(PYTHON) -m fico_utils fetch --profile pictures openclipart towers; fi
-	@if test $(PROFILE) = causes; then $(PYTHON) -m fico_utils causes; exit; fi; \
+	@if test $(PROFILE) = causes; then $(PYTHON) -m fico_utils fetch --profile pictures openclipart towers; \
+	  $(PYTHON) -m fico_utils causes; exit; fi; \
 	  echo "Running the notebooks on profile $(PROFILE); steps that are fresh are skipped"; \
 	  $(PYTHON) -m fico_utils run --profile $(PROFILE); \
 	  $(PYTHON) -m fico_utils explore --profile $(PROFILE)
