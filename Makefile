@@ -28,7 +28,7 @@ INSTALL = $(PYTHON) -m pip install --quiet --disable-pip-version-check --no-comp
 
 .venv/testing: .venv/installed
 	@echo "Adding what the tests need"
-	@$(INSTALL) -e '.[dev,cluster,site]'
+	@$(INSTALL) -e '.[dev,cluster,lance,site]'
 	@touch $@
 
 reproduce: .venv/installed  ## run notebooks 00 to 06, write results/, the report and the explorer

@@ -191,7 +191,7 @@ def test_a_page_opens_in_a_browser_without_an_error(site: Path, tmp_path: Path, 
     assert len(choices) > 4 or name != "results/claims"
 
 
-#: Of each table: colours of its text and of what lies behind it, and the narrowest of its cells beside its longest word.
+#: Of each table: colours of its text and of what lies behind it, and its narrowest cell beside its longest word.
 TABLES = """[...document.querySelectorAll('.cell_output table, .claims table')].map(table => {
   let behind = table;
   while (behind && /, 0\\)$|transparent/.test(getComputedStyle(behind).backgroundColor)) behind = behind.parentElement;
