@@ -31,7 +31,7 @@ INSTALL = $(PYTHON) -m pip install --quiet --disable-pip-version-check --no-comp
 	@$(INSTALL) -e '.[dev,cluster,lance,site]'
 	@touch $@
 
-reproduce: .venv/installed  ## run every notebook, write results/, the report and the explorer
+reproduce: .venv/installed  ## run notebooks 00 to 06, write results/, the report and the explorer
 	@if test $(PROFILE) = pictures; then $(PYTHON) -m fico_utils fetch --profile pictures openclipart stamps towers; fi
 	@if test $(PROFILE) = causes; then $(PYTHON) -m fico_utils fetch --profile pictures openclipart towers; \
 	  $(PYTHON) -m fico_utils causes; exit; fi; \

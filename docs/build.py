@@ -52,7 +52,9 @@ def build_site(root: Path, profile: str) -> Path:
     if missing:
         raise InputError(f"{missing[0]} does not exist; first run: make reproduce PROFILE={profile}")
     try:
-        from sphinx.cmd.build import main as run_sphinx
+        from sphinx.application import Sphinx
+        from sphinx.errors import SphinxError
+        from sphinx.util.docutils import docutils_namespace, patch_docutils
     except ModuleNotFoundError as error:
         raise InputError("Sphinx is not installed; run make site, which installs it") from error
     with hold_locks(root / "runs", ["site"]), tempfile.TemporaryDirectory(prefix=".site-", dir=root) as temporary:
@@ -61,8 +63,16 @@ def build_site(root: Path, profile: str) -> Path:
                 shutil.rmtree(left, ignore_errors=True)
         sources, site = Path(temporary, "sources"), Path(temporary, "site")
         gather_sources(root, profile, [path for path in executed if path.is_file()], sources)
-        if run_sphinx(["-q", "-W", "--keep-going", "-d", str(Path(temporary, "read")), str(sources), str(site)]):
-            raise InputError(f"Sphinx warns of what stands above, so that {root / 'site'} stays as it was; mend it")
+        stays = f"so that {root / 'site'} stays as it was"
+        try:  # as a library: its command line answers a full disk with a traceback
+            with patch_docutils(str(sources)), docutils_namespace():
+                read = Path(temporary, "read")
+                sphinx = Sphinx(sources, sources, site, read, "html", status=None, warningiserror=True)
+                sphinx.build()
+        except SphinxError as error:
+            raise InputError(f"Sphinx ended with {error}, {stays}") from error
+        if sphinx.statuscode:
+            raise InputError(f"Sphinx warns of what stands above, {stays}; mend it")
         shutil.rmtree(root / "site", ignore_errors=True)
         os.replace(site, root / "site")
     return root / "site" / "index.html"

@@ -27,6 +27,17 @@ def test_relative_links_resolve(name):
     assert [link for link in links if not (PROJECT / name).parent.joinpath(link).exists()] == []
 
 
+def test_each_promise_names_tests_that_exist():
+    promises = re.findall(r"^- .+: `(tests/\S+)`\.$", README, re.M)
+    rows = re.findall(r"^\| [A-Z`].+ \| (`tests/.+`) \|$", (PROJECT / "SECURITY.md").read_text(encoding="utf-8"), re.M)
+    named = {name for row in rows for name in re.findall(r"`([^`]+)`", row)}
+    assert (len(promises), len(rows)) == (5, 8)
+    assert {*promises} <= named
+    assert [name for name in named if not re.search(r"^def test_", (PROJECT / name).read_text("utf-8"), re.M)] == []
+    campaigns = {path.relative_to(PROJECT).as_posix() for path in (PROJECT / "tests/faults").glob("test_*.py")}
+    assert campaigns <= named
+
+
 def test_every_notebook_is_listed_with_its_minutes():
     text = (PROJECT / "notebooks" / "README.md").read_text(encoding="utf-8")
     for step in STEPS:

@@ -20,6 +20,7 @@ import pytest
 import yaml
 
 from fico_utils import cli, files, registry
+from fico_utils.data.corpus import Corpus
 from fico_utils.display import teaching
 from fico_utils.display.figures import draw_figure
 from fico_utils.display.figures.query import Example, Hit
@@ -31,6 +32,8 @@ from fico_utils.escaping import cell_text, csv_text, one_line, printable, spread
 from fico_utils.extras.corpora.folder import write_rows
 from fico_utils.extras.corpora.library import folder_corpus
 from fico_utils.extras.corpora.reading import clean_caption, read_table
+from fico_utils.extras.explore import page as explorer
+from fico_utils.extras.explore.panel import rankings_html
 from fico_utils.extras.pages import page
 from fico_utils.extras.pages.report import write_report
 from fico_utils.extras.pretrained.rows import configured_rows
@@ -352,6 +355,22 @@ def test_the_page_of_a_comparison(text):
     nasty, plain = read(text), read(PLAIN)
     assert nasty.elements == plain.elements
     assert nasty.texts.count(printable(text)) >= plain.texts.count(PLAIN)
+
+
+@each
+def test_the_rankings_and_the_page_of_the_explorer(text):
+    def read(given):
+        captions = [given if given.strip() else "x"] * 2  # no corpus has a caption without words
+        dots = np.zeros((2, 4, 4, 3), np.uint8)
+        shown = Corpus("mine", ["a", "b"], captions, np.arange(2), ["test"] * 2, images=dots)
+        rankings = Page(rankings_html({given: np.array([0.5, 0.25])}, shown, [0]))
+        assert rankings.values.count(printable(captions[0])) == 4  # what stands for a picture, and its title
+        assert any(t.startswith(printable(given)) and "the right picture has rank 1" in t for t in rankings.texts)
+        data = explorer.pack_data({}, {"corpus": given, "captions": captions, "absent": given})
+        return rankings, Page(explorer.TEMPLATE.read_text(encoding="utf-8").replace("@DATA@", data))
+
+    for nasty, plain in zip(read(text), read(PLAIN), strict=True):
+        assert nasty.elements == plain.elements
 
 
 def test_names_in_a_manifest_do_not_rewrite_the_terminal(tmp_path, capsys):

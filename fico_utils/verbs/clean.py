@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
     ours = runs.is_dir() and any((*runs.glob("*/manifest.json"), *runs.glob(".*.lock")))
     if not ours or root.is_symlink() or root in (PROJECT, *PROJECT.parents):
         raise InputError(f"{root} holds no runs/ of ours, so nothing was removed; name a results folder with --out")
-    with hold_locks(runs, [step.notebook for step in STEPS]):
+    with hold_locks(runs, [*(step.notebook for step in STEPS), "site"]):
         if any(map(is_held, (root / ".locks").glob("*.lock"))):
             raise InputError(f"a training or a notebook is writing to {root}, so nothing was removed; wait for it")
         files, folders, foreign = sort_results(root)

@@ -24,6 +24,7 @@ from fico_utils.extras.explore.panel import build_panel, rankings_html
 from fico_utils.extras.explore.searcher import Searcher, rank_range
 from fico_utils.workspace import Run, setup
 from tests.browser import CHROMIUM, Page, chromium_page
+from tests.nasty import NASTY
 
 pytestmark = pytest.mark.xdist_group("explorer")  # one small run, which all look at
 in_a_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (Debian: apt install chromium)")
@@ -253,7 +254,7 @@ def test_unknown_words_are_named_for_each_system(page: Page) -> None:
 
 @in_a_browser
 def test_nothing_five_hundred_words_and_html_are_taken_as_they_are(page: Page, written: Path, tmp_path: Path) -> None:
-    before = panel(page, "query")
+    before, before_title = panel(page, "query"), page.run("document.title")
     page.run("document.getElementById('words').value = ''; document.getElementById('words').focus()")
     page.press("Enter")
     assert "Type words" in panel(page, "options")
@@ -272,6 +273,14 @@ def test_nothing_five_hundred_words_and_html_are_taken_as_they_are(page: Page, w
     assert HOSTILE in panel(page, "why")
     assert page.run("document.querySelectorAll('img[src=x]').length") == 0
     assert page.run("typeof hacked") == "undefined"
+    texts = [text for name, text in NASTY.items() if name != "half a character"]  # which no reader lets through
+    described |= {"corpus": " ".join(texts), "captions": [*texts, *described["captions"][len(texts) :]]}
+    hostile.write_text(html.replace(data, explorer.pack_data(load(raw), described)), encoding="utf-8")
+    page.open(f"{hostile.as_uri()}#caption=0")
+    assert page.run("document.title") == before_title
+    for number, text in enumerate(texts):
+        assert page.run(f"ask({{ caption: {number} }}), document.querySelector('blockquote').textContent") == text
+        assert page.run("document.querySelectorAll('main script, img[src=x], a[href^=javascript]').length") == 0
 
 
 def test_a_folder_without_results_names_the_step(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +64,8 @@ def write_results(root: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     store.arrays("features", "visual", RECIPE, lambda: {"a": np.arange(3)})
     store.records("costs", "time", RECIPE, lambda: [{"a": 1}])
     store.units("models", "scan", RECIPE).write(3, {"a": np.arange(3)})
+    for name in ("site/index.html", ".site-k1ll_ed0/sources/conf.py", "runs/.site.lock", "runs/.site.pid"):
+        files.write_text(root / name, name)  # of the site, and of a build of it that was killed
     half = root / f"features/.visual.fico-unfinished-99999999-{'0' * 32}.safetensors"
     half.write_bytes(b"half")
     return [path for path in root.rglob("*") if path.is_file()]
@@ -113,6 +117,24 @@ def test_everything_else_stays_and_is_named(root: Path, capsys: pytest.CaptureFi
     assert (outside / "metrics/a.csv").read_text() == "metrics/a.csv"
     ours = [path for path in written if path.name != "fig2.svg" and not path.is_relative_to(root / "metrics")]
     assert [path for path in ours if os.path.lexists(path)] == []
+
+
+def test_a_site_that_is_being_built_is_not_removed(root: Path, capsys: pytest.CaptureFixture) -> None:
+    began, built = threading.Event(), []
+
+    def build() -> None:
+        with hold_locks(root / "runs", ["site"]):
+            began.set()
+            time.sleep(0.5)
+            built.append((root / ".site-k1ll_ed0/sources/conf.py").read_text())
+
+    builder = threading.Thread(target=build)
+    builder.start()
+    began.wait()
+    assert cli.main(["clean", "--out", str(root)]) == 0
+    builder.join()
+    assert built == [".site-k1ll_ed0/sources/conf.py"]
+    assert not root.exists()
 
 
 def test_units_leave_what_lies_beside_them(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import nbformat
 import numpy as np
 import pytest
 
-from fico_utils import artifacts, files
+from fico_utils import artifacts, cli, files
 from fico_utils.artifacts import Recipe, Store
 from fico_utils.costs import blocks
 from fico_utils.errors import InputError
@@ -70,6 +70,16 @@ def test_slides_of_damaged_figures_are_refused_and_names_are_no_mathematics(tmp_
     page = draw_page(tmp_path / "a.svg", "$\\frac{1}{$", "from $5 to $7", "$x")
     page.canvas.draw()
     assert page.texts[0].get_text() == "$\\frac{1}{$"
+
+
+@pytest.mark.parametrize("value", ["inf", "-inf", "1e999"])
+def test_infinite_values_of_queries_are_refused(value: str, tmp_path: Path, capsys) -> None:
+    head = "task,direction,metric,k,query,image,value\n"
+    for name, last in (("a.csv", "0.5"), ("b.csv", value)):
+        lines = [f"instance,i2t,recall,1,{n},{n},{last if n == 2 else 1.0}\n" for n in range(3)]
+        (tmp_path / name).write_text(head + "".join(lines))
+    assert cli.main(["compare", str(tmp_path / "a.csv"), str(tmp_path / "b.csv")]) == 2
+    assert "values of system b are no numbers (one of them is infinite)" in capsys.readouterr().err
 
 
 def test_code_of_students_is_text_that_a_kernel_takes() -> None:

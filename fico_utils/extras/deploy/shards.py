@@ -127,7 +127,7 @@ def join_shards(trained: str | Path, shards: Sequence[str | Path], out: str | Pa
 
 
 def _read_index(path: str | Path, *mapped: int) -> Any:
-    """An index of vectors or of codes, by FAISS's flags `mapped` for those of vectors; InputError for any other file."""
+    """An index of vectors or of codes, read with FAISS flags `mapped` if of vectors; InputError for other files."""
     import faiss
 
     try:
