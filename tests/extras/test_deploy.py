@@ -184,28 +184,37 @@ def test_a_time_of_the_law_is_carried_exactly(law: str) -> None:
 
 
 def test_recall_is_carried_to_a_gallery_that_was_held_out() -> None:
-    """Fitted to a quarter and a half of the images, the recall of all of them is met within 3 points."""
+    """From an eighth and a quarter of the images, the recall of all of them lies in the interval, 7 points each way."""
     images, texts = make_pairs(4000, noise=2.0)
     whole = fico_utils.deploy(images, texts, grow_to=4000, quick=True)
     rows = [row for row in whole.records if row["items"] < 4000]
     carried = {row["name"]: row for row in growth.carry_rows(rows, 4000, {}, whole.n_query)}
     exact = whole.table.query("items == 4000").set_index("name").loc["Flat", "recall@1"]
-    assert carried["Flat"]["recall@1"] == pytest.approx(exact, abs=0.03)
+    low, value, high = (carried["Flat"][f"recall@1{end}"] for end in ("_ci_low", "", "_ci_high"))
+    assert low < exact < high
+    assert max(value - low, high - value) < 0.07
 
 
 def test_recall_of_half_a_gallery_is_that_of_random_halves() -> None:
-    """Of queries that are beaten by so many of all items, the exact expectation and halves that were drawn agree."""
+    """R@1 and R@5 with half of the others are those of drawn halves; with more of them R@1 falls."""
     rng = np.random.default_rng(0)
-    beaten = rng.geometric(0.3, 400) - 1
-    drawn = [rng.hypergeometric(beaten, 999 - beaten, 499) for _ in range(200)]
+    beaten = np.stack([rng.binomial(1, 0.2, 400), rng.geometric(0.3, 400) - 1])
+    drawn = [beaten[0] + rng.hypergeometric(beaten[1], 1000 - beaten[1], 500) for _ in range(200)]
     from scipy.stats import hypergeom
 
     for k in (1, 5):
-        expected = hypergeom.cdf(k - 1, 999, beaten, 499).mean()
+        expected = hypergeom.cdf(k - 1 - beaten[0], 1000, beaten[1], 500).mean()
         assert expected == pytest.approx(np.mean([(each < k).mean() for each in drawn]), abs=0.01)
-    value, draws = growth.carry_hits(beaten, 1000, 2000, 1, (beaten == 0).mean())
-    assert value < (beaten == 0).mean() < expected
+    first = (beaten.sum(axis=0) == 0).mean()
+    value, draws = growth.carry_hits(beaten, 1000, 2000, 1, first)
+    assert value < first
     assert np.percentile(draws, 2.5) < value < np.percentile(draws, 97.5)
+
+
+def test_items_that_are_asked_for_do_not_become_more() -> None:
+    """Where they alone stand before the right ones, a gallery that grows by others loses nothing."""
+    beaten = np.stack([np.arange(100) % 2, np.zeros(100, int)])
+    assert growth.carry_hits(beaten, 1000, 100_000, 1, 0.5)[0] == pytest.approx(0.5)
 
 
 def test_recall_at_one_is_carried_to_eight_times_the_gallery() -> None:
@@ -215,9 +224,11 @@ def test_recall_at_one_is_carried_to_eight_times_the_gallery() -> None:
         {"images": images, "texts": texts[:1000], "caption_image": np.arange(1000)}, None, "t2i", 0, 1000
     )
     part, whole = asked.part(2000), asked.part(16_000)
-    value = growth.carry_hits(part.beaten, 2000, 16_000, 1, (part.beaten == 0).mean())[0]
-    assert value == pytest.approx((whole.beaten == 0).mean(), abs=0.03)
-    assert (part.beaten == 0).mean() > value + 0.1
+    first, last = ((each.beaten.sum(axis=0) == 0).mean() for each in (part, whole))
+    assert part.n_others == 1000
+    value = growth.carry_hits(part.beaten, part.n_others, whole.n_others, 1, first)[0]
+    assert value == pytest.approx(last, abs=0.03)
+    assert first > value + 0.1
 
 
 def test_images_may_ask_and_items_may_have_names() -> None:

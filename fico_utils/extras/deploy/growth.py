@@ -81,32 +81,33 @@ def fit_share(sizes: Sequence[int], shares: np.ndarray, n: int, least: float) ->
     return np.where((shares == shares[-1]).all(axis=0), shares[-1], carried)
 
 
-def carry_hits(beaten: np.ndarray, n_items: int, n: int, k: int, value: float) -> tuple[float, np.ndarray]:
-    """A recall@k that was measured as `value` among `n_items` items, at `n` items, and resamples of it (2 * DRAWS,).
+def carry_hits(beaten: np.ndarray, others: int, more: int, k: int, value: float) -> tuple[float, np.ndarray]:
+    """A recall@k measured as `value`, when `others` items become `more`, and resamples of it (2 * DRAWS,).
 
-    `beaten` (n_query,) int is how many items stand before each query's right one. From it the recall of a random half
-    of the gallery is known exactly (hypergeometric distribution), so that the slope at the largest size has little
-    noise. Two lines over log n go on from there: one of the log-odds, and one of log(-log recall), a hazard of being
-    overtaken that grows with a power of n. The middle of both is
-    given, and the resamples of queries are of both.
+    `beaten` (2, n_query) int is how many items stand before each query's right one: of those that queries ask for,
+    which stay the same, and of the `others`. From it the recall with a random half of the others is known exactly
+    (hypergeometric distribution), so that the slope at the largest size has little noise. Two lines of log-odds over
+    the logarithm of the others go on from there: one of the recall, and one of its share of what would be found without
+    the others, which takes what items that are asked for cost for fixed. The middle of both is given, and the resamples
+    of queries are of both.
 
-    >>> round(carry_hits(np.array([0, 0, 0, 1, 2, 3]), 1000, 2000, 1, 0.5)[0], 2)
-    0.34
+    >>> round(carry_hits(np.array([[0] * 6, [0, 0, 0, 1, 2, 3]]), 1000, 2000, 1, 0.5)[0], 2)
+    0.35
     """
     from scipy.special import expit, logit
     from scipy.stats import hypergeom
 
-    whole, half = (hypergeom.cdf(k - 1, n_items - 1, beaten, size - 1) for size in (n_items, n_items // 2))
-    weights = np.random.default_rng(0).multinomial(len(beaten), np.full(len(beaten), 1 / len(beaten)), DRAWS)
-    weights = np.concatenate([np.ones((1, len(beaten))), weights]) / len(beaten)  # the first is the measured sample
-    least, scale = 0.5 / len(beaten), value / max(whole.mean(), 1e-12)
-    now, before = (np.clip(scale * weights @ hits, least, 1 - least) for hits in (whole, half))
-    steps = np.log(n / n_items) / np.log(n_items / (n_items // 2))
-    ends = [
-        back(line(now) + steps * np.minimum(line(now) - line(before), 0.0))
-        for line, back in ((logit, expit), (lambda p: -np.log(-np.log(p)), lambda y: np.exp(-np.exp(-y))))
-    ]
-    ends = [np.minimum(end, scale * weights @ whole) for end in ends]
+    whole, half = (hypergeom.cdf(k - 1 - beaten[0], others, beaten[1], some) for some in (others, others // 2))
+    n_query = beaten.shape[1]
+    weights = np.random.default_rng(0).multinomial(n_query, np.full(n_query, 1 / n_query), DRAWS)
+    weights = np.concatenate([np.ones((1, n_query)), weights]) / n_query  # the first is the measured sample
+    least, scale = 0.5 / n_query, value / max(whole.mean(), 1e-12)
+    now, before = weights @ whole, weights @ half
+    steps, ends = np.log(more / others) / np.log(others / (others // 2)), []
+    for most in (np.ones(len(weights)), np.maximum(weights @ (beaten[0] < k), least)):
+        odds, earlier = (logit(np.clip(found / most, least, 1 - least)) for found in (now, before))
+        grown = most * expit(odds + steps * (odds - earlier))
+        ends.append(scale * np.where(odds < earlier, np.minimum(now, grown), now))
     return float(np.mean([end[0] for end in ends])), np.concatenate([end[1:] for end in ends])
 
 
@@ -152,8 +153,8 @@ def _carried_scores(each: Sequence[Row], exact: Mapping[int, Row], n: int, least
         ends, largest = [], exact[max(exact)]
         carried = (None, None)
         if name.startswith("recall@") and n not in exact:
-            beaten, k = np.asarray(largest["beaten"]), int(name.partition("@")[2])
-            carried = carry_hits(beaten, largest["items"], n, k, largest[name])
+            beaten, others, k = np.asarray(largest["beaten"]), largest["others"], int(name.partition("@")[2])
+            carried = carry_hits(beaten, others, others + n - largest["items"], k, largest[name])
         for column, best in zip((name, f"{name}_draws"), carried, strict=True):
             whole = {size: np.asarray(row[column]) for size, row in exact.items()}
             kept = np.stack([np.asarray(row[column]) / np.maximum(whole[row["items"]], 1e-12) for row in each])

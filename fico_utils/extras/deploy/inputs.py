@@ -92,13 +92,23 @@ class Part:
 
     @cached_property
     def beaten(self) -> np.ndarray:
-        """How many items score above the best right item of each query, (n_query,) int64; rounding is no difference."""
+        """How many items score above the best right item of each query, (2, n_query) int64; rounding is no difference.
+
+        Items that some query asks for stand in every part, and are the first row; the others are the second.
+        """
         right = [self.items[row].astype(np.float64) @ q for row, q in zip(self.right, self.queries, strict=True)]
-        bars = np.array([scores.max() for scores in right]) + 1e-6
-        counts = np.zeros(len(bars), np.int64)
-        for _, block in read_chunks(self.items, len(bars)):
-            counts += (self.queries @ block.T > bars[:, None]).sum(axis=1)
+        bars, own = np.array([scores.max() for scores in right]) + 1e-6, np.zeros(len(self.items), bool)
+        own[self.task.correct.members] = True
+        counts = np.zeros((2, len(bars)), np.int64)
+        for start, block in read_chunks(self.items, len(bars)):
+            above, asked = self.queries @ block.T > bars[:, None], own[start : start + len(block)]
+            counts += above[:, asked].sum(axis=1), above[:, ~asked].sum(axis=1)
         return counts
+
+    @property
+    def n_others(self) -> int:
+        """How many items no query asks for."""
+        return len(self.items) - len(np.unique(self.task.correct.members))
 
     @property
     def right(self) -> list[np.ndarray]:

@@ -96,7 +96,7 @@ def measure_build(build: Build, part: Part, codes: Codes | None, made_s: float, 
         row |= {f"neighbour_recall@{at}": reached[min(at, ids.shape[1])] for at in (1, K)}
         row |= task_scores(ids, scores, part.task) | variant._asdict()
         if build.name == EXACT:
-            row["beaten"] = part.beaten.tolist()
+            row |= {"beaten": part.beaten.tolist(), "others": part.n_others}
         rows.append(row | {"codes": build.codes, "law": build.law, "build_peak_bytes": memory.extra_bytes})
     return rows
 
