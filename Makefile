@@ -28,13 +28,13 @@ INSTALL = $(PYTHON) -m pip install --quiet --disable-pip-version-check --no-comp
 
 .venv/testing: .venv/installed
 	@echo "Adding what the tests need"
-	@$(INSTALL) -e '.[dev,cluster,site]'
+	@$(INSTALL) -e '.[dev,cluster,lance,site]'
 	@touch $@
 
-reproduce: .venv/installed  ## run every notebook, write results/, the report and the explorer
+reproduce: .venv/installed  ## run notebooks 00 to 06, write results/, the report and the explorer
 	@if test $(PROFILE) = pictures; then $(PYTHON) -m fico_utils fetch --profile pictures openclipart stamps towers; fi
-	@if test $(PROFILE) = causes; then $(PYTHON) -m fico_utils fetch --profile pictures openclipart towers; fi
-	@if test $(PROFILE) = causes; then $(PYTHON) -m fico_utils causes; exit; fi; \
+	@if test $(PROFILE) = causes; then $(PYTHON) -m fico_utils fetch --profile pictures openclipart towers; \
+	  $(PYTHON) -m fico_utils causes; exit; fi; \
 	  echo "Running the notebooks on profile $(PROFILE); steps that are fresh are skipped"; \
 	  $(PYTHON) -m fico_utils run --profile $(PROFILE); \
 	  $(PYTHON) -m fico_utils explore --profile $(PROFILE)

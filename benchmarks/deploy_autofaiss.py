@@ -47,8 +47,8 @@ def main() -> None:
     import fico_utils
     from fico_utils.costs.indexes import ties_with_best
     from fico_utils.extras import deploy as package
+    from fico_utils.extras.deploy.candidates import Build
     from fico_utils.extras.deploy.inputs import read_asked
-    from fico_utils.extras.deploy.measuring import written_bytes
 
     load = os.getloadavg()[0]
     given = {name: np.load(options.folder / f"{name}.npy") for name in ("images", "texts", "caption_image")}
@@ -60,7 +60,7 @@ def main() -> None:
     index = autofaiss_index(part.items, options.memory_gib, options.latency_ms)
     ids = index.search(part.queries, 10)[1]
     theirs = {"index": type(faiss.downcast_index(index)).__name__, "ms": time_query(index, part.queries)}
-    theirs |= {"bytes": written_bytes(index), "recall@1": hit_rate(ids[:, 0], part.task.correct)}
+    theirs |= {"bytes": Build.written_bytes(index), "recall@1": hit_rate(ids[:, 0], part.task.correct)}
     theirs["neighbour_recall@1"] = float(ties_with_best(part.scores(ids), part.best)[:, 0].mean())
     found = fico_utils.deploy(**given, quick=options.quick, out=options.folder / f"autofaiss_{options.items}")
     best = found.best(theirs["bytes"] / 2**30 * 1.0001, theirs["ms"])

@@ -126,9 +126,8 @@ def is_artefact(path: Path) -> bool:
 
 def shipped_sums(folder: Path) -> dict[str, str]:
     """Name of each file that ships, below its folder -> SHA-256 of its bytes, as the file `SUMS` says."""
-    lines = (
-        (folder / SUMS).read_text(encoding="utf-8", errors="replace").splitlines() if (folder / SUMS).is_file() else []
-    )
+    path = folder / SUMS
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
     return {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
 
 

@@ -106,6 +106,8 @@ def setup(profile: str = "mini", seed: int = 0, out_dir: str = "results", **para
     torch = sys.modules.get("torch")
     if torch:
         torch.manual_seed(seed)
+    if "pandas" in sys.modules:  # a table shows a caption, or the word <start>, as it was written
+        sys.modules["pandas"].set_option("styler.format.escape", "html")
     shown = ("numpy", "torch", "transformers", "faiss-cpu")
     versions = ", ".join(f"{name} {package_version(name) or 'missing'}" for name in shown)
     device = "cuda" if torch and torch.cuda.is_available() else "cpu"

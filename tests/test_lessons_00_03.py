@@ -6,6 +6,7 @@ import json
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from fico_utils import experiment
@@ -36,6 +37,14 @@ def test_a_term_is_explained_where_it_first_occurs(notebook):  # noqa: F811
         uses = [i for i, text in enumerate(texts) if re.search(term, text)]
         if uses:
             assert re.search(explained, texts[uses[0]]), f"{term}: {texts[uses[0]][:80]}"
+
+
+def test_a_table_shows_marks_as_they_are_written(tmp_path):
+    with pd.option_context("styler.format.escape", None):
+        setup(out_dir=str(tmp_path))
+        shown = pd.DataFrame({"word": ["<start>", "a <b>bold</b> caption"]}).style.hide().to_html()
+    assert "&lt;start&gt;" in shown
+    assert "<b>" not in shown
 
 
 @pytest.mark.parametrize("columns", [4, 5, 6])

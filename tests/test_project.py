@@ -52,7 +52,7 @@ MAY_IMPORT = {
     "__init__": set(),
 }
 #: Read only where somebody has installed them.
-OPTIONAL = {"eccv_caption", "h5py", "pyarrow", "resvg_py"}
+OPTIONAL = {"eccv_caption", "h5py", "lancedb", "pyarrow", "resvg_py"}
 HEAVY = {"torch", "faiss", "gensim", "pandas", "matplotlib", "seaborn", "transformers", "papermill"}
 #: What may stand at the top of a module, where it is not imported late; the backbone is a torch module too.
 AT_TOP = {

@@ -20,7 +20,7 @@ from fico_utils.extras.claims import DEPENDS, VERDICTS, read_claims
 from fico_utils.extras.pages.report import write_report
 from fico_utils.provenance import PROJECT
 from fico_utils.results import store
-from tests.browser import CHROMIUM
+from tests.browser import CHROMIUM, chromium_page
 from tests.display.test_report import manifest, sealed
 
 COMMITTED = PROJECT / "figures" / "mini"
@@ -189,6 +189,31 @@ def test_a_page_opens_in_a_browser_without_an_error(site: Path, tmp_path: Path, 
     choices = re.findall(r"<option[^>]*>([^<]*)</option>", done.stdout)
     assert {text.partition(" ")[2] for text in choices if text != "any"} <= {*VERDICTS, *DEPENDS.values()}
     assert len(choices) > 4 or name != "results/claims"
+
+
+#: Of each table: colours of its text and of what lies behind it, and its narrowest cell beside its longest word.
+TABLES = """[...document.querySelectorAll('.cell_output table, .claims table')].map(table => {
+  let behind = table;
+  while (behind && /, 0\\)$|transparent/.test(getComputedStyle(behind).backgroundColor)) behind = behind.parentElement;
+  const light = text => text.match(/[\\d.]+/g).slice(0, 3).reduce((sum, part) => sum + Number(part), 0) / 3;
+  const cells = [...table.querySelectorAll('td')];
+  return {text: light(getComputedStyle(cells[0]).color), behind: light(getComputedStyle(behind).backgroundColor),
+    broken: cells.filter(cell => getComputedStyle(cell).overflowWrap === 'anywhere').length};
+})"""
+
+
+@needs_sphinx
+@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+def test_tables_are_legible_in_the_dark_and_break_no_words(site: Path, tmp_path: Path) -> None:
+    with chromium_page(tmp_path) as page:
+        page.show_as(400, scheme="dark")
+        for name in ("results/claims", f"notebooks/{LESSONS[0]}"):
+            page.open(f"file://{site}/{name}.html")
+            tables = page.run(TABLES)
+            assert tables, name
+            assert [table for table in tables if table["text"] - table["behind"] < 120 or table["broken"]] == []
+            assert page.run("document.documentElement.scrollWidth") <= 400
+        assert page.errors == []
 
 
 def test_a_site_before_a_run_says_what_to_run(tmp_path: Path) -> None:

@@ -153,12 +153,13 @@ def _cell(scores: pd.Series, *cell: str) -> float:
     return scores[cell]
 
 
-def state_causes(grid: pd.DataFrame) -> list[str]:
-    """Two sentences, on R@1 and on mAP@10: how much of a lead follows the features, the training, the system."""
-    leads, settings = split_leads(grid), profile_settings("causes")
+def state_causes(leads: pd.DataFrame) -> list[str]:
+    """Two sentences on `split_leads`, of R@1 and of mAP@10: how much follows features, training and systems."""
+    settings = profile_settings("causes")
     names = {c: registry.corpus(c).name for c in settings["n_train"]}
     sizes = join_words([f"{n:,} training scenes of {names[c]}" for c, n in settings["n_train"].items()])
-    sizes += "".join(f", {n:,} of {names[c]} for BEiT-3 and equal training" for c, n in settings["n_train_vlp"].items())
+    more = " for vision-language rows and equal training"
+    sizes += "".join(f", {n:,} of {names[c]}{more}" for c, n in settings["n_train_vlp"].items())
     sentences = []
     for (metric, k), label in (((m, k), Metric(m, k).label) for m, k in METRICS[:2]):
         parts = [
@@ -173,12 +174,12 @@ def state_causes(grid: pd.DataFrame) -> list[str]:
 
 def causes_text(grid: pd.DataFrame) -> str:
     """The two sentences, the split leads and all cells as GitHub tables; percent, with half a 95 % interval."""
-    labels = [Metric(metric, k).label for metric, k in METRICS]
+    labels, split = [Metric(metric, k).label for metric, k in METRICS], split_leads(grid)
     leads = [
         [f"{registry.corpus(r.corpus).name}, {Metric(r.metric, r.k).label}",
          f"{registry.system(r.vlp).name} - {registry.system(r.fg).name}",
          *(f"{100 * v:+.1f}" for v in (r.lead, r.features, r.training, r.system))]
-        for r in split_leads(grid).itertuples()
+        for r in split.itertuples()
     ]  # fmt: skip
     means, cells = mean_scores(grid), []
     for (corpus, system, *cell), rows in means.groupby(["corpus", "system", "features", "training"], sort=False):
@@ -193,4 +194,4 @@ def causes_text(grid: pd.DataFrame) -> str:
         (["corpus", "system", "features", "training", "pairs seen", *labels], cells),
     )
     texts = ["\n".join(map(markdown_line, [heads, ["---"] * len(heads), *rows])) for heads, rows in tables]
-    return "\n\n".join([*state_causes(grid), *texts]) + "\n"
+    return "\n\n".join([*state_causes(split), *texts]) + "\n"

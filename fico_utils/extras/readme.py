@@ -24,7 +24,7 @@ from fico_utils.evaluation import Metric
 from fico_utils.extras import seeds
 from fico_utils.extras.claims import DEPENDS, VERDICTS, read_claims
 from fico_utils.extras.claims.agreement import agreement_table, compare_with_paper
-from fico_utils.extras.pages.page import plural_verdict
+from fico_utils.extras.pages.page import number_of_claims
 from fico_utils.extras.setups import measured_screens, setup_name
 from fico_utils.files import read_arrays, write_text
 from fico_utils.profiles import profile_settings
@@ -161,7 +161,7 @@ def claims_sentence(judged: pd.DataFrame) -> str:
     """How many claims hold on our numbers, in a sentence."""
     found = judged["verdict_ours"].value_counts()
     told = [*VERDICTS, *(verdict for verdict in DEPENDS.values() if verdict in found)]
-    counts = [f"{found.get(verdict, 0)} {plural_verdict(verdict)}" for verdict in told]
+    counts = [number_of_claims(found.get(verdict, 0), verdict) for verdict in told]
     return f"Of the paper's {len(judged)} claims, on our numbers, {join_words(counts)}."
 
 

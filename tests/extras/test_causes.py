@@ -62,7 +62,7 @@ def test_a_lead_is_split_as_by_hand():
 
 
 def test_two_sentences_say_the_parts_and_the_sizes():
-    first, second = causes.state_causes(make_grid())
+    first, second = causes.state_causes(causes.split_leads(make_grid()))
     for words in (
         "R@1",
         "3,000 training scenes of PictoScenes diverse",

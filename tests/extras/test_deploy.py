@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -192,6 +193,33 @@ def test_recall_is_carried_to_a_gallery_that_was_held_out() -> None:
     assert carried["Flat"]["recall@1"] == pytest.approx(exact, abs=0.03)
 
 
+def test_recall_of_half_a_gallery_is_that_of_random_halves() -> None:
+    """Of queries that are beaten by so many of all items, the exact expectation and halves that were drawn agree."""
+    rng = np.random.default_rng(0)
+    beaten = rng.geometric(0.3, 400) - 1
+    drawn = [rng.hypergeometric(beaten, 999 - beaten, 499) for _ in range(200)]
+    from scipy.stats import hypergeom
+
+    for k in (1, 5):
+        expected = hypergeom.cdf(k - 1, 999, beaten, 499).mean()
+        assert expected == pytest.approx(np.mean([(each < k).mean() for each in drawn]), abs=0.01)
+    value, draws = growth.carry_hits(beaten, 1000, 2000, 1, (beaten == 0).mean())
+    assert value < (beaten == 0).mean() < expected
+    assert np.percentile(draws, 2.5) < value < np.percentile(draws, 97.5)
+
+
+def test_recall_at_one_is_carried_to_eight_times_the_gallery() -> None:
+    """From an eighth of random items, what exhaustive search finds among all of them is met within 3 points."""
+    images, texts = make_pairs(16_000, noise=2.0)
+    asked = read_asked(
+        {"images": images, "texts": texts[:1000], "caption_image": np.arange(1000)}, None, "t2i", 0, 1000
+    )
+    part, whole = asked.part(2000), asked.part(16_000)
+    value = growth.carry_hits(part.beaten, 2000, 16_000, 1, (part.beaten == 0).mean())[0]
+    assert value == pytest.approx((whole.beaten == 0).mean(), abs=0.03)
+    assert (part.beaten == 0).mean() > value + 0.1
+
+
 def test_images_may_ask_and_items_may_have_names() -> None:
     images, texts = make_pairs(50)
     order = np.random.default_rng(1).permutation(50)
@@ -232,6 +260,49 @@ def test_learned_codes_find_more_than_where_they_begin() -> None:
         scores = fico_utils.evaluate(*codes, measure="hamming", bits=DIM, metrics="recall@1")
         reached.append(scores.loc[scores["direction"] == "t2i", "value"].iloc[0])
     assert reached[1] > 1.5 * reached[0]
+
+
+@pytest.fixture(scope="module")
+def tables() -> package.Deployment:
+    pytest.importorskip("lancedb")
+    return fico_utils.deploy(*make_pairs(1600), lance=True, quick=True, memory_gib=1e-5)
+
+
+def test_tables_of_lancedb_find_what_faiss_finds(tables: package.Deployment) -> None:
+    rows = tables.table.query("items == 1600").set_index("name")
+    assert (rows["query_ms"] > 0).all()
+    made = "sign 32 bits"
+    for depth in ("", ", 100 reranked"):  # equal distances come in another order
+        reached = rows.loc[[f"{made}, LanceDB{depth}", f"{made}, BFlat{depth}"], "recall@1"]
+        assert reached.iloc[0] == pytest.approx(reached.iloc[1], abs=0.05)
+    assert rows.loc["LanceDB HNSW-SQ, ef=64", "neighbour_recall@1"] > 0.95
+    assert rows.loc[f"{made}, LanceDB IVF, nprobes=16", "recall@1"] > 0.5 * rows.loc[f"{made}, BFlat", "recall@1"]
+    assert rows.loc["LanceDB HNSW-SQ, ef=64", "bytes_per_item"] > 4 * DIM  # the vectors and the graph
+    assert rows.loc["LanceDB HNSW-SQ, ef=64", "note"].endswith("LanceDB reads the rest from disk, slower than measured")
+
+
+def test_the_code_of_every_table_runs(tables: package.Deployment, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    images, texts = make_pairs(1600)
+    np.save("images.npy", images)
+    np.save("texts.npy", texts[:300])
+    rows = [row for row in tables.table.query("items == 1600").to_dict("records") if "LanceDB" in row["name"]]
+    assert len(rows) == 5
+    for row in rows:
+        names: dict = {}
+        exec(compile(answer.build_code(tables, row), row["name"], "exec"), names)  # noqa: S102
+        reached = np.mean([found[0] == i for i, found in enumerate(names["ids"])])
+        assert reached == pytest.approx(row["recall@1"], abs=0.15), row["name"]
+
+
+def test_tables_without_their_package_are_refused(tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.setitem(sys.modules, "lancedb", None)
+    np.save(tmp_path / "eye.npy", EYE)
+    place = str(tmp_path / "eye.npy")
+    assert main(["deploy", "--images", place, "--texts", place, "--lance", "--out", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err
+    assert "the package lancedb is not installed: pip install lancedb, or leave lance out" in said
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_interrupted_run_goes_on(tmp_path: Path, monkeypatch) -> None:

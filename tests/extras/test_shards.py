@@ -76,6 +76,34 @@ def test_what_cannot_be_built_is_one_sentence(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(importlib.util.find_spec("snakemake") is None, reason="the extra `cluster` is not installed")
+def test_an_index_of_another_corpus_is_refused(tmp_path: Path, monkeypatch, capsys) -> None:
+    """By its width, by its kind, by its centroids where all else is equal, and where it is none or was cut."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    for name, width in (("one", 16), ("two", 16), ("wide", 32)):
+        np.save(f"{name}.npy", rng.normal(size=(1000, width)).astype(np.float32))
+        shards.main(["train", f"{name}.npy", "IVF16,Flat", f"{name}.index"])
+        shards.main(["build", f"{name}.npy", f"{name}.index", f"{name}.0", "--start", "0", "--stop", "500"])
+    np.save("codes.npy", rng.integers(0, 255, (1000, 8), dtype=np.uint8))
+    Path("cut.0").write_bytes(Path("one.0").read_bytes()[:3000])
+    span = "out", "--start", "0", "--stop", "9"
+    refused = {
+        ("build", "wide.npy", "one.index", *span): "one.index is an index of vectors of 16 dimensions",
+        ("build", "codes.npy", "one.index", *span): "codes.npy holds codes of 64 bits",
+        ("build", "one.npy", "one.npy", *span): "one.npy is no whole index",
+        ("build", "one.npy", "missing.index", *span): "missing.index is no whole index",
+        ("join", "one.index", "out", "one.0", "two.0"): "two.0 is of another corpus than one.index",
+        ("join", "one.index", "out", "wide.0"): "wide.0 is of another corpus than one.index",
+        ("join", "one.index", "out", "cut.0"): "cut.0 is no whole index",
+    }
+    for words, sentence in refused.items():
+        with pytest.raises(SystemExit) as stopped:
+            shards.main(words)
+        assert stopped.value.code == 2
+        assert sentence in capsys.readouterr().err
+        assert not Path("out").exists()
+
+
 def test_the_workflow_joins_its_shards(tmp_path: Path, monkeypatch) -> None:
     source, asked = write_rows(tmp_path, "npy")
     monkeypatch.setenv("PYTHONPATH", str(PROJECT))

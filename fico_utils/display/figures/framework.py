@@ -18,7 +18,7 @@ COMPONENTS = pd.DataFrame(
     [
         ("Data pre-processing", "pictures, captions, labels, splits, features",
          "data", "drawn scenes, published corpora, folders, regions, patches, words, Doc2Vec, labels"),
-        ("Model encoding", "one fit and one encode for systems of",
+        ("Model encoding", "three families with one interface",
          "models", "one file a system, losses, training, encoding, checkpoints"),
         ("Similarity", "cosine, inner product, Euclidean, Hamming, attention",
          "evaluation", "kernels for vectors, codes and ready matrices"),

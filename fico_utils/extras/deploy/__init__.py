@@ -14,6 +14,7 @@ from fico_utils.extras.deploy.candidates import EXACT, GRAPH, Build, list_builds
 from fico_utils.extras.deploy.codes import Coder, list_codes
 from fico_utils.extras.deploy.deployment import Deployment
 from fico_utils.extras.deploy.inputs import LEAST_TO_GROW, PARTS, Asked, Part, read_asked
+from fico_utils.extras.deploy.lance import list_tables, require_lancedb
 from fico_utils.extras.deploy.measuring import measure_build
 from fico_utils.extras.deploy.records import Records
 from fico_utils.extras.deploy.result import QUALITY, check_budget
@@ -39,6 +40,7 @@ def deploy(
     memory_gib: float | None = None,
     latency_ms: float | None = None,
     grow_to: str | int | Iterable[int] = (),
+    lance: bool = False,
     quick: bool = False,
     seed: int = 0,
     out: str | Path | None = None,
@@ -54,6 +56,7 @@ def deploy(
     direction : "t2i", where texts ask and images are the gallery, or "i2t".
     memory_gib, latency_ms : budget for the whole index, and for one query on one thread; None is no limit.
     grow_to : sizes of the gallery to come, such as ``[10_000_000]`` or ``"10M,100M"``.
+    lance : bool, measure tables of LanceDB on disk, too; needs the package lancedb (extra `lance`).
     quick : bool, fewer candidates, queries and repeats.
     seed : int, of the sampled queries, the galleries and what is trained.
     out : path of a folder, for table.csv, answer.md, figure.svg and figure.html. Each measurement is kept there, so
@@ -65,7 +68,7 @@ def deploy(
     -------
     Deployment
         ``.table`` has a row a candidate and size: name; factory; items; bytes_per_item and memory_bytes (of the index
-        as FAISS writes it, and of stored vectors); build_s (s); query_ms (one query at a time, one thread) and
+        as it is written, and of stored vectors); build_s (s); query_ms (one query at a time, one thread) and
         query_ms_all_threads; batch_ms (100 at once, all threads) and batch_ms_one_thread; neighbour_recall@k (one of
         the k found scores as high as the exact best); recall@k of the right item and map@10 of the category (with
         labels), each with a 95 % interval (``_ci_low``, ``_ci_high``); share_of_exact, the share of the exhaustive
@@ -78,6 +81,8 @@ def deploy(
     """
     for name in sorted(set(named) - set(NAMED)):
         raise TypeError(f"deploy() got an unexpected keyword argument {name!r}")
+    if lance:
+        require_lancedb()
     budget = {"memory_gib": memory_gib, "latency_ms": latency_ms}
     budget = {name: value if value is None else check_budget(name, value) for name, value in budget.items()}
     given = {"images": images, "texts": texts, "caption_image": caption_image, "labels": labels, **named}
@@ -87,7 +92,7 @@ def deploy(
     if sizes and asked.n_items < LEAST_TO_GROW:
         raise InputError(f"grow_to is given with {asked.n_items} items, expected at least {LEAST_TO_GROW} to grow from")
     records = Records(out, {"inputs": asked.key, "direction": direction, "seed": seed, "quick": quick})
-    rows = measure_all(asked, records, quick, bool(sizes))
+    rows = measure_all(asked, records, quick, bool(sizes), lance)
     shape = asked.n_items, asked.dim, len(asked.queries)
     chance = float(asked.task.correct.sizes.mean() / asked.n_items)
     found = Deployment(rows, *shape, direction, quick, chance, sizes, **budget)
@@ -96,7 +101,7 @@ def deploy(
     return found
 
 
-def measure_all(asked: Asked, records: Records, quick: bool, grows: bool) -> list[dict[str, Any]]:
+def measure_all(asked: Asked, records: Records, quick: bool, grows: bool, lance: bool) -> list[dict[str, Any]]:
     """Rows of every candidate at every size, smallest first; a graph that would take too long to build is left out.
 
     Where nothing is to grow, only graphs, and the exhaustive search beside them, are measured below the full size.
@@ -105,6 +110,8 @@ def measure_all(asked: Asked, records: Records, quick: bool, grows: bool) -> lis
     parts = PARTS if asked.n_items >= LEAST_TO_GROW else PARTS[-1:]
     parts = [p for p in parts if not quick or p != 2]
     plan = [(asked.n_items // p, b) for p in parts for b in list_builds(asked.n_items // p, asked.dim, codes, quick)]
+    plan += [(asked.n_items // p, b) for p in parts if lance for b in list_tables(asked.n_items // p, codes, quick)]
+    plan.sort(key=lambda each: each[0])
     plan = [(n, b) for n, b in plan if grows or n == asked.n_items or b.law == GRAPH or b.name == EXACT]
     took: dict[tuple[str, str], list[tuple[int, float]]] = {}  # sizes and seconds of what was built
     rows: list[dict[str, Any]] = []

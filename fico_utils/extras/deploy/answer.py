@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from fico_utils.errors import InputError
 from fico_utils.escaping import markdown_text
 from fico_utils.extras.deploy.candidates import EXACT
+from fico_utils.extras.deploy.lance import NAME, table_code
 from fico_utils.extras.deploy.result import GIB, QUALITY, Candidates, budget_text
 
 if TYPE_CHECKING:
@@ -75,7 +76,8 @@ def _of_size(found: Candidates, n: int, row: pd.Series | str) -> str:
     if (row["neighbour_recall@1"] if share != share else share) < MUCH:
         loses += ", which is too little to be of use: allow more time or memory"
     within, costs = f"Within {within}" if within else "Without a limit", f"{_ms(row['query_ms'])} a query"
-    what = f"{row['name']} (factory string {row['factory']}) for {n:,} items"
+    made = "lancedb.index:" if NAME in row["name"] else "factory string"
+    what = f"{row['name']} ({made} {row['factory']}) for {n:,} items"
     return f"{within}, deploy {what}: {loses}, in {costs} and {_size(row['memory_bytes'])} ({sure})."
 
 
@@ -130,6 +132,8 @@ def build_code(found: Candidates, row: Mapping[str, Any]) -> str:
     for name, file in (("gallery", FILES[asked]), ("queries", FILES[asks])):
         lines.append(f"{name} = np.load('{file}').astype('float32'); faiss.normalize_L2({name})")
     searches = [part.split("=") for part in row["search"].split(",") if part]
+    if NAME in row["name"] and not row["codes"]:
+        return "\n".join([*lines, *table_code(row, "gallery", "queries"), ""])
     if not row["codes"]:
         lines.append(f"index = faiss.index_factory({found.dim}, '{row['factory']}', faiss.METRIC_INNER_PRODUCT)")
         lines.append("index.train(gallery); index.add(gallery)")
@@ -150,10 +154,13 @@ def build_code(found: Candidates, row: Mapping[str, Any]) -> str:
         "own": ["codes, asked = np.load('gallery_codes.npy'), np.load('query_codes.npy')  # your own, packed"],
     }[method]
     lines += [both.format("turn.apply(x)")] if method in ("rotation", "itq") else []
-    lines.append(f"index = faiss.index_binary_factory({bits}, '{row['factory']}')")
-    lines.append("index.train(codes); index.add(codes)")
-    lines += [f"index.{'hnsw.' if name == 'efSearch' else ''}{name} = {value}" for name, value in searches]
-    lines.append(f"distances, ids = index.search(asked, {row['depth'] or 10})")
+    if NAME in row["name"]:
+        lines += table_code(row, "codes", "asked")
+    else:
+        lines.append(f"index = faiss.index_binary_factory({bits}, '{row['factory']}')")
+        lines.append("index.train(codes); index.add(codes)")
+        lines += [f"index.{'hnsw.' if name == 'efSearch' else ''}{name} = {value}" for name, value in searches]
+        lines.append(f"distances, ids = index.search(asked, {row['depth'] or 10})")
     if row["depth"]:
         lines.append("ids = np.stack([i[np.argsort(-(gallery[i] @ q))][:10] for i, q in zip(ids, queries)])")
     return "\n".join([*lines, ""])

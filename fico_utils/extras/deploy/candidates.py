@@ -6,6 +6,7 @@ Indexes of vectors are made by ``faiss.index_factory(d, factory, faiss.METRIC_IN
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -19,6 +20,8 @@ ALL, LISTS, GRAPH = "n", "sqrt n", "log n"
 EXACT = "Flat"
 #: Items that a search gives; vectors that k-means asks for, for each centroid.
 K, A_CENTROID = 10, 39
+#: Vectors that the rotation of OPQ is learned from at most; FAISS alone takes more of them, and longer.
+OPQ_ON = 5000
 #: Queries (n, d) float32 and their codes or None -> scores (n, k) float32, larger is closer, and ids (n, k).
 Search = Callable[[np.ndarray, "np.ndarray | None"], tuple[np.ndarray, np.ndarray]]
 
@@ -41,6 +44,8 @@ class Build:
     codes: str = ""  # how vectors become codes, and their bits, such as ``itq 256``; empty for an index of vectors
     depths: Sequence[int] = (0,)
 
+    clock = staticmethod(time.thread_time)  # seconds of a search on one thread
+
     @property
     def variants(self) -> list[Variant]:
         """Every way to search it."""
@@ -59,9 +64,46 @@ class Build:
             index = faiss.index_binary_factory(8 * items.shape[1], self.factory)
         else:
             index = faiss.index_factory(items.shape[1], self.factory, faiss.METRIC_INNER_PRODUCT)
+        if isinstance(index, faiss.IndexPreTransform) and self.factory.startswith("OPQ"):
+            # by default OPQ turns for codes of 8 bits a part, for minutes, where 4 bits are kept
+            turn = faiss.downcast_VectorTransform(index.chain.at(0))
+            parts = faiss.ProductQuantizer(turn.d_out, turn.M, 4)
+            turn.pq, turn.max_train_points, turn.niter = parts, OPQ_ON, 20
+            turn.train(items)
+            turn.pq = None
         index.train(items)
         index.add(items)
         return index
+
+    @staticmethod
+    def written_bytes(index: Any) -> int:
+        """Bytes of an index as it is written."""
+        import faiss
+
+        sizes: list[int] = []
+
+        def take(piece: Any) -> int:
+            sizes.append(len(piece))
+            return len(piece)
+
+        write = faiss.write_index if isinstance(index, faiss.Index) else faiss.write_index_binary
+        write(index, faiss.PyCallbackIOWriter(take))
+        return sum(sizes)
+
+    def find(self, index: Any, search: str, asked: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Scores (n, k) float32, larger is closer, and ids (n, k) of what is found for vectors or codes (n, ...).
+
+        Where fewer than `k` are found, ids of -1 and scores of -inf stand behind them.
+        """
+        import faiss
+
+        if not self.codes:
+            faiss.ParameterSpace().set_index_parameters(index, search)
+            return index.search(asked, k)
+        for name, value in (part.split("=") for part in search.split(",") if part):
+            setattr(index.hnsw if name == "efSearch" else index, name, int(value))
+        distances, ids = index.search(asked, k)
+        return np.where(ids < 0, -np.inf, -distances.astype(np.float32)), ids
 
 
 def list_builds(n: int, dim: int, codes: Sequence[str], quick: bool) -> Iterator[Build]:
@@ -84,8 +126,8 @@ def list_builds(n: int, dim: int, codes: Sequence[str], quick: bool) -> Iterator
     if has_lists and not quick:
         refined = [f"{probe},k_factor_rf=8" for probe in probes]
         yield Build("IVF-PQ fast scan, refined", f"IVF{n_list},{fast},Refine(SQfp16)", LISTS, refined)
-        if dim % 8 == 0 and n >= A_CENTROID * 256:
-            yield Build("IVF-PQ", f"IVF{n_list},PQ{dim // 8}", LISTS, probes[1:])
+        if dim % 8 == 0:  # 16 centroids a part: 256 of them take minutes to learn, and find little more
+            yield Build("IVF-PQ fast scan", f"IVF{n_list},PQ{dim // 4}x4fs", LISTS, probes[1:])
             yield Build("IVF-OPQ fast scan", f"OPQ{dim // 8},IVF{n_list},PQ{dim // 8}x4fs", LISTS, probes[1:])
     widths = (16, 64) if quick else (16, 32, 64, 128, 256)
     yield Build("HNSW", "HNSW16" if quick else "HNSW32", GRAPH, [f"efSearch={w}" for w in widths])
@@ -105,17 +147,11 @@ def list_builds(n: int, dim: int, codes: Sequence[str], quick: bool) -> Iterator
 
 def make_search(build: Build, index: Any, variant: Variant, vectors: np.ndarray | None, k: int) -> Search:
     """How one variant is asked for `k` items; `vectors` (n, d) rank the found again where it says so."""
-    import faiss
 
     def search(queries: np.ndarray, codes: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-        if not build.codes:
-            faiss.ParameterSpace().set_index_parameters(index, variant.search)
-            return index.search(queries, k)
-        for name, value in (part.split("=") for part in variant.search.split(",") if part):
-            setattr(index.hnsw if name == "efSearch" else index, name, int(value))
-        distances, ids = index.search(codes, variant.depth or k)
+        scores, ids = build.find(index, variant.search, codes if build.codes else queries, variant.depth or k)
         if not variant.depth:
-            return np.where(ids < 0, -np.inf, -distances.astype(np.float32)), ids
+            return scores, ids
         scores = np.stack([vectors[row].astype(np.float32) @ query for row, query in zip(ids, queries, strict=True)])
         scores[ids < 0] = -np.inf
         order = np.argsort(-scores, axis=1, kind="stable")[:, :k]

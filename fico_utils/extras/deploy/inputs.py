@@ -90,6 +90,21 @@ class Part:
 
         return self.scores(faiss.knn(self.queries, self.items, 1, metric=faiss.METRIC_INNER_PRODUCT)[1])[:, 0]
 
+    @cached_property
+    def beaten(self) -> np.ndarray:
+        """How many items score above the best right item of each query, (n_query,) int64; rounding is no difference."""
+        right = [self.items[row].astype(np.float64) @ q for row, q in zip(self.right, self.queries, strict=True)]
+        bars = np.array([scores.max() for scores in right]) + 1e-6
+        counts = np.zeros(len(bars), np.int64)
+        for _, block in read_chunks(self.items, len(bars)):
+            counts += (self.queries @ block.T > bars[:, None]).sum(axis=1)
+        return counts
+
+    @property
+    def right(self) -> list[np.ndarray]:
+        """The right items of each query."""
+        return np.split(self.task.correct.members, self.task.correct.start[1:-1])
+
     def scores(self, ids: np.ndarray) -> np.ndarray:
         """Cosines of the queries and some items each, (n_query, k) float64; -inf where an id is -1."""
         wide = [self.items[row].astype(np.float64) @ query for row, query in zip(ids, self.queries, strict=True)]

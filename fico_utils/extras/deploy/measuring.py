@@ -16,7 +16,7 @@ from fico_utils.evaluation.plan import Plan, Request
 from fico_utils.evaluation.similarity import ScoreSource
 from fico_utils.evaluation.summary import list_scores, middle_95
 from fico_utils.evaluation.tasks import Ragged, Task
-from fico_utils.extras.deploy.candidates import Build, K, Search, make_search
+from fico_utils.extras.deploy.candidates import EXACT, Build, K, Search, make_search
 from fico_utils.extras.deploy.inputs import Codes, Part
 
 #: The task metrics, each at the level at which the paper has it.
@@ -83,10 +83,10 @@ def measure_build(build: Build, part: Part, codes: Codes | None, made_s: float, 
     memory, start = PeakMemory(), time.perf_counter()
     with memory:
         index = build.filled_index(part.items if codes is None else codes[0])
-    build_s, held = time.perf_counter() - start + made_s, written_bytes(index)
+    build_s, held = time.perf_counter() - start + made_s, build.written_bytes(index)
     asked, rows = codes and codes[1], []
     searches = [make_search(build, index, variant, vectors, k) for variant in build.variants]
-    times = _timed_rounds(searches, part.queries, asked, quick)
+    times = _timed_rounds(searches, part.queries, asked, quick, build.clock)
     for variant, search, spent in zip(build.variants, searches, times, strict=True):
         scores, ids = search(part.queries, asked)
         stored = held + (vectors.nbytes if variant.depth else 0)
@@ -95,31 +95,20 @@ def measure_build(build: Build, part: Part, codes: Codes | None, made_s: float, 
         reached = recall_of_hits(ties_with_best(part.scores(ids), part.best), (1, ids.shape[1]))
         row |= {f"neighbour_recall@{at}": reached[min(at, ids.shape[1])] for at in (1, K)}
         row |= task_scores(ids, scores, part.task) | variant._asdict()
+        if build.name == EXACT:
+            row["beaten"] = part.beaten.tolist()
         rows.append(row | {"codes": build.codes, "law": build.law, "build_peak_bytes": memory.extra_bytes})
     return rows
 
 
-def written_bytes(index: Any) -> int:
-    """Bytes of an index as FAISS writes it."""
-    import faiss
-
-    sizes: list[int] = []
-
-    def take(piece: Any) -> int:
-        sizes.append(len(piece))
-        return len(piece)
-
-    write = faiss.write_index if isinstance(index, faiss.Index) else faiss.write_index_binary
-    write(index, faiss.PyCallbackIOWriter(take))
-    return sum(sizes)
-
-
-def _timed_rounds(searches: Sequence[Search], queries: np.ndarray, codes: Any, quick: bool) -> list[dict[str, float]]:
+def _timed_rounds(
+    searches: Sequence[Search], queries: np.ndarray, codes: Any, quick: bool, own_clock: Callable[[], float]
+) -> list[dict[str, float]]:
     """Milliseconds of one query, and of a batch of 100, on one thread and on all, by column, for each way to search.
 
-    Medians over rounds in which all take turns, in random order. What runs on one thread is in seconds of that thread,
-    which are those of a machine that does nothing else; the others are by the clock on the wall. Each is warmed up
-    once. One that would use up more than its share of seconds sits out all rounds but the first two.
+    Medians over rounds in which all take turns, in random order. What runs on one thread is by `own_clock`, in seconds
+    of CPU, which are those of a machine that does nothing else; the others are by the clock on the wall. Each is warmed
+    up once. One that would use up more than its share of seconds sits out all rounds but the first two.
     """
     rounds, share = (3, 0.15) if quick else (5, 0.4)
     at, rng = np.arange(BATCH) % len(queries), np.random.default_rng(0)
@@ -127,7 +116,7 @@ def _timed_rounds(searches: Sequence[Search], queries: np.ndarray, codes: Any, q
     singles = [(batch[0][i : i + 1], None if codes is None else batch[1][i : i + 1]) for i in range(BATCH)]
 
     def time_run(search: Search, parts: Sequence[Any], threads: int | None) -> float:
-        clock: Callable[[], float] = time.perf_counter if threads is None else time.thread_time
+        clock: Callable[[], float] = time.perf_counter if threads is None else own_clock
         with faiss_threads(threads):
             run = measure_time(lambda: [search(*part) for part in parts], Timing(repeats=1, warmup=0), clock=clock)
         return run.seconds / len(parts)

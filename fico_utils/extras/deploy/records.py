@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from fico_utils.extras.deploy.deployment import Deployment
 
 #: Raised when the meaning of what is measured changes.
-LAYOUT = 2
+LAYOUT = 3
 
 
 class Records:

@@ -12,6 +12,7 @@ import numpy as np
 from fico_utils.errors import InputError
 from fico_utils.extras.deploy.candidates import EXACT, list_builds
 from fico_utils.extras.deploy.growth import TIMES, carry_rows
+from fico_utils.extras.deploy.lance import NAME, list_tables
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,7 +64,7 @@ class Candidates:
         if n < self.n_items:
             return []
         codes = list(dict.fromkeys(row["codes"] for row in self.records if row["codes"]))
-        builds = list_builds(n, self.dim, codes, self.quick)
+        builds = [*list_builds(n, self.dim, codes, self.quick), *list_tables(n, codes, self.quick)]
         factories = {build.title(variant): build.factory for build in builds for variant in build.variants}
         carried = carry_rows(self.records, n, factories, self.n_query)
         return [{**row, "status": "extrapolated"} for row in carried]
@@ -78,6 +79,8 @@ class Candidates:
                 lists = row["factory"].startswith(("IVF", "OPQ")) and "Refine" not in row["factory"]
                 on_disk = " or lists on disk (faiss.contrib.ondisk.merge_ondisk)" if lists else ""
                 note = f"exceeds {self.memory_gib:g} GiB: needs {machines}{on_disk}"
+                if NAME in row["name"]:
+                    note = f"exceeds {self.memory_gib:g} GiB: LanceDB reads the rest from disk, slower than measured"
             done.append({**row, "share_of_exact": row[QUALITY] / whole if whole else np.nan, "note": note})
         return done
 

@@ -94,6 +94,14 @@ def build_shard(source: str | Path, trained: str | Path, out: str | Path, start:
     rows, index = open_rows(source), _read_index(trained)
     if not 0 <= start < stop <= len(rows):
         raise InputError(f"rows {start} to {stop} were asked for, expected a part of the {len(rows):,} rows")
+    first = np.asarray(rows[:1])
+    given, held = (first.dtype == np.uint8, first.shape[1] * (8 if first.dtype == np.uint8 else 1)), _kind(index)
+    if given != held:
+        words = [
+            f"{'codes' if coded else 'vectors'} of {width} {'bits' if coded else 'dimensions'}"
+            for coded, width in (held, given)
+        ]
+        raise InputError(f"{trained} is an index of {words[0]} and {source} holds {words[1]}: train one on this file")
     for at, block in read_blocks(rows, start, stop):
         index.add_with_ids(block, np.arange(at, at + len(block)))
     _write_index(index, out)
@@ -105,21 +113,46 @@ def join_shards(trained: str | Path, shards: Sequence[str | Path], out: str | Pa
     from faiss.contrib.ondisk import merge_ondisk
 
     index = _read_index(trained)
-    if isinstance(index, faiss.IndexBinary):
-        for shard in shards:
-            index.merge_from(_read_index(shard), 0)
-    else:
+    for shard in shards:
+        part = _read_index(shard, faiss.IO_FLAG_MMAP)
+        if _kind(part) != _kind(index) or _centroids(part) != _centroids(index):
+            raise InputError(
+                f"{shard} is of another corpus than {trained}, whose lists differ: build the shard from it"
+            )
+        if isinstance(index, faiss.IndexBinary):
+            index.merge_from(part, 0)
+    if not isinstance(index, faiss.IndexBinary):
         merge_ondisk(index, [str(shard) for shard in shards], f"{out}.ivfdata")
     _write_index(index, out)
 
 
-def _read_index(path: str | Path) -> Any:
-    """An index of vectors or of codes."""
+def _read_index(path: str | Path, *mapped: int) -> Any:
+    """An index of vectors or of codes, read with FAISS flags `mapped` if of vectors; InputError for other files."""
     import faiss
 
-    with open(path, "rb") as file:
-        coded = file.read(2) == b"IB"  # the mark of FAISS's binary indexes
-    return (faiss.read_index_binary if coded else faiss.read_index)(str(path))
+    try:
+        with open(path, "rb") as file:
+            if file.read(2) == b"IB":  # the mark of FAISS's binary indexes
+                return faiss.read_index_binary(str(path))
+        return faiss.read_index(str(path), *mapped)
+    except (OSError, RuntimeError):
+        raise InputError(f"{path} is no whole index of FAISS: expected what the step before has written") from None
+
+
+def _kind(index: Any) -> tuple[bool, int]:
+    """Whether an index is of codes, and its dimensions or bits."""
+    import faiss
+
+    return isinstance(index, faiss.IndexBinary), index.d
+
+
+def _centroids(index: Any) -> bytes:
+    """What sorts items into the lists of an index."""
+    import faiss
+
+    if isinstance(index, faiss.IndexBinary):
+        return faiss.serialize_index_binary(index.quantizer).tobytes()
+    return faiss.serialize_index(faiss.extract_index_ivf(index).quantizer).tobytes()
 
 
 def _write_index(index: Any, out: str | Path) -> None:

@@ -49,13 +49,14 @@ def verdict_counts(claims: pd.DataFrame) -> pd.DataFrame:
     return counts.reindex(list(MARKS)).fillna(0).astype(int)
 
 
-def plural_verdict(verdict: str) -> str:
-    """What several claims do.
+def number_of_claims(n: int, verdict: str) -> str:
+    """How many claims do what.
 
-    >>> plural_verdict("does not hold"), plural_verdict("holds in part"), plural_verdict("cannot be tested here")
-    ('do not hold', 'hold in part', 'cannot be tested here')
+    >>> number_of_claims(2, "does not hold"), number_of_claims(1, "holds in part"), number_of_claims(0, "holds")
+    ('2 do not hold', '1 holds in part', '0 hold')
     """
-    return re.sub(r"^(hold|do|depend)e?s", r"\1", verdict)
+    several = re.sub(r"^(hold|do|depend)e?s", r"\1", verdict)
+    return f"{n} {verdict if n == 1 else several}"
 
 
 def duration_text(seconds: float) -> str:
@@ -87,6 +88,6 @@ TEMPLATES = jinja2.Environment(
     finalize=lambda value: printable(value) if type(value) is str else value,
 )  # fmt: skip
 TEMPLATES.filters |= {"duration": duration_text, "number": number_text, "join_words": join_words}
-TEMPLATES.filters["plural"] = plural_verdict
+TEMPLATES.filters["number_of_claims"] = number_of_claims
 STYLE = "".join((HERE / name).read_text(encoding="utf-8") for name in ("report.css", "tables.css"))
 TEMPLATES.globals |= {"style": STYLE, "marks": MARKS}

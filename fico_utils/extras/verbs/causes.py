@@ -36,7 +36,8 @@ def run(options: argparse.Namespace) -> int:
         say(f"{system} on {name}, {', '.join(cell)} training, in {causes.write_part(made, system, name, *cell)}")
     grid = causes.merge_parts(made)
     save_picture(draw_causes(grid), made, "causes")
-    write_text(made.path("causes.md"), causes.causes_text(grid))  # last, as it asks for every cell
-    print("\n".join(causes.state_causes(grid)))
+    text = causes.causes_text(grid)  # last, as it asks for every cell
+    write_text(made.path("causes.md"), text)
+    print(*text.split("\n\n")[:2], sep="\n")  # the sentences
     print(f"the grid of causes in {made.path('grid.csv')}")
     return 0

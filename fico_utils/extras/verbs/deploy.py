@@ -14,7 +14,7 @@ ARRAYS = {
     "--text-labels": "the same of captions, where they have labels of their own",
 }
 #: Options that `fico_utils.deploy` takes as they are.
-PASSED_ON = ("direction", "memory_gib", "latency_ms", "images_repeated", "quick", "seed", "out")
+PASSED_ON = ("direction", "memory_gib", "latency_ms", "images_repeated", "lance", "quick", "seed", "out")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--latency-ms", type=float, metavar="X", help="time of one query on one thread")
     parser.add_argument("--grow-to", default="", metavar="N,N,...", help="sizes of the gallery to come: 10M,100M")
     parser.add_argument("--images-repeated", type=whole_number, metavar="K", help="each image stands K times in a row")
+    parser.add_argument("--lance", action="store_true", help="measure tables of LanceDB, too (extra lance)")
     parser.add_argument("--quick", action="store_true", help="fewer candidates, queries and repeats")
     parser.add_argument("--seed", type=whole_number, default=0, metavar="N", help="of samples and trainings")
     text = "folder for table.csv, answer.md, figure.svg, figure.html; an interrupted run goes on there"
