@@ -204,15 +204,15 @@ TABLES = """[...document.querySelectorAll('.cell_output table, .claims table')].
 
 @needs_sphinx
 @pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
-def test_tables_are_legible_in_the_dark_and_break_no_words(site: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["results/claims", f"notebooks/{LESSONS[0]}"])
+def test_tables_are_legible_in_the_dark_and_break_no_words(site: Path, tmp_path: Path, name: str) -> None:
     with chromium_page(tmp_path) as page:
         page.show_as(400, scheme="dark")
-        for name in ("results/claims", f"notebooks/{LESSONS[0]}"):
-            page.open(f"file://{site}/{name}.html")
-            tables = page.run(TABLES)
-            assert tables, name
-            assert [table for table in tables if table["text"] - table["behind"] < 120 or table["broken"]] == []
-            assert page.run("document.documentElement.scrollWidth") <= 400
+        page.open(f"file://{site}/{name}.html")
+        tables = page.run(TABLES)
+        assert tables
+        assert [table for table in tables if table["text"] - table["behind"] < 120 or table["broken"]] == []
+        assert page.run("document.documentElement.scrollWidth") <= 400
         assert page.errors == []
 
 

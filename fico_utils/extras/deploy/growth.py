@@ -87,8 +87,8 @@ def carry_hits(beaten: np.ndarray, n_items: int, n: int, k: int, value: float) -
     `beaten` (n_query,) int is how many items stand before each query's right one. From it the recall of a random half
     of the gallery is known exactly (hypergeometric distribution), so that the slope at the largest size has little
     noise. Two lines over log n go on from there: one of the log-odds, and one of log(-log recall), a hazard of being
-    overtaken that grows with a power of n. Galleries of drawn scenes and of random vectors that were held out lie
-    between the two, up to 64 times as large; the middle of both is given, and the resamples of queries are of both.
+    overtaken that grows with a power of n. The middle of both is
+    given, and the resamples of queries are of both.
 
     >>> round(carry_hits(np.array([0, 0, 0, 1, 2, 3]), 1000, 2000, 1, 0.5)[0], 2)
     0.34
