@@ -8,6 +8,7 @@ import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
+import nbformat
 import pytest
 
 from fico_utils import cli
@@ -21,6 +22,7 @@ from fico_utils.files import write_record
 from fico_utils.provenance import PROJECT
 from fico_utils.results import store
 from fico_utils.workspace import Run
+from tests.faults.content import change_in_place
 
 from .test_report import VOID, manifest, sealed
 
@@ -225,3 +227,22 @@ def test_damaged_runs_are_compared_with_one_sentence(whole, tmp_path, capsys, wh
         assert len(err.splitlines()) == 1
         assert what in err
         assert not (first / "report").exists()
+
+
+def test_a_page_of_a_notebook_that_was_changed_is_named_and_made_again(whole, tmp_path, capsys):
+    root = tmp_path / "mini"
+    shutil.copytree(whole, root)
+    notebook = root / "runs/04_evaluation/04_evaluation.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("R@1 is 41.5")]), notebook)
+    step = {"id": "04", "notebook": "04_evaluation", "state": "fresh", "why": ""}
+    write_report(root, "mini", [step])
+    page = notebook.with_suffix(".html")
+    before = page.read_text(encoding="utf-8")
+    change_in_place(page, before.replace("41.5", "91.5").encode())
+    assert cli.main(["check", "--verify", "--out", str(root)]) == 1
+    assert "output changed: runs/04_evaluation/04_evaluation.html" in capsys.readouterr().err
+    write_report(root, "mini", [step])
+    assert page.read_text(encoding="utf-8") == before
+    stamp = page.stat().st_mtime_ns
+    write_report(root, "mini", [step])
+    assert page.stat().st_mtime_ns == stamp, "a page that is whole is not made again"

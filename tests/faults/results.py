@@ -20,10 +20,12 @@ from fico_utils.artifacts import Recipe, Store
 from fico_utils.batch.pipeline import STEPS, Batch, find_step, step_state
 from fico_utils.extras.comparison import write_comparison
 from fico_utils.extras.deploy.records import Records
-from fico_utils.extras.pages.report import write_report
+from fico_utils.extras.pages.report import read_parts, write_report
 from fico_utils.extras.paired import compare
 from fico_utils.extras.seeds import write_seeds
+from fico_utils.manifests import read_manifest
 from fico_utils.provenance import PROJECT
+from fico_utils.results import load
 from fico_utils.verbs.check import verify_content
 from fico_utils.verbs.clean import noted_outputs
 from tests.display.test_report import manifest, sealed
@@ -114,7 +116,9 @@ def mutate_profile(rng: random.Random, folder: Path) -> tuple[Files, Callable[[]
 
 def mutate_manifest(rng: random.Random, folder: Path) -> tuple[Files, Callable[[], Any]]:
     """The manifest of a step, or the report's summary, as all that reads them does; mostly with a forged seal."""
-    batch, step = Batch("mini", folder / "mini", {}, {"04": {"cells": []}}, folder), find_step(STEPS, "04")
+    # most often in a folder without tables, which would be read each time
+    root = folder / ("mini" if rng.random() < 0.05 else "bare")
+    batch, step = Batch("mini", root, {}, {"04": {"cells": []}}, folder), find_step(STEPS, "04")
     batch.package = {}
     record = manifest(made_from=batch.parts(step), inputs=[{"path": "metrics.csv", "sha256": "x", "bytes": 3}])
     record |= rng.choice(({}, {"failure": {"cell": "fit", "heading": "2.2 Fit", "error": "ValueError: x"}}))
@@ -135,8 +139,10 @@ def mutate_manifest(rng: random.Random, folder: Path) -> tuple[Files, Callable[[
         with redirect_stderr(io.StringIO()):
             verify_content(Namespace(profile="mini", out=str(batch.root), quiet=True))
 
-    others = (check, lambda: noted_outputs(batch.root), lambda: write_comparison([batch.root, folder / "other"]))
-    return dict.fromkeys(paths, _encoded(rng, text)), rng.choice((report, report, report, *others))
+    calls = (report, check, lambda: noted_outputs(batch.root), lambda: read_manifest(paths[0]))
+    if root.name == "mini":
+        calls = (report, lambda: write_comparison([root, folder / "other"]))
+    return dict.fromkeys(paths, _encoded(rng, text)), rng.choice(calls)
 
 
 def mutate_tables(rng: random.Random, folder: Path) -> tuple[Files, Callable[[], Any]]:
@@ -150,6 +156,11 @@ def mutate_tables(rng: random.Random, folder: Path) -> tuple[Files, Callable[[],
         if (folder / f"{other}.kept").exists():
             shutil.copy(folder / f"{other}.kept", places[0] / f"{other}.csv")
     text = mutate_text(rng, kept.read_text(encoding="utf-8"), QUOTES)
+    if rng.random() < 0.9:  # by what reads it for all of these
+        alone = folder / "alone"
+        alone.mkdir(exist_ok=True)
+        call = (lambda: read_parts(alone, [])) if name == "claims" else lambda: load(alone, name)
+        return {alone / f"{name}.csv": _encoded(rng, text)}, call
     calls = (
         lambda: write_report(places[0], "mini", []),
         lambda: write_comparison(places),

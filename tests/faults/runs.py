@@ -66,10 +66,10 @@ def prepare(folder: Path) -> Path:
 def mutate_pages(rng: random.Random, folder: Path) -> tuple[Files, Callable[[], Any]]:
     """A table or a figure of a run, as the report and the site show it."""
     name, good = rng.choice((("figures/fig9.svg", SVG), ("tables/table9.html", TABLE)))
-    for path in ("figures/fig9.svg", "tables/table9.html"):
-        (folder / "mini" / path).unlink(missing_ok=True)
-    path, problems = folder / "mini" / name, []
-    return {path: _encoded(rng, mutate_text(rng, good, WORDS))}, lambda: read_parts(folder / "mini", problems)
+    root = folder / "bare"  # without results, which would be read each time
+    shutil.rmtree(root, ignore_errors=True)
+    (root / name).parent.mkdir(parents=True)
+    return {root / name: _encoded(rng, mutate_text(rng, good, WORDS))}, lambda: read_parts(root, [])
 
 
 def mutate_executed(rng: random.Random, folder: Path) -> tuple[Files, Callable[[], Any]]:

@@ -26,7 +26,7 @@ from fico_utils.escaping import one_line
 from fico_utils.extras.pages.findings import state_findings
 from fico_utils.extras.pages.notebook import write_notebook_page
 from fico_utils.extras.pages.page import render_page, verdict_counts
-from fico_utils.files import file_row, write_record, write_text
+from fico_utils.files import file_difference, file_row, read_record, write_record, write_text
 from fico_utils.manifests import read_manifest
 from fico_utils.results import schema
 from fico_utils.results.store import load, read_csv
@@ -55,7 +55,8 @@ def write_report(root: Path, profile: str, steps: Sequence[dict[str, str]]) -> P
     read = _read_files(read_manifest, manifests, problems)
     steps = [{**step, "manifest": read.get(path)} for step, path in zip(steps, manifests, strict=True)]
     notebooks = [path.with_name(f"{path.parent.name}.ipynb") for path in manifests]
-    pages = {path.stem for path in _read_files(write_notebook_page, notebooks, problems)}
+    _remove_changed_pages(root, notebooks)
+    pages = _read_files(write_notebook_page, notebooks, problems)
     records = list(read.values())
     parts = read_parts(root, problems)
     for problem in problems:
@@ -84,7 +85,7 @@ def write_report(root: Path, profile: str, steps: Sequence[dict[str, str]]) -> P
         "report.html.j2",
         **summary | {"steps": steps, "records": records},
         seeds=sorted({str(r.get("seed")) for r in records}),
-        pages=pages,
+        pages={path.stem for path in pages},
         machines=[machine for i, machine in enumerate(machines) if machine not in machines[:i]],
         slowest=sorted(phases, key=lambda phase: -phase["seconds"])[:10],
         table_parts=parts.pop("tables"),
@@ -93,8 +94,21 @@ def write_report(root: Path, profile: str, steps: Sequence[dict[str, str]]) -> P
     )
     path = root / "report" / "index.html"
     write_text(path, page)
-    write_record(root / "report" / "summary.json", summary | {"outputs": [file_row(path, root)]})
+    outputs = [file_row(written, root) for written in (path, *pages.values())]
+    write_record(root / "report" / "summary.json", summary | {"outputs": outputs})
     return path
+
+
+def _remove_changed_pages(root: Path, notebooks: Iterable[Path]) -> None:
+    """Remove pages of notebooks that are not as the last report names them, so that they are made again."""
+    try:
+        rows = read_record(root / "report" / "summary.json")["outputs"]
+        whole = {root / row["path"] for row in rows if not file_difference(row, root)}
+    except (InputError, OSError, KeyError, TypeError, AttributeError):  # no report yet, or not one of ours
+        whole = set()
+    for page in (path.with_suffix(".html") for path in notebooks):
+        if page not in whole:
+            page.unlink(missing_ok=True)
 
 
 def read_parts(root: Path, problems: list[str]) -> dict[str, Any]:
