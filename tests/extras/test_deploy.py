@@ -16,7 +16,7 @@ from fico_utils.cli import main
 from fico_utils.errors import InputError
 from fico_utils.extras import deploy as package
 from fico_utils.extras.deploy import answer, growth, read_sizes
-from fico_utils.extras.deploy.candidates import GRAPH, LISTS
+from fico_utils.extras.deploy.candidates import ALL, GRAPH, LISTS
 from fico_utils.extras.deploy.inputs import read_asked, unit_rows
 from fico_utils.extras.deploy.measuring import task_scores
 
@@ -181,6 +181,13 @@ def test_a_time_of_the_law_is_carried_exactly(law: str) -> None:
     value, low, high = fit.predict(10**7, [fit, noisy])
     assert value == pytest.approx(truth)
     assert low < truth < high
+
+
+def test_a_time_that_did_not_rise_grows_by_no_more_than_its_noise_allows() -> None:
+    sizes, steps = [200, 400, 800, 1600], growth.STEPS[ALL]
+    calm, noisy = (growth.fit_times(sizes, [8 + e, 8 - e, 8 + e, 8 - e], steps) for e in (0.01, 0.4))
+    assert calm.predict(1600, [calm])[0] == pytest.approx(8, rel=0.01)
+    assert 8 < calm.predict(10**6, [calm])[0] < noisy.predict(10**6, [noisy])[0] < 8 * 10**6 / 200
 
 
 def test_recall_is_carried_to_a_gallery_that_was_held_out() -> None:

@@ -47,18 +47,25 @@ class TimeFit(NamedTuple):
 
 
 def fit_times(sizes: Sequence[int], times: Sequence[float], steps: Callable[[Any], Any]) -> TimeFit:
-    """The fit of some times (m,) at some sizes (m,); a time that did not rise is taken to be proportional to the steps.
+    """The fit of some times (m,) at some sizes (m,).
+
+    Where a time did not rise, its noise hides by how much it did: a step then takes as long as the noise allows (the
+    end of the 95 % interval), so that no search of many items is said to be as fast as one of few.
 
     >>> fit_times([100, 200, 400], [2.0, 3.0, 5.0], STEPS["n"]).coefficients.round(6).tolist()
     [1.0, 0.01]
     """
     from scipy.optimize import nnls
+    from scipy.stats import t as student
 
     terms = np.stack([np.ones(len(sizes)), steps(np.asarray(sizes, np.float64))], 1) / np.asarray(times)[:, None]
     scale = terms.max(axis=0)
     coefficients = nnls(terms / scale, np.ones(len(terms)))[0] / scale
-    if coefficients[1] == 0:  # noise of short times: no search of many items is as fast as one of few
-        coefficients = np.array([0.0, terms[:, 1].sum() / (terms[:, 1] ** 2).sum()])
+    if coefficients[1] == 0:
+        noise = ((terms @ coefficients - 1) ** 2).sum() / (len(terms) - 1)
+        step = student.ppf(0.975, len(terms) - 1) * np.sqrt(noise * np.linalg.pinv(terms.T @ terms)[1, 1])
+        once = terms[:, 0] @ (1 - step * terms[:, 1]) / (terms[:, 0] ** 2).sum()
+        coefficients = np.array([max(0.0, once), step])
     used, spread = coefficients > 0, np.zeros((2, 2))
     spread[np.ix_(used, used)] = np.linalg.pinv(terms[:, used].T @ terms[:, used])
     residuals = float(((terms @ coefficients - 1) ** 2).sum())
