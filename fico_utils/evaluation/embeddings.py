@@ -80,7 +80,7 @@ def _peak(array: np.ndarray, name: str, refuse_zero: bool) -> float:
         if len(zero):
             raise InputError(
                 f"{name} have a zero vector in row {start + zero[0]}, which has no cosine with anything: "
-                "repair it, or allow zero vectors (allow_zero, --allow-zero) to score 0 with everything"
+                "repair it; an evaluation may let zero vectors score 0 with everything (allow_zero, --allow-zero)"
             )
         peak = max(peak, high)
     return peak

@@ -35,6 +35,8 @@ def draw_candidates(rows: pd.DataFrame, quality: str) -> Picture:
 
     Filled markers are on the front of all three; the dotted line is the exhaustive search.
     """
+    from matplotlib.ticker import LogLocator, NullFormatter
+
     front = pareto_front(rows[[quality, *PANELS]].to_numpy(), ("max", "min", "min"))
     rows = rows.assign(front=front).reset_index(drop=True)
     figure, axes = panel_grid(112, 2, sharey=True)
@@ -44,6 +46,9 @@ def draw_candidates(rows: pd.DataFrame, quality: str) -> Picture:
             ax.plot(rows.loc[at.Index, column], rows.loc[at.Index, quality], gid=f"row{at.Index}", **look)
         ax.axhline(rows.loc[rows["name"] == EXACT, quality].iloc[0], color=INK, linewidth=0.5, linestyle=":")
         ax.set(xscale="log", xlabel=label, ylabel=quality)
+        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.xaxis.set_major_formatter("{x:g}")
+        ax.xaxis.set_minor_formatter(NullFormatter())
         ax.margins(x=0.1, y=0.12)
     handles = [axes.flat[0].plot([], [], **look)[0] for look in LOOKS.values()]
     figure.legend(handles=handles, loc="outside lower center", ncols=2, labelcolor=QUIET)
