@@ -144,7 +144,7 @@ def read_notes(record: Path) -> list[dict[str, Any]]:
     """What `note` wrote, in order; a line that is not whole, such as a full disk cut, is left out."""
     notes = []
     for line in record.read_text(encoding="utf-8", errors="replace").splitlines() if record.is_file() else []:
-        with suppress(ValueError):
+        with suppress(ValueError, RecursionError):
             notes.append(json.loads(line))
     return [e for e in notes if isinstance(e, dict) and "digest" in e and {*map(type, e.values())} <= {str, type(None)}]
 
@@ -268,7 +268,7 @@ def recorded_files(record: Path, root: Path) -> tuple[list[dict[str, Any]], list
     read = {entry["read"]: entry["digest"] for entry in entries if "read" in entry and entry["read"] not in wrote}
     missed = {entry["missed"] for entry in entries if "missed" in entry} - wrote.keys() - read.keys()
     rows = (
-        [file_row(Path(name), root, digest) for name, digest in files.items() if Path(name).is_file()]
+        [file_row(Path(name), root, digest) for name, digest in files.items() if os.path.isfile(name)]
         for files in (read, wrote)
     )
     inputs, outputs = (sorted(kind, key=lambda row: row["path"]) for kind in rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 from pathlib import Path
 
 import nbformat
@@ -49,6 +50,8 @@ def test_locks_sums_headers_and_notes_may_hold_anything(tmp_path: Path, monkeypa
     assert artifacts.damage_of(path) == "is not a whole file of ours"
     record = tmp_path / "files.jsonl"
     record.write_text('{"read": ["a"], "digest": "x"}\n{"read": "a"}\n{"wrote": 5, "digest": null}\n')
+    with record.open("a") as file:  # lists in lists, and a name that no file can have
+        file.write("[" * 5000 + "\n" + json.dumps({"read": "x" * 3000, "digest": "x"}) + "\n")
     note("missed", tmp_path / "gone", record=record)
     assert [row["path"] for row in recorded_files(record, tmp_path)[0]] == ["gone"]
 
