@@ -155,9 +155,16 @@ def write_text(path: str | Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
+def write_page(path: Path, text: str, root: Path) -> None:
+    """Write a page below `root`, and beside it a record of its content, by which `check --verify` sees a change."""
+    write_text(path, text)
+    write_record(path.with_suffix(".json"), {"outputs": [file_row(path, root)]})
+
+
 def write_json(path: str | Path, value: Any) -> None:
-    """Write JSON atomically, indented, keys in the order given."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    """Write JSON atomically, indented, keys in the order given; half a character, which no file can hold, escaped."""
+    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    write_text(path, text.encode("utf-8", "backslashreplace").decode("utf-8"))
 
 
 def read_json(path: str | Path) -> Any:

@@ -17,7 +17,7 @@ from fico_utils.errors import InputError
 from fico_utils.evaluation import Metric
 from fico_utils.extras.claims.numbers import Side, both_sides, row_name
 from fico_utils.extras.pages.page import number_text, render_page
-from fico_utils.files import key_of, read_json, write_text
+from fico_utils.files import key_of, read_json, write_page
 from fico_utils.manifests import read_manifest
 from fico_utils.results import load, schema
 
@@ -161,7 +161,7 @@ def write_comparison(roots: Sequence[str | Path], across: bool = False) -> Path:
         clear=_lines(runs, frame, marked),
         parts_shown=[(heading, _lines(runs, frame[frame["table"] == table])) for heading, table in parts.items()],
     )
-    write_text(path, page)
+    write_page(path, page, runs[0].root)
     return path
 
 

@@ -93,7 +93,7 @@ def verify_content(options: argparse.Namespace) -> int:
     root = results_folder(options.profile, options.out)
     count, damaged = damaged_artefacts(root, SHIPPED)
     problems = [f"{path} {damage}" for path, damage in damaged.items()]
-    for path in (*sorted(root.glob("runs/*/manifest.json")), *root.glob("report/summary.json")):
+    for path in (*sorted(root.glob("runs/*/manifest.json")), *sorted(root.glob("report/*.json"))):
         try:
             outputs = read_manifest(path, WRITTEN)["outputs"]  # an input may change: its step is stale then
             changes = file_changes({"outputs": outputs}, root)

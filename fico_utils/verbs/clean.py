@@ -23,7 +23,7 @@ _STEPS = "|".join(step.notebook for step in STEPS)
 #: itself. With a slash behind them, the folders that go even where nothing lies in them.
 KNOWN = re.compile(
     rf"runs/(package_code\.json|\.({_STEPS}|site)\.(lock|pid)|({_STEPS})/(log\.txt|manifest\.json|{RECORDED})?)"
-    rf"|runs/({_STEPS})/\6\.(ipynb|html)|report/((index|comparison|explorer)\.html|summary\.json)?|(site|\.site-\w+)(/.*)?|seeds\.csv|runs/"
+    rf"|runs/({_STEPS})/\6\.(ipynb|html)|report/((index|comparison|explorer)\.html|(summary|comparison|explorer)\.json)?|(site|\.site-\w+)(/.*)?|seeds\.csv|runs/"
     r"|(own/)?\.locks/([0-9a-f]{16}\.lock)?|own/"
     r"|(own/)?(data|features|models|embeddings|perquery|metrics|costs|tables|figures)/|own/data/broken/images/"
     r"|own/data/(images|texts)\.npy|slides\.pdf"

@@ -11,6 +11,7 @@ from fico_utils.errors import InputError
 from fico_utils.extras.comparison import check_comparable, compare_runs, read_runs, write_comparison
 from fico_utils.results import store
 from fico_utils.workspace import Run
+from tests.faults.content import change_in_place, is_noticed
 
 
 @pytest.fixture
@@ -164,6 +165,9 @@ def test_the_page(make):
     before = path.read_bytes()
     write_comparison(roots)
     assert path.read_bytes() == before
+    assert not is_noticed(path, roots[0])
+    change_in_place(path, before.replace(b"4 of ", b"3 of "))
+    assert is_noticed(path, roots[0])
 
 
 def test_runs_of_one_name_are_told_apart(make):

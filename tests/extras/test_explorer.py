@@ -301,7 +301,7 @@ def test_a_system_for_which_there_is_no_room_is_left_out(
 ) -> None:
     whole = len(written.read_bytes())
     monkeypatch.setattr(explorer, "LARGEST", whole - 1)
-    monkeypatch.setattr(explorer, "write_text", lambda path, text: sizes.append(len(text.encode())))
+    monkeypatch.setattr(explorer, "write_page", lambda path, text, root: sizes.append(len(text.encode())))
     sizes: list[int] = []
     explorer.write_explorer(run)
     assert 0 < sizes[0] < whole

@@ -132,7 +132,7 @@ def is_noticed(path: Path, root: Path) -> bool:
         return True
     place = next((n + path.relative_to(p).as_posix() for n, p in PLACES.items() if path.is_relative_to(p)), None)
     name = place or path.relative_to(root).as_posix()
-    for record in (*root.glob("runs/*/manifest.json"), *root.glob("report/summary.json")):
+    for record in (*root.glob("runs/*/manifest.json"), *root.glob("report/*.json")):
         try:
             if any(change.endswith(f": {name}") for change in file_changes(read_record(record), root)):
                 return True

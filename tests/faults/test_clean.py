@@ -57,7 +57,13 @@ def write_results(root: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     monkeypatch.delenv(files.RECORD)
     outputs = [{"path": "tables/table2.md"}, {"path": "../outside/precious.csv"}]
     files.write_json(root / "runs/05_complexity_analysis/manifest.json", {"outputs": outputs})
-    known = ("tables/table2.md", "report/index.html", "runs/06_figures/log.txt", "runs/package_code.json")
+    known = (
+        "tables/table2.md",
+        "report/index.html",
+        "report/explorer.json",
+        "runs/06_figures/log.txt",
+        "runs/package_code.json",
+    )
     for name in known:
         files.write_text(root / name, name)
     store = Store(root)

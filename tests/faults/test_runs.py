@@ -60,6 +60,10 @@ def test_sums_that_are_no_object_are_refused(tmp_path: Path) -> None:
     (tmp_path / "checksums.json").write_text("[1]")
     with pytest.raises(InputError, match=r"checksums\.json holds \[1\]"):
         compare_checksums(tmp_path, [])
+    (tmp_path / "checksums.json").write_text(json.dumps({"\ud800": "ab"}))
+    (tmp_path / "x.csv").write_text("x")
+    compare_checksums(tmp_path, [tmp_path / "x.csv"])
+    assert json.loads((tmp_path / "checksums.json").read_text()).keys() == {"\ud800", "x.csv"}
 
 
 def test_slides_of_damaged_figures_are_refused_and_names_are_no_mathematics(tmp_path: Path) -> None:

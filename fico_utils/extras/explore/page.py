@@ -25,7 +25,7 @@ from fico_utils.experiment.corpora import instance_relevance
 from fico_utils.extras.explore.finished import FinishedRun
 from fico_utils.extras.explore.searcher import rank_range
 from fico_utils.extras.scoring.outputs import score_blocks
-from fico_utils.files import write_text
+from fico_utils.files import write_page
 from fico_utils.workspace import Run
 
 #: Bytes of the page at most, and pictures of the gallery that it shows.
@@ -81,7 +81,7 @@ def write_explorer(run: Run, name: str | None = None) -> Path:
         if len(whole_page.encode()) <= LARGEST:
             arrays, page, text = arrays | more, longer, whole_page
     path = run.path("report", "explorer.html")
-    write_text(path, text)
+    write_page(path, text, run.root)
     return path
 
 
