@@ -146,7 +146,8 @@ def read_notes(record: Path) -> list[dict[str, Any]]:
     for line in record.read_text(encoding="utf-8", errors="replace").splitlines() if record.is_file() else []:
         with suppress(ValueError, RecursionError):
             notes.append(json.loads(line))
-    return [e for e in notes if isinstance(e, dict) and "digest" in e and {*map(type, e.values())} <= {str, type(None)}]
+    named = [entry for entry in notes if isinstance(entry, dict) and isinstance(entry.get("digest", 0), str | None)]
+    return [entry for entry in named if all(isinstance(v, str) for name, v in entry.items() if name != "digest")]
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -49,7 +49,9 @@ def test_locks_sums_headers_and_notes_may_hold_anything(tmp_path: Path, monkeypa
     path.write_bytes(len(deep).to_bytes(8, "little") + deep)
     assert artifacts.damage_of(path) == "is not a whole file of ours"
     record = tmp_path / "files.jsonl"
-    record.write_text('{"read": ["a"], "digest": "x"}\n{"read": "a"}\n{"wrote": 5, "digest": null}\n')
+    record.write_text(
+        '{"read": ["a"], "digest": "x"}\n{"read": "a"}\n{"wrote": 5, "digest": null}\n{"wrote": null, "digest": ""}\n'
+    )
     with record.open("a") as file:  # lists in lists, and a name that no file can have
         file.write("[" * 5000 + "\n" + json.dumps({"read": "x" * 3000, "digest": "x"}) + "\n")
     note("missed", tmp_path / "gone", record=record)
