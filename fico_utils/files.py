@@ -156,12 +156,6 @@ def write_text(path: str | Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
-def write_page(path: Path, text: str, root: Path) -> None:
-    """Write a page below `root`, and beside it a record of its content, by which `check --verify` sees a change."""
-    write_text(path, text)
-    write_record(path.with_suffix(".json"), {"outputs": [file_row(path, root)]})
-
-
 def write_json(path: str | Path, value: Any) -> None:
     """Write JSON atomically, indented, keys in the order given; half a character, which no file can hold, escaped."""
     text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
@@ -296,10 +290,7 @@ def _recorded_name(path: Path, root: Path) -> str:
 
 
 def file_difference(row: Mapping[str, Any], root: Path) -> str:
-    """``missing``, ``changed`` or ``appeared`` where a file is no more as its `file_row` says, else empty.
-
-    Its content is read, once a process: size and time stamp may be those of before.
-    """
+    """``missing``, ``changed`` or ``appeared`` where the content of a file is not as its `file_row` says, else empty."""
     place = next((name for name in PLACES if row["path"].startswith(name)), "")
     path = PLACES.get(place, root) / row["path"].removeprefix(place)
     there = os.path.isfile(path)  # also of a name that no file can have

@@ -16,8 +16,8 @@ from fico_utils import registry
 from fico_utils.errors import InputError
 from fico_utils.evaluation import Metric
 from fico_utils.extras.claims.numbers import Side, both_sides, row_name
-from fico_utils.extras.pages.page import number_text, render_page
-from fico_utils.files import key_of, read_json, write_page
+from fico_utils.extras.pages.page import number_text, render_page, write_page
+from fico_utils.files import key_of, read_json
 from fico_utils.manifests import read_manifest
 from fico_utils.results import load, schema
 

@@ -24,8 +24,8 @@ from fico_utils.evaluation.relevance import image_text_tasks
 from fico_utils.experiment.corpora import instance_relevance
 from fico_utils.extras.explore.finished import FinishedRun
 from fico_utils.extras.explore.searcher import rank_range
+from fico_utils.extras.pages.page import write_page
 from fico_utils.extras.scoring.outputs import score_blocks
-from fico_utils.files import write_page
 from fico_utils.workspace import Run
 
 #: Bytes of the page at most, and pictures of the gallery that it shows.

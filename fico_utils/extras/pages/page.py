@@ -11,6 +11,7 @@ import pandas as pd
 
 from fico_utils.display.rows import join_words
 from fico_utils.escaping import printable
+from fico_utils.files import file_row, write_record, write_text
 from fico_utils.models.originals import named_systems, read_differences
 
 HERE = Path(__file__).parent
@@ -91,3 +92,9 @@ TEMPLATES.filters |= {"duration": duration_text, "number": number_text, "join_wo
 TEMPLATES.filters["number_of_claims"] = number_of_claims
 STYLE = "".join((HERE / name).read_text(encoding="utf-8") for name in ("report.css", "tables.css"))
 TEMPLATES.globals |= {"style": STYLE, "marks": MARKS}
+
+
+def write_page(path: Path, text: str, root: Path) -> None:
+    """Write a page below `root`, and beside it a record of its content, by which `check --verify` sees a change."""
+    write_text(path, text)
+    write_record(path.with_suffix(".json"), {"outputs": [file_row(path, root)]})
