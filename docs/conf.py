@@ -14,6 +14,7 @@ html_extra_path = ["extra"]
 nb_execution_mode = "off"
 nb_ipywidgets_js = {}
 nb_merge_streams = True
+nb_render_markdown_format = "myst"  # what a cell displays as Markdown may hold a table
 myst_heading_anchors = 3
 
 # Docstrings are prose: `name` is code. Two classes of different modules may have one name, so that a type is ambiguous.

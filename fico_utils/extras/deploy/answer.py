@@ -35,7 +35,7 @@ def answer_text(found: Candidates) -> str:
             chosen[n] = str(error)
     told = [_of_exact(found), *(_of_size(found, n, row) for n, row in chosen.items())]
     told += [_of_codes(found.rows_at(n)) for n in dict.fromkeys([found.n_items, *found.grow_to[-1:]])]
-    parts = ["# What to deploy", " ".join(filter(None, told)), _size_table(chosen)]
+    parts = ["# What to deploy", "\n".join(f"- {sentence}" for sentence in told if sentence), _size_table(chosen)]
     for row in [row for row in chosen.values() if not isinstance(row, str)][:1]:
         lead = f"To build {row['name']} of {row['items']:,} items and ask it, where images.npy and texts.npy are given:"
         parts.append(f"{lead}\n\n```python\n{build_code(found, row)}```")

@@ -17,7 +17,7 @@ class Deployment(Candidates):
 
     @cached_property
     def answer(self) -> str:
-        """What to deploy at each size and what it loses, in Markdown: a paragraph, a table, and code that builds it."""
+        """What to deploy at each size and what it loses, in Markdown: sentences, a table, and code that builds it."""
         return answer_text(self)
 
     def figure(self) -> Picture:
