@@ -290,7 +290,7 @@ def _recorded_name(path: Path, root: Path) -> str:
 
 
 def file_difference(row: Mapping[str, Any], root: Path) -> str:
-    """``missing``, ``changed`` or ``appeared`` where the content of a file is not as its `file_row` says, else empty."""
+    """``missing``, ``changed`` or ``appeared`` where a file's content is not as its `file_row` says; else empty."""
     place = next((name for name in PLACES if row["path"].startswith(name)), "")
     path = PLACES.get(place, root) / row["path"].removeprefix(place)
     there = os.path.isfile(path)  # also of a name that no file can have
