@@ -118,7 +118,7 @@ def test_numbers_and_counts_come_into_a_sentence(metrics, monkeypatch):
     text = f"R@1 {number}. <!-- claims mini -->?<!-- /claims -->"
     said = re.sub("<!--.*?-->", "", refresh_tables(text))
     assert said.startswith("R@1 50.0 ± 1.0. Of the paper's 3 claims, on our numbers, 2 hold, ")
-    assert "1 do not hold" in said
+    assert "1 does not hold" in said
     with pytest.raises(InputError, match="of which there are 0 rows"):
         refresh_tables("<!-- value standard picto_people scan t2i recall@1 -->?<!-- /value -->")
 
