@@ -7,7 +7,8 @@
 Scenes are those of picto_diverse, seen by BEiT-3 and by X-VLM without fusion, both as they ship (profile standard). The
 two embeddings of 128 dimensions stand side by side, each of unit length, so that a vector has 256. All scenes are in
 the gallery; the first fifth brings one caption each. Openclipart is embedded by BEiT-3 of the profile pictures, trained
-if it was not: captions of the test pictures ask, and all pictures are the gallery. A random caption is a random image
+if it was not: captions of the test pictures ask, and the gallery holds them and those of validation, but none that was
+trained on, as an encoder puts these at places of their own. A random caption is a random image
 plus noise. Each folder gets images.npy, texts.npy and caption_image.npy.
 """
 
@@ -59,12 +60,12 @@ def _unit(block, member, side: str) -> np.ndarray:
 
 
 def write_openclipart(folder: Path, out: str, data: str) -> None:
-    """Embed all pictures, and the captions of the test pictures."""
+    """Embed the pictures of two splits, and the captions of the test pictures."""
     import fico_utils
     from fico_utils import experiment
 
     run = fico_utils.setup("pictures", 0, out, data_dir=data, threads=1)
-    kept = {split: experiment.embed(run, "beit3", "openclipart", split) for split in ("test", "train", "val")}
+    kept = {split: experiment.embed(run, "beit3", "openclipart", split) for split in ("test", "val")}
     part = experiment.part(run, "openclipart", "test")
     np.save(folder / "images.npy", np.concatenate([kept[split]["img"] for split in kept]))
     np.save(folder / "texts.npy", kept["test"]["txt"])
