@@ -42,7 +42,7 @@ reproduce: .venv/installed  ## run notebooks 00 to 06, write results/, the repor
 
 # One thread a worker: threads of two workers that wait for each other burn more time than the tests take. A process of a
 # test compiles no module that an earlier one compiled. Neighbouring tests stay in one worker, which makes what they share
-# once, until the other has none left; those of a group stay in any case.
+# once, until the other has none left; those of a file of notebooks stay in any case, as they look at one run.
 test: export OMP_NUM_THREADS = 1
 test: export PYTHONDONTWRITEBYTECODE =
 test: .venv/testing  ## run the tests and the style check
@@ -50,7 +50,7 @@ test: .venv/testing  ## run the tests and the style check
 	@.venv/bin/ruff check .
 	@$(PYTHON) -m pytest -n $(JOBS) --dist worksteal -m "not notebooks"
 	@echo "Running every notebook on the mini profile (minutes)"
-	@$(PYTHON) -m pytest -n $(JOBS) --dist loadgroup -m notebooks $$(grep -rl --include='test_*.py' mark.notebooks tests)
+	@$(PYTHON) -m pytest -n $(JOBS) --dist loadfile -m notebooks $$(grep -rl --include='test_*.py' mark.notebooks tests)
 
 # What a run draws stays in results/. This alone changes files that are committed: pictures, the numbers that they draw,
 # the result tables, the tables for GitHub to show, and the tables of the READMEs.

@@ -18,7 +18,6 @@ from tests.faults.content import recording_environment, undeclared_reads
 
 pytestmark = [
     pytest.mark.notebooks,
-    pytest.mark.xdist_group("run"),  # one run, which all look at
     pytest.mark.skipif(
         not all((PROJECT / "notebooks" / f"{step.notebook}.ipynb").is_file() for step in STEPS),
         reason="not every step has its notebook",

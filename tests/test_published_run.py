@@ -14,7 +14,7 @@ from PIL import Image
 from fico_utils.data.pictoscenes import make_corpus
 from fico_utils.provenance import PROJECT
 
-pytestmark = [pytest.mark.notebooks, pytest.mark.xdist_group("run")]
+pytestmark = pytest.mark.notebooks
 #: The profile `full`, at a size of minutes; nothing but parameters, as a user would pass them.
 TRIAL = {
     "threads": "1",

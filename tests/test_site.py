@@ -26,7 +26,6 @@ from tests.display.test_report import manifest, sealed
 COMMITTED = PROJECT / "figures" / "mini"
 LESSONS = [step.notebook for step in STEPS if not step.aside]
 DOT = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
-pytestmark = pytest.mark.xdist_group("site")
 needs_sphinx = pytest.mark.skipif(
     importlib.util.find_spec("myst_nb") is None, reason="the extra `site` is not installed; make test does that"
 )

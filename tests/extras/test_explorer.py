@@ -26,7 +26,6 @@ from fico_utils.workspace import Run, setup
 from tests.browser import CHROMIUM, Page, chromium_page
 from tests.nasty import NASTY
 
-pytestmark = pytest.mark.xdist_group("explorer")  # one small run, which all look at
 in_a_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (Debian: apt install chromium)")
 SYSTEMS, CORPUS, HOSTILE = ("beit3", "vsrn", "adv_64", "ucch", "dadh"), "picto_diverse", "<img src=x onerror=hacked=1>"
 SETTINGS = (f"systems=[{', '.join(SYSTEMS)}]", f"corpora=[{CORPUS}]", f"n_test={{{CORPUS}: 60}}", "threads=1")

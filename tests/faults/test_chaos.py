@@ -11,7 +11,6 @@ from tests.faults import chaos
 
 
 @pytest.mark.notebooks
-@pytest.mark.xdist_group("tiny run")
 def test_a_run_that_is_killed_ends_with_the_same_numbers(tmp_path: Path, undisturbed: bytes) -> None:
     accidents = ["group", "kernel", "SIGTERM"]
     happened = chaos.killed_run(tmp_path / "killed", random.Random(0), accidents, orphans=30)

@@ -161,7 +161,6 @@ def queued(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 
 
 @pytest.mark.notebooks
-@pytest.mark.xdist_group("tiny run")
 @pytest.mark.skipif(
     bool(slurm.missing_programs()), reason=f"SLURM is not installed: {', '.join(slurm.missing_programs())} not found"
 )
@@ -172,7 +171,6 @@ def test_slurm_runs_each_job_once(queued: tuple[Path, str]) -> None:
 
 
 @pytest.mark.notebooks
-@pytest.mark.xdist_group("tiny run")
 def test_the_workflow_gives_the_numbers_of_a_local_run(queued: tuple[Path, str], undisturbed: bytes) -> None:
     """Where SLURM is installed, what it trained is taken up on this machine, which runs the other steps."""
     folder, _ = queued
