@@ -125,7 +125,7 @@ def check_codes(asked, kept) -> dict | None:
         ids = build.filled_index(items).search(queries, 1)[1][:, 0]
         reached[name.partition(" ")[0] or "float"] = hit_rate(ids, part.task.correct)
     lost = {name: reached["float"] - reached[name] for name in ("itq", "learned")}
-    return reached | {"learned_loses_of_itq": lost["learned"] / lost["itq"]}
+    return reached | {"learned_loses_of_itq": lost["learned"] / lost["itq"] if lost["itq"] > 0 else None}
 
 
 def summary(name: str, found: dict) -> str:
@@ -151,10 +151,10 @@ def summary(name: str, found: dict) -> str:
         f"off by {100 * abs(recall).max():.1f} points at most |",
     ]
     if codes:
-        lines.append(
-            f"| codes of {codes['bits']} bits, recall@1 | float {codes['float']:.4f}, ITQ {codes['itq']:.4f}, learned "
-            f"{codes['learned']:.4f}: they lose {codes['learned_loses_of_itq']:.0%} of what ITQ's lose |"
-        )
+        share = codes["learned_loses_of_itq"]
+        told = "those of ITQ lose nothing" if share is None else f"they lose {share:.0%} of what ITQ's lose"
+        reached = ", ".join(f"{name} {codes[name]:.4f}" for name in ("float", "itq", "learned"))
+        lines.append(f"| codes of {codes['bits']} bits, recall@1 | {reached}: {told} |")
     text = "\n\n".join(lines[:3]) + "\n" + "\n".join(lines[3:])
     head = "| index | recall@1 promised | again | ms promised | again |\n| --- | --- | --- | --- | --- |"
     rows = [
