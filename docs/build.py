@@ -101,16 +101,26 @@ def gather_sources(root: Path, profile: str, executed: Sequence[Path], sources: 
         "companion": citation,
         **read_run(root, sources / "figures"),
     }
-    pages = jinja2.Environment(loader=jinja2.FileSystemLoader(HERE / "pages"), trim_blocks=True, lstrip_blocks=True)
-    pages.filters |= {"join_words": join_words, "markdown": markdown_text}
-    for name in pages.list_templates():
-        write_text(sources / name, pages.get_template(name).render(values))
+    write_pages(values, sources)
     for part, names in modules.items():
         sections = [f"{name}\n{'-' * len(name)}\n\n.. automodule:: {name}\n" for name in names]
         write_text(sources / "reference" / f"{part}.rst", "\n".join([part, "=" * len(part), "", *sections]))
     for path in sorted((PROJECT / "notebooks").glob("*.md")):
         text = LINK.sub(lambda link: link[0] if (notebooks / link[2]).exists() else link[1], path.read_text("utf-8"))
         write_text(notebooks / path.name, text)
+
+
+def write_pages(values: dict[str, Any], sources: Path) -> None:
+    """Fill the templates of `pages/`; what people may have chosen, such as the name of a corpus, stays text."""
+    pages = jinja2.Environment(loader=jinja2.FileSystemLoader(HERE / "pages"), trim_blocks=True, lstrip_blocks=True)
+    pages.filters |= {"join_words": join_words, "markdown": markdown_text, "raw_html": raw_html}
+    for name in pages.list_templates():
+        write_text(sources / name, pages.get_template(name).render(values))
+
+
+def raw_html(content: str) -> str:
+    """HTML as a block of Markdown, in which backticks are entities, as a line of three of them would end the block."""
+    return f"```{{raw}} html\n{content.replace('`', '&#96;')}\n```"
 
 
 def fold_cells(notebook: dict[str, Any]) -> dict[str, Any]:
@@ -138,8 +148,9 @@ def read_run(root: Path, figures: Path) -> dict[str, Any]:
     parts = read_parts(root, problems)
     if problems:
         raise InputError(problems[0])
-    for name, figure in parts["figures"].items():
-        path = figures / f"{name}.svg"
+    for number, figure in enumerate(parts["figures"].values()):
+        figure["file"] = f"{number}.svg"  # the file may be called anything
+        path = figures / figure["file"]
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(base64.b64decode(figure["data"]))
     words = page.TEMPLATES.get_template("parts.html.j2").module

@@ -65,6 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def guarded(name: str, work: Callable[[], int]) -> int:
     """Exit code of the work of a command: its own; or, after one sentence, of bad input or of a signal."""
+    if getattr(sys.stdout, "errors", "") == "strict":  # a letter that a terminal does not know ends no command
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         with stop_by_signals():
             from fico_utils.files import refuse_unwritable  # numpy comes with it, and a signal may come before

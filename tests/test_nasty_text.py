@@ -7,17 +7,24 @@ commands and columns, and the text itself, with what cannot be shown as U+FFFD.
 from __future__ import annotations
 
 import csv
+import importlib.util
 import io
+import os
 import re
+import shutil
 import warnings
 import zlib
+from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 from xml.etree import ElementTree
 
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from matplotlib import rc_context
 
 from fico_utils import cli, files, registry
 from fico_utils.data.corpus import Corpus
@@ -25,22 +32,26 @@ from fico_utils.display import teaching
 from fico_utils.display.figures import draw_figure
 from fico_utils.display.figures.query import Example, Hit
 from fico_utils.display.picture import Picture, save_picture
+from fico_utils.display.rows import run_in_words
 from fico_utils.display.table import Cell, Column, Table
 from fico_utils.display.tables import make_table
 from fico_utils.errors import InputError
-from fico_utils.escaping import cell_text, csv_text, one_line, printable, spreadsheet_cell
+from fico_utils.escaping import cell_text, csv_text, markdown_text, one_line, printable, spreadsheet_cell
+from fico_utils.extras import marking
 from fico_utils.extras.corpora.folder import write_rows
 from fico_utils.extras.corpora.library import folder_corpus
 from fico_utils.extras.corpora.reading import clean_caption, read_table
 from fico_utils.extras.explore import page as explorer
 from fico_utils.extras.explore.panel import rankings_html
 from fico_utils.extras.pages import page
-from fico_utils.extras.pages.report import write_report
+from fico_utils.extras.pages.report import COLUMNS, write_report
 from fico_utils.extras.pretrained.rows import configured_rows
 from fico_utils.extras.readme import results_table
+from fico_utils.extras.verbs.slides import describe_source, draw_page
 from fico_utils.provenance import PROJECT
 from fico_utils.results import store
 from tests.display.test_report import manifest
+from tests.faults.runs import SVG
 from tests.nasty import NASTY
 
 PLAIN = "plain"
@@ -381,3 +392,127 @@ def test_names_in_a_manifest_do_not_rewrite_the_terminal(tmp_path, capsys):
     out = capsys.readouterr().out
     assert "failed" in out
     assert not UNSHOWN.search(out)
+
+
+def test_names_of_files_do_not_rewrite_the_terminal(tmp_path, monkeypatch, capsys):
+    """What `clean` leaves, and systems that `compare` calls by their files; one has a name that is no UTF-8."""
+    texts = [text for text in WHOLE.values() if text.strip() and not set("/\0") & set(text) and len(text) < 100]
+    names = [*texts, os.fsdecode(b"\xff")]
+    (tmp_path / "mini/runs").mkdir(parents=True)
+    (tmp_path / "mini/runs/.04_evaluation.lock").write_text("")
+    rows = "".join(f"instance,i2t,recall,1,{n},{n},1.0\n" for n in range(3))
+    for name in names:
+        (tmp_path / "mini" / name).write_text("mine")
+        (tmp_path / f"{name}.csv").write_text(f"task,direction,metric,k,query,image,value\n{rows}")
+    screen = io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True)  # as strict as terminals are
+    monkeypatch.setattr("sys.stdout", screen)
+    for call in (["clean", "--out", tmp_path], ["compare", *(tmp_path / f"{name}.csv" for name in names[-9:])]):
+        assert cli.main([*map(str, call)]) == 0
+    printed = screen.buffer.getvalue().decode()
+    assert not UNSHOWN.search(printed + capsys.readouterr().err)
+    for name in names:
+        assert one_line(name) in printed
+
+
+def test_marks(tmp_path, monkeypatch, capsys):
+    """Of one student for each text, who wrote it, whom a check tells it, and whose code stopped with it."""
+    ours = PROJECT / "notebooks/exercises/01_feature_extraction.ipynb"
+    for number, text in enumerate(WHOLE.values()):
+        notebook = nbformat.read(ours, as_version=4)
+        for cell in notebook.cells:
+            cell.source = text if "answer" in cell.metadata.get("tags", []) else cell.source
+        (tmp_path / f"s{number:02}").mkdir()
+        nbformat.write(notebook, tmp_path / f"s{number:02}" / ours.name)
+
+    def run_cells(notebook, *_):
+        text = next(cell.source for cell in notebook.cells if "answer" in cell.metadata.get("tags", []))
+        checks = [cell for cell in notebook.cells if "check" in cell.metadata.get("tags", [])]
+        checks[0].outputs = [nbformat.v4.new_output("stream", name="stdout", text=f"1.1 not yet: {text}")]
+        checks[1].outputs = [nbformat.v4.new_output("error", ename=text, evalue=text)]
+
+    monkeypatch.setattr(marking, "_run_cells", run_cells)
+    call = ["exercises", "--mark", *map(str, sorted(tmp_path.iterdir()))]
+    assert cli.main([*call, "--to", str(tmp_path / "marks.csv")]) == 0
+    assert cli.main(call) == 0
+    assert not UNSHOWN.search("".join(capsys.readouterr()))
+    rows = cells_of((tmp_path / "marks.csv").read_bytes().decode())
+    assert {len(row) for row in rows} == {4}
+    hints = {(row[0], row[1]): row[3] for row in rows[1:]}
+    for number, text in enumerate(WHOLE.values()):
+        assert hints[f"s{number:02}", "1.2"] == one_line(f"your code stopped with {text}: {text}")
+        last = f"1.1 not yet: {text}".splitlines()[-1].removeprefix("1.1 ").removeprefix("not yet: ")
+        assert hints[f"s{number:02}", "1.1"] == one_line(last)
+
+
+@pytest.mark.usefixtures("forget")
+def test_slides(tmp_path):
+    """Runs and corpora below a figure, as the table beside it names them."""
+    texts = [text for text in WHOLE.values() if text.strip()]
+    for number, text in enumerate(texts):
+        registry.add_corpus(replace(named_corpus(text, tmp_path), id=f"c{number}"))
+    table = pd.DataFrame({"source": "ours", "run": texts, "corpus": [f"c{n}" for n in range(len(texts))], "value": 1.0})
+    (tmp_path / "fig9.csv").write_text(csv_text(table), encoding="utf-8", newline="")
+    (tmp_path / "fig9.svg").write_text(SVG)
+    slide = draw_page(tmp_path / "fig9.svg", "a", "b", describe_source(tmp_path / "fig9.csv", "mini"))
+    with io.BytesIO() as svg, io.BytesIO() as pdf, rc_context({"svg.fonttype": "none"}):
+        slide.savefig(svg, format="svg")
+        slide.savefig(pdf, format="pdf")
+        assert pdf.getvalue().rstrip().endswith(b"%%EOF")
+        drawn = "".join("".join(texts_of(svg.getvalue())).split())
+    for number, text in enumerate(texts):
+        for words in (run_in_words(text), registry.corpus(f"c{number}").name):
+            assert "".join(printable(words).split()) in drawn, words
+
+
+def site_values(given: list[str], sources: Path) -> dict:
+    """What the templates of the site show of a run in which people chose all names; its figures are in a folder."""
+    claims = pd.DataFrame([[text] * 4 + ["holds", text] for text in given], columns=COLUMNS["claims"])
+    audit = pd.DataFrame([[text] * 4 for text in given], columns=COLUMNS["audit"])
+    figures = {f"{n}": {"title": text, "alt": one_line(text), "file": "0.svg"} for n, text in enumerate(given)}
+    files.write_text(sources / "figures/0.svg", SVG)
+    return {
+        "figures": {**figures, "fig1": figures["0"]},
+        "tables": {f"table{n} {text}": table_of(text).to_html() for n, text in enumerate(given)},
+        "claims": claims.to_dict("records"),
+        "claims_html": page.claims_table(claims),
+        "audit_html": page.audit_list(audit),
+        "found": {"run": " ".join(given), "corpora": [*map(one_line, given)], "sentences": given},
+        "verdicts": "", "lessons": [], "exercises": [], "extra": [], "teaching": False, "public": [], "modules": [],
+        "paper": {"authors": []}, "companion": {},
+    }  # fmt: skip
+
+
+def test_the_site(tmp_path):
+    """All of its pages about a run, and an executed notebook that prints and shows such names."""
+    pytest.importorskip("myst_nb")
+    from sphinx.application import Sphinx
+    from sphinx.util.docutils import docutils_namespace, patch_docutils
+
+    spec = importlib.util.spec_from_file_location("build_site", PROJECT / "docs/build.py")
+    build = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(build)
+    texts = [f"{text}" for text in WHOLE.values() if one_line(text)] + ["```\n```{include} /etc/passwd\n```"]
+    for name, given in (("nasty", texts), ("plain", [PLAIN] * len(texts))):
+        build.write_pages(site_values(given, tmp_path / name), tmp_path / name)
+        cell = nbformat.v4.new_code_cell("1", execution_count=1)
+        for text in given:
+            shown = {"text/html": table_of(text).to_html(), "text/plain": text}
+            cell.outputs.append(nbformat.v4.new_output("display_data", shown))
+            cell.outputs += [nbformat.v4.new_output("stream", name="stdout", text=f"{text}\n")]
+            shown = {"text/markdown": f"{markdown_text(text)}\n\n{table_of(text).to_markdown()}", "text/plain": text}
+            cell.outputs.append(nbformat.v4.new_output("display_data", shown))
+        cells = [nbformat.v4.new_markdown_cell("# Title"), cell]
+        nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / name / "lesson.ipynb")
+    (tmp_path / "index.md").write_text("# All\n")
+    shutil.copytree(PROJECT / "docs/_static", tmp_path / "_static")
+    shutil.copy(page.HERE / "tables.css", tmp_path / "_static")
+    warned, out = io.StringIO(), tmp_path / "out"
+    quiet = {"suppress_warnings": "toc,myst.xref_missing", "exclude_patterns": ["*/reference", "*/cite.md", "out"]}
+    with patch_docutils(), docutils_namespace():
+        Sphinx(
+            tmp_path, PROJECT / "docs", out, tmp_path / "read", "html", confoverrides=quiet, status=None, warning=warned
+        ).build()
+    assert warned.getvalue() == ""
+    for name in ("index", "results/tables", "results/figures", "results/claims", "lesson"):
+        nasty, plain = (Page((out / kind / f"{name}.html").read_text("utf-8")) for kind in ("nasty", "plain"))
+        assert nasty.elements == plain.elements

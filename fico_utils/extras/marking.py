@@ -140,4 +140,6 @@ def _outcome(name: str, answer: Any, check: Any) -> tuple[str, str]:
     errors = [o for cell in (answer, check) for o in cell.outputs if o.output_type == "error"]
     if errors:
         return FAILED, one_line(f"your code stopped with {errors[0].ename}: {errors[0].evalue}")
-    return (NOT_ATTEMPTED, "") if said.startswith(NOT_ATTEMPTED) else (FAILED, said.removeprefix(f"{NOT_YET}: "))
+    return (
+        (NOT_ATTEMPTED, "") if said.startswith(NOT_ATTEMPTED) else (FAILED, one_line(said.removeprefix(f"{NOT_YET}: ")))
+    )

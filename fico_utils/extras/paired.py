@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fico_utils.errors import InputError
+from fico_utils.escaping import one_line
 from fico_utils.evaluation.metrics import parse_metrics
 from fico_utils.evaluation.summary import BATCH, draw_units, middle_95
 from fico_utils.evaluation.tasks import LEVELS
@@ -55,7 +56,7 @@ def compare(tables_or_files: Sequence[Any], *, metric: str = "recall@1", seed: i
     if len(tables_or_files) < 2:
         raise InputError(f"compare has {len(tables_or_files)} file, expected two or more that --per-query wrote")
     places = [str(i if isinstance(table, pd.DataFrame) else table) for i, table in enumerate(tables_or_files, 1)]
-    stems = [Path(place).stem for place in places]
+    stems, places = [one_line(Path(place).stem) for place in places], [*map(one_line, places)]
     names = stems if len(set(stems)) == len(stems) else places
     if len(set(names)) < len(names):
         raise InputError("two of the files have the same name; rename one, since a system is called by its file")

@@ -12,6 +12,7 @@ from fico_utils import cli
 from fico_utils.artifacts import KEYED, is_artefact
 from fico_utils.batch.pipeline import STEPS
 from fico_utils.errors import InputError
+from fico_utils.escaping import one_line
 from fico_utils.files import RECORDED, TEMPORARY, read_json, read_notes
 from fico_utils.locks import hold_locks, is_held
 from fico_utils.profiles import profile_settings, results_folder
@@ -56,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
         with suppress(OSError):  # something else lies in it
             folder.rmdir()
     if foreign:
-        names = ", ".join(sorted(path.relative_to(root).as_posix() for path in foreign))
+        names = ", ".join(sorted(one_line(path.relative_to(root).as_posix()) for path in foreign))
         print(f"Removed the results in {root}; left what no run of this package wrote: {names}.")
     else:
         print(f"Removed {root}.")

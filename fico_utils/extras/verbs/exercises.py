@@ -31,14 +31,14 @@ def run(options: argparse.Namespace) -> int:
         return 0
     import pandas as pd
 
-    from fico_utils.escaping import csv_text, printable
+    from fico_utils.escaping import csv_text, one_line, printable
     from fico_utils.extras.marking import COLUMNS, mark_folders
     from fico_utils.files import write_text
 
-    rows = mark_folders(options.mark, options.limit, lambda line: print(printable(line), file=sys.stderr, flush=True))
+    rows = mark_folders(options.mark, options.limit, lambda line: print(one_line(line), file=sys.stderr, flush=True))
     table = csv_text(pd.DataFrame(rows, columns=list(COLUMNS), dtype=str))
     if options.to:
         write_text(options.to, table)
     else:
-        print(table, end="")
+        print(printable(table), end="")
     return 0

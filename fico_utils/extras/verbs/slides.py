@@ -12,6 +12,7 @@ from typing import Any
 
 from fico_utils import cli, registry
 from fico_utils.errors import InputError
+from fico_utils.escaping import printable
 from fico_utils.extras.corpora.pictures import svg_renderer
 from fico_utils.extras.corpora.reading import first_line, read_utf8
 from fico_utils.files import atomic_path
@@ -93,7 +94,6 @@ def draw_page(path: Path, title: str, sentence: str, source: str) -> Any:
         (0.76, sentence, 33, {"fontsize": 14, "linespacing": 1.4}),
         (0.16, source, 54, {"fontsize": 9, "color": "#555555"}),
     ):
-        page.text(
-            0.68, y, "\n".join(fill(line, letters) for line in text.splitlines()), va="top", parse_math=False, **look
-        )
+        lines = [fill(line, letters) for line in printable(text).splitlines()]
+        page.text(0.68, y, "\n".join(lines), va="top", parse_math=False, **look)
     return page
