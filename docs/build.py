@@ -40,6 +40,8 @@ from fico_utils.provenance import PROJECT
 HERE = Path(__file__).parent
 #: A link of Markdown to a file.
 LINK = re.compile(r"(?<!!)\[([^\]]+)\]\((?!\w+:|#)([^)#\s]+)[^)\s]*\)")
+#: What begins a list, a quotation or, in MyST, a comment, a target, a break or a block.
+LINE_START = re.compile(r"(\d{1,9}(?=[.)](?: |\Z))|(?=[-+](?:[ +-]|\Z)|[=>%(]|:::))")
 
 
 def build_site(root: Path, profile: str) -> Path:
@@ -113,9 +115,16 @@ def gather_sources(root: Path, profile: str, executed: Sequence[Path], sources: 
 def write_pages(values: dict[str, Any], sources: Path) -> None:
     """Fill the templates of `pages/`; what people may have chosen, such as the name of a corpus, stays text."""
     pages = jinja2.Environment(loader=jinja2.FileSystemLoader(HERE / "pages"), trim_blocks=True, lstrip_blocks=True)
-    pages.filters |= {"join_words": join_words, "markdown": markdown_text, "raw_html": raw_html}
+    pages.filters |= {"join_words": join_words, "markdown": markdown_line, "raw_html": raw_html}
     for name in pages.list_templates():
         write_text(sources / name, pages.get_template(name).render(values))
+
+
+def markdown_line(text: str) -> str:
+    """`text` as `markdown_text`, also where a line begins with it."""
+    text = markdown_text(text)
+    start = LINE_START.match(text)
+    return f"{start[0]}\\{text[start.end() :]}" if start else text
 
 
 def raw_html(content: str) -> str:
