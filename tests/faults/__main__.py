@@ -2,11 +2,14 @@
 
 A campaign is a function ``campaign(seconds, seed)`` in a module of this folder. It tries inputs, or accidents, for
 about so many seconds, gives text about what it tried, and raises an AssertionError that lists the faults it found.
+Most take some of their ``readers``, too, and the ``least`` number of tries of each, as ``--tries`` does:
+``python -m tests.faults --only runs --readers marks slides --tries 10000 --minutes 0``.
 """
 
 from __future__ import annotations
 
 import argparse
+import inspect
 import pkgutil
 import sys
 import time
@@ -31,6 +34,8 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=30, help="for all campaigns together (default: 30)")
     parser.add_argument("--seed", type=int, default=int(time.time()), help="default: the time")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="some of the campaigns")
+    parser.add_argument("--readers", nargs="+", metavar="NAME", help="some of what a campaign reads, by its `READERS`")
+    parser.add_argument("--tries", type=int, metavar="N", help="at least so many mutations of each")
     known = find_campaigns()
     for name, module in known.items():
         about = module.__doc__.partition("\n")[0].replace("%", "%%")
@@ -40,14 +45,18 @@ def main() -> int:
         parser.error(f"no campaign is called {min(unknown)}; expected one of {', '.join(known)}")
     campaigns = {n: m for n, m in known.items() if options.only is None or n in options.only}
     print(f"seed {options.seed}; {', '.join(campaigns)}", flush=True)
-    failed = []
+    failed, asked = [], {"least": options.tries, "readers": options.readers}
     for name, module in campaigns.items():
+        known = inspect.signature(module.campaign).parameters
+        more = {key: value for key, value in asked.items() if value and key in known}
+        began = time.process_time()
         try:
-            said = module.campaign(60 * options.minutes / len(campaigns), options.seed)
+            said = module.campaign(60 * options.minutes / len(campaigns), options.seed, **more)
         except Exception as error:
             failed.append(name)
             said = f"{type(error).__name__}: {error}"
-        print(f"== {name}\n{said or 'no fault'}", flush=True)
+        spent = time.process_time() - began
+        print(f"== {name}, {spent:.0f} s of this process\n{said or 'no fault'}", flush=True)
     print(f"faults in {', '.join(failed)}" if failed else "no fault")
     return int(bool(failed))
 

@@ -6,6 +6,7 @@ import json
 import random
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -49,13 +50,16 @@ SCAN = {
     "test_caps.txt": "".join(f"caption {n}\n" for n in range(10)),
     "test_ids.txt": "7\n9\n",
 }
+#: Files that are mutated.
+READERS = (*FILES, *FOLDER, *SCAN)
 
 
-def campaign(seconds: float, seed: int, least: int = 5) -> str:
+def campaign(seconds: float, seed: int, readers: Sequence[str] = READERS, least: int = 5) -> str:
     """Mutations of each format for its share of the time, or until at least so many are tried; what was tried."""
     rng, end = random.Random(seed), time.monotonic() + seconds
     with tempfile.TemporaryDirectory() as root:
-        hunts = _prepare(Path(root))
+        prepared = {hunt[0].reader: hunt for hunt in _prepare(Path(root))}
+        hunts = [prepared[reader] for reader in readers]
         for place, (hunt, path, good, call) in enumerate(hunts):
             while hunt.tried < least or time.monotonic() < end - seconds * (1 - (place + 1) / len(hunts)):
                 hunt.judge({path: _mutated(rng, good)}, call)

@@ -7,6 +7,7 @@ import random
 import shutil
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
@@ -73,13 +74,13 @@ def save_models(folder: Path) -> None:
     save_text_tower(folder / "bert")
 
 
-def campaign(seconds: float, seed: int, kinds: tuple[str, ...] = KINDS, least: int = 0) -> str:
+def campaign(seconds: float, seed: int, readers: Sequence[str] = KINDS, least: int = 0) -> str:
     """Mutations of each kind of model for its share of the time, or until at least so many are tried."""
     hunts = []
     with tempfile.TemporaryDirectory() as place:
         save_models(Path(place, "good"))
-        for kind in kinds:
-            rng, end, hunt = random.Random(f"{seed} {kind}"), time.monotonic() + seconds / len(kinds), Hunt(kind)
+        for kind in readers:
+            rng, end, hunt = random.Random(f"{seed} {kind}"), time.monotonic() + seconds / len(readers), Hunt(kind)
             load_and_encode(Path(place, "good", kind))  # imports what each fork would import again
             while hunt.tried < least or time.monotonic() < end:
                 folder = Path(place, "changed", kind)

@@ -12,7 +12,7 @@ from tests.faults import corpora
 
 def test_mutated_corpora_are_read_or_refused():
     said = corpora.campaign(6, seed=0)
-    assert len(said.splitlines()) == len({**corpora.FILES, **corpora.FOLDER, **corpora.SCAN})
+    assert len(said.splitlines()) == len(corpora.READERS)
 
 
 def test_a_reader_that_lets_an_exception_through_is_found(monkeypatch):
