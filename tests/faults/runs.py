@@ -73,7 +73,7 @@ def mutate_pages(rng: random.Random, folder: Path) -> tuple[Files, Callable[[], 
 
 
 def mutate_executed(rng: random.Random, folder: Path) -> tuple[Files, Callable[[], Any]]:
-    """An executed notebook, as a page."""
+    """An executed notebook, as a page; in half of the tries one that is whole, with other texts."""
     outputs = [
         {"output_type": "stream", "name": "stdout", "text": ["a\n", "b"]},
         {"output_type": "display_data", "data": {"text/html": "<b>x</b>", "text/plain": "x"}, "metadata": {}},
@@ -82,10 +82,17 @@ def mutate_executed(rng: random.Random, folder: Path) -> tuple[Files, Callable[[
     cells = [{"cell_type": "markdown", "id": "m", "metadata": {}, "source": "# Title\n$x$ [a](b)"}]
     cells += [{"cell_type": "code", "id": "c", "metadata": {"tags": ["x"]}, "source": ["1\n", "2"], "outputs": outputs}]
     cells[1]["execution_count"] = 1
-    text = mutate_json(rng, {"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5})
+    whole = {"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
     path = folder / "x.ipynb"
     path.with_suffix(".html").unlink(missing_ok=True)
-    return {path: _encoded(rng, text)}, lambda: write_notebook_page(path)
+    if rng.random() < 0.5:
+        return {path: _encoded(rng, mutate_json(rng, whole))}, lambda: write_notebook_page(path)
+    holder, key = rng.choice([
+        *((cell, "source") for cell in cells), (outputs[0], "text"), (outputs[1]["data"], "text/html"),
+        (outputs[1]["data"], "text/plain"), (outputs[2], "ename"), (outputs[2]["traceback"], 0),
+    ])  # fmt: skip
+    holder[key] = mutate_text(rng, "".join(holder[key]), (*WORDS, "$$", "```", "| a |\n| - |\n", "> " * 99, "\x1b[1;"))
+    return {path: json.dumps(whole).encode()}, lambda: write_notebook_page(path)
 
 
 def mutate_slides(rng: random.Random, folder: Path) -> tuple[Files, Callable[[], Any]]:
