@@ -9,6 +9,7 @@ Exit codes: 0 good, 1 a step failed, 2 bad usage or bad input (one sentence on s
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -97,6 +98,17 @@ def add_common_options(
         parser.add_argument("--set", "-s", dest="changes", metavar="NAME=VALUE", help=text, **REPEATED)
     if force:
         parser.add_argument("--force", action="store_true", help="execute the notebook even where its step is fresh")
+
+
+def natural_number(text: str) -> int:
+    """A whole number of 0 or more from the command line, in ASCII digits and within int64.
+
+    >>> natural_number("12")
+    12
+    """
+    if not re.fullmatch("[0-9]{1,18}", text):
+        raise argparse.ArgumentTypeError(f"expected a whole number of 0 or more, such as 12, got {text[:40]!r}")
+    return int(text)
 
 
 def progress_printer(quiet: bool) -> Callable[[str], None]:

@@ -90,6 +90,19 @@ def test_bad_usage_exits_2(arguments: list[str], capsys) -> None:
     assert "usage:" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("number", ["-1", "²", "٣", "1_0", "9" * 20, "1e5", ""])
+@pytest.mark.parametrize(
+    "call",
+    [("run", "--jobs"), ("compare", "a.csv", "b.csv", "--seed"), ("exercises", "--mark", ".", "--limit"),
+     ("deploy", "--images", "a.npy", "--texts", "b.npy", "--seed")],
+    ids=lambda call: call[0],
+)  # fmt: skip
+def test_numbers_are_ascii_digits_within_int64(call: tuple[str, ...], number: str, capsys) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        cli.main([*call[:-1], f"{call[-1]}={number}"])
+    assert f"argument {call[-1]}: expected a whole number of 0 or more, such as 12" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("verb", ["run", "step", "status", "report", "check", "fetch", "clean", "train", "precomputed"])
 def test_every_verb_has_help_with_profile_out_and_quiet(verb: str, capsys) -> None:
     with pytest.raises(SystemExit) as caught:

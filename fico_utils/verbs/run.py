@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--only", "-o", metavar="ID", help=only, **cli.REPEATED)
     parser.add_argument("--from", dest="first", metavar="ID", help="this step and those after it")
     jobs = "steps that may run at a time (default: cores by threads of the profile)"
-    parser.add_argument("--jobs", type=int, metavar="N", help=jobs)
+    parser.add_argument("--jobs", type=cli.natural_number, metavar="N", help=jobs)
     parser.add_argument("--dry-run", action="store_true", help="say what would run and why; writes nothing")
 
 

@@ -1,7 +1,7 @@
 """Changes that keep a file's size and time stamp, and a record of every file that the kernels of a run open.
 
-The campaign changes one number at a time in files of every kind that a run of the tiny profile keeps, and in those that
-ship; `status` or `check --verify` must name the file.
+The campaign changes one number at a time in files of every kind that a run of the tiny profile keeps: by its lowest bit
+or digit, to NaN, or by any bit of the file. `status` or `check --verify` must name the file.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import random
 import re
+import struct
 import tempfile
 import time
 from collections import Counter
@@ -102,17 +103,21 @@ def undeclared_reads(opened: Path, manifests: Iterable[Mapping[str, Any]], root:
 
 
 def change_number(content: bytes, rng: random.Random) -> bytes:
-    """The content of a file with one number changed: a float of an array by its lowest bit, or a digit of a text."""
-    raw, digits = bytearray(content), []
+    """The content of a file after one change: of a float by its lowest bit or of a digit, to NaN, or of any one bit."""
+    raw, kind = bytearray(content), rng.randrange(3)
     start = 8 + int.from_bytes(raw[:8], "little") if raw[8:9] == b"{" else 0  # of safetensors
-    if not start:
-        digits = [match.start() for match in re.finditer(rb"\d", content)]
-    if digits and b"\0" not in content:
-        at = rng.choice(digits)
-        raw[at] = rng.choice([digit for digit in b"0123456789" if digit != raw[at]])
-    else:
-        raw[rng.randrange(start, len(raw)) if start < len(raw) else 12] ^= 1
-    return bytes(raw)
+    numbers = [] if start or b"\0" in content else [match.span() for match in re.finditer(rb"\d+(\.\d+)?", content)]
+    if kind == 0:
+        raw[rng.randrange(len(raw))] ^= 1 << rng.randrange(8)
+    elif numbers:
+        at, end = rng.choice(numbers)
+        raw[at:end] = (
+            b"nan" if kind == 1 else bytes([rng.choice([d for d in b"0123456789" if d != raw[at]])]) + raw[at + 1 : end]
+        )
+    elif start < len(raw):
+        at = rng.randrange(start, len(raw)) // 4 * 4
+        raw[at : at + 4] = struct.pack("<f", float("nan")) if kind == 1 else bytes([raw[at] ^ 1]) + raw[at + 1 : at + 4]
+    return bytes(raw) if raw != content else content[:-1] + bytes([content[-1] ^ 1])
 
 
 def kind_of(path: Path, root: Path) -> str:

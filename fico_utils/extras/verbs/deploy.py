@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from fico_utils.cli import natural_number
+
 HELP = "measure which index to deploy for your embeddings: float or codes, and what it loses"
 #: Flag -> what the file holds.
 ARRAYS = {
@@ -33,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--images-repeated", type=whole_number, metavar="K", help="each image stands K times in a row")
     parser.add_argument("--lance", action="store_true", help="measure tables of LanceDB, too (extra lance)")
     parser.add_argument("--quick", action="store_true", help="fewer candidates, queries and repeats")
-    parser.add_argument("--seed", type=whole_number, default=0, metavar="N", help="of samples and trainings")
+    parser.add_argument("--seed", type=natural_number, default=0, metavar="N", help="of samples and trainings")
     text = "folder for table.csv, answer.md, figure.svg, figure.html; an interrupted run goes on there"
     parser.add_argument("--out", metavar="FOLDER", help=text)
 

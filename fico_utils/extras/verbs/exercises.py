@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
+from fico_utils.cli import natural_number
+
 HELP = "derive the exercises from notebooks/solutions/, or mark the folders of students"
 
 
@@ -17,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mark", nargs="+", metavar="FOLDER", help=mark)
     parser.add_argument("--to", metavar="FILE", help="with --mark: the CSV to write (default: to the screen)")
     limit = "with --mark: seconds that a cell of a student may take (default: 60)"
-    parser.add_argument("--limit", type=int, default=60, metavar="SECONDS", help=limit)
+    parser.add_argument("--limit", type=natural_number, default=60, metavar="SECONDS", help=limit)
 
 
 def run(options: argparse.Namespace) -> int:
