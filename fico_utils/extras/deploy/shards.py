@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 
-from fico_utils.cli import natural_number
 from fico_utils.errors import InputError
 from fico_utils.extras.corpora.arrays import read_array
 from fico_utils.extras.deploy.candidates import A_CENTROID
@@ -170,11 +169,11 @@ def main(words: Sequence[str] | None = None) -> None:
     train, build, join = (steps.add_parser(name) for name in ("train", "build", "join"))
     for name in ("source", "factory", "out"):
         train.add_argument(name)
-    train.add_argument("--trained-on", type=natural_number, default=TRAINED_ON)
+    train.add_argument("--trained-on", type=int, default=TRAINED_ON)
     for name in ("source", "trained", "out"):
         build.add_argument(name)
     for name in ("--start", "--stop"):
-        build.add_argument(name, type=natural_number, required=True)
+        build.add_argument(name, type=int, required=True)
     for name in ("trained", "out"):
         join.add_argument(name)
     join.add_argument("shards", nargs="+")
