@@ -17,6 +17,7 @@ from fico_utils.display.figures import draw_figure
 from fico_utils.display.picture import save_picture
 from fico_utils.display.tables import make_table
 from fico_utils.extras import audit
+from fico_utils.extras.pages.notebook import write_notebook_page
 from fico_utils.extras.pages.report import write_report
 from fico_utils.files import write_record
 from fico_utils.provenance import PROJECT
@@ -246,3 +247,11 @@ def test_a_page_of_a_notebook_that_was_changed_is_named_and_made_again(whole, tm
     stamp = page.stat().st_mtime_ns
     write_report(root, "mini", [step])
     assert page.stat().st_mtime_ns == stamp, "a page that is whole is not made again"
+
+
+def test_half_a_character_in_an_executed_notebook_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "04_evaluation.ipynb"
+    cells = [nbformat.v4.new_markdown_cell("a"), nbformat.v4.new_code_cell("1")]
+    cells[1].outputs = [nbformat.v4.new_output("stream", text="half")]
+    path.write_text(nbformat.writes(nbformat.v4.new_notebook(cells=cells)).replace('"a"', '"a\\ud800"'))
+    assert "a\ufffd" in write_notebook_page(path).read_text(encoding="utf-8")

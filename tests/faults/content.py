@@ -139,7 +139,9 @@ def is_noticed(path: Path, root: Path) -> bool:
     name = place or path.relative_to(root).as_posix()
     for record in (*root.glob("runs/*/manifest.json"), *root.glob("report/*.json")):
         try:
-            if any(change.endswith(f": {name}") for change in file_changes(read_record(record), root)):
+            rows = {kind: read_record(record).get(kind, []) for kind in ("outputs", "inputs")}
+            about = {kind: [row for row in found if row["path"] == name] for kind, found in rows.items()}
+            if any(file_changes(about, root)):
                 return True
         except InputError:
             return True

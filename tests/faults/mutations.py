@@ -167,7 +167,7 @@ class Hunt:
             path.write_bytes(content)
         small = sum(map(len, files.values())) < SMALL
         self.tried += 1
-        memory_taken = watch_memory(traced=self.tried % 8 == 1)
+        memory_taken = watch_memory(traced=self.tried % 32 == 1)
         started = time.process_time()
         fault = ""
         try:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fico_utils.errors import InputError
+from fico_utils.escaping import HALF_LETTER
 from fico_utils.extras.pages.page import render_page
 from fico_utils.files import write_text
 
@@ -24,7 +27,8 @@ def read_executed(path: Path) -> NotebookNode:
     import nbformat.reader
 
     try:
-        notebook = nbformat.reader.reads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
+        notebook = nbformat.reader.reads(HALF_LETTER.sub("\ufffd", json.dumps(content, ensure_ascii=False)))
         nbformat.validate(notebook)
     except Exception as error:  # whatever a file that is no notebook makes of the reader
         raise InputError(f"{path} is not a whole notebook; run the step that wrote it again") from error
@@ -42,6 +46,15 @@ def write_notebook_page(path: Path) -> Path:
     with suppress(FileNotFoundError):
         if page.stat().st_mtime_ns >= path.stat().st_mtime_ns:
             return page
+    exporter, colours = _exporter()
+    body, _ = exporter.from_notebook_node(read_executed(path))
+    write_text(page, render_page("notebook.html.j2", name=path.stem, body=body, **colours))
+    return page
+
+
+@cache
+def _exporter() -> tuple[Any, dict[str, str]]:
+    """What turns notebooks into HTML, and the colours of code: name -> style sheet."""
     import nbconvert
     from pygments.formatters import HtmlFormatter
 
@@ -54,9 +67,6 @@ def write_notebook_page(path: Path) -> Path:
         exclude_input_prompt=True,
         exclude_output_prompt=True,
     )
-    body, _ = exporter.from_notebook_node(read_executed(path))
-    light, dark = (
-        HtmlFormatter(style=s, nobackground=True).get_style_defs(".highlight") for s in ("default", "github-dark")
-    )
-    write_text(page, render_page("notebook.html.j2", name=path.stem, body=body, light=light, dark=dark))
-    return page
+    styles = {"light": "default", "dark": "github-dark"}
+    formatters = {name: HtmlFormatter(style=style, nobackground=True) for name, style in styles.items()}
+    return exporter, {name: formatter.get_style_defs(".highlight") for name, formatter in formatters.items()}

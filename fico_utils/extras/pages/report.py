@@ -123,6 +123,7 @@ def read_parts(root: Path, problems: list[str]) -> dict[str, Any]:
     claims, audit = (frames.get(root / f"{name}.csv", pd.DataFrame()) for name in COLUMNS)
     tidy = _read_files(lambda path: load(path, path.stem), [root / f"{name}.csv" for name in schema.COLUMNS], problems)
     metrics, costs = (tidy.get(root / f"{t}.csv", pd.DataFrame(columns=c)) for t, c in schema.COLUMNS.items())
+    measured = [root] if len(metrics) + len(costs) else []
     return {
         "tables": {path.stem: table for path, table in tables.items()},
         "figures": {path.stem: figure for path, figure in _read_files(_read_picture, figures, problems).items()},
@@ -130,7 +131,7 @@ def read_parts(root: Path, problems: list[str]) -> dict[str, Any]:
         "counts": verdict_counts(claims).to_dict() if len(claims) else {},
         "audit": audit.to_dict("records"),
         "costs": costs[costs["source"] == "ours"].astype(object).where(costs.notna(), "").to_dict("records"),
-        "found": _read_files(lambda _: _describe_findings(metrics, costs), [root], problems).get(root, {}),
+        "found": _read_files(lambda _: _describe_findings(metrics, costs), measured, problems).get(root, {}),
     }
 
 
