@@ -57,10 +57,22 @@ def prepare(folder: Path) -> Path:
     shutil.copytree(root, folder / "other")
     (folder / "data/captions.csv").write_text("image,caption\n")
     (folder / "shipped/w.safetensors").write_bytes(bytes(8))
-    empty = folder / "empty.ipynb"
-    nbformat.write(nbformat.v4.new_notebook(), empty)
-    write_notebook_page(empty)  # imports what each first call would import
+    (folder / "good.ipynb").write_text(json.dumps(executed_notebook()))
+    write_notebook_page(folder / "good.ipynb")  # imports what each first call would import
     return folder
+
+
+def executed_notebook() -> dict[str, Any]:
+    """A small notebook with outputs of each kind."""
+    outputs = [
+        {"output_type": "stream", "name": "stdout", "text": ["a\n", "b"]},
+        {"output_type": "display_data", "data": {"text/html": "<b>x</b>", "text/plain": "x"}, "metadata": {}},
+        {"output_type": "error", "ename": "E", "evalue": "v", "traceback": ["\x1b[31mE"]},
+    ]
+    cells = [{"cell_type": "markdown", "id": "m", "metadata": {}, "source": "# Title\n$x$ [a](b)"}]
+    cells += [{"cell_type": "code", "id": "c", "metadata": {"tags": ["x"]}, "source": ["1\n", "2"], "outputs": outputs}]
+    cells[1]["execution_count"] = 1
+    return {"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
 
 
 def mutate_pages(rng: random.Random, folder: Path) -> tuple[Files, Callable[[], Any]]:
@@ -74,19 +86,12 @@ def mutate_pages(rng: random.Random, folder: Path) -> tuple[Files, Callable[[], 
 
 def mutate_executed(rng: random.Random, folder: Path) -> tuple[Files, Callable[[], Any]]:
     """An executed notebook, as a page; in half of the tries one that is whole, with other texts."""
-    outputs = [
-        {"output_type": "stream", "name": "stdout", "text": ["a\n", "b"]},
-        {"output_type": "display_data", "data": {"text/html": "<b>x</b>", "text/plain": "x"}, "metadata": {}},
-        {"output_type": "error", "ename": "E", "evalue": "v", "traceback": ["\x1b[31mE"]},
-    ]
-    cells = [{"cell_type": "markdown", "id": "m", "metadata": {}, "source": "# Title\n$x$ [a](b)"}]
-    cells += [{"cell_type": "code", "id": "c", "metadata": {"tags": ["x"]}, "source": ["1\n", "2"], "outputs": outputs}]
-    cells[1]["execution_count"] = 1
-    whole = {"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+    whole = executed_notebook()
     path = folder / "x.ipynb"
     path.with_suffix(".html").unlink(missing_ok=True)
     if rng.random() < 0.5:
         return {path: _encoded(rng, mutate_json(rng, whole))}, lambda: write_notebook_page(path)
+    cells, outputs = whole["cells"], whole["cells"][1]["outputs"]
     holder, key = rng.choice([
         *((cell, "source") for cell in cells), (outputs[0], "text"), (outputs[1]["data"], "text/html"),
         (outputs[1]["data"], "text/plain"), (outputs[2], "ename"), (outputs[2]["traceback"], 0),
