@@ -28,9 +28,14 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the campaigns f
 SEED = 27
 
 
+@pytest.fixture(scope="module")
+def _scoring(tmp_path_factory: pytest.TempPathFactory) -> None:
+    arrays.warm_up(tmp_path_factory.mktemp("warm"))
+
+
+@pytest.mark.usefixtures("_scoring")
 @pytest.mark.parametrize("reader", arrays.READERS)
 def test_mutated_arrays_give_values_or_sentences(reader: str, tmp_path: Path) -> None:
-    arrays.warm_up(tmp_path)
     tries = 30 if find_library(reader) else 150
     hunt = arrays.hunt_reader(reader, tmp_path, random.Random(SEED), lambda hunt: hunt.tried >= tries)
     conclude([hunt])
@@ -45,7 +50,7 @@ def find_library(reader: str) -> str | None:
 
 def test_mutated_texts_and_pictures_give_values_or_sentences() -> None:
     texts.campaign(0, SEED, least=40)
-    pictures.campaign(0, SEED, least=15)
+    pictures.campaign(0, SEED, least=8)
 
 
 def test_mutated_results_and_settings_give_values_or_sentences() -> None:
