@@ -27,7 +27,7 @@ from fico_utils.results import observed, store
 
 sizes = {"picto_people": 40, "picto_diverse": 40}
 run = fico_utils.setup("mini", 0, sys.argv[1], corpora=["picto_people"], n_test=sizes)
-experiment.serve(run, "xvlm_nf", "picto_people")
+experiment.serve(run, "vsrn", "picto_people")
 seen = experiment.score(run, "ucch", "picto_people")
 observed.write_scores(run, "ucch", "picto_people", seen)
 store.merge(run, "metrics")
@@ -55,7 +55,7 @@ def test_every_file_that_is_read_is_noted(tmp_path: Path) -> None:
     assert named >= {
         "fico_utils:weights/labels__picto_people.safetensors",
         "fico_utils:weights/mini/ucch__picto_people.safetensors",
-        "fico_utils:weights/standard/xvlm__picto_people.safetensors",
+        "fico_utils:weights/standard/vsrn__picto_people.safetensors",
         "project:configs/standard.yaml",
         "project:figures/standard/seeds.csv",
         "project:figures/mini/stored.csv",
