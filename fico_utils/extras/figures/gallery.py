@@ -37,8 +37,8 @@ def gallery_growth(costs: pd.DataFrame) -> Picture:
         ax.xaxis.set_major_formatter(FuncFormatter(short_count))
         ax.xaxis.set_minor_formatter(NullFormatter())
         ax.set_ylim(-0.02, 1.02)
-    axes[0, 0].set(title="(a) R@1, text to image", ylabel="fraction")
-    axes[0, 1].set_title("(b) share of errors that are true")
+    axes[0, 0].set(title="(a) R@1, text to image", ylabel="share")
+    axes[0, 1].set_title("(b) errors that fit the caption")
     shown = sorted(recall["system"].unique(), key=lambda s: s == "perfect")  # the perfect retriever last
     legend_below(figure, [looks[s] for s in shown], ncols=3)
     return Picture(figure, pd.concat([recall, true], ignore_index=True)[COST_COLUMNS], _alt(recall, true))
