@@ -16,7 +16,7 @@ from fico_utils.extras.figures import COST_COLUMNS, phase_rows
 @register_figure("gallery", "Recall in a growing gallery", "costs")
 @drawing_style()
 def gallery_growth(costs: pd.DataFrame) -> Picture:
-    """R@1 from text to image and the share of true "errors" against the number of unique scenes searched, by system.
+    """R@1 from text to image, and the share of errors that fit the caption, by the number of scenes searched.
 
     `costs` is costs.csv; of the corpora in its phase ``gallery`` the first is shown (drawn scenes alone have no end and
     say which "errors" are true, so no other corpus grows). InputError where there are no such rows.

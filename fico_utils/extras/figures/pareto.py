@@ -43,7 +43,7 @@ def _deploy_sizes(costs: pd.DataFrame) -> tuple[int, int]:
 
 @register_figure("pareto_largest", "Ways to search the most items that were measured", "costs")
 def pareto_largest(costs: pd.DataFrame) -> Picture | None:
-    """Every setup that was measured with the most items, by what it finds against time and bytes.
+    """Each way to search that was measured with the most items, by what it finds against time and bytes.
 
     It is `search_setups` at that size; None where that shows it anyway.
     """
@@ -54,7 +54,7 @@ def pareto_largest(costs: pd.DataFrame) -> Picture | None:
 @register_figure("pareto", "Ways to search: recall, time and memory", "costs")
 @drawing_style()
 def search_setups(costs: pd.DataFrame, size: int | None = None) -> Picture:
-    """Every setup by what it finds against (a) seconds a query and (b) bytes an item, with the front of both.
+    """Each way to search by what it finds against (a) seconds a query and (b) bytes an item; rings mark the front.
 
     `costs` is costs.csv with rows of phase ``deploy``; of several corpora the first is shown, as what is best to deploy
     is a question about one gallery. `size` is the number of items in it; None is the largest at which most setups were

@@ -114,7 +114,7 @@ def _remove_changed_pages(root: Path, notebooks: Iterable[Path]) -> None:
 def read_parts(root: Path, problems: list[str]) -> dict[str, Any]:
     """What a run left to show; a sentence on each file that cannot be read is added to `problems`.
 
-    ``tables``: name -> HTML; ``figures``: name -> title, alternative text and SVG; ``claims``, ``audit`` and ``costs``:
+    ``tables``: name -> HTML; ``figures``: name -> title, sentence, alternative text, SVG; ``claims``, ``audit``, ``costs``:
     rows; ``counts``: whose numbers -> verdict -> claims; ``found``: see `_describe_findings`.
     """
     tables = _read_files(_read_table, sorted((root / "tables").glob("*.html")), problems)
@@ -173,12 +173,13 @@ def _read_table(path: Path) -> str:
 
 
 def _read_picture(path: Path) -> dict[str, str]:
-    """Title, alternative text (the picture's own description) and data (base64) of an SVG file."""
+    """Title, a sentence, alternative text (the picture's own description) and data (base64) of an SVG file."""
     tree = _parse(path, "SVG picture")
     if tree.tag != "{http://www.w3.org/2000/svg}svg":
         raise InputError(f"{path} is not an SVG picture; {AGAIN}")
     return {
         "title": FIGURES[path.stem].title if path.stem in FIGURES else path.stem,
+        "sentence": FIGURES[path.stem].sentence if path.stem in FIGURES else "",
         "alt": one_line(tree.findtext(DESCRIPTION) or path.stem),
         "data": base64.b64encode(path.read_bytes()).decode(),
     }
