@@ -114,8 +114,8 @@ def _remove_changed_pages(root: Path, notebooks: Iterable[Path]) -> None:
 def read_parts(root: Path, problems: list[str]) -> dict[str, Any]:
     """What a run left to show; a sentence on each file that cannot be read is added to `problems`.
 
-    ``tables``: name -> HTML; ``figures``: name -> title, sentence, alternative text, SVG; ``claims``, ``audit``, ``costs``:
-    rows; ``counts``: whose numbers -> verdict -> claims; ``found``: see `_describe_findings`.
+    ``tables``: name -> HTML; ``figures``: name -> title, sentence, alternative text, SVG; ``claims``, ``audit`` and
+    ``costs``: rows; ``counts``: whose numbers -> verdict -> claims; ``found``: see `_describe_findings`.
     """
     tables = _read_files(_read_table, sorted((root / "tables").glob("*.html")), problems)
     figures = sorted((root / "figures").glob("*.svg"), key=lambda path: (not path.stem.startswith("fig"), path.stem))
