@@ -119,12 +119,18 @@ class Xvlm(PhasedFusion):
         return self._fuse(image, text)[:, 1]
 
     def _fuse(self, image: Tensor, text: Tensor) -> Tensor:
-        """Logits (P, 2), of "does not belong" and "belongs", of pairs of contexts (P, T, width) and (P, L, width)."""
+        """Logits (P, 2), of "does not belong" and "belongs", of pairs of contexts (P, T, width) and (P, L, width).
+
+        The head reads the first word alone, so that the last layer computes no other.
+        """
 
         def read(words: Tensor, seen: Tensor) -> Tensor:
-            # the mask is always given: without one, layers with cross-attention attend causally
-            keys = word_mask(words)[:, None, None]
-            return self.fusion(words, attention_mask=keys, encoder_hidden_states=seen).last_hidden_state[:, 0]
+            mask = word_mask(words)[:, None, None]
+            for layer in self.fusion.layer:
+                asking = words[:, :1] if layer is self.fusion.layer[-1] else words
+                asking = _attend(layer.attention, asking, words, mask)
+                words = layer.feed_forward_chunk(_attend(layer.crossattention, asking, seen))
+            return words[:, 0]
 
         return self.itm(encode_by_length(read, text, image))
 
@@ -140,3 +146,14 @@ class Xvlm(PhasedFusion):
         pictures, captions, belong = matching_pairs(logits, batch["image"], first, 1e-5, among_all)
         itm = F.cross_entropy(self._fuse(image[pictures], text[captions]), belong)
         return {"loss": itc + itm, "itc": itc, "itm": itm}  # of a head that learns alone, itc has no gradient
+
+
+def _attend(attention: nn.Module, asking: Tensor, seen: Tensor, mask: Tensor | None = None) -> Tensor:
+    """What a `BertAttention` makes of states (P, n, width) that attend to others (P, m, width), unless masked."""
+    own = attention.self
+    query, key, value = (
+        part(states).unflatten(-1, (own.num_attention_heads, -1)).transpose(1, 2)
+        for part, states in ((own.query, asking), (own.key, seen), (own.value, seen))
+    )
+    found = F.scaled_dot_product_attention(query, key, value, mask)
+    return attention.output(found.transpose(1, 2).flatten(2), asking)

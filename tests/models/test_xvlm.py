@@ -200,6 +200,14 @@ def test_fusion_reads_every_region_and_the_last_word(model):
     assert changed.tolist() == [True] + [False] * (B - 1)
 
 
+def test_fusion_gives_what_the_stack_of_transformers_gives_where_every_word_is_computed(model):
+    data = batch()
+    image, text = model.image_context(data["patches"]), model.text_context(data["tokens"])
+    keys = (data["tokens"] != 0)[:, None, None]  # without a mask, layers with cross-attention attend causally
+    states = model.fusion(text, attention_mask=keys, encoder_hidden_states=image).last_hidden_state
+    assert torch.allclose(model._fuse(image, text), model.itm(states[:, 0]), atol=1e-5)
+
+
 def test_a_pair_scores_the_same_by_image_and_by_caption(model):
     data = batch()
     image, text = model.image_context(data["patches"])[1:], model.text_context(data["tokens"])

@@ -27,14 +27,17 @@ from fico_utils.extras.pretrained.files import files_key, load_network, load_pro
 from fico_utils.extras.towers.fetching import PACKAGES, TOWERS
 from fico_utils.extras.towers.lite import EfficientNetLite
 from fico_utils.files import key_of
+from fico_utils.models.encoding import side_by_side
 from fico_utils.producers import version_of
 from fico_utils.progress import show_progress
 from fico_utils.provenance import PROJECT
 from fico_utils.workspace import Run
 
 VERSIONS = {"tower_pictures": 1, "tower_regions": 1, "tower_words": 1}
-#: Cells a side of the grid, numbers of a cell once it is reduced, pictures or texts that are encoded at once.
+#: Cells a side of the grid, numbers of a cell once it is reduced, texts that are encoded at once.
 SIDE, REDUCED, BATCH = 6, 256, 32
+#: Pictures that a thread encodes at once: what a convolution writes of more does not stay in the cache.
+SEEN = 2
 #: Tokens that are read of a text at most, specials included: as many as our own vocabulary gives.
 LONGEST = 40
 
@@ -137,15 +140,20 @@ def see_pictures(network: nn.Module, pictures: Pictures) -> dict[str, np.ndarray
     """
     from PIL import ImageOps
 
-    preparation, cells, pooled = pictures.preparation, [], []
-    for start in show_progress(range(0, len(pictures), BATCH), "seeing pictures", unit="batch"):
-        originals = pictures.read(np.arange(start, min(start + BATCH, len(pictures))))
+    preparation, network = pictures.preparation, network.to(memory_format=torch.channels_last)
+
+    def see(start: int) -> tuple[np.ndarray, np.ndarray]:
+        originals = pictures.read(np.arange(start, min(start + SEEN, len(pictures))))
         squares = [ImageOps.pad(p, (max(p.size),) * 2, color="white") for p in originals]
         pixels = preparation.pixels(torch.from_numpy(preparation.cut(squares)))
         grid = _as_map(network(**pixels).last_hidden_state)
-        cells.append(F.adaptive_avg_pool2d(grid, SIDE).flatten(2).transpose(1, 2).half().numpy())
-        pooled.append(grid.mean((2, 3)).half().numpy())
-    return {"patches": np.concatenate(cells), "global": np.concatenate(pooled)}
+        cells = F.adaptive_avg_pool2d(grid, SIDE).flatten(2).transpose(1, 2).contiguous()
+        return cells.half().numpy(), grid.mean((2, 3)).half().numpy()
+
+    starts = range(0, len(pictures), SEEN)
+    seen = show_progress(side_by_side(see, starts), "seeing pictures", len(starts), unit="batch")
+    cells, pooled = map(np.concatenate, zip(*seen, strict=True))
+    return {"patches": cells, "global": pooled}
 
 
 def _as_map(states: Tensor) -> Tensor:
