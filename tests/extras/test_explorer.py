@@ -257,6 +257,7 @@ def test_another_language_is_said_to_be_one(page: Page, test_part: Corpus, capti
     assert f"captions such as “{test_part.captions[0]}”; {OTHER_LANGUAGE}" in said
     for name in ("fine", "coarse", "screen"):
         assert "Nothing to search by" in panel(page, name)
+    assert page.run("document.getElementById('why').getBoundingClientRect().height") == 0  # nothing of the last query
 
 
 @in_a_browser
