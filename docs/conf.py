@@ -14,6 +14,7 @@ html_extra_path = ["extra"]
 nb_execution_mode = "off"
 nb_ipywidgets_js = {}
 nb_merge_streams = True
+nb_code_prompt_show, nb_code_prompt_hide = "Show the check", "Hide the check"  # no other code is folded
 nb_render_markdown_format = "myst"  # what a cell displays as Markdown may hold a table
 myst_heading_anchors = 3
 
