@@ -1,6 +1,6 @@
 """Settings of Sphinx for the site; `build.py` gathers the pages and calls it."""
 
-from sphinx.ext.napoleon import NumpyDocstring
+from sphinx.ext.napoleon import GoogleDocstring
 
 from fico_utils import __version__
 
@@ -23,7 +23,7 @@ myst_heading_anchors = 3
 # Docstrings are prose: `name` is code. Two classes of different modules may have one name, so that a type is ambiguous.
 default_role = "code"
 # Of a property or a constant, what stands before a colon is part of the sentence and not a type.
-NumpyDocstring._consume_inline_attribute = lambda self: ("", self._dedent(self._consume_to_end()))
+GoogleDocstring._consume_inline_attribute = lambda self: ("", self._dedent(self._consume_to_end()))
 napoleon_use_param = False
 napoleon_use_rtype = False
 autodoc_member_order = "bysource"
