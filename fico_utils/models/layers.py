@@ -21,7 +21,7 @@ def trim_padding(tokens: Tensor) -> Tensor:
 
 
 def split_by_length(mask: Tensor) -> tuple[list[tuple[Tensor, int]], Tensor]:
-    """Four parts of the rows of a `word_mask`, each of like length, so that little of a part is padding.
+    """Up to four parts of the rows of a `word_mask`, each of like length, so that little of a part is padding.
 
     Returns
     -------
@@ -30,7 +30,8 @@ def split_by_length(mask: Tensor) -> tuple[list[tuple[Tensor, int]], Tensor]:
     """
     lengths = mask.sum(1)
     order = lengths.argsort(stable=True)
-    return [(rows, int(lengths[rows].max())) for rows in order.chunk(4)], order.argsort()
+    parts = order.chunk(min(4, len(lengths.unique())))
+    return [(rows, int(lengths[rows].max())) for rows in parts], order.argsort()
 
 
 def encode_by_length(encoder: Callable[..., Tensor], words: Tensor, *beside: Tensor) -> Tensor:
