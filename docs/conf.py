@@ -1,5 +1,7 @@
 """Settings of Sphinx for the site; `build.py` gathers the pages and calls it."""
 
+from sphinx.ext.napoleon import GoogleDocstring
+
 from fico_utils import __version__
 
 project = "FiCo-ITR companion"
@@ -14,11 +16,14 @@ html_extra_path = ["extra"]
 nb_execution_mode = "off"
 nb_ipywidgets_js = {}
 nb_merge_streams = True
+nb_code_prompt_show, nb_code_prompt_hide = "Show the check", "Hide the check"  # no other code is folded
 nb_render_markdown_format = "myst"  # what a cell displays as Markdown may hold a table
 myst_heading_anchors = 3
 
 # Docstrings are prose: `name` is code. Two classes of different modules may have one name, so that a type is ambiguous.
 default_role = "code"
+# Of a property or a constant, what stands before a colon is part of the sentence and not a type.
+GoogleDocstring._consume_inline_attribute = lambda self: ("", self._dedent(self._consume_to_end()))
 napoleon_use_param = False
 napoleon_use_rtype = False
 autodoc_member_order = "bysource"

@@ -58,6 +58,8 @@ class Corpus:
     InputError
         One sentence naming the first row that is wrong.
 
+    Examples
+    --------
     >>> corpus = Corpus("two", ["a", "b"], ["a cat", "a dog"], [0, 1], ["train", "test"])
     >>> corpus.subset("test").captions
     ['a dog']

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import pkgutil
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -22,6 +24,12 @@ class Entry:
 
     def __call__(self, *tables: Any, **options: Any) -> Any:
         return self.function(*tables, **options)
+
+    @property
+    def sentence(self) -> str:
+        """What a figure shows, for listeners: the first line about its function."""
+        text = re.sub(r"^Figure \w+: ", "", inspect.getdoc(self.function.func).partition("\n")[0])
+        return text if text.startswith("mAP") else text[0].upper() + text[1:]
 
     def make(self, tables: Mapping[str, Any]) -> Any:
         """The same from a mapping of everything there is; None where a table is missing or there is nothing to draw."""

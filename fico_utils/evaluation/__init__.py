@@ -138,6 +138,8 @@ def evaluate(
         Values are fractions (rsum and mean_recall are percent), ranks count from 1; ``chance`` is the expectation under
         a random ranking. Input that has no meaning is an InputError of one sentence.
 
+    Examples
+    --------
     >>> import numpy as np
     >>> scores = evaluate(np.eye(4), np.eye(4), recall_at=(1,))
     >>> scores.loc[scores.metric == "recall", ["direction", "value", "chance"]].values.tolist()

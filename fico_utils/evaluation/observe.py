@@ -51,6 +51,8 @@ def observe(
     block_mib : int, memory for the scores that are held at a time, in MiB (never less than four dozen rows of scores).
     threads : int, by default one for each core this process may use. Neither changes the result.
 
+    Examples
+    --------
     >>> from fico_utils.evaluation import score_source
     >>> seen = observe(score_source(np.eye(3), np.eye(3)[[0, 0, 1, 2]]), caption_image=[0, 0, 1, 2])
     >>> seen.first_hit_rank("t2i")

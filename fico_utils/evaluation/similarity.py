@@ -36,6 +36,8 @@ def pack_codes(codes: Any, bits: int | None = None, name: str = "codes") -> tupl
         as ``numpy.packbits`` makes them.
     bits : int, optional, of packed codes.
 
+    Examples
+    --------
     >>> pack_codes(np.array([[-1, 1, 1], [1, -1, -1]]))[0][:, 0] == pack_codes(np.uint8([[96], [128]]), 3)[0][:, 0]
     array([ True,  True])
     """

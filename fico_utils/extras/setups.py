@@ -111,6 +111,8 @@ def pareto_front(values: np.ndarray, better: Sequence[str]) -> np.ndarray:
     values : (n, m) real numbers, none NaN.
     better : m times ``max`` or ``min``, what is better in each column.
 
+    Examples
+    --------
     >>> pareto_front([[0.9, 5], [0.8, 1], [0.7, 2]], ("max", "min")).tolist()
     [True, True, False]
     """

@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import BertConfig, BertModel
 
 from fico_utils.models.contract import Batch, restores
 from fico_utils.models.layers import each_image, encode_by_length, narrow_states, trim_padding, word_mask
@@ -61,6 +60,8 @@ class Xvlm(PhasedFusion):
     Config = XvlmConfig
 
     def __init__(self, config: XvlmConfig) -> None:
+        from transformers import BertConfig, BertModel  # what reads kept embeddings needs none of it
+
         super().__init__(config)
         c = config
         self.vision = PatchViT(c)

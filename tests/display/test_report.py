@@ -117,7 +117,7 @@ def test_alternative_text_is_the_pictures_own(root: Path) -> None:
     (root / "figures" / "fig3.svg").write_text(SVG.format("Recall &lt; 0.5 of"))
     page = write_report(root, "mini", STEPS).read_text()
     assert 'alt="Recall &lt; 0.5 of"' in page
-    assert "<figcaption>Figure 3. Precision-recall curves</figcaption>" in page
+    assert "<figcaption><b>Figure 3. Precision-recall curves.</b> Precision at eleven recalls" in page
 
 
 def test_findings_come_first_and_times_of_steps_last(root: Path) -> None:

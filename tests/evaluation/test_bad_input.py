@@ -65,7 +65,7 @@ def test_not_finite_matrix(refused, value):
     sim = RNG.standard_normal((4, 8))
     assert refused(similarity=changed(sim, 2, value)).startswith("similarity has NaN or +inf in row 2")
     said = refused(similarity=sim, similarity_t2i=changed(sim.T, 5, value))
-    assert said.startswith("similarity_t2i has NaN or +inf in row 5")
+    assert said.startswith("--similarity-t2i has NaN or +inf in row 5")
 
 
 def test_zero_vector(refused):
@@ -134,7 +134,7 @@ RULES = {
     ),
     "metrics and map_at": (GOOD, ("--metrics", "recall@1", "--map-at", "1"), "metrics is given together with map_at"),
     "a protocol of labels": (GOOD, ("--protocol", "dcmh"), "protocol dcmh needs labels, which was not given"),
-    "block": (GOOD, ("--block-mib", "0"), "block_mib is 0"),
+    "block": (GOOD, ("--block-mib", "0"), "--block-mib is 0"),
     "only images": ({"images": GOOD["images"]}, (), "nothing to score"),
     "nothing": ({}, (), "nothing to score"),
     "a measure of a matrix": ({"similarity": np.ones((4, 8))}, ("--measure", "cosine"), "leave measure out"),

@@ -28,6 +28,7 @@ from tests.nasty import NASTY
 
 in_a_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (Debian: apt install chromium)")
 SYSTEMS, CORPUS, HOSTILE = ("beit3", "vsrn", "adv_64", "ucch", "dadh"), "picto_diverse", "<img src=x onerror=hacked=1>"
+OTHER_LANGUAGE = "they know no other language."
 SETTINGS = (f"systems=[{', '.join(SYSTEMS)}]", f"corpora=[{CORPUS}]", f"n_test={{{CORPUS}: 60}}", "threads=1")
 
 
@@ -245,10 +246,18 @@ def test_unknown_words_are_named_for_each_system(page: Page) -> None:
     for name in ("VSRN", "ADV 64-bit"):
         assert f"{name} does not know zebra, trampoline" in said
     assert "cannot encode your words for BEiT-3, UCCH, DADH; notebook 09_explore can" in said
-    said = ask_words(page, "Ein Zebra springt über Häuser")
-    assert "VSRN knows none of these words" in said
+    assert OTHER_LANGUAGE not in said
+
+
+@in_a_browser
+@pytest.mark.parametrize("caption", ["Ein Zebra springt über Häuser", "一只红色的狗", "собака и звезда"])
+def test_another_language_is_said_to_be_one(page: Page, test_part: Corpus, caption: str) -> None:
+    said = ask_words(page, caption)
+    assert "VSRN knows none of these words: there is nothing to search by." in said
+    assert f"captions such as “{test_part.captions[0]}”; {OTHER_LANGUAGE}" in said
     for name in ("fine", "coarse", "screen"):
         assert "Nothing to search by" in panel(page, name)
+    assert page.run("document.getElementById('why').getBoundingClientRect().height") == 0  # nothing of the last query
 
 
 @in_a_browser
@@ -331,10 +340,20 @@ def test_the_panel_answers_what_is_typed(run: Run, test_part: Corpus) -> None:
     text, *_, slider, view = box.children
     assert view.value.count("<figure") == 30
     assert "the right picture has rank" in view.value
+    assert "Both systems know all of these words." in view.value
     text.value = "a zebra <b>"
-    assert "BEiT-3: zebra, b" in view.value
+    assert "BEiT-3 does not know zebra, b: all unknown words are the same to it." in view.value
+    assert "UCCH does not know zebra, b: it leaves unknown words out." in view.value
     slider.value = 3
     assert view.value.count("<figure") == 23
+    text.value = "star " * 500
+    assert "BEiT-3 reads the first 38 words; 462 more are left out." in view.value
+    assert OTHER_LANGUAGE not in view.value
+    for other in ("Ein Zebra springt über Häuser", "一只红色的狗"):
+        text.value = other
+        assert "UCCH knows none of these words: there is nothing to search by." in view.value
+        assert OTHER_LANGUAGE in view.value
+        assert view.value.count("<figure") == 0
     text.value = ""
     assert "type at least one" in view.value
 

@@ -12,7 +12,7 @@ import pytest
 from fico_utils import cli
 from fico_utils.display.figures import FIGURES
 from fico_utils.errors import InputError
-from fico_utils.extras.verbs.slides import describe_source, draw_page, figure_sentence
+from fico_utils.extras.verbs.slides import describe_source, draw_page
 from fico_utils.provenance import PROJECT
 
 STANDARD = PROJECT / "figures" / "standard"
@@ -38,7 +38,7 @@ def test_without_figures_it_says_how_to_make_them(tmp_path: Path, capsys) -> Non
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_a_sentence_is_for_listeners(name: str) -> None:
-    sentence = figure_sentence(name)
+    sentence = FIGURES[name].sentence
     assert re.fullmatch(r"[A-Z0-9(m][^`_]*\.", sentence), sentence
     assert not sentence.startswith("Figure")
 

@@ -20,7 +20,7 @@ COLUMNS = ["source", "system", "corpus", "direction", "metric", "k", "value", "s
 @register_figure("fig3", "Figure 3. Precision-recall curves", "metrics")
 @drawing_style()
 def precision_recall(metrics: pd.DataFrame, corpora: Sequence[str] | None = None) -> Picture:
-    """Figure 3: 11-point precision-recall curves, a row of panels a corpus, two directions, the paper's behind them.
+    """Figure 3: precision at eleven recalls, a row of panels a corpus, two directions, the paper's curves in grey.
 
     The paper's curves are those of the systems that were measured here (all of them, where none was), read
     off its figure, each with its system's marker in grey. The chance line is the share of relevant pairs of

@@ -173,7 +173,7 @@ def _describe_gap(data: pd.DataFrame) -> str:
 @register_figure("ranking_category", "Mean place by average precision at 10", "metrics", task="category")
 @drawing_style()
 def mean_places(metrics: pd.DataFrame, task: str = "instance", corpora: Sequence[str] | None = None) -> Picture:
-    """Mean place of each system among those of the run, by corpus and direction; what noise cannot tell apart joined.
+    """Mean place of each system among those of the run, by corpus and direction; a line joins what may be equal.
 
     `metrics` is metrics.csv with rows of `place` and `map_place`; `task` is one of `TASKS`. Intervals are half a
     critical difference to either side (`fico_utils.results.observed`), so two systems differ where theirs do not

@@ -60,7 +60,7 @@ def _recall_rows(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _name_paper(ax: Axes, rows: pd.DataFrame, x: str) -> None:
-    """Write each index's name beside the last of the paper's points, in grey; names that collide stack."""
+    """Write whose each of the paper's lines is beside its last point, in grey; names that collide stack."""
     lasts = rows.groupby("system")[[x, "value"]].last()
     heights = ax.transData.transform(lasts.to_numpy())[:, 1]
     stacks: list[list[tuple]] = []  # of (height, x, value, index id), the lowest first
@@ -69,7 +69,7 @@ def _name_paper(ax: Axes, rows: pd.DataFrame, x: str) -> None:
             stacks.append([])
         stacks[-1].append(end)
     for stack in stacks:
-        names = "\n".join(registry.INDEXES[index_id].name for *_, index_id in reversed(stack))
+        names = "\n".join(f"paper: {registry.INDEXES[index_id].name}" for *_, index_id in reversed(stack))
         ax.annotate(
             names, stack[len(stack) // 2][1:3], xytext=(5, 0), textcoords="offset points", color=GREY, fontsize=5.5,
             va="center", annotation_clip=False,

@@ -86,9 +86,10 @@ class FolderReader:
         folder = self.place(data_dir)
         first = self._files(folder)[0]
         if not first.is_file():
+            get = f"get it with `python -m fico_utils fetch {self.info.id}`, or say where it is with data_dir"
+            own = "a folder of your own holds captions.csv and the pictures in images/"
             raise InputError(
-                f"{self.info.name} is not here: there is no file {first}; get it with `python -m fico_utils fetch "
-                f"{self.info.id}`, or say where it is with data_dir"
+                f"{self.info.name} is not here: there is no file {first}; {own if self.info.folder else get}"
             )
         gone = None if whole else dict(read_problems(folder, FATAL))
         return self._open(folder, _label_files(data_dir, labels), in_full, size=size, leave_out=gone)

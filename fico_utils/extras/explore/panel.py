@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fico_utils.data.corpus import Corpus
+from fico_utils.data.text import words
 from fico_utils.errors import InputError
 from fico_utils.escaping import html_text
 from fico_utils.extras.explore.page import FIRST, webp_file
@@ -79,16 +80,26 @@ def build_panel(
         first, screen = searchers[fine.value], searchers[coarse.value]
         right = [int(i) for known, i in zip(shown.captions, shown.caption_image, strict=True) if known == text.value]
         try:
-            codes = screen.score(text.value)
-            kept = np.argsort(-codes, kind="stable")[: slider.value]
-            rankings = {first.row.name: first.score(text.value), screen.row.name: codes}
-            rankings[f"{screen.row.name} hands on {slider.value} to {first.row.name}"] = first.score(text.value, kept)
+            rankings = {s.row.name: s.score(text.value) for s in (first, screen)}
         except InputError as error:
             view.value = html_text(str(error))
             return
-        unknown = [f"{s.row.name}: {', '.join(s.unknown_words(text.value)) or 'none'}" for s in (first, screen)]
-        said = f"<p>Unknown words: {html_text('; '.join(unknown))}</p>"
-        view.value = said + rankings_html(rankings, shown, right, labels)
+        n_words, unknown = (
+            len({*words(text.value)}),
+            {s.row.name: len(s.unknown_words(text.value)) for s in (first, screen)},
+        )
+        if max(unknown.values()) < n_words:
+            kept = np.argsort(-rankings[screen.row.name], kind="stable")[: slider.value]
+            rankings[f"{screen.row.name} hands on {slider.value} to {first.row.name}"] = first.score(text.value, kept)
+        said = first.describe_unread(text.value) + screen.describe_unread(text.value)
+        if 2 * max(unknown.values()) > n_words:
+            example = f"“{shown.captions[0]}”"
+            said.append(
+                f"These systems learned their words from captions such as {example}; they know no other language."
+            )
+        rankings = {title: scores for title, scores in rankings.items() if unknown.get(title) != n_words}
+        told = "".join(f"<p>{html_text(line)}</p>" for line in said or ["Both systems know all of these words."])
+        view.value = told + rankings_html(rankings, shown, right, labels)
 
     for control in (text, fine, coarse, slider):
         control.observe(show, "value")

@@ -11,6 +11,9 @@ from fico_utils.experiment.model_inputs import text_tower
 from fico_utils.models.serving import Items
 from fico_utils.workspace import Run
 
+#: Unknown words of a caption that a sentence names.
+MOST_NAMED = 12
+
 
 class Searcher:
     """One system with its pictures encoded, ready for captions: ``searcher.score("a red star")``.
@@ -47,6 +50,22 @@ class Searcher:
         else:
             known = experiment.vocabulary(run, name).words
         return [word for word in dict.fromkeys(words(caption)) if word not in set(known)]
+
+    def describe_unread(self, caption: str) -> list[str]:
+        """Sentences on what the system does not read of a caption: unknown words, and those after the last it takes."""
+        asked, unknown, said = words(caption), self.unknown_words(caption), []
+        if len(unknown) == len(set(asked)):
+            said.append(f"{self.row.name} knows none of these words: there is nothing to search by.")
+        elif unknown:
+            by_doc2vec = self.model.text_input == "doc2vec"
+            does = "it leaves unknown words out" if by_doc2vec else "all unknown words are the same to it"
+            more = " …" if len(unknown) > MOST_NAMED else ""
+            said.append(f"{self.row.name} does not know {', '.join(unknown[:MOST_NAMED])}{more}: {does}.")
+        if self.model.text_input != "doc2vec" and not self.tower:
+            read = self.read_text(caption).shape[1] - 2  # without the marks of start and end
+            if read < len(asked):
+                said.append(f"{self.row.name} reads the first {read} words; {len(asked) - read} more are left out.")
+        return said
 
     def encode(self, caption: str) -> Items:
         """What the system keeps of one caption."""

@@ -16,7 +16,7 @@ from fico_utils.extras.figures import COST_COLUMNS, phase_rows
 @register_figure("gallery", "Recall in a growing gallery", "costs")
 @drawing_style()
 def gallery_growth(costs: pd.DataFrame) -> Picture:
-    """R@1 from text to image and the share of true "errors" against the number of unique scenes searched, by system.
+    """R@1 from text to image, and the share of errors that fit the caption, by the number of scenes searched.
 
     `costs` is costs.csv; of the corpora in its phase ``gallery`` the first is shown (drawn scenes alone have no end and
     say which "errors" are true, so no other corpus grows). InputError where there are no such rows.
@@ -37,8 +37,8 @@ def gallery_growth(costs: pd.DataFrame) -> Picture:
         ax.xaxis.set_major_formatter(FuncFormatter(short_count))
         ax.xaxis.set_minor_formatter(NullFormatter())
         ax.set_ylim(-0.02, 1.02)
-    axes[0, 0].set(title="(a) R@1, text to image", ylabel="fraction")
-    axes[0, 1].set_title("(b) share of errors that are true")
+    axes[0, 0].set(title="(a) R@1, text to image", ylabel="share")
+    axes[0, 1].set_title("(b) errors that fit the caption")
     shown = sorted(recall["system"].unique(), key=lambda s: s == "perfect")  # the perfect retriever last
     legend_below(figure, [looks[s] for s in shown], ncols=3)
     return Picture(figure, pd.concat([recall, true], ignore_index=True)[COST_COLUMNS], _alt(recall, true))

@@ -20,11 +20,11 @@ from fico_utils.extras.figures import COST_COLUMNS, phase_rows
 from fico_utils.extras.setups import pareto_front, setup_name, setup_parts
 
 #: What is written beside a system on an index, and where, in points from it; its exhaustive search has no word.
-ITQ = {"text": "ITQ", "xytext": (-4, 0), "ha": "right", "va": "center"}
+ITQ = {"text": "ITQ", "xytext": (-6, 0), "ha": "right", "va": "center"}
 INDEX_WORDS = {
     "hnsw_flat": {"text": "HNSW", "xytext": (0, 4.5), "ha": "center", "va": "bottom"},
     "binary_flat": ITQ, "binary_flat_counting": ITQ,
-    "binary_ivf": {"text": "ITQ, IVF", "xytext": (4, 0), "ha": "left", "va": "center"},
+    "binary_ivf": {"text": "ITQ, IVF", "xytext": (6, 0), "ha": "left", "va": "center"},
 }  # fmt: skip
 #: Screens that a legend holds beside the systems; ways to search from which on only those on the front have a word.
 FEW, CROWD = 4, 20
@@ -43,7 +43,7 @@ def _deploy_sizes(costs: pd.DataFrame) -> tuple[int, int]:
 
 @register_figure("pareto_largest", "Ways to search the most items that were measured", "costs")
 def pareto_largest(costs: pd.DataFrame) -> Picture | None:
-    """Every setup that was measured with the most items, by what it finds against time and bytes.
+    """Each way to search that was measured with the most items, by what it finds against time and bytes.
 
     It is `search_setups` at that size; None where that shows it anyway.
     """
@@ -54,7 +54,7 @@ def pareto_largest(costs: pd.DataFrame) -> Picture | None:
 @register_figure("pareto", "Ways to search: recall, time and memory", "costs")
 @drawing_style()
 def search_setups(costs: pd.DataFrame, size: int | None = None) -> Picture:
-    """Every setup by what it finds against (a) seconds a query and (b) bytes an item, with the front of both.
+    """Each way to search by what it finds against (a) seconds a query and (b) bytes an item; rings mark the front.
 
     `costs` is costs.csv with rows of phase ``deploy``; of several corpora the first is shown, as what is best to deploy
     is a question about one gallery. `size` is the number of items in it; None is the largest at which most setups were
@@ -78,7 +78,7 @@ def search_setups(costs: pd.DataFrame, size: int | None = None) -> Picture:
     screens = points[points["second"] != ""].groupby(["first", "second"], sort=False)
     named = [pair for pair, steps in screens if len(screens) <= FEW or steps["front"].any()]
     figure, axes = panel_grid(98, 2, sharey=True)
-    panels = (("(a) {} items: seconds a query", "s a query"), ("(b) {} items: bytes an item", "B an item"))
+    panels = (("(a) time, {} items", "seconds a query"), ("(b) memory, {} items", "bytes an item"))
     for ax, (title, label), quantity in zip(axes.flat, panels, ("seconds", "bytes"), strict=True):
         _draw_setups(ax, points.assign(x=points[quantity]), named)
         ax.set(xscale="log", ylabel="R@1", xlabel=f"{label} (log scale)")
@@ -106,7 +106,8 @@ def _depths(points: pd.DataFrame) -> list[int]:
 
 def _draw_setups(ax: Axes, points: pd.DataFrame, named: list[tuple[str, str]]) -> None:
     """One panel: single systems and screens without a look of their own, then the `named` screens step by step."""
-    for at in points.itertuples():
+    crowded: list[dict] = []
+    for at in points.sort_values("x", kind="stable").itertuples():
         first = registry.system(at.first)
         if at.front:
             ax.plot(at.x, at.recall, markersize=8, **RING)
@@ -115,8 +116,9 @@ def _draw_setups(ax: Axes, points: pd.DataFrame, named: list[tuple[str, str]]) -
             face = "white" if word or first.hollow else first.colour
             look = {"marker": first.marker, "color": first.colour, "markerfacecolor": face, "linestyle": "none"}
             ax.plot(at.x, at.recall, **look)
-            if word and (at.front or len(points) <= CROWD):
-                ax.annotate(xy=(at.x, at.recall), textcoords="offset points", fontsize=5, color=first.colour, **word)
+            if word and word not in crowded and (at.front or len(points) <= CROWD):
+                ax.annotate(xy=(at.x, at.recall), textcoords="offset points", fontsize=5, color=QUIET, **word)
+                crowded += [word] if word is ITQ else []  # codes of all systems lie close together: one word for them
         elif (at.first, at.second) not in named:
             ax.plot(at.x, at.recall, **OTHER_SCREENS)
     depths = _depths(points)
@@ -145,4 +147,4 @@ def _legend_looks(points: pd.DataFrame, named: list[tuple[str, str]]) -> list[di
         looks.append({"label": f"(growing with k: {', '.join(map(str, _depths(points)))})", "linestyle": "none"})
     if any(pair not in named for pair in zip(points["first"], points["second"], strict=True) if pair[1]):
         looks.append({"label": "other screens", **OTHER_SCREENS})
-    return [*looks, {"label": "on the Pareto front", "markersize": 6, **RING}]
+    return [*looks, {"label": "front of recall, time, memory", "markersize": 6, **RING}]

@@ -42,6 +42,8 @@ ATTRIBUTES = {"class", "id", "type", "scope", "colspan", "rowspan"}
 BOLD = re.compile(r"\s*([\w\s#,]*\{\s*font-weight: bold;\s*\}\s*)*")
 DESCRIPTION = ".//{http://purl.org/dc/elements/1.1/}description"
 AGAIN = "run the step that wrote it again"
+#: Titles of figures that no function draws from tables: notebook 08 draws this one.
+TITLES = {"deploy": "Ways to search one gallery"}
 
 
 def write_report(root: Path, profile: str, steps: Sequence[dict[str, str]]) -> Path:
@@ -114,8 +116,8 @@ def _remove_changed_pages(root: Path, notebooks: Iterable[Path]) -> None:
 def read_parts(root: Path, problems: list[str]) -> dict[str, Any]:
     """What a run left to show; a sentence on each file that cannot be read is added to `problems`.
 
-    ``tables``: name -> HTML; ``figures``: name -> title, alternative text and SVG; ``claims``, ``audit`` and ``costs``:
-    rows; ``counts``: whose numbers -> verdict -> claims; ``found``: see `_describe_findings`.
+    ``tables``: name -> HTML; ``figures``: name -> title, sentence, alternative text, SVG; ``claims``, ``audit`` and
+    ``costs``: rows; ``counts``: whose numbers -> verdict -> claims; ``found``: see `_describe_findings`.
     """
     tables = _read_files(_read_table, sorted((root / "tables").glob("*.html")), problems)
     figures = sorted((root / "figures").glob("*.svg"), key=lambda path: (not path.stem.startswith("fig"), path.stem))
@@ -174,12 +176,14 @@ def _read_table(path: Path) -> str:
 
 
 def _read_picture(path: Path) -> dict[str, str]:
-    """Title, alternative text (the picture's own description) and data (base64) of an SVG file."""
+    """Title, a sentence, alternative text (the picture's own description) and data (base64) of an SVG file."""
     tree = _parse(path, "SVG picture")
     if tree.tag != "{http://www.w3.org/2000/svg}svg":
         raise InputError(f"{path} is not an SVG picture; {AGAIN}")
+    known = FIGURES.get(path.stem)
     return {
-        "title": FIGURES[path.stem].title if path.stem in FIGURES else path.stem,
+        "title": known.title if known else TITLES.get(path.stem, path.stem),
+        "sentence": known.sentence if known else "",
         "alt": one_line(tree.findtext(DESCRIPTION) or path.stem),
         "data": base64.b64encode(path.read_bytes()).decode(),
     }

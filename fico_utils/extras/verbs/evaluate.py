@@ -130,7 +130,13 @@ def run(options: argparse.Namespace) -> int:
     others = {name: getattr(options, name) for name in PASSED_ON}
     metrics = None if options.metrics is None else _check_digits(" ".join(options.metrics), "--metrics")
     asked = {"relevance": None, **given, **others, "metrics": metrics, "recall_at": recall_at, "map_at": map_at}
-    text = _as_text(score_rows(asked), form)
+    try:
+        text = _as_text(score_rows(asked), form)
+    except InputError as error:  # it names arguments; whoever types a command knows their flags
+        known = [flag.removeprefix("--").replace("-", "_") for flag in (*ARRAYS, *NAMES, *MATRICES)]
+        names = "|".join(name for name in (*known, *PASSED_ON) if "_" in name)  # others are words of any sentence
+        said = re.sub(rf"\b({names})\b", lambda match: "--" + match[0].replace("_", "-"), str(error))
+        raise InputError(said) from error
     if out is None:
         print(text, end="" if text.endswith("\n") else "\n")
     else:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import inspect
 import io
 import re
 from pathlib import Path
@@ -44,17 +43,9 @@ def run(options: argparse.Namespace) -> int:
     with atomic_path(target) as temporary, PdfPages(temporary, metadata={"CreationDate": None}) as pdf:
         for name in names:
             source = describe_source(folder / f"{name}.csv", root.name)
-            pdf.savefig(draw_page(folder / f"{name}.svg", FIGURES[name].title, figure_sentence(name), source))
+            pdf.savefig(draw_page(folder / f"{name}.svg", FIGURES[name].title, FIGURES[name].sentence, source))
     print(target)
     return 0
-
-
-def figure_sentence(name: str) -> str:
-    """What a figure shows: the first line about its function."""
-    from fico_utils.display.figures import FIGURES
-
-    text = inspect.getdoc(FIGURES[name].function.func).splitlines()[0].removeprefix(f"Figure {name[3:]}: ")
-    return text if text.startswith("mAP") else text[0].upper() + text[1:]
 
 
 def describe_source(path: Path, profile: str) -> str:
