@@ -65,7 +65,7 @@ class Sweep:
             over_codes = build.codes and build.name != EXHAUSTIVE and not isinstance(build, LanceBuild)
             if over_codes and build.codes not in leading_codes(rows):
                 continue
-            measured = self.records.kept(f"{build.codes} {build.name} {n}", partial(self._measure, n, build))
+            measured = self.records.kept(f"{build.codes} {build.name} {n}", partial(self.measure, n, build))
             before.append((n, measured[0]["build_s"]))
             rows += measured
         return at_one_state(rows)
@@ -90,7 +90,8 @@ class Sweep:
         made, made_s = self.coder.codes(build.codes, self._part) if build.codes else (None, 0.0)
         return self._part, made, made_s
 
-    def _measure(self, n: int, build: Build) -> list[dict[str, Any]]:
+    def measure(self, n: int, build: Build) -> list[dict[str, Any]]:
+        """Rows of every way to search one index, at the state that the machine is in."""
         return measure_build(build, *self._made(n, build), ROUNDS[self.quick][n < self.asked.n_items])
 
     def _measure_again(self, build: Build, names: Sequence[str]) -> list[dict[str, Any]]:

@@ -65,7 +65,7 @@ def time_searches(
     sits out all rounds but the first.
     """
     rng, runs, samples = np.random.default_rng(0), [], {}
-    refer = _reference()
+    refer = reference_clock()
 
     def time_run(search: Search, at: np.ndarray, size: int, threads: int | None) -> float:
         rows = [at[i : i + size] for i in range(0, len(at), size)]
@@ -115,7 +115,7 @@ def at_one_state(rows: Iterable[Mapping[str, Any]], reference_ms: float | None =
 
 
 @cache
-def _reference() -> Callable[[], float]:
+def reference_clock() -> Callable[[], float]:
     """Milliseconds of CPU that the reference takes now."""
     import faiss
 
