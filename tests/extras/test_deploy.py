@@ -382,7 +382,7 @@ def test_an_interrupted_run_goes_on(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(sweep, "measure_build", lambda *a: pytest.fail("all is kept"))
     again = fico_utils.deploy(images, texts, quick=True, out=tmp_path / "out")
     assert again.table.equals(found.table)
-    for name in ("table.csv", "answer.md", "figure.svg", "figure.html"):
+    for name in ("table.csv", "answer.md", "figure.png", "figure.svg", "figure.html"):
         assert (tmp_path / "out" / name).stat().st_size
     with pytest.raises(InputError, match="holds a run with other inputs"):
         fico_utils.deploy(images, texts + 1, quick=True, out=tmp_path / "out")

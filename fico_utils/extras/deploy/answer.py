@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from fico_utils.errors import InputError
 from fico_utils.escaping import markdown_text
-from fico_utils.extras.deploy.candidates import EXACT, GRAPH
+from fico_utils.extras.deploy.candidates import A_CENTROID, EXACT, GRAPH, LISTS
+from fico_utils.extras.deploy.codes import BITS, LEAST_PAIRS
 from fico_utils.extras.deploy.lance import NAME, table_code
 from fico_utils.extras.deploy.result import GIB, QUALITY, Candidates, budget_text, quality_of
 
@@ -108,20 +109,26 @@ def _of_codes(found: Candidates, n: int) -> str:
 
 
 def _of_left_out(found: Candidates) -> str:
-    """What was not measured at the whole gallery, and why."""
-    said, largest = [], {}
+    """What was not measured at the whole gallery, and why: one sentence, or none."""
+    out, largest, here = [], {}, [row for row in found.records if row["items"] == found.n_items]
     for row in found.records:
         if row["law"] == GRAPH:
             name = row["name"].removesuffix(f", {row['search']}")
             largest[name] = max(largest.get(name, 0), row["items"])
     for name, n in largest.items():
         if n < found.n_items:
-            said.append(f"{name} was built of {n:,} items at most, as more take long; its numbers are extrapolated")
-    coded = {row["codes"]: True for row in found.records if row["factory"].startswith(("BIVF", "BHNSW", "BHash"))}
-    if coded:
-        names = " and ".join(f"{codes} bits" for codes in coded)
-        said.append(f"lists, graphs and hash tables are over {names} alone, the codes that find most of their kind")
-    return f"Left out: {'; '.join(said)}." if said else ""
+            out.append(f"{name} of more than {n:,} items, which takes long to build (its numbers are extrapolated)")
+    if not any(row["law"] == LISTS for row in here):
+        out.append(f"inverted lists, which need {A_CENTROID**2:,} items")
+    if found.quick:
+        out.append("learned codes and many settings, as this is a quick run")
+    elif not any(row["codes"].startswith("learned") for row in here):
+        out.append(f"learned codes, which need {BITS[0]} dimensions and {LEAST_PAIRS} pairs that nobody asks about")
+    over = {row["codes"]: True for row in here if row["factory"].startswith(("BIVF", "BHNSW", "BHash"))}
+    if over:
+        names = " and ".join(f"{codes} bits" for codes in over)
+        out.append(f"lists, graphs and hash tables of codes but {names}, which find most of their kind")
+    return f"Left out: {'; '.join(out)}." if out else ""
 
 
 def _size_table(chosen: Mapping[int, Any]) -> str:
