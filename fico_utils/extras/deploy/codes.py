@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from fico_utils.costs.indexes import make_binariser
+from fico_utils.evaluation.embeddings import read_chunks
 from fico_utils.extras.deploy.inputs import Asked, Part, unit_rows
 
 #: Vectors that a rotation is learned from at most; pairs that heads are, at most and at least.
@@ -55,7 +56,7 @@ class Coder:
             self._made[name] = made, time.perf_counter() - start
         encode, learned_s = self._made[name]
         start = time.perf_counter()
-        items = encode(part.items, False)
+        items = np.concatenate([encode(block, False) for _, block in read_chunks(part.items)])
         return (items, encode(part.queries, True)), time.perf_counter() - start + learned_s
 
     def _sample(self) -> np.ndarray:
