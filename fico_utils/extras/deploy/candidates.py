@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fico_utils.costs.indexes import faiss_threads
+from fico_utils.extras.deploy.inputs import K
 from fico_utils.extras.deploy.timing import Search
 
 #: What a search looks at: all items, those of some lists (of which there are as many as the root of the items), or
@@ -20,8 +22,8 @@ from fico_utils.extras.deploy.timing import Search
 ALL, LISTS, GRAPH = "n", "sqrt n", "log n"
 #: The candidate that is exhaustive and of vectors, and that of codes.
 EXACT, EXHAUSTIVE = "Flat", "BFlat"
-#: Items that a search gives; vectors that k-means asks for, for each centroid.
-K, A_CENTROID = 10, 39
+#: Vectors that k-means asks for, for each centroid.
+A_CENTROID = 39
 #: Vectors that the rotation of OPQ is learned from at most; FAISS alone takes more of them, and longer. Items that are
 #: decoded at once.
 OPQ_ON, DECODED = 5000, 20_000
@@ -70,9 +72,12 @@ class Build:
             turn = faiss.downcast_VectorTransform(index.chain.at(0))
             parts = faiss.ProductQuantizer(turn.d_out, turn.M, 4)
             turn.pq, turn.max_train_points, turn.niter = parts, OPQ_ON, 20
-            turn.train(items)
+            with faiss_threads(1):
+                turn.train(items)
             turn.pq = None
-        index.train(items)
+        # product quantisers learn in hundreds of small steps, for which several threads wait longer than they work
+        with faiss_threads(1 if "PQ" in self.factory else None):
+            index.train(items)
         index.add(items)
         return index
 

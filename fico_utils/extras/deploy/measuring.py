@@ -16,8 +16,8 @@ from fico_utils.evaluation.plan import Plan, Request
 from fico_utils.evaluation.similarity import ScoreSource
 from fico_utils.evaluation.summary import list_scores, middle_95
 from fico_utils.evaluation.tasks import Ragged, Task
-from fico_utils.extras.deploy.candidates import EXACT, Build, K, find_all, make_search
-from fico_utils.extras.deploy.inputs import Codes, Part
+from fico_utils.extras.deploy.candidates import EXACT, Build, find_all, make_search
+from fico_utils.extras.deploy.inputs import Codes, K, Part
 from fico_utils.extras.deploy.timing import Rounds, time_searches
 
 #: The task metrics, each at the level at which the paper has it.
@@ -75,7 +75,8 @@ def task_scores(ids: np.ndarray, scores: np.ndarray, task: Task) -> dict[str, An
 def measure_build(build: Build, part: Part, codes: Codes | None, made_s: float, rounds: Rounds) -> list[dict[str, Any]]:
     """The rows of every way to search one index of a gallery; `codes` are of its items and queries, made in `made_s` s.
 
-    ``build_s`` is with all threads and includes `made_s`. The times are those of `time_searches`, by their columns.
+    ``build_s`` is with all threads, but for product quantisers, and includes `made_s`. The times are those of
+    `time_searches`, by their columns.
     """
     n, k = len(part.items), min(K, len(part.items))
     vectors = part.items.astype(np.float16) if max(build.depths) else None
@@ -86,7 +87,7 @@ def measure_build(build: Build, part: Part, codes: Codes | None, made_s: float, 
     asked, rows = codes and codes[1], []
     searches = [make_search(build, index, variant, vectors, k) for variant in build.variants]
     times = time_searches(searches, part.queries, asked, rounds, build.clock)
-    found = find_all(build, index, n, vectors, part.queries, asked)
+    found = [part.nearest] if build.name == EXACT else find_all(build, index, n, vectors, part.queries, asked)
     for variant, spent, (scores, ids) in zip(build.variants, times, found, strict=True):
         stored = held + (vectors.nbytes if variant.depth else 0)
         row = {"name": build.title(variant), "factory": build.factory, "items": n, "bytes_per_item": stored / n}

@@ -94,9 +94,9 @@ class Candidates:
 
         The limits are those that `deploy` was given where they are None; `items` is the whole gallery by default, or
         any larger size. What was measured goes before what is extrapolated. A candidate whose interval holds the
-        exhaustive search's recall@1 finds no more than that; ties, and embeddings that are no better than chance, go to
-        the higher neighbour recall, then to the faster. InputError where nothing fits, which names the nearest and what
-        it lacks.
+        exhaustive search's recall@1 finds no more than that; of those that find as much, the fastest is best. Where
+        embeddings are no better than chance, neighbour recall takes the place of recall@1. InputError where nothing
+        fits, which names the nearest and what it lacks.
         """
         memory_gib = self.memory_gib if memory_gib is None else check_budget("memory_gib", memory_gib)
         latency_ms = self.latency_ms if latency_ms is None else check_budget("latency_ms", latency_ms)
@@ -113,9 +113,9 @@ class Candidates:
         fits = rows[excess <= 1]
         fits = fits[fits["status"] == "measured"] if "measured" in set(fits["status"]) else fits
         exact, low = rows.loc[rows["name"] == EXACT, [QUALITY, f"{QUALITY}_ci_low"]].iloc[0]
-        exact = exact if low > self.chance else 0.0  # embeddings that are no better than chance: neighbours decide
         found = fits[QUALITY].where(fits[f"{QUALITY}_ci_low"] > exact, fits[QUALITY].clip(upper=exact))
-        order = np.lexsort([fits["memory_bytes"], fits["query_ms"], -fits["neighbour_recall@1"], -found])
+        found = found if low > self.chance else fits["neighbour_recall@1"]
+        order = np.lexsort([-fits["neighbour_recall@1"], fits["memory_bytes"], fits["query_ms"], -found])
         return fits.iloc[order[0]]
 
     def codes_and_rival(self, items: int) -> tuple[pd.Series, pd.Series, pd.Series, bool] | None:
