@@ -71,7 +71,7 @@ class Build:
             # by default OPQ turns for codes of 8 bits a part, for minutes, where 4 bits are kept
             turn = faiss.downcast_VectorTransform(index.chain.at(0))
             parts = faiss.ProductQuantizer(turn.d_out, turn.M, 4)
-            turn.pq, turn.max_train_points, turn.niter = parts, OPQ_ON, 20
+            turn.pq, turn.max_train_points, turn.niter = parts, OPQ_ON, 10
             with faiss_threads(1):
                 turn.train(items)
             turn.pq = None

@@ -19,7 +19,8 @@ from fico_utils.files import content_digest, key_of
 
 #: Items of the smallest gallery that a growth can be fitted to.
 LEAST_TO_GROW = 64
-#: Measured are the gallery and, where it is to grow, these parts of it; each holds all items that are asked for.
+#: Measured are the gallery and, where it is to grow, these parts of it, a quick run without the half, others without
+#: the eighth; each holds all items that are asked for.
 PARTS = (8, 4, 2, 1)
 #: Items that a search gives.
 K = 10

@@ -22,8 +22,8 @@ from fico_utils.extras.deploy.timing import Rounds, time_searches
 
 #: The task metrics, each at the level at which the paper has it.
 METRICS = "recall@1,5,10 map@10"
-#: Resamples of a metric that are kept, from which a growth has its interval.
-DRAWS = 200
+#: Resamples of a metric that are kept, from which a growth has its interval; rounds from which a time has one.
+DRAWS, SURE = 200, 20
 
 
 class FoundScores(ScoreSource):
@@ -92,6 +92,8 @@ def measure_build(build: Build, part: Part, codes: Codes | None, made_s: float, 
         stored = held + (vectors.nbytes if variant.depth else 0)
         row = {"name": build.title(variant), "factory": build.factory, "items": n, "bytes_per_item": stored / n}
         row |= {"build_s": build_s, "memory_bytes": stored, **spent.row()}
+        if rounds.n >= SURE:
+            row |= spent.interval("query_ms")
         reached = recall_of_hits(ties_with_best(part.scores(ids), part.best), (1, ids.shape[1]))
         row |= {f"neighbour_recall@{at}": reached[min(at, ids.shape[1])] for at in (1, K)}
         row |= task_scores(ids, scores, part.task) | variant._asdict()

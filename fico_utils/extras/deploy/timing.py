@@ -26,7 +26,7 @@ Search = Callable[[np.ndarray, "np.ndarray | None"], tuple[np.ndarray, np.ndarra
 
 
 class Rounds(NamedTuple):
-    """How often each way is timed: rounds at most, and about how many seconds each column may take."""
+    """How often each way is timed: rounds at most, and about how many seconds each column may take, if any."""
 
     n: int
     query_s: float  # of single queries on one thread
@@ -79,6 +79,8 @@ def time_searches(
         one = min(time_run(search, np.zeros(1, int), 1, 1) for _ in range(2))
         for column, threads in THREADS.items():
             share = rounds.query_s if column == "query_ms" else rounds.other_s
+            if not share:
+                continue
             n, size = (int(np.clip(1e3 * share / rounds.n / max(one, 1e-3), 3, BATCH)), 1)
             if column.startswith("batch"):
                 n, size = BATCH, BATCH
@@ -97,10 +99,10 @@ def time_searches(
             states.append(refer())
             before.append((took, (states[-2] + states[-1]) / 2))
     usual = float(np.median(states))
-    return [
-        Times({name: usual * np.divide(*np.transpose(samples[way, name])) for name in THREADS}, usual)
-        for way in range(len(searches))
-    ]
+    done: list[dict[str, np.ndarray]] = [{} for _ in searches]
+    for (way, column), taken in samples.items():
+        done[way][column] = usual * np.divide(*np.transpose(taken))
+    return [Times(each, usual) for each in done]
 
 
 def at_one_state(rows: Iterable[Mapping[str, Any]], reference_ms: float | None = None) -> list[dict[str, Any]]:
