@@ -104,7 +104,7 @@ class Sweep:
 
 
 def leading_codes(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """The codes over which more than an exhaustive search is built: learned ones, one's own, and the best of the others.
+    """The codes over which more than an exhaustive search is built: learned and own ones, and the best of the others.
 
     The best are those that find most neighbours in an exhaustive search, which come first. Of each method the longest
     codes count.
