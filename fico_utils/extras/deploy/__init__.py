@@ -15,6 +15,7 @@ from fico_utils.extras.deploy.lance import require_lancedb
 from fico_utils.extras.deploy.records import Records
 from fico_utils.extras.deploy.result import QUALITY, check_budget
 from fico_utils.extras.deploy.sweep import Sweep
+from fico_utils.extras.deploy.timing import twice_timed
 
 __all__ = ["Deployment", "deploy"]
 
@@ -96,7 +97,7 @@ def deploy(
     sure = {row["name"] for row in sweep.measured if row["items"] == asked.n_items and "query_ms_low" in row}
     while names := found.named() - sure - again.keys():  # a time that is known better may change what is best
         again |= sweep.timed_again(names)
-        rows = [row | (again.get(row["name"], {}) if row["items"] == asked.n_items else {}) for row in sweep.measured]
+        rows = [twice_timed(row, again.get(row["name"]), asked.n_items) for row in sweep.measured]
         found = replace(found, records=rows)
     if out is not None:
         records.write_answer(found, QUALITY)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import time
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -101,6 +103,12 @@ def measure_build(build: Build, part: Part, codes: Codes | None, made_s: float, 
             row |= {"beaten": part.beaten.tolist(), "others": part.n_others}
         rows.append(row | {"codes": build.codes, "law": build.law, "build_peak_bytes": memory.extra_bytes})
     return rows
+
+
+def release_memory() -> None:
+    """Give what was freed back to the system, which Linux's allocator else keeps, for another index to be built in."""
+    with suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def measure_again(

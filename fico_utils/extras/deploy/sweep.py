@@ -11,7 +11,7 @@ from fico_utils.extras.deploy.candidates import EXACT, EXHAUSTIVE, GRAPH, LISTS,
 from fico_utils.extras.deploy.codes import Coder, list_codes
 from fico_utils.extras.deploy.inputs import LEAST_TO_GROW, PARTS, Asked, Codes, Part
 from fico_utils.extras.deploy.lance import LanceBuild, list_tables
-from fico_utils.extras.deploy.measuring import measure_again, measure_build
+from fico_utils.extras.deploy.measuring import measure_again, measure_build, release_memory
 from fico_utils.extras.deploy.records import Records
 from fico_utils.extras.deploy.timing import Rounds, at_one_state
 from fico_utils.progress import show_progress
@@ -85,6 +85,7 @@ class Sweep:
 
     def _made(self, n: int, build: Build) -> tuple[Part, Codes | None, float]:
         """A gallery of some size, its codes if the index is of codes, and the seconds that these took."""
+        release_memory()
         if self._part is None or len(self._part.items) != n:
             self._part = None  # the last one must not stand in memory beside it
             self._part = self.asked.part(n)

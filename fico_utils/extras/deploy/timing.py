@@ -116,6 +116,18 @@ def at_one_state(rows: Iterable[Mapping[str, Any]], reference_ms: float | None =
     ]
 
 
+def twice_timed(row: Mapping[str, Any], again: Mapping[str, Any] | None, items: int) -> dict[str, Any]:
+    """A row with the middle of its time and that of `again`, minutes later, where it is of so many items.
+
+    The interval holds both, and 95 % of the later rounds.
+    """
+    if again is None or row["items"] != items:
+        return dict(row)
+    times = row["query_ms"], again["query_ms"]
+    low, high = min(times[0], again["query_ms_low"]), max(times[0], again["query_ms_high"])
+    return {**row, "query_ms": sum(times) / 2, "query_ms_low": low, "query_ms_high": high}
+
+
 @cache
 def reference_clock() -> Callable[[], float]:
     """Milliseconds of CPU that the reference takes now."""
