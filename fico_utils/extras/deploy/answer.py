@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from fico_utils.errors import InputError
 from fico_utils.escaping import markdown_text
-from fico_utils.extras.deploy.candidates import EXACT
+from fico_utils.extras.deploy.candidates import A_CENTROID, EXACT, GRAPH, LISTS
+from fico_utils.extras.deploy.codes import BITS, LEAST_PAIRS
 from fico_utils.extras.deploy.lance import NAME, table_code
-from fico_utils.extras.deploy.result import GIB, QUALITY, Candidates, budget_text
+from fico_utils.extras.deploy.result import GIB, QUALITY, Candidates, budget_text, quality_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,8 +18,11 @@ if TYPE_CHECKING:
 #: Direction -> who asks, and for what; and the files that hold their vectors.
 SIDES = {"t2i": ("caption", "image"), "i2t": ("image", "caption")}
 FILES = {"caption": "texts.npy", "image": "images.npy"}
-#: Shares of the exhaustive search's quality from which a candidate counts as losing little.
-LITTLE = 0.98
+#: What the times of the table are.
+TIMES = (
+    "Times are of one thread. In brackets are the times between which 95 % of the rounds lay, or, where they are "
+    "extrapolated, between which a new measurement is expected."
+)
 #: Beyond so many times the gallery an extrapolation is a guess.
 FAR = 100
 #: Below this share a candidate is named as losing too much.
@@ -34,8 +38,10 @@ def answer_text(found: Candidates) -> str:
         except InputError as error:
             chosen[n] = str(error)
     told = [_of_exact(found), *(_of_size(found, n, row) for n, row in chosen.items())]
-    told += [_of_codes(found.rows_at(n)) for n in dict.fromkeys([found.n_items, *found.grow_to[-1:]])]
-    parts = ["# What to deploy", "\n".join(f"- {sentence}" for sentence in told if sentence), _size_table(chosen)]
+    told += [_of_codes(found, n) for n in dict.fromkeys([found.n_items, *found.grow_to[-1:]])]
+    told.append(_of_left_out(found))
+    listed = "\n".join(f"- {sentence}" for sentence in told if sentence)
+    parts = ["# What to deploy", listed, _size_table(chosen), TIMES]
     for row in [row for row in chosen.values() if not isinstance(row, str)][:1]:
         lead = f"To build {row['name']} of {row['items']:,} items and ask it, where images.npy and texts.npy are given:"
         parts.append(f"{lead}\n\n```python\n{build_code(found, row)}```")
@@ -81,31 +87,48 @@ def _of_size(found: Candidates, n: int, row: pd.Series | str) -> str:
     return f"{within}, deploy {what}: {loses}, in {costs} and {_size(row['memory_bytes'])} ({sure})."
 
 
-def _of_codes(rows: pd.DataFrame) -> str:
+def _of_codes(found: Candidates, n: int) -> str:
     """Whether codes are worth their loss, beside the fastest index of vectors that finds as much: one sentence."""
-    coded, floats = rows[rows["codes"] != ""], rows[(rows["codes"] == "") & (rows["name"] != EXACT)]
-    if coded.empty or floats.empty:
+    compared = found.codes_and_rival(n)
+    if compared is None:
         return ""
-    quality = QUALITY if rows["share_of_exact"].notna().any() else "neighbour_recall@1"
+    rows, items = found.rows_at(n), f"at {n:,} items"
+    quality = quality_of(rows)
     exact = rows.loc[rows["name"] == EXACT, quality].iloc[0]
-    good = coded[coded[quality] >= LITTLE * exact]
-    code = coded.loc[coded[quality].idxmax()] if good.empty else good.loc[good["query_ms"].idxmin()]
-    rivals = floats[floats[quality] >= min(code[quality], LITTLE * exact)]
-    rival = floats.loc[floats[quality].idxmax()] if rivals.empty else rivals.loc[rivals["query_ms"].idxmin()]
-    alone = coded[coded["depth"] == 0]
-    small = alone.loc[alone[quality].idxmax()]
     kept = [
         f"{row['name']} keeps {min(1.0, row[quality] / exact):.1%} of the {quality} of exhaustive search in "
         f"{_ms(row['query_ms'])} and {row['bytes_per_item']:,.0f} bytes an item"
-        for row in (code, rival, small)
+        for row in compared[:3]
     ]
-    items = f"at {rows['items'].iloc[0]:,} items"
-    if good.empty or rival["query_ms"] <= code["query_ms"]:
+    if not compared[3]:
         why = f"among codes {kept[0]}, while without codes {kept[1]}"
         return f"Hashing is the wrong idea {items} unless memory decides: {why}; of codes without vectors {kept[2]}."
     return (
         f"Codes are worth having {items}: {kept[0]}, while the fastest index of vectors as good is slower: {kept[1]}."
     )
+
+
+def _of_left_out(found: Candidates) -> str:
+    """What was not measured at the whole gallery, and why: one sentence, or none."""
+    out, largest, here = [], {}, [row for row in found.records if row["items"] == found.n_items]
+    for row in found.records:
+        if row["law"] == GRAPH:
+            name = row["name"].removesuffix(f", {row['search']}")
+            largest[name] = max(largest.get(name, 0), row["items"])
+    for name, n in largest.items():
+        if n < found.n_items:
+            out.append(f"{name} of more than {n:,} items, which takes long to build (its numbers are extrapolated)")
+    if not any(row["law"] == LISTS for row in here):
+        out.append(f"inverted lists, which need {A_CENTROID**2:,} items")
+    if found.quick:
+        out.append("learned codes and many settings, as this is a quick run")
+    elif not any(row["codes"].startswith("learned") for row in here):
+        out.append(f"learned codes, which need {BITS[0]} dimensions and {LEAST_PAIRS} pairs that nobody asks about")
+    over = {row["codes"]: True for row in here if row["factory"].startswith(("BIVF", "BHNSW", "BHash"))}
+    if over:
+        names = " and ".join(f"{codes} bits" for codes in over)
+        out.append(f"lists, graphs and hash tables of codes but {names}, which find most of their kind")
+    return f"Left out: {'; '.join(out)}." if out else ""
 
 
 def _size_table(chosen: Mapping[int, Any]) -> str:
@@ -162,7 +185,9 @@ def build_code(found: Candidates, row: Mapping[str, Any]) -> str:
         lines += [f"index.{'hnsw.' if name == 'efSearch' else ''}{name} = {value}" for name, value in searches]
         lines.append(f"distances, ids = index.search(asked, {row['depth'] or 10})")
     if row["depth"]:
-        lines.append("ids = np.stack([i[np.argsort(-(gallery[i] @ q))][:10] for i, q in zip(ids, queries)])")
+        lines.append("vectors = gallery.astype('float16')  # rank what was found again")
+        again = "i[np.argsort(-(vectors[i].astype('float32') @ q))][:10]"
+        lines.append(f"ids = np.stack([{again} for i, q in zip(ids, queries)])")
     return "\n".join([*lines, ""])
 
 

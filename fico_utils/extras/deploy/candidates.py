@@ -7,23 +7,26 @@ Indexes of vectors are made by ``faiss.index_factory(d, factory, faiss.METRIC_IN
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from fico_utils.costs.indexes import faiss_threads
+from fico_utils.extras.deploy.inputs import K
+from fico_utils.extras.deploy.timing import Search
+
 #: What a search looks at: all items, those of some lists (of which there are as many as the root of the items), or
 #: those on a way through a graph.
 ALL, LISTS, GRAPH = "n", "sqrt n", "log n"
-#: The candidate that is exhaustive and of vectors.
-EXACT = "Flat"
-#: Items that a search gives; vectors that k-means asks for, for each centroid.
-K, A_CENTROID = 10, 39
-#: Vectors that the rotation of OPQ is learned from at most; FAISS alone takes more of them, and longer.
-OPQ_ON = 5000
-#: Queries (n, d) float32 and their codes or None -> scores (n, k) float32, larger is closer, and ids (n, k).
-Search = Callable[[np.ndarray, "np.ndarray | None"], tuple[np.ndarray, np.ndarray]]
+#: The candidate that is exhaustive and of vectors, and that of codes.
+EXACT, EXHAUSTIVE = "Flat", "BFlat"
+#: Vectors that k-means asks for, for each centroid.
+A_CENTROID = 39
+#: Vectors that the rotation of OPQ is learned from at most; FAISS alone takes more of them, and longer. Items that are
+#: decoded at once.
+OPQ_ON, DECODED = 5000, 20_000
 
 
 class Variant(NamedTuple):
@@ -68,10 +71,13 @@ class Build:
             # by default OPQ turns for codes of 8 bits a part, for minutes, where 4 bits are kept
             turn = faiss.downcast_VectorTransform(index.chain.at(0))
             parts = faiss.ProductQuantizer(turn.d_out, turn.M, 4)
-            turn.pq, turn.max_train_points, turn.niter = parts, OPQ_ON, 20
-            turn.train(items)
+            turn.pq, turn.max_train_points, turn.niter = parts, OPQ_ON, 10
+            with faiss_threads(1):
+                turn.train(items)
             turn.pq = None
-        index.train(items)
+        # product quantisers learn in hundreds of small steps, for which several threads wait longer than they work
+        with faiss_threads(1 if "PQ" in self.factory else None):
+            index.train(items)
         index.add(items)
         return index
 
@@ -109,14 +115,15 @@ class Build:
 def list_builds(n: int, dim: int, codes: Sequence[str], quick: bool) -> Iterator[Build]:
     """What may be built of `n` vectors of `dim` dimensions, and of their `codes`; the exhaustive search comes first.
 
-    What the items do not suffice to train is left out.
+    What the items do not suffice to train is left out. Lists, graphs and hash tables are over the longest codes of each
+    method.
     """
     n_list = round(n**0.5)
     has_lists = n >= A_CENTROID * n_list and n_list > 1
     probes = [f"nprobe={p}" for p in ((4, 16) if quick else (1, 4, 16, 64)) if p <= n_list]
     factors = [f"k_factor_rf={k}" for k in ((4, 20) if quick else (2, 8, 32))]
     fast = f"PQ{dim // 2 if dim % 2 == 0 else dim}x4fs"  # two dimensions share 4 bits
-    yield Build(EXACT, "Flat")
+    yield Build(EXACT, EXACT)
     yield Build("SQfp16", "SQfp16")
     yield Build("SQ8", "SQ8")
     if n >= A_CENTROID * 16:
@@ -134,27 +141,64 @@ def list_builds(n: int, dim: int, codes: Sequence[str], quick: bool) -> Iterator
     depths = [d for d in ((0, 100) if quick else (0, 20, 100, 500)) if d < n]
     longest = {made.split()[0]: made for made in codes}  # they are listed by length
     for made in codes:
-        yield Build("BFlat", "BFlat", codes=made, depths=depths)
-        if quick or made not in longest.values():
-            continue
+        yield Build(EXHAUSTIVE, EXHAUSTIVE, codes=made, depths=depths)
+    for made in () if quick else longest.values():
         if has_lists:
-            yield Build("BIVF", f"BIVF{n_list}", LISTS, probes[1:], made, depths[::3])
-        if made.startswith("itq"):
-            yield Build("BHNSW", "BHNSW16", GRAPH, ["efSearch=64"], made, depths[::3])
-            width = min(max(8, round(np.log2(n))), int(made.split()[1]) // 4)
-            yield Build("MultiHash", f"BHash4x{width}", ALL, ["nflip=0", "nflip=1"], made, depths[::3])
+            yield Build("BIVF", f"BIVF{n_list}", LISTS, probes[1:], made, depths[::2])
+        yield Build("BHNSW", "BHNSW16", GRAPH, ["efSearch=64"], made, depths[::2])
+        width = min(max(8, round(np.log2(n))), int(made.split()[1]) // 4)
+        yield Build("MultiHash", f"BHash4x{width}", ALL, ["nflip=0", "nflip=1"], made, depths[::2])
 
 
 def make_search(build: Build, index: Any, variant: Variant, vectors: np.ndarray | None, k: int) -> Search:
     """How one variant is asked for `k` items; `vectors` (n, d) rank the found again where it says so."""
 
     def search(queries: np.ndarray, codes: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-        scores, ids = build.find(index, variant.search, codes if build.codes else queries, variant.depth or k)
-        if not variant.depth:
-            return scores, ids
-        scores = np.stack([vectors[row].astype(np.float32) @ query for row, query in zip(ids, queries, strict=True)])
-        scores[ids < 0] = -np.inf
-        order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-        return np.take_along_axis(scores, order, 1), np.take_along_axis(ids, order, 1)
+        asked = codes if build.codes else queries
+        found = build.find(index, variant.search, asked, variant.depth or k)
+        return rank_again(found[1], vectors, queries, k) if variant.depth else found
 
     return search
+
+
+def rank_again(ids: np.ndarray, vectors: np.ndarray, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Scores and ids (n, k) of found ids (n, depth), ranked by `vectors` (n_items, d)."""
+    scores = np.stack([vectors[row].astype(np.float32) @ query for row, query in zip(ids, queries, strict=True)])
+    scores[ids < 0] = -np.inf
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    return np.take_along_axis(scores, order, 1), np.take_along_axis(ids, order, 1)
+
+
+def find_all(
+    build: Build, index: Any, n: int, vectors: np.ndarray | None, queries: np.ndarray, codes: np.ndarray | None
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """What each variant of an index of `n` items finds for many queries: scores and ids (n_query, k).
+
+    One search serves all depths, but of a graph, where a deeper search goes another way. An index that rounds each
+    number by itself is decoded and searched by products of matrices, which find the same items sooner.
+    """
+    import faiss
+
+    k, asked = min(K, n), codes if build.codes else queries
+    for search in build.searches:
+        if isinstance(index, faiss.IndexScalarQuantizer):
+            scores, ids = _search_decoded(index, queries, k)
+        elif build.law != GRAPH:
+            scores, ids = build.find(index, search, asked, min(n, max(*build.depths, K)))
+        for depth in build.depths:
+            if build.law == GRAPH:
+                scores, ids = build.find(index, search, asked, depth or k)
+            yield rank_again(ids[:, :depth], vectors, queries, k) if depth else (scores[:, :k], ids[:, :k])
+
+
+def _search_decoded(index: Any, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """What an exhaustive index finds, from what its items are decoded to, some thousands at once."""
+    import faiss
+
+    best = faiss.ResultHeap(len(queries), k, keep_max=True)
+    for start in range(0, index.ntotal, DECODED):
+        block = index.reconstruct_n(start, min(DECODED, index.ntotal - start))
+        scores, ids = faiss.knn(queries, block, min(k, len(block)), metric=faiss.METRIC_INNER_PRODUCT)
+        best.add_result(scores, ids + start)
+    best.finalize()
+    return best.D, best.I

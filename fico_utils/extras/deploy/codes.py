@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from fico_utils.costs.indexes import make_binariser
+from fico_utils.costs.indexes import faiss_threads, make_binariser
+from fico_utils.evaluation.embeddings import read_chunks
 from fico_utils.extras.deploy.inputs import Asked, Part, unit_rows
 
 #: Vectors that a rotation is learned from at most; pairs that heads are, at most and at least.
@@ -55,7 +56,7 @@ class Coder:
             self._made[name] = made, time.perf_counter() - start
         encode, learned_s = self._made[name]
         start = time.perf_counter()
-        items = encode(part.items, False)
+        items = np.concatenate([encode(block, False) for _, block in read_chunks(part.items)])
         return (items, encode(part.queries, True)), time.perf_counter() - start + learned_s
 
     def _sample(self) -> np.ndarray:
@@ -63,7 +64,8 @@ class Coder:
         return unit_rows(self.asked.gallery, np.sort(rows))
 
     def _binariser(self, method: str, bits: int) -> Encode:
-        binarise = make_binariser(method, self._sample(), bits)
+        with faiss_threads(1):  # more of them wait for each other
+            binarise = make_binariser(method, self._sample(), bits)
         return lambda vectors, asks: binarise(vectors)
 
     def _heads(self, bits: int) -> Encode:
@@ -74,7 +76,8 @@ class Coder:
 
             asked = self.asked
             turn = faiss.ITQTransform(asked.dim, bits, True)
-            turn.train(self._sample())
+            with faiss_threads(1):
+                turn.train(self._sample())
             rotation = faiss.vector_to_array(turn.pca_then_itq.A).reshape(bits, -1)
             rows = np.random.default_rng(asked.seed).permutation(len(asked.pairs))[:MOST_PAIRS]
             (items, item), (asking, row) = (np.unique(asked.pairs[rows, i], return_inverse=True) for i in (0, 1))

@@ -9,7 +9,8 @@ import numpy as np
 
 from fico_utils.evaluation.summary import middle_95
 from fico_utils.extras.deploy.candidates import ALL, EXACT, GRAPH, LISTS
-from fico_utils.extras.deploy.measuring import DRAWS, THREADS
+from fico_utils.extras.deploy.measuring import DRAWS
+from fico_utils.extras.deploy.timing import THREADS
 
 Row = Mapping[str, Any]
 #: What a search looks at, of n items; its time is a constant and so many steps.
@@ -25,12 +26,12 @@ TIMES = {**dict.fromkeys(THREADS, STEPS), "build_s": BUILD_STEPS}
 
 
 class TimeFit(NamedTuple):
-    """Relative least squares of ``a + b steps(n)``, neither negative, to the times at some sizes."""
+    """Weighted least squares of ``a + b steps(n)``, neither negative, to the times at some sizes, relative to these."""
 
     steps: Callable[[Any], Any]
     coefficients: np.ndarray  # (2,)
     spread: np.ndarray  # (2, 2) covariance of the coefficients at a residual of 1
-    residuals: float  # sum of the squared relative residuals
+    residuals: float  # sum of the squared relative residuals, weighted
     freedom: int
 
     def predict(self, n: int, alike: Sequence[TimeFit]) -> tuple[float, float, float]:
@@ -47,7 +48,9 @@ class TimeFit(NamedTuple):
 
 
 def fit_times(sizes: Sequence[int], times: Sequence[float], steps: Callable[[Any], Any]) -> TimeFit:
-    """The fit of some times (m,) at some sizes (m,).
+    """The fit of some times (m,) at some sizes (m,), each of which counts in proportion to its items.
+
+    Small galleries lie in the processor's caches and are faster than the law has it; the largest tells most.
 
     Where a time did not rise, its noise hides by how much it did: a step then takes as long as the noise allows (the
     end of the 95 % interval), so that no search of many items is said to be as fast as one of few.
@@ -58,17 +61,19 @@ def fit_times(sizes: Sequence[int], times: Sequence[float], steps: Callable[[Any
     from scipy.optimize import nnls
     from scipy.stats import t as student
 
-    terms = np.stack([np.ones(len(sizes)), steps(np.asarray(sizes, np.float64))], 1) / np.asarray(times)[:, None]
+    weight = np.asarray(sizes, np.float64) / max(sizes)
+    terms = np.stack([np.ones(len(sizes)), steps(np.asarray(sizes, np.float64))], 1)
+    terms *= (weight / times)[:, None]
     scale = terms.max(axis=0)
-    coefficients = nnls(terms / scale, np.ones(len(terms)))[0] / scale
+    coefficients = nnls(terms / scale, weight)[0] / scale
     if coefficients[1] == 0:
-        noise = ((terms @ coefficients - 1) ** 2).sum() / (len(terms) - 1)
+        noise = ((terms @ coefficients - weight) ** 2).sum() / (len(terms) - 1)
         step = student.ppf(0.975, len(terms) - 1) * np.sqrt(noise * np.linalg.pinv(terms.T @ terms)[1, 1])
-        once = terms[:, 0] @ (1 - step * terms[:, 1]) / (terms[:, 0] ** 2).sum()
+        once = terms[:, 0] @ (weight - step * terms[:, 1]) / (terms[:, 0] ** 2).sum()
         coefficients = np.array([max(0.0, once), step])
     used, spread = coefficients > 0, np.zeros((2, 2))
     spread[np.ix_(used, used)] = np.linalg.pinv(terms[:, used].T @ terms[:, used])
-    residuals = float(((terms @ coefficients - 1) ** 2).sum())
+    residuals = float(((terms @ coefficients - weight) ** 2).sum())
     return TimeFit(steps, coefficients, spread, residuals, max(0, len(terms) - int(used.sum())))
 
 
@@ -135,7 +140,7 @@ def carry_rows(rows: Iterable[Row], n: int, factories: Mapping[str, str], n_quer
         for name, each in carried.items()
         for column, steps in TIMES.items()
     }
-    done = []
+    done, best = [], _carried_exact(at[EXACT], n)
     for name, each in carried.items():
         last = each[-1]
         row = {key: last[key] for key in ("name", "bytes_per_item", "search", "codes", "depth", "law")}
@@ -145,30 +150,41 @@ def carry_rows(rows: Iterable[Row], n: int, factories: Mapping[str, str], n_quer
             alike = [fit for (_, c), fit in fits.items() if c == column and fit.steps is mine.steps]
             value, low, high = mine.predict(n, alike)
             row |= {column: value, f"{column}_low": low, f"{column}_high": high}
-        done.append(row | _carried_scores(each, at[EXACT], n, 0.5 / n_query))
+        done.append(row | _carried_scores(each, at[EXACT], best, n, 0.5 / n_query))
     return done
 
 
-def _carried_scores(each: Sequence[Row], exact: Mapping[int, Row], n: int, least: float) -> dict[str, float]:
-    """The neighbour recalls and metrics of one candidate."""
+def _carried_exact(exact: Mapping[int, Row], n: int) -> dict[str, tuple[float, np.ndarray]]:
+    """The metrics of the exhaustive search at a size, and resamples of each, from its rows by size."""
+    last, done = exact[max(exact)], {}
+    for name in [name for name in last if f"{name}_draws" in last]:
+        values, draws = (np.stack([row[column] for row in exact.values()]) for column in (name, f"{name}_draws"))
+        if n in exact:
+            done[name] = exact[n][name], np.asarray(exact[n][f"{name}_draws"])
+        elif name.startswith("recall@"):
+            more, k = last["others"] + n - last["items"], int(name.partition("@")[2])
+            done[name] = carry_hits(np.asarray(last["beaten"]), last["others"], more, k, last[name])
+        else:
+            least = 0.5 / len(last["beaten"][0])
+            done[name] = float(fit_share([*exact], values, n, least)), fit_share([*exact], draws, n, least)
+    return done
+
+
+def _carried_scores(
+    each: Sequence[Row], exact: Mapping[int, Row], best: Mapping[str, Any], n: int, least: float
+) -> dict[str, float]:
+    """The neighbour recalls and metrics of one candidate; `best` are those of the exhaustive search at this size."""
     sizes, done = [row["items"] for row in each], {}
     for name in each[-1]:
         if name.startswith("neighbour"):
             done[name] = float(fit_share(sizes, np.array([row[name] for row in each]), n, least))
-        if f"{name}_draws" not in each[-1]:
+        if name not in best:
             continue
-        ends, largest = [], exact[max(exact)]
-        carried = (None, None)
-        if name.startswith("recall@") and n not in exact:
-            beaten, others, k = np.asarray(largest["beaten"]), largest["others"], int(name.partition("@")[2])
-            carried = carry_hits(beaten, others, others + n - largest["items"], k, largest[name])
-        for column, best in zip((name, f"{name}_draws"), carried, strict=True):
-            whole = {size: np.asarray(row[column]) for size, row in exact.items()}
-            kept = np.stack([np.asarray(row[column]) / np.maximum(whole[row["items"]], 1e-12) for row in each])
-            share = fit_share(sizes, np.minimum(kept, 1.0), n, least)
-            if best is None:
-                best = whole[n] if n in whole else fit_share([*whole], np.stack([*whole.values()]), n, least)
-            ends.append(best * np.resize(share, np.shape(best)))
+        ends = []
+        for column, whole in zip((name, f"{name}_draws"), best[name], strict=True):
+            kept = [np.asarray(row[column]) / np.maximum(exact[row["items"]][column], 1e-12) for row in each]
+            share = fit_share(sizes, np.minimum(np.stack(kept), 1.0), n, least)
+            ends.append(whole * np.resize(share, np.shape(whole)))
         low, high = middle_95(ends[1])
         done |= {name: float(ends[0]), f"{name}_ci_low": min(low, ends[0]), f"{name}_ci_high": max(high, ends[0])}
     return done

@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
+import ctypes
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from fico_utils.costs.clock import PeakMemory, Timing, measure_time
-from fico_utils.costs.indexes import faiss_threads, recall_of_hits, ties_with_best
+from fico_utils.costs.clock import PeakMemory
+from fico_utils.costs.indexes import recall_of_hits, ties_with_best
 from fico_utils.evaluation.observe import observe
 from fico_utils.evaluation.plan import Plan, Request
 from fico_utils.evaluation.similarity import ScoreSource
 from fico_utils.evaluation.summary import list_scores, middle_95
 from fico_utils.evaluation.tasks import Ragged, Task
-from fico_utils.extras.deploy.candidates import EXACT, Build, K, Search, make_search
-from fico_utils.extras.deploy.inputs import Codes, Part
+from fico_utils.extras.deploy.candidates import EXACT, Build, find_all, make_search
+from fico_utils.extras.deploy.inputs import Codes, K, Part
+from fico_utils.extras.deploy.timing import Rounds, time_searches
 
 #: The task metrics, each at the level at which the paper has it.
 METRICS = "recall@1,5,10 map@10"
-#: Queries of a batch; resamples of a metric that are kept, from which a growth has its interval.
-BATCH, DRAWS = 100, 200
-#: Columns of the times, and the threads that they are of; None is all.
-THREADS = {"query_ms": 1, "query_ms_all_threads": None, "batch_ms": None, "batch_ms_one_thread": 1}
+#: Resamples of a metric that are kept, from which a growth has its interval; rounds from which a time has one.
+DRAWS, SURE = 200, 20
 
 
 class FoundScores(ScoreSource):
@@ -73,10 +74,11 @@ def task_scores(ids: np.ndarray, scores: np.ndarray, task: Task) -> dict[str, An
     return row
 
 
-def measure_build(build: Build, part: Part, codes: Codes | None, made_s: float, quick: bool) -> list[dict[str, Any]]:
+def measure_build(build: Build, part: Part, codes: Codes | None, made_s: float, rounds: Rounds) -> list[dict[str, Any]]:
     """The rows of every way to search one index of a gallery; `codes` are of its items and queries, made in `made_s` s.
 
-    ``build_s`` is with all threads and includes `made_s`. The times are those of `_timed_rounds`, by their columns.
+    ``build_s`` is with all threads, but for product quantisers, and includes `made_s`. The times are those of
+    `time_searches`, by their columns.
     """
     n, k = len(part.items), min(K, len(part.items))
     vectors = part.items.astype(np.float16) if max(build.depths) else None
@@ -86,12 +88,14 @@ def measure_build(build: Build, part: Part, codes: Codes | None, made_s: float, 
     build_s, held = time.perf_counter() - start + made_s, build.written_bytes(index)
     asked, rows = codes and codes[1], []
     searches = [make_search(build, index, variant, vectors, k) for variant in build.variants]
-    times = _timed_rounds(searches, part.queries, asked, quick, build.clock)
-    for variant, search, spent in zip(build.variants, searches, times, strict=True):
-        scores, ids = search(part.queries, asked)
+    times = time_searches(searches, part.queries, asked, rounds, build.clock)
+    found = [part.nearest] if build.name == EXACT else find_all(build, index, n, vectors, part.queries, asked)
+    for variant, spent, (scores, ids) in zip(build.variants, times, found, strict=True):
         stored = held + (vectors.nbytes if variant.depth else 0)
         row = {"name": build.title(variant), "factory": build.factory, "items": n, "bytes_per_item": stored / n}
-        row |= {"build_s": build_s, "memory_bytes": stored, **spent}
+        row |= {"build_s": build_s, "memory_bytes": stored, **spent.row()}
+        if rounds.n >= SURE:
+            row |= spent.interval("query_ms")
         reached = recall_of_hits(ties_with_best(part.scores(ids), part.best), (1, ids.shape[1]))
         row |= {f"neighbour_recall@{at}": reached[min(at, ids.shape[1])] for at in (1, K)}
         row |= task_scores(ids, scores, part.task) | variant._asdict()
@@ -101,39 +105,25 @@ def measure_build(build: Build, part: Part, codes: Codes | None, made_s: float, 
     return rows
 
 
-def _timed_rounds(
-    searches: Sequence[Search], queries: np.ndarray, codes: Any, quick: bool, own_clock: Callable[[], float]
-) -> list[dict[str, float]]:
-    """Milliseconds of one query, and of a batch of 100, on one thread and on all, by column, for each way to search.
+def release_memory() -> None:
+    """Give what was freed back to the system, which Linux's allocator else keeps, for another index to be built in."""
+    with suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
-    Medians over rounds in which all take turns, in random order. What runs on one thread is by `own_clock`, in seconds
-    of CPU, which are those of a machine that does nothing else; the others are by the clock on the wall. Each is warmed
-    up once. One that would use up more than its share of seconds sits out all rounds but the first two.
+
+def measure_again(
+    build: Build, names: Collection[str], part: Part, codes: Codes | None, rounds: Rounds
+) -> list[dict[str, Any]]:
+    """The times of some ways to search one index, by name, from an index that is built anew.
+
+    ``query_ms_low`` and ``query_ms_high`` are the ends of the interval that holds 95 % of the rounds.
     """
-    rounds, share = (3, 0.15) if quick else (5, 0.4)
-    at, rng = np.arange(BATCH) % len(queries), np.random.default_rng(0)
-    batch = queries[at], None if codes is None else codes[at]
-    singles = [(batch[0][i : i + 1], None if codes is None else batch[1][i : i + 1]) for i in range(BATCH)]
-
-    def time_run(search: Search, parts: Sequence[Any], threads: int | None) -> float:
-        clock: Callable[[], float] = time.perf_counter if threads is None else own_clock
-        with faiss_threads(threads):
-            run = measure_time(lambda: [search(*part) for part in parts], Timing(repeats=1, warmup=0), clock=clock)
-        return run.seconds / len(parts)
-
-    runs, samples = [], {}
-    for way, search in enumerate(searches):
-        warm = min(time_run(search, singles[:1], 1) for _ in range(2))
-        n = int(np.clip(share / 2 / rounds / max(warm, 1e-6), 3, BATCH))
-        for column, threads in THREADS.items():
-            runs.append((way, column, search, singles[:n] if column.startswith("query") else [batch], threads))
-            time_run(search, runs[-1][3][:1], threads)
-    for turn in range(rounds):
-        for i in rng.permutation(len(runs)):
-            way, column, search, parts, threads = runs[i]
-            before = samples.setdefault((way, column), [])
-            if turn < 2 or (sum(before) + max(before)) * len(parts) <= share:
-                before.append(time_run(search, parts, threads))
+    variants = [variant for variant in build.variants if build.title(variant) in names]
+    vectors = part.items.astype(np.float16) if max(build.depths) else None
+    index = build.filled_index(part.items if codes is None else codes[0])
+    searches = [make_search(build, index, variant, vectors, min(K, len(part.items))) for variant in variants]
+    times = time_searches(searches, part.queries, codes and codes[1], rounds, build.clock)
     return [
-        {column: 1e3 * float(np.median(samples[way, column])) for column in THREADS} for way in range(len(searches))
+        {"name": build.title(variant), **spent.row(), **spent.interval("query_ms")}
+        for variant, spent in zip(variants, times, strict=True)
     ]

@@ -12,7 +12,7 @@ import numpy as np
 from fico_utils import files
 from fico_utils.errors import InputError
 from fico_utils.escaping import csv_text
-from fico_utils.files import key_of, read_arrays, read_record, write_arrays, write_record, write_text
+from fico_utils.files import atomic_path, key_of, read_arrays, read_record, write_arrays, write_record, write_text
 
 if TYPE_CHECKING:
     from fico_utils.extras.deploy.deployment import Deployment
@@ -64,7 +64,7 @@ class Records:
         return arrays
 
     def write_answer(self, found: Deployment, quality: str) -> None:
-        """Write table.csv, answer.md, figure.svg and figure.html."""
+        """Write table.csv, answer.md, and the figure as figure.png, figure.svg and figure.html."""
         from fico_utils.extras.deploy.figure import hover_page, hover_svg
 
         picture = found.figure()
@@ -72,3 +72,5 @@ class Records:
         texts |= {"figure.svg": hover_svg(picture, quality), "figure.html": hover_page(picture, quality, found.answer)}
         for name, text in texts.items():
             write_text(self.folder / name, text)
+        with atomic_path(self.folder / "figure.png") as path:
+            path.write_bytes(picture.render("png"))

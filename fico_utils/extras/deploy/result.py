@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 #: The metric that counts.
 QUALITY = "recall@1"
 GIB = 2**30
+#: Shares of the exhaustive search's quality from which a candidate counts as losing little.
+LITTLE = 0.98
 #: The columns of the table before and behind those of the metrics, which have ``_ci_low`` and ``_ci_high`` each.
 BEFORE = (
     "name", "factory", "items", "bytes_per_item", "build_s", "query_ms", "batch_ms", "memory_bytes",
@@ -91,9 +94,9 @@ class Candidates:
 
         The limits are those that `deploy` was given where they are None; `items` is the whole gallery by default, or
         any larger size. What was measured goes before what is extrapolated. A candidate whose interval holds the
-        exhaustive search's recall@1 finds no more than that; ties, and embeddings that are no better than chance, go to
-        the higher neighbour recall, then to the faster. InputError where nothing fits, which names the nearest and what
-        it lacks.
+        exhaustive search's recall@1 finds no more than that; of those that find as much, the fastest is best. Where
+        embeddings are no better than chance, neighbour recall takes the place of recall@1. InputError where nothing
+        fits, which names the nearest and what it lacks.
         """
         memory_gib = self.memory_gib if memory_gib is None else check_budget("memory_gib", memory_gib)
         latency_ms = self.latency_ms if latency_ms is None else check_budget("latency_ms", latency_ms)
@@ -110,10 +113,38 @@ class Candidates:
         fits = rows[excess <= 1]
         fits = fits[fits["status"] == "measured"] if "measured" in set(fits["status"]) else fits
         exact, low = rows.loc[rows["name"] == EXACT, [QUALITY, f"{QUALITY}_ci_low"]].iloc[0]
-        exact = exact if low > self.chance else 0.0  # embeddings that are no better than chance: neighbours decide
         found = fits[QUALITY].where(fits[f"{QUALITY}_ci_low"] > exact, fits[QUALITY].clip(upper=exact))
-        order = np.lexsort([fits["memory_bytes"], fits["query_ms"], -fits["neighbour_recall@1"], -found])
+        found = found if low > self.chance else fits["neighbour_recall@1"]
+        order = np.lexsort([-fits["neighbour_recall@1"], fits["memory_bytes"], fits["query_ms"], -found])
         return fits.iloc[order[0]]
+
+    def codes_and_rival(self, items: int) -> tuple[pd.Series, pd.Series, pd.Series, bool] | None:
+        """The fastest codes that lose little, the fastest index of vectors that finds as much, and the best of codes
+        without vectors; and whether the first are worth having. None where there are no two to compare."""
+        rows = self.rows_at(items)
+        coded, floats = rows[rows["codes"] != ""], rows[(rows["codes"] == "") & (rows["name"] != EXACT)]
+        if coded.empty or floats.empty:
+            return None
+        quality = quality_of(rows)
+        least = LITTLE * rows.loc[rows["name"] == EXACT, quality].iloc[0]
+        good = coded[coded[quality] >= least]
+        code = coded.loc[coded[quality].idxmax()] if good.empty else good.loc[good["query_ms"].idxmin()]
+        rivals = floats[floats[quality] >= min(code[quality], least)]
+        rival = floats.loc[floats[quality].idxmax()] if rivals.empty else rivals.loc[rivals["query_ms"].idxmin()]
+        alone = coded[coded["depth"] == 0]
+        small = alone.loc[alone[quality].idxmax()]
+        return code, rival, small, not good.empty and code["query_ms"] < rival["query_ms"]
+
+    def named(self) -> set[str]:
+        """Names of what was measured at the whole gallery and is in the answer: the exhaustive search, the best
+        candidate of each size, and codes and their rivals."""
+        names = {EXACT}
+        for n in {self.n_items, *self.grow_to}:
+            with suppress(InputError):
+                names.add(self.best(items=n)["name"])
+        for n in {self.n_items, *self.grow_to[-1:]}:
+            names |= {row["name"] for row in (self.codes_and_rival(n) or ())[:3]}
+        return names & {row["name"] for row in self.records if row["items"] == self.n_items}
 
     def rows_at(self, items: int) -> pd.DataFrame:
         """The rows of one size, carried there where it is not in the table; InputError where they cannot be."""
@@ -127,6 +158,11 @@ class Candidates:
                 raise InputError(f"items is {items}, expected one of {sizes}, or a larger size after grow_to")
             rows = pd.DataFrame(self._finished(carried)).reindex(columns=self.table.columns)
         return rows
+
+
+def quality_of(rows: pd.DataFrame) -> str:
+    """The metric that compares the rows of one size: of neighbours where the exhaustive search finds nothing right."""
+    return QUALITY if rows["share_of_exact"].notna().any() else "neighbour_recall@1"
 
 
 def check_budget(name: str, value: Any) -> float:

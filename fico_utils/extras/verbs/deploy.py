@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--lance", action="store_true", help="measure tables of LanceDB, too (extra lance)")
     parser.add_argument("--quick", action="store_true", help="fewer candidates, queries and repeats")
     parser.add_argument("--seed", type=natural_number, default=0, metavar="N", help="of samples and trainings")
-    text = "folder for table.csv, answer.md, figure.svg, figure.html; an interrupted run goes on there"
+    text = "folder for table.csv, answer.md, figure.png, figure.svg, figure.html; an interrupted run goes on there"
     parser.add_argument("--out", metavar="FOLDER", help=text)
 
 
