@@ -466,7 +466,10 @@ def site_values(given: list[str], sources: Path) -> dict:
     """What the templates of the site show of a run in which people chose all names; its figures are in a folder."""
     claims = pd.DataFrame([[text] * 4 + ["holds", text] for text in given], columns=COLUMNS["claims"])
     audit = pd.DataFrame([[text] * 4 for text in given], columns=COLUMNS["audit"])
-    figures = {f"{n}": {"title": text, "alt": one_line(text), "file": "0.svg"} for n, text in enumerate(given)}
+    figures = {
+        f"{n}": {"title": text, "sentence": text, "alt": one_line(text), "file": "0.svg"}
+        for n, text in enumerate(given)
+    }
     files.write_text(sources / "figures/0.svg", SVG)
     return {
         "figures": {**figures, "fig1": figures["0"]},

@@ -232,7 +232,7 @@ def test_words_do_not_overlap(picture, request):
 
 @pytest.mark.parametrize("name", ["fig4 three", "fig4 paper"])
 def test_names_of_the_papers_lines_do_not_overlap(pictures, name):
-    names = {i.name for i in registry.INDEXES.values()}
+    names = {f"{whose}{i.name}" for i in registry.INDEXES.values() for whose in ("", "paper: ")}
     boxes = [b for t, b in drawn_texts(pictures[name]).items() if set(t.split(" ", 1)[1].split("\n")) <= names]
     assert len(boxes) > 4
     for a, b in itertools.combinations(boxes, 2):
