@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -63,8 +65,11 @@ class Asked:
             arrays += [*self.task.labels.members, self.task.labels.item_owner]
         return key_of([content_digest({"": array}) for array in arrays])
 
-    def part(self, n: int) -> Part:
-        """A gallery of `n` items, every item that a query asks for among them, in a random order."""
+    def part(self, n: int, folder: Path | None = None) -> Part:
+        """A gallery of `n` items, every item that a query asks for among them, in a random order.
+
+        Its vectors lie in a file without a name in `folder`, or among the system's temporary files, and are mapped.
+        """
         rng, correct = np.random.default_rng(self.seed), self.task.correct
         own = np.unique(correct.members)
         others = np.setdiff1d(np.arange(self.n_items), own, assume_unique=True)
@@ -74,7 +79,7 @@ class Asked:
         task = replace(self.task, n_item=n, correct=Ragged(correct.start, place[correct.members]))
         if task.labels is not None:
             task = replace(task, labels=replace(task.labels, item_owner=task.labels.item_owner[items]))
-        return Part(unit_rows(self.gallery, items), self.queries, task, items)
+        return Part(_mapped_rows(self.gallery, items, folder), self.queries, task, items)
 
 
 @dataclass(frozen=True)
@@ -179,8 +184,22 @@ def _read_codes(codes: Any, shape: tuple[int, int]) -> Codes:
 def unit_rows(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Some rows of an array at unit length, (n, d) float32; the array may be mapped, and is read in pieces."""
     unit = np.empty((len(rows), array.shape[1]), np.float32)
+    for start, piece in _unit_pieces(array, rows):
+        unit[start : start + len(piece)] = piece
+    return unit
+
+
+def _unit_pieces(array: np.ndarray, rows: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     for start, at in read_chunks(np.asarray(rows)[:, None], array.shape[1]):
         wide = array[at[:, 0]].astype(np.float64)
         wide /= np.abs(wide).max(axis=1, keepdims=True)  # squares of what is very long or short leave the range
-        unit[start : start + len(at)] = wide / np.linalg.norm(wide, axis=1, keepdims=True)
-    return unit
+        yield start, (wide / np.linalg.norm(wide, axis=1, keepdims=True)).astype(np.float32)
+
+
+def _mapped_rows(array: np.ndarray, rows: np.ndarray, folder: Path | None) -> np.ndarray:
+    """What `unit_rows` gives, in a file that ends with its last reader; written first, as a full disk is an OSError."""
+    with tempfile.TemporaryFile(dir=folder) as file:
+        for _, piece in _unit_pieces(array, rows):
+            file.write(piece)
+        file.flush()
+        return np.asarray(np.memmap(file, np.float32, "r", shape=(len(rows), array.shape[1])))

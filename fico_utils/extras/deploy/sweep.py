@@ -88,7 +88,7 @@ class Sweep:
         release_memory()
         if self._part is None or len(self._part.items) != n:
             self._part = None  # the last one must not stand in memory beside it
-            self._part = self.asked.part(n)
+            self._part = self.asked.part(n, self.records.folder)
         made, made_s = self.coder.codes(build.codes, self._part) if build.codes else (None, 0.0)
         return self._part, made, made_s
 
