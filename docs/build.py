@@ -69,7 +69,9 @@ def build_site(root: Path, profile: str) -> Path:
         try:  # as a library: its command line answers a full disk with a traceback
             with patch_docutils(str(sources)), docutils_namespace():
                 read = Path(temporary, "read")
-                sphinx = Sphinx(sources, sources, site, read, "html", status=None, warningiserror=True)
+                sphinx = Sphinx(
+                    sources, sources, site, read, "html", status=None, warningiserror=True, parallel=os.cpu_count()
+                )
                 sphinx.build()
         except SphinxError as error:
             raise InputError(f"Sphinx ended with {error}, {stays}") from error

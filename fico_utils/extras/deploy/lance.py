@@ -17,6 +17,7 @@ import numpy as np
 
 from fico_utils.errors import InputError
 from fico_utils.extras.deploy.candidates import A_CENTROID, ALL, GRAPH, LISTS, Build
+from fico_utils.extras.deploy.timing import BATCH
 
 #: What the names of these candidates begin with, and the factory string of a table that is read from end to end.
 NAME, NO_INDEX = "LanceDB", "no index"
@@ -52,6 +53,10 @@ class LanceBuild(Build):
         return sum(path.stat().st_size for path in Path(index.folder.name).rglob("*") if path.is_file())
 
     def find(self, index: Table, search: str, asked: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        if len(asked) > BATCH:  # LanceDB would hold what all of them read
+            parts = [self.find(index, search, asked[i : i + BATCH], k) for i in range(0, len(asked), BATCH)]
+            scores, ids = (np.concatenate(side) for side in zip(*parts, strict=True))
+            return scores, ids
         query = index.table.search(asked[0] if len(asked) == 1 else [*asked])
         query = query.distance_type(self.distance).limit(k).select(["id", "_distance"])
         for name, value in (part.split("=") for part in search.split(",") if part):
