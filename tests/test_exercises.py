@@ -27,7 +27,7 @@ from fico_utils.provenance import PROJECT
 from tests.test_notebook_contract import ELSEWHERE
 
 FOLDER = PROJECT / "notebooks"
-LESSONS = sorted(path.name for path in FOLDER.glob("0[1-7]*.ipynb"))
+LESSONS = sorted(path.name for path in FOLDER.glob("0[1-8]*.ipynb"))
 #: Lines of a cell at most; the code of a check is folded.
 LINES = {"check": 22}
 TAGS = {"parameters", "setup", "answer", "check", "wrong", "solution", "record"}
