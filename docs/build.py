@@ -109,9 +109,14 @@ def gather_sources(root: Path, profile: str, executed: Sequence[Path], sources: 
     for part, names in modules.items():
         sections = [f"{name}\n{'-' * len(name)}\n\n.. automodule:: {name}\n" for name in names]
         write_text(sources / "reference" / f"{part}.rst", "\n".join([part, "=" * len(part), "", *sections]))
-    for path in sorted((PROJECT / "notebooks").glob("*.md")):
-        text = LINK.sub(lambda link: link[0] if (notebooks / link[2]).exists() else link[1], path.read_text("utf-8"))
-        write_text(notebooks / path.name, text)
+    texts = sorted((PROJECT / "notebooks").glob("*.md"))
+    held = {path.name for path in texts}
+
+    def keep_link(link: re.Match) -> str:
+        return link[0] if link[2] in held or (notebooks / link[2]).exists() else link[1]
+
+    for path in texts:  # a link to what the site does not hold becomes text
+        write_text(notebooks / path.name, LINK.sub(keep_link, path.read_text("utf-8")))
 
 
 def write_pages(values: dict[str, Any], sources: Path) -> None:

@@ -1,5 +1,7 @@
 """Settings of Sphinx for the site; `build.py` gathers the pages and calls it."""
 
+from docutils import nodes
+from sphinx.application import Sphinx
 from sphinx.ext.napoleon import GoogleDocstring
 
 from fico_utils import __version__
@@ -48,3 +50,22 @@ html_theme_options = {
     "show_navbar_depth": 1,
     "show_toc_level": 2,
 }
+
+
+def drop_inherited(app: Sphinx, what: str, name: str, thing: object, options: object, lines: list[str]) -> None:
+    """Leave out what PyTorch says of every `forward`, which has no docstring of ours."""
+    if lines and lines[0].startswith("Define the computation performed at every call."):
+        lines.clear()
+
+
+def unlink_addresses(app: Sphinx, tree: nodes.document) -> None:
+    """Make text again of a metric such as map@10, which is no e-mail address."""
+    for link in list(tree.findall(nodes.reference)):
+        if link.get("refuri", "").startswith("mailto:"):
+            link.replace_self(link.children)
+
+
+def setup(app: Sphinx) -> None:
+    """Called by Sphinx."""
+    app.connect("autodoc-process-docstring", drop_inherited)
+    app.connect("doctree-read", unlink_addresses)

@@ -53,6 +53,7 @@ class Page:
     def open(self, address: str) -> None:
         """Go to an address, and wait until its scripts have run."""
         self.call("Page.navigate", url="about:blank")
+        self.wait_for("location.href === 'about:blank' && document.readyState === 'complete'")  # else the next may hang
         self.call("Page.navigate", url=address)
         self.wait_for("document.readyState === 'complete' && location.href !== 'about:blank'")
 

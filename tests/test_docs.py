@@ -41,7 +41,7 @@ def test_each_promise_names_tests_that_exist():
 def test_every_notebook_is_listed_with_its_minutes():
     text = (PROJECT / "notebooks" / "README.md").read_text(encoding="utf-8")
     for step in STEPS:
-        assert re.search(rf"\| {step.notebook} \| [\d½¼]+ \|", text), step.notebook
+        assert re.search(rf"\| \[{step.notebook}\]\({step.notebook}\.ipynb\) \| [\d½¼]+ \|", text), step.notebook
 
 
 def test_commands_of_the_readme_are_verbs_and_targets():

@@ -170,6 +170,10 @@ def test_the_site_holds_what_the_run_found(root: Path, site: Path, pages: dict[P
     assert [links.silent for links in pages.values() if links.silent] == []
     assert "caption_image" in text["reference/index.html"]  # an argument of evaluate, from its docstring
     assert "fico_utils.models.scan" in text["reference/models.html"]
+    assert "Define the computation performed" not in text["reference/models.html"]  # PyTorch's, of each forward
+    assert [link for links in pages.values() for link in links.named if link.startswith("mailto:")] == []  # map@10
+    for shown, page in (("TEACHING.md", "TEACHING"), (LESSONS[1], LESSONS[1])):
+        assert re.search(rf'<a [^>]*href="{page}.html"[^>]*>(<span[^>]*>)?{shown}<', text["notebooks/README.html"])
     assert "Williams-Lekuona" in text["cite.html"]
     assert "../notebooks/00_start_here.html" in text["report/index.html"]
     assert "explorer.html" in text["index.html"]
@@ -213,6 +217,22 @@ def test_tables_are_legible_in_the_dark_and_break_no_words(site: Path, tmp_path:
         assert [table for table in tables if table["text"] - table["behind"] < 120 or table["broken"]] == []
         assert page.run("document.documentElement.scrollWidth") <= 400
         assert page.errors == []
+
+
+@needs_sphinx
+@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+def test_figures_keep_their_size_on_a_telephone_and_tables_take_what_room_there_is(site: Path, tmp_path: Path) -> None:
+    with chromium_page(tmp_path) as page:
+        for name in ("index", "results/figures"):
+            page.show_as(400)
+            page.open(f"file://{site}/{name}.html")
+            widths = page.run("[...document.querySelectorAll('figure img')].map(img => img.clientWidth)")
+            assert widths
+            assert min(widths) >= 500  # pixels, of which a part is seen at a time
+            assert page.run("document.documentElement.scrollWidth") <= 400
+        page.show_as(1280)
+        page.open(f"file://{site}/results/tables.html")
+        assert page.run("document.querySelector('.scroll').clientWidth") > 900
 
 
 def test_a_site_before_a_run_says_what_to_run(tmp_path: Path) -> None:
