@@ -52,7 +52,7 @@ def check_promises(found, sweep) -> list[dict]:
             continue
         codes = sweep.coder.codes(build.codes, part)[0] if build.codes else None
         index = build.filled_index(part.items if codes is None else codes[0])
-        vectors = part.items.astype(np.float16) if build.codes else None
+        vectors = part.halves if build.codes else None
         for way, name in ways:
             search = make_search(build, index, way, vectors, 10)
             ids = np.concatenate([search(*both)[1] for both in split_queries(part.queries, codes and codes[1], 500)])
@@ -248,7 +248,7 @@ def ask(options) -> tuple:
 
     # loads and compiles what any run needs; less would be scored without numba
     some = np.random.default_rng(0).normal(size=(4000, 256)).astype(np.float32)
-    fico_utils.deploy(some, some + np.flip(some, 1), quick=True, grow_to=10_000)
+    fico_utils.deploy(some, some + np.flip(some, 1), quick=options.quick, grow_to=10_000)
     del some
     names = ("images", "texts", "caption_image")
     given = {name: np.load(options.folder / f"{name}.npy", mmap_mode="r") for name in names}

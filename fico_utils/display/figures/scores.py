@@ -110,7 +110,7 @@ def _draw_shares(ax: Axes, panel: pd.DataFrame, shown: Sequence[str]) -> None:
 @register_figure("tie_gap", "What the order of tied items is worth", "metrics")
 @drawing_style()
 def tie_gap(metrics: pd.DataFrame, corpora: Sequence[str] | None = None) -> Picture:
-    """What the order of tied items is worth: scores of the hash rows under the worst, expected and best order.
+    """Scores of the hash rows under the worst, the expected and the best order of tied items.
 
     `metrics` is metrics.csv with rows of `recall_optimistic` and so on; `corpora` are those to draw, by default all.
     """

@@ -56,10 +56,11 @@ def deploy(
     lance : bool, measure tables of LanceDB on disk, too; needs the package lancedb (extra `lance`).
     quick : bool, fewer candidates and repeats.
     seed : int, of the sampled queries, the galleries and what is trained.
-    out : path of a folder, for table.csv, answer.md, and figure.png, figure.svg and figure.html. Each measurement is
-        kept there, so that a run that was interrupted goes on.
-    **named : those keywords of `evaluate` that say what belongs together: image_ids, caption_image_ids, caption_ids,
-        images_repeated, relevance, text_labels.
+    out : path of a folder
+        For table.csv, answer.md, and figure.png, figure.svg and figure.html. Each measurement is kept there, so that a
+        run that was interrupted goes on.
+    **named : keywords of `evaluate` that say what belongs together
+        These are image_ids, caption_image_ids, caption_ids, images_repeated, relevance and text_labels.
 
     Returns
     -------

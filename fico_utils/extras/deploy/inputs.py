@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -79,7 +79,8 @@ class Asked:
         task = replace(self.task, n_item=n, correct=Ragged(correct.start, place[correct.members]))
         if task.labels is not None:
             task = replace(task, labels=replace(task.labels, item_owner=task.labels.item_owner[items]))
-        return Part(_mapped_rows(self.gallery, items, folder), self.queries, task, items)
+        unit = (piece for _, piece in _unit_pieces(self.gallery, items))
+        return Part(_mapped(unit, np.float32, (n, self.dim), folder), self.queries, task, items, folder)
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,13 @@ class Part:
     queries: np.ndarray  # (n_query, d) float32
     task: Task
     chosen: np.ndarray  # (n,) rows of the whole gallery
+    folder: Path | None = None  # of its unnamed files
+
+    @cached_property
+    def halves(self) -> np.ndarray:
+        """The items in half precision, (n, d) float16, which rank again what was found; mapped as they are."""
+        pieces = (piece.astype(np.float16) for _, piece in read_chunks(self.items))
+        return _mapped(pieces, np.float16, self.items.shape, self.folder)
 
     @cached_property
     def nearest(self) -> tuple[np.ndarray, np.ndarray]:
@@ -196,10 +204,10 @@ def _unit_pieces(array: np.ndarray, rows: np.ndarray) -> Iterator[tuple[int, np.
         yield start, (wide / np.linalg.norm(wide, axis=1, keepdims=True)).astype(np.float32)
 
 
-def _mapped_rows(array: np.ndarray, rows: np.ndarray, folder: Path | None) -> np.ndarray:
-    """What `unit_rows` gives, in a file that ends with its last reader; written first, as a full disk is an OSError."""
+def _mapped(pieces: Iterable[np.ndarray], dtype: type, shape: tuple[int, int], folder: Path | None) -> np.ndarray:
+    """An array of these rows, in a file that ends with its last reader; written first, as a full disk is an OSError."""
     with tempfile.TemporaryFile(dir=folder) as file:
-        for _, piece in _unit_pieces(array, rows):
+        for piece in pieces:
             file.write(piece)
         file.flush()
-        return np.asarray(np.memmap(file, np.float32, "r", shape=(len(rows), array.shape[1])))
+        return np.asarray(np.memmap(file, dtype, "r", shape=shape))

@@ -81,7 +81,7 @@ def measure_build(build: Build, part: Part, codes: Codes | None, made_s: float, 
     `time_searches`, by their columns.
     """
     n, k = len(part.items), min(K, len(part.items))
-    vectors = part.items.astype(np.float16) if max(build.depths) else None
+    vectors = part.halves if max(build.depths) else None
     memory, start = PeakMemory(), time.perf_counter()
     with memory:
         index = build.filled_index(part.items if codes is None else codes[0])
@@ -106,8 +106,12 @@ def measure_build(build: Build, part: Part, codes: Codes | None, made_s: float, 
 
 
 def release_memory() -> None:
-    """Give what was freed back to the system, which Linux's allocator else keeps, for another index to be built in."""
+    """Give what was freed back to the system, which Linux's allocator else keeps, for another index to be built in.
+
+    From then on, arrays of a mebibyte and more go back as soon as they are freed.
+    """
     with suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).mallopt(-3, 2**20)  # M_MMAP_THRESHOLD, which grows with what is freed where nobody sets it
         ctypes.CDLL(None).malloc_trim(0)
 
 
@@ -119,7 +123,7 @@ def measure_again(
     ``query_ms_low`` and ``query_ms_high`` are the ends of the interval that holds 95 % of the rounds.
     """
     variants = [variant for variant in build.variants if build.title(variant) in names]
-    vectors = part.items.astype(np.float16) if max(build.depths) else None
+    vectors = part.halves if max(build.depths) else None
     index = build.filled_index(part.items if codes is None else codes[0])
     searches = [make_search(build, index, variant, vectors, min(K, len(part.items))) for variant in variants]
     times = time_searches(searches, part.queries, codes and codes[1], rounds, build.clock)

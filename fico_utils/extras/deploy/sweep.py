@@ -19,7 +19,7 @@ from fico_utils.progress import show_progress
 #: Seconds that a graph may take to be built, without `quick` and with it; beyond, its size is extrapolated.
 BUILD_S = {False: 45.0, True: 5.0}
 #: How often each candidate is timed: at the whole gallery, and below.
-ROUNDS = {False: (Rounds(5, 0.08, 0.06), Rounds(5, 0.06, 0.03)), True: (Rounds(5, 0.05, 0.04), Rounds(5, 0.04, 0.02))}
+ROUNDS = {False: (Rounds(9, 0.15, 0.06), Rounds(9, 0.15, 0.03)), True: (Rounds(5, 0.05, 0.04), Rounds(5, 0.04, 0.02))}
 #: How often what is recommended is timed, by its single queries on one thread.
 AGAIN = Rounds(25, 1.0, 0.0)
 
