@@ -53,7 +53,7 @@ def build_site(root: Path, profile: str) -> Path:
     missing = [path for step, path in zip(STEPS, executed, strict=True) if not step.aside and not path.is_file()]
     if missing:
         usual = root == results_folder(profile, None)
-        how = f"make reproduce PROFILE={profile}" if usual else "python -m fico_utils run, with this --profile and --out"
+        how = f"make reproduce PROFILE={profile}" if usual else "python -m fico_utils run with this profile and --out"
         raise InputError(f"{missing[0]} does not exist; first run: {how}")
     try:
         from sphinx.application import Sphinx
