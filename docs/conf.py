@@ -2,7 +2,7 @@
 
 from docutils import nodes
 from sphinx.application import Sphinx
-from sphinx.ext.napoleon import GoogleDocstring
+from sphinx.ext.napoleon import GoogleDocstring, NumpyDocstring
 
 from fico_utils import __version__
 
@@ -50,6 +50,24 @@ html_theme_options = {
     "show_navbar_depth": 1,
     "show_toc_level": 2,
 }
+
+
+_consume_field = NumpyDocstring._consume_field
+
+
+def _consume_sentence(
+    docstring: NumpyDocstring, parse_type: bool = True, prefer_type: bool = False
+) -> tuple[str, str, list[str]]:
+    """An argument's name and what stands behind its colon, which is a sentence that may go on in the next line."""
+    name, told, lines = _consume_field(docstring, parse_type, prefer_type)
+    if prefer_type or not told:
+        return name, told, lines
+    first, *others = lines or [""]
+    ends = ". " if first[:1].isupper() and told[-1].isalnum() else " "
+    return name, "", [f"{told}{ends}{first}".strip(), *others]
+
+
+NumpyDocstring._consume_field = _consume_sentence
 
 
 def drop_inherited(app: Sphinx, what: str, name: str, thing: object, options: object, lines: list[str]) -> None:
