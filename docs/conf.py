@@ -71,8 +71,8 @@ NumpyDocstring._consume_field = _consume_sentence
 
 
 def drop_inherited(app: Sphinx, what: str, name: str, thing: object, options: object, lines: list[str]) -> None:
-    """Leave out what PyTorch says of every `forward`, which has no docstring of ours."""
-    if lines and lines[0].startswith("Define the computation performed at every call."):
+    """Leave out what PyTorch says of a `forward`, and Python of a field of a tuple, that has no docstring of ours."""
+    if lines and lines[0].startswith(("Define the computation performed at every call.", "Alias for field number")):
         lines.clear()
 
 
