@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 from urllib.parse import unquote, urldefrag
 
 import pytest
+from filelock import FileLock
 
 from fico_utils.batch.pipeline import STEPS
 from fico_utils.display.tables import make_table
@@ -60,9 +62,29 @@ def build(root: Path) -> subprocess.CompletedProcess:
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A results folder with what a run leaves."""
-    root = tmp_path_factory.mktemp("results") / "mini"
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the site of a run, which one of the processes that test builds for all."""
+    shared = tmp_path_factory.getbasetemp()
+    shared = shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared
+    root = shared / "site_of_a_run" / "mini"
+    with FileLock(shared / "site_of_a_run.lock"):
+        if not (root / "site").is_dir():
+            leave_results(root)
+            done = build(root)
+            assert done.returncode == 0, done.stderr
+            assert done.stderr == ""  # not one warning
+            assert done.stdout.splitlines()[-1] == str(root / "site" / "index.html")
+    return root / "site"
+
+
+@pytest.fixture(scope="module")
+def root(site: Path) -> Path:
+    """The results folder that the site was built from."""
+    return site.parent
+
+
+def leave_results(root: Path) -> None:
+    """Put into a folder what a run leaves."""
     for name in LESSONS:
         folder = root / "runs" / name
         folder.mkdir(parents=True)
@@ -79,17 +101,6 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_report(root, "mini", [{"id": n[:2], "notebook": n, "state": "fresh", "why": ""} for n in LESSONS])
     (root / "report").mkdir(exist_ok=True)
     (root / "report" / "explorer.html").write_text("<!doctype html><title>Explorer</title>", encoding="utf-8")
-    return root
-
-
-@pytest.fixture(scope="module")
-def site(root: Path) -> Path:
-    """The folder of the site of that run."""
-    done = build(root)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""  # not one warning
-    assert done.stdout.splitlines()[-1] == str(root / "site" / "index.html")
-    return root / "site"
 
 
 class Links(HTMLParser):
@@ -239,7 +250,7 @@ def test_a_site_before_a_run_says_what_to_run(tmp_path: Path) -> None:
     done = build(tmp_path / "mini")
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
-    assert "first run: make reproduce PROFILE=mini" in done.stderr
+    assert "first run: python -m fico_utils run with this profile and --out" in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 
