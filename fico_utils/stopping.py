@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,10 +21,21 @@ class Stopped(KeyboardInterrupt):
 
 @contextmanager
 def stop_by_signals() -> Iterator[None]:
-    """Inside, each of the signals raises `Stopped`, but for those ignored before, as under nohup; later they do not."""
+    """Inside, each of the signals raises `Stopped`, but for those ignored before, as under nohup; later they do not.
+
+    A process that is forked inside is ended by the signal, as it would be without this.
+    """
     before = {number: signal.getsignal(number) for number in _SIGNALS}
+    process = os.getpid()
+
+    def stop(number: int, frame: Any) -> None:
+        if os.getpid() == process:
+            raise Stopped(number, frame)
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
     try:
-        handle_signals(_stop)
+        handle_signals(stop)
         yield
     except Stopped:
         before = dict.fromkeys(before, signal.SIG_IGN)  # nothing may disturb the end of the process
@@ -38,7 +50,3 @@ def handle_signals(handler: Any) -> None:
     for number in _SIGNALS:
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, handler)
-
-
-def _stop(*arguments: Any) -> None:
-    raise Stopped(*arguments)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -131,3 +132,12 @@ def test_what_is_ignored_stays_ignored_and_handlers_come_back() -> None:
         assert [signal.getsignal(number) for number in SIGNALS] == handlers
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_a_forked_process_is_ended_without_a_word(capfd: pytest.CaptureFixture) -> None:
+    with stop_by_signals():
+        child = multiprocessing.get_context("fork").Process(target=time.sleep, args=[600])
+        child.start()
+        child.terminate()
+        child.join()
+    assert (child.exitcode, capfd.readouterr()) == (-signal.SIGTERM, ("", ""))

@@ -179,7 +179,12 @@ def first_ranks(scores: np.ndarray, right: np.ndarray) -> np.ndarray:
     from 1, that a picture may have among those of the same score, which stand in the order of the arrays. A gallery of
     fewer than ten pictures gives as many.
     """
-    shown = np.argsort(-scores, axis=1, kind="stable")[:, :FIRST]
+    k = min(FIRST, scores.shape[1])
+    some = np.sort(np.argpartition(-scores, k - 1, axis=1)[:, :k], axis=1)
+    found = np.take_along_axis(scores, some, 1)
+    shown = np.take_along_axis(some, np.argsort(-found, axis=1, kind="stable"), 1)
+    tied = (scores >= found.min(axis=1, keepdims=True)).sum(axis=1) > k  # others score as the last of them
+    shown[tied] = np.argsort(-scores[tied], axis=1, kind="stable")[:, :k]
     best = np.where(right, scores, -np.inf).argmax(1)
     shown = np.concatenate([shown, best[:, None]], 1)
     return np.stack([[column, *rank_range(scores, column)] for column in shown.T]).transpose(2, 0, 1).astype(np.uint16)
