@@ -230,6 +230,24 @@ def test_a_time_that_did_not_rise_grows_by_no_more_than_its_noise_allows() -> No
     assert 8 < calm.predict(10**6, [calm])[0] < noisy.predict(10**6, [noisy])[0] < 8 * 10**6 / 200
 
 
+def test_a_time_that_did_not_rise_grows_as_those_of_its_law_did() -> None:
+    """Of two sizes the noise says nothing; without searches alike, all of the time may be steps."""
+    law, both = {"law": LISTS}, (10_000, 40_000)
+    rows = {"rose": [4.0, 6.0], "steeper": [1.0, 1.5], "flat": [5.0, 4.5]}  # steps take two thirds of 6 and of 1.5
+    rows = {
+        name: [law | {"items": n, "query_ms": ms} for n, ms in zip(both, times, strict=True)]
+        for name, times in rows.items()
+    }
+    fits = growth.fit_alike(rows, "query_ms")
+    assert [fit.rose for fit in fits.values()] == [True, True, False]
+    assert [fit.share(40_000) for fit in fits.values()] == pytest.approx([2 / 3] * 3)
+    assert 4.5 < fits["flat"].predict(40_000, [])[0] < 5
+    ratio = fits["flat"].predict(10**6, [])[0] / fits["flat"].predict(40_000, [])[0]
+    assert ratio == pytest.approx(1 / 3 + 2 / 3 * 5)
+    alone = growth.fit_alike({"flat": rows["flat"]}, "query_ms")["flat"]
+    assert alone.share(40_000) == pytest.approx(1)
+
+
 def test_recall_is_carried_to_a_gallery_that_was_held_out() -> None:
     """From an eighth and a quarter of the images, the recall of all of them lies in the interval, 7 points each way."""
     images, texts = make_pairs(4000, noise=2.0)

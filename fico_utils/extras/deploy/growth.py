@@ -33,6 +33,12 @@ class TimeFit(NamedTuple):
     spread: np.ndarray  # (2, 2) covariance of the coefficients at a residual of 1
     residuals: float  # sum of the squared relative residuals, weighted
     freedom: int
+    rose: bool
+
+    def share(self, n: int) -> float:
+        """The share of the time at a size that steps take."""
+        once, step = self.coefficients * [1.0, float(self.steps(float(n)))]
+        return step / (once + step)
 
     def predict(self, n: int, alike: Sequence[TimeFit]) -> tuple[float, float, float]:
         """The time at a size, and the ends of its 95 % interval, by the residuals of all fits that are `alike`."""
@@ -47,13 +53,14 @@ class TimeFit(NamedTuple):
         return value, max(0.0, value - half), value + half
 
 
-def fit_times(sizes: Sequence[int], times: Sequence[float], steps: Callable[[Any], Any]) -> TimeFit:
+def fit_times(sizes: Sequence[int], times: Sequence[float], steps: Callable[[Any], Any], usual: float = 1.0) -> TimeFit:
     """The fit of some times (m,) at some sizes (m,), each of which counts in proportion to its items.
 
     Small galleries lie in the processor's caches and are faster than the law has it; the largest tells most.
 
     Where a time did not rise, its noise hides by how much it did: a step then takes as long as the noise allows (the
-    end of the 95 % interval), so that no search of many items is said to be as fast as one of few.
+    end of the 95 % interval), but steps take no more of the time at the largest size than is `usual`, a share. So no
+    search of many items is said to be as fast as one of few.
 
     >>> fit_times([100, 200, 400], [2.0, 3.0, 5.0], STEPS["n"]).coefficients.round(6).tolist()
     [1.0, 0.01]
@@ -66,15 +73,34 @@ def fit_times(sizes: Sequence[int], times: Sequence[float], steps: Callable[[Any
     terms *= (weight / times)[:, None]
     scale = terms.max(axis=0)
     coefficients = nnls(terms / scale, weight)[0] / scale
-    if coefficients[1] == 0:
+    rose = bool(coefficients[1] > 0)
+    if not rose:
         noise = ((terms @ coefficients - weight) ** 2).sum() / (len(terms) - 1)
         step = student.ppf(0.975, len(terms) - 1) * np.sqrt(noise * np.linalg.pinv(terms.T @ terms)[1, 1])
         once = terms[:, 0] @ (weight - step * terms[:, 1]) / (terms[:, 0] ** 2).sum()
-        coefficients = np.array([max(0.0, once), step])
+        like = np.array([1 - usual, usual / float(steps(float(max(sizes))))])  # a time of 1 at the largest size
+        like *= terms @ like @ weight / ((terms @ like) ** 2).sum()
+        coefficients = np.array([max(0.0, once), step]) if step < like[1] else like
     used, spread = coefficients > 0, np.zeros((2, 2))
     spread[np.ix_(used, used)] = np.linalg.pinv(terms[:, used].T @ terms[:, used])
     residuals = float(((terms @ coefficients - weight) ** 2).sum())
-    return TimeFit(steps, coefficients, spread, residuals, max(0, len(terms) - int(used.sum())))
+    return TimeFit(steps, coefficients, spread, residuals, max(0, len(terms) - int(used.sum())), rose)
+
+
+def fit_alike(rows: Mapping[str, Sequence[Row]], column: str) -> dict[str, TimeFit]:
+    """The fit of each name's times in its rows of growing size; where one did not rise, its law says what is usual.
+
+    Usual is the median share that steps take in the times of the same law that rose.
+    """
+    steps = {name: TIMES[column][each[0]["law"]] for name, each in rows.items()}
+    times = {name: ([row["items"] for row in each], [row[column] for row in each]) for name, each in rows.items()}
+    fits, shares = {name: fit_times(*times[name], steps[name]) for name in rows}, {}
+    for name, fit in fits.items():
+        if fit.rose:
+            shares.setdefault(fit.steps, []).append(fit.share(times[name][0][-1]))
+    usual = {law: float(np.median(each)) for law, each in shares.items()}
+    flat = [name for name, fit in fits.items() if not fit.rose]
+    return fits | {name: fit_times(*times[name], steps[name], usual.get(steps[name], 1.0)) for name in flat}
 
 
 def fit_share(sizes: Sequence[int], shares: np.ndarray, n: int, least: float) -> np.ndarray:
@@ -135,19 +161,15 @@ def carry_rows(rows: Iterable[Row], n: int, factories: Mapping[str, str], n_quer
     for row in sorted(rows, key=lambda row: row["items"]):
         at.setdefault(row["name"], {})[row["items"]] = row
     carried = {name: [*sizes.values()] for name, sizes in at.items() if len(sizes) > 1 and n not in sizes}
-    fits = {
-        (name, column): fit_times([r["items"] for r in each], [r[column] for r in each], steps[each[0]["law"]])
-        for name, each in carried.items()
-        for column, steps in TIMES.items()
-    }
+    fits = {column: fit_alike(carried, column) for column in TIMES}
     done, best = [], _carried_exact(at[EXACT], n)
     for name, each in carried.items():
         last = each[-1]
         row = {key: last[key] for key in ("name", "bytes_per_item", "search", "codes", "depth", "law")}
         row |= {"factory": factories.get(name, last["factory"]), "items": n, "memory_bytes": last["bytes_per_item"] * n}
         for column in TIMES:
-            mine = fits[name, column]
-            alike = [fit for (_, c), fit in fits.items() if c == column and fit.steps is mine.steps]
+            mine = fits[column][name]
+            alike = [fit for fit in fits[column].values() if fit.steps is mine.steps]
             value, low, high = mine.predict(n, alike)
             row |= {column: value, f"{column}_low": low, f"{column}_high": high}
         done.append(row | _carried_scores(each, at[EXACT], best, n, 0.5 / n_query))
