@@ -16,7 +16,7 @@ from fico_utils.cli import main
 from fico_utils.errors import InputError
 from fico_utils.extras import deploy as package
 from fico_utils.extras.deploy import answer, growth, read_sizes, sweep, timing
-from fico_utils.extras.deploy.candidates import ALL, GRAPH, LISTS
+from fico_utils.extras.deploy.candidates import ALL, GRAPH, LISTS, list_builds
 from fico_utils.extras.deploy.inputs import read_asked, unit_rows
 from fico_utils.extras.deploy.measuring import task_scores
 
@@ -196,6 +196,22 @@ def test_a_budget_that_nothing_meets_names_the_nearest(found: package.Deployment
     over = tight.table[tight.table["memory_bytes"] > 1e-4 * 2**30]
     assert len(over)
     assert over["note"].str.contains("exceeds 0.0001 GiB").all()
+
+
+def test_items_that_opq_turned_are_found_as_by_an_index_that_turned_them_itself() -> None:
+    """Filled from turned items in a file, it is the index that FAISS fills through the same turn."""
+    items = make_pairs(3000, noise=1.0)[0]
+    build = next(build for build in list_builds(len(items), items.shape[1], [], False) if "OPQ" in build.factory)
+    index = build.filled_index(items)
+    turned = faiss.downcast_VectorTransform(index.chain.at(0)).apply(items)
+    behind = faiss.deserialize_index(faiss.serialize_index(faiss.downcast_index(index.index)))
+    assert index.ntotal == len(items)
+    scores = index.search(items[:50], 10)[0]
+    assert np.allclose(behind.search(turned[:50], 10)[0], scores, rtol=1e-5)
+    whole = faiss.deserialize_index(faiss.serialize_index(index))
+    whole.reset()
+    whole.add(items)
+    assert np.allclose(whole.search(items[:50], 10)[0], scores, rtol=1e-4)
 
 
 def test_growth_is_marked_and_has_an_interval(found: package.Deployment) -> None:

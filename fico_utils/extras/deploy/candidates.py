@@ -9,12 +9,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from fico_utils.costs.indexes import faiss_threads
-from fico_utils.extras.deploy.inputs import K
+from fico_utils.evaluation.embeddings import read_chunks
+from fico_utils.extras.deploy.inputs import K, map_rows
 from fico_utils.extras.deploy.timing import Search
 
 #: What a search looks at: all items, those of some lists (of which there are as many as the root of the items), or
@@ -59,14 +61,18 @@ class Build:
         reranked = f"{variant.depth} reranked" if variant.depth else ""
         return ", ".join(filter(None, [self.codes and f"{self.codes} bits", self.name, variant.search, reranked]))
 
-    def filled_index(self, items: np.ndarray) -> Any:
-        """The index of some items: vectors (n, d) float32, or codes (n, bits / 8) uint8."""
+    def filled_index(self, items: np.ndarray, folder: Path | None = None) -> Any:
+        """The index of some items: vectors (n, d) float32, or codes (n, bits / 8) uint8.
+
+        What OPQ has turned is mapped from a file without a name in a folder, since it may be as large as all items.
+        """
         import faiss
 
         if self.codes:
             index = faiss.index_binary_factory(8 * items.shape[1], self.factory)
         else:
             index = faiss.index_factory(items.shape[1], self.factory, faiss.METRIC_INNER_PRODUCT)
+        filled = index
         if isinstance(index, faiss.IndexPreTransform) and self.factory.startswith("OPQ"):
             # by default OPQ turns for codes of 8 bits a part, for minutes, where 4 bits are kept
             turn = faiss.downcast_VectorTransform(index.chain.at(0))
@@ -75,10 +81,14 @@ class Build:
             with faiss_threads(1):
                 turn.train(items)
             turn.pq = None
+            pieces = (turn.apply(piece) for _, piece in read_chunks(items))
+            items = map_rows(pieces, np.float32, (len(items), turn.d_out), folder)
+            filled = faiss.downcast_index(index.index)
         # product quantisers learn in hundreds of small steps, for which several threads wait longer than they work
         with faiss_threads(1 if "PQ" in self.factory else None):
-            index.train(items)
-        index.add(items)
+            filled.train(items)
+        filled.add(items)
+        index.is_trained, index.ntotal = True, filled.ntotal  # where it was filled behind the turn
         return index
 
     @staticmethod

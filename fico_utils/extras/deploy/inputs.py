@@ -80,7 +80,7 @@ class Asked:
         if task.labels is not None:
             task = replace(task, labels=replace(task.labels, item_owner=task.labels.item_owner[items]))
         unit = (piece for _, piece in _unit_pieces(self.gallery, items))
-        return Part(_mapped(unit, np.float32, (n, self.dim), folder), self.queries, task, items, folder)
+        return Part(map_rows(unit, np.float32, (n, self.dim), folder), self.queries, task, items, folder)
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class Part:
     def halves(self) -> np.ndarray:
         """The items in half precision, (n, d) float16, which rank again what was found; mapped as they are."""
         pieces = (piece.astype(np.float16) for _, piece in read_chunks(self.items))
-        return _mapped(pieces, np.float16, self.items.shape, self.folder)
+        return map_rows(pieces, np.float16, self.items.shape, self.folder)
 
     @cached_property
     def nearest(self) -> tuple[np.ndarray, np.ndarray]:
@@ -204,7 +204,7 @@ def _unit_pieces(array: np.ndarray, rows: np.ndarray) -> Iterator[tuple[int, np.
         yield start, (wide / np.linalg.norm(wide, axis=1, keepdims=True)).astype(np.float32)
 
 
-def _mapped(pieces: Iterable[np.ndarray], dtype: type, shape: tuple[int, int], folder: Path | None) -> np.ndarray:
+def map_rows(pieces: Iterable[np.ndarray], dtype: type, shape: tuple[int, int], folder: Path | None) -> np.ndarray:
     """An array of these rows, in a file that ends with its last reader; written first, as a full disk is an OSError."""
     with tempfile.TemporaryFile(dir=folder) as file:
         for piece in pieces:

@@ -36,17 +36,18 @@ class LanceBuild(Build):
 
     clock = staticmethod(time.process_time)  # so that these threads count
 
-    def filled_index(self, items: np.ndarray) -> Table:
+    def filled_index(self, items: np.ndarray, folder: Path | None = None) -> Table:
+        """The table of some items (n, d); it lies in a folder of its own among temporary ones, whatever `folder` is."""
         lancedb, pa = require_lancedb()
-        folder = TemporaryDirectory(prefix="fico-lance-")
+        place = TemporaryDirectory(prefix="fico-lance-")
         vectors = pa.FixedSizeListArray.from_arrays(pa.array(items.reshape(-1)), items.shape[1])
         columns = pa.table({"id": np.arange(len(items)), "vector": vectors})
-        table = lancedb.connect(folder.name).create_table("gallery", columns)
+        table = lancedb.connect(place.name).create_table("gallery", columns)
         if self.factory != NO_INDEX:
             call = ast.parse(self.factory, mode="eval").body
             settings = {word.arg: ast.literal_eval(word.value) for word in call.keywords}
             table.create_index("vector", config=getattr(lancedb.index, call.func.id)(**settings))
-        return Table(folder, table)
+        return Table(place, table)
 
     @staticmethod
     def written_bytes(index: Table) -> int:

@@ -84,7 +84,7 @@ def measure_build(build: Build, part: Part, codes: Codes | None, made_s: float, 
     vectors = part.halves if max(build.depths) else None
     memory, start = PeakMemory(), time.perf_counter()
     with memory:
-        index = build.filled_index(part.items if codes is None else codes[0])
+        index = build.filled_index(part.items if codes is None else codes[0], part.folder)
     build_s, held = time.perf_counter() - start + made_s, build.written_bytes(index)
     asked, rows = codes and codes[1], []
     searches = [make_search(build, index, variant, vectors, k) for variant in build.variants]
@@ -124,7 +124,7 @@ def measure_again(
     """
     variants = [variant for variant in build.variants if build.title(variant) in names]
     vectors = part.halves if max(build.depths) else None
-    index = build.filled_index(part.items if codes is None else codes[0])
+    index = build.filled_index(part.items if codes is None else codes[0], part.folder)
     searches = [make_search(build, index, variant, vectors, min(K, len(part.items))) for variant in variants]
     times = time_searches(searches, part.queries, codes and codes[1], rounds, build.clock)
     return [
