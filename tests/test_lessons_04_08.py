@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 import pytest
 
+from fico_utils.costs.storage import storage_rows
 from fico_utils.display.rows import room_share
+from fico_utils.display.table import two_digits
+from fico_utils.display.teaching import named_table
 from fico_utils.provenance import PROJECT
 from fico_utils.results import store
 
@@ -100,3 +105,22 @@ def test_recall_falls_with_the_gallery_and_map_hardly_moves(profile):
         else:
             assert (largest < 0.95 * smallest).all()
             assert "perfect" in values.index
+
+
+def test_storage_of_systems_that_keep_no_fragments_is_a_table() -> None:
+    """The cell of lesson 05, with the rows of two systems that keep nothing beside their embeddings and codes."""
+    (cell,) = (cell for cell in cells_of(LESSONS[1], "code") if "costs.storage_table(" in cell)
+    rng = np.random.default_rng(0)
+    rows = [
+        *storage_rows(rng.normal(size=(10, 8)), rng.normal(size=(50, 8)), system="beit3"),
+        *storage_rows(*(rng.integers(0, 256, (n, 8), np.uint8) for n in (10, 50)), bits=64, system="ucch"),
+    ]
+    stub = SimpleNamespace(storage_samples=lambda subjects: None, storage_table=lambda subjects, samples: rows)
+    place = {"costs": stub, "subjects": None, "systems": ["beit3", "ucch"], "rows": [], "np": np, "pd": pd}
+    place |= {"two_digits": two_digits, "named_table": named_table}
+    *before, last = cell.splitlines()
+    exec("\n".join(before), place)  # noqa: S102 - our own cell
+    kept = place["kept"]
+    assert kept.loc["ucch", "embeddings or codes"] == 6 * 8
+    assert kept["fragments"].isna().all()
+    assert "nan" not in eval(last, place).to_html()  # noqa: S307 - our own cell
