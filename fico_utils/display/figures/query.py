@@ -75,7 +75,7 @@ def query_example(example: Example) -> Picture:
     pictures = any(h.picture is not None for hits in lists.values() for h in hits)
     by_text = isinstance(example.query, str)
     lines = textwrap.wrap(f"“{example.query}”", 54)[:4] if by_text else []
-    head, row_height = (4.5 + 3 * len(lines) if by_text else 18), (24.5 if pictures else 31)
+    head, row_height = (4.5 + 3 * len(lines) if by_text else 18), (26.5 if pictures else 31)
     total = head + 2 * row_height + 8
     figure, ax = millimetre_canvas(85, total)
     ax.text(1.5, total - 2, "Query", fontsize=6.5, weight="bold", va="top")
