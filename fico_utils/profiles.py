@@ -51,20 +51,28 @@ def profile_settings(profile: str, changes: Sequence[str] = ()) -> dict[str, Any
 def _parsed(path: Path, _stamp: int) -> dict[str, Any]:
     """The content of a file, parsed once for each state of it, as serving a system asks for it many times."""
     expected = f"configs/{path.name} is not read as parameters; expected lines such as seed: 0, in UTF-8"
-    content = _read_yaml(path.read_bytes(), expected)
+    content = read_yaml(path.read_bytes(), expected)
     if not isinstance(content, dict):
         raise InputError(expected)
     return content
 
 
-def _read_yaml(text: str | bytes, refusal: str) -> Any:
-    """The value of a text in YAML; InputError with the sentence `refusal` where it is none."""
+def read_yaml(text: str | bytes, refusal: str) -> Any:
+    """The value of a text in YAML; InputError, which begins with `refusal`, where it is none, too deep, or has aliases.
+
+    Brackets in brackets take quadratic time, and a short text of aliases may stand for millions of parts.
+    """
     import yaml
 
     try:
-        return yaml.safe_load(text.decode("utf-8-sig") if isinstance(text, bytes) else text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InputError(f"{refusal} ({one_line(str(error))[:200]})") from error
+        text = text.decode("utf-8-sig") if isinstance(text, bytes) else text
+        if text.count("[") + text.count("{") > 100:
+            raise ValueError("it has more than 100 opening brackets")
+        if "*" in text and any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
+            raise ValueError("it has an alias, such as *name")
+        return yaml.safe_load(text)
+    except Exception as error:  # whatever the parser makes of a stranger's text
+        raise InputError(f"{refusal} ({one_line(str(error) or type(error).__name__)[:200]})") from None
 
 
 def check_parameter(name: str, value: Any, default: Any) -> Any:
@@ -126,9 +134,9 @@ def suggest_name(name: str, known: Iterable[str]) -> str:
 def _read_value(name: str, text: str, default: Any) -> Any:
     """The value that a text of ``--set`` stands for, of the type of `default`."""
     expected = f"parameter {name} was given {text!r}; expected a literal such as {default!r}"
-    value = _read_yaml(text, expected)
+    value = read_yaml(text, expected)
     if isinstance(default, list) and not isinstance(value, list):
-        value = _read_yaml(f"[{text}]", expected)
+        value = read_yaml(f"[{text}]", expected)
     if isinstance(default, dict) and isinstance(value, dict):
         for key, item in value.items():
             if default and key not in default:

@@ -135,9 +135,17 @@ def test_what_is_ignored_stays_ignored_and_handlers_come_back() -> None:
 
 
 def test_a_forked_process_is_ended_without_a_word(capfd: pytest.CaptureFixture) -> None:
+    context = multiprocessing.get_context("fork")
+    begun = context.Event()  # CPython forgets a signal that comes while it forks
+
+    def work() -> None:
+        begun.set()
+        time.sleep(600)
+
     with stop_by_signals():
-        child = multiprocessing.get_context("fork").Process(target=time.sleep, args=[600])
+        child = context.Process(target=work)
         child.start()
+        assert begun.wait(60)
         child.terminate()
-        child.join()
+        child.join(60)
     assert (child.exitcode, capfd.readouterr()) == (-signal.SIGTERM, ("", ""))

@@ -10,6 +10,7 @@ FAILED_YAML = {
     "aliases": ALIASES,
     "merges": MERGES,
     "deep": "[" * 5000,
+    "brackets in brackets": "name: " + "[" * 3000 + "]" * 3000,
     "no such day": "name: 2001-99-99\n",
     "NUL": "name: a\0b\n",
     "a tag of Python": "name: !!python/object/apply:os.system [ls]\n",

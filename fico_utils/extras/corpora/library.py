@@ -18,8 +18,9 @@ from fico_utils.data.corpus import Corpus
 from fico_utils.errors import InputError
 from fico_utils.extras.corpora.folder import FATAL, caption_file, read_folder, read_problems
 from fico_utils.extras.corpora.published import DATASETS, read_instances, read_labels, read_published
-from fico_utils.extras.corpora.reading import first_line, read_utf8, show_text
+from fico_utils.extras.corpora.reading import read_utf8, show_text
 from fico_utils.extras.corpora.scan_arrays import read_scan_arrays
+from fico_utils.profiles import read_yaml
 from fico_utils.provenance import PROJECT
 from fico_utils.registry import CORPORA, CorpusInfo
 from fico_utils.workspace import Run
@@ -183,19 +184,9 @@ def find_corpora(data_dir: str | Path) -> dict[str, CorpusInfo]:
 
 def _read_description(path: Path) -> dict[str, Any]:
     """The content of a ``corpus.yaml``; empty where there is none."""
-    import yaml
-
     if not path.is_file():
         return {}
-    text = read_utf8(path)
-    try:
-        # brackets in brackets take quadratic time, and an alias may stand for millions of parts
-        nested = text.count("[") + text.count("{") > 100
-        if nested or any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
-            raise ValueError("it is nested, or uses an alias")
-        facts = yaml.safe_load(text) or {}
-    except Exception as error:  # whatever the parser makes of a stranger's text
-        raise InputError(f"{path} is no YAML ({first_line(error)}); write lines such as `name: Mine`") from None
+    facts = read_yaml(read_utf8(path), f"{path} is no YAML; write lines such as `name: Mine`") or {}
     expected = ", ".join(f"{name} ({kind.__name__})" for name, kind in FOLDER_KEYS.items())
     if not isinstance(facts, dict) or any(type(v) is not FOLDER_KEYS.get(k) for k, v in facts.items()):
         raise InputError(f"{path} says {show_text(facts)}; expected any of {expected}")
