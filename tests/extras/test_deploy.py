@@ -276,6 +276,32 @@ def test_recall_is_carried_to_a_gallery_that_was_held_out() -> None:
     assert max(value - low, high - value) < 0.07
 
 
+def test_what_is_noise_in_a_slope_is_taken_from_its_kind() -> None:
+    """Slopes of 30 shares from 500 queries at two sizes: pooled, they lead nearer to the true shares at a third."""
+    rng, sizes, least = np.random.default_rng(0), np.array([1000, 2000]), 1 / 1000
+    logits = rng.uniform(1, 4, 30) + np.array([0.0, -0.3])[:, None]
+    found = rng.binomial(1, 1 / (1 + np.exp(-logits[..., None])), (2, 30, 500))
+    weights = np.concatenate([np.ones((1, 500)), rng.multinomial(500, np.full(500, 1 / 500), 200)]) / 500
+    slopes = growth.odds_line(sizes, found @ weights.T, least)[1]
+    own, kind = growth.pool_slopes(slopes)
+    true = -0.3 / np.log(2)
+    assert own.max() < 0.5
+    assert kind[0] == pytest.approx(true, abs=0.2)
+    assert np.percentile(kind[1:], 1) < true < np.percentile(kind[1:], 99)
+    expected, shares = 1 / (1 + np.exp(0.6 - logits[0])), found.mean(axis=2)
+    pooled, alone = (
+        np.sqrt(np.mean((growth.fit_share(sizes, shares, 4000, least, *how) - expected) ** 2))
+        for how in ((own, kind[0]), ())
+    )
+    assert pooled < 0.7 * alone
+
+    far = np.array([[-1.0], [0.0], [-3.0]]) + rng.normal(scale=0.01, size=(3, 200))
+    assert growth.pool_slopes(far)[0].min() > 0.99  # slopes that differ beyond their noise stay
+    own, kind = growth.pool_slopes(np.concatenate([slopes, np.zeros((1, 201))]))
+    assert own[-1] == 1  # a share that never changed, which tells nothing of the others
+    assert np.allclose(kind, growth.pool_slopes(slopes)[1])
+
+
 def test_recall_of_half_a_gallery_is_that_of_random_halves() -> None:
     """R@1 and R@5 with half of the others are those of drawn halves; with more of them R@1 falls."""
     rng = np.random.default_rng(0)

@@ -103,18 +103,55 @@ def fit_alike(rows: Mapping[str, Sequence[Row]], column: str) -> dict[str, TimeF
     return fits | {name: fit_times(*times[name], steps[name], usual.get(steps[name], 1.0)) for name in flat}
 
 
-def fit_share(sizes: Sequence[int], shares: np.ndarray, n: int, least: float) -> np.ndarray:
+def odds_line(sizes: Sequence[int], shares: np.ndarray, least: float) -> tuple[np.ndarray, np.ndarray]:
+    """Log-odds (...) of shares (m, ...) in the middle of some sizes, on a logarithmic scale, and their slope (...).
+
+    A share is kept `least` away from 0 and 1 before it becomes odds.
+    """
+    kept, x = np.clip(shares, least, 1 - least), np.log(np.asarray(sizes, np.float64))
+    y, x = np.log(kept / (1 - kept)), x - x.mean()
+    return y.mean(axis=0), np.tensordot(x, y, 1) / (x**2).sum()
+
+
+def pool_slopes(slopes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How much of each slope is its own (c,), from 0 to 1, and the slope of their kind (1 + draws,).
+
+    `slopes` (c, 1 + draws) are those measured, and those of resampled queries, which say how noisy the first are. The
+    less they differ beyond their noise, the less is their own: random effects of DerSimonian and Laird ("Meta-analysis
+    in clinical trials", Controlled Clinical Trials 7, 1986). A slope without noise is one of shares that never changed:
+    it tells nothing of the others.
+
+    >>> own, kind = pool_slopes(np.array([[-1.0, -0.5, -1.5], [-1.2, -0.7, -1.7]]))
+    >>> own.tolist(), kind.round(6).tolist()
+    ([0.0, 0.0], [-1.1, -0.6, -1.6])
+    """
+    noise, value = slopes[:, 1:].var(axis=1), slopes[:, 0]
+    known = np.ptp(slopes, axis=1) > 1e-9
+    if not known.any():
+        return np.ones(len(value)), np.zeros(slopes.shape[1])
+    weight = 1 / noise[known]
+    middle = weight @ value[known] / weight.sum()
+    excess = weight @ (value[known] - middle) ** 2 - (known.sum() - 1)
+    room = weight.sum() - (weight**2).sum() / weight.sum()
+    between = max(0.0, excess / room) if room > 0 else 0.0
+    weight = 1 / (noise[known] + between)
+    own = np.where(known, between / np.where(known, noise + between, 1.0), 1.0)
+    return own, weight @ slopes[known] / weight.sum()
+
+
+def fit_share(
+    sizes: Sequence[int], shares: np.ndarray, n: int, least: float, own: float = 1.0, like: float | np.ndarray = 0.0
+) -> np.ndarray:
     """Shares (...) at `n` items from those (m, ...) at some sizes: a line of log-odds over log n that never rises.
 
-    A share is kept `least` away from 0 and 1 before it becomes odds; one that was the same everywhere stays.
+    A share that was the same everywhere stays. So much of the slope is its `own`, the rest is that of those `like` it.
 
     >>> fit_share([10, 100], np.array([0.5, 0.5]), 1000, 0.01).tolist()
     0.5
     """
-    kept = np.clip(shares, least, 1 - least)
-    x, y = np.log(np.asarray(sizes, np.float64)), np.log(kept / (1 - kept))
-    slope = np.minimum(np.tensordot(x - x.mean(), y, 1) / ((x - x.mean()) ** 2).sum(), 0.0)
-    odds = y.mean(axis=0) + slope * (np.log(n) - x.mean())
+    middle, slope = odds_line(sizes, shares, least)
+    slope = np.minimum(own * slope + (1 - own) * like, 0.0)
+    odds = middle + slope * (np.log(n) - np.log(np.asarray(sizes, np.float64)).mean())
     carried = np.minimum(1 / (1 + np.exp(-odds)), shares[-1])  # items that are added can only stand before the right
     return np.where((shares == shares[-1]).all(axis=0), shares[-1], carried)
 
@@ -155,14 +192,16 @@ def carry_rows(rows: Iterable[Row], n: int, factories: Mapping[str, str], n_quer
     `rows` are as `measure_build` gives them, `factories` the factory string of each name at this size. The interval of
     a time is that of a new measurement, by the residuals of all indexes of one law. A metric is that of the exhaustive
     search, carried to this size (`carry_hits` for recall), times the share of it that the candidate keeps, carried by
-    `fit_share`; its interval comes from doing so for resampled queries.
+    `fit_share` with a slope that is partly that of its law; its interval comes from doing so for resampled queries.
     """
     at: dict[str, dict[int, Row]] = {}
     for row in sorted(rows, key=lambda row: row["items"]):
         at.setdefault(row["name"], {})[row["items"]] = row
     carried = {name: [*sizes.values()] for name, sizes in at.items() if len(sizes) > 1 and n not in sizes}
     fits = {column: fit_alike(carried, column) for column in TIMES}
+    least = 0.5 / n_query
     done, best = [], _carried_exact(at[EXACT], n)
+    usual = {metric: _usual_slopes(carried, at[EXACT], metric, least) for metric in best}
     for name, each in carried.items():
         last = each[-1]
         row = {key: last[key] for key in ("name", "bytes_per_item", "search", "codes", "depth", "law")}
@@ -172,7 +211,8 @@ def carry_rows(rows: Iterable[Row], n: int, factories: Mapping[str, str], n_quer
             alike = [fit for fit in fits[column].values() if fit.steps is mine.steps]
             value, low, high = mine.predict(n, alike)
             row |= {column: value, f"{column}_low": low, f"{column}_high": high}
-        done.append(row | _carried_scores(each, at[EXACT], best, n, 0.5 / n_query))
+        slopes = {metric: of_all[name] for metric, of_all in usual.items() if name in of_all}
+        done.append(row | _carried_scores(each, at[EXACT], best, slopes, n, least))
     return done
 
 
@@ -192,9 +232,35 @@ def _carried_exact(exact: Mapping[int, Row], n: int) -> dict[str, tuple[float, n
     return done
 
 
+def _shares(each: Sequence[Row], exact: Mapping[int, Row], column: str) -> np.ndarray:
+    """The shares (m, ...) of the exhaustive search's scores that a candidate keeps at each of its sizes."""
+    kept = [np.asarray(row[column]) / np.maximum(exact[row["items"]][column], 1e-12) for row in each]
+    return np.minimum(np.stack(kept), 1.0)
+
+
+def _usual_slopes(
+    carried: Mapping[str, Sequence[Row]], exact: Mapping[int, Row], metric: str, least: float
+) -> dict[str, tuple[float, np.ndarray]]:
+    """How much of each candidate's slope is its own, and the slope of its law (1 + draws,), for one metric."""
+    laws: dict[str, dict[str, np.ndarray]] = {}
+    for name, each in carried.items():
+        if metric in each[-1]:
+            sizes = [row["items"] for row in each]
+            slopes = [
+                odds_line(sizes, _shares(each, exact, column), least)[1] for column in (metric, f"{metric}_draws")
+            ]
+            laws.setdefault(each[0]["law"], {})[name] = np.hstack(slopes)
+    usual = {}
+    for slopes in laws.values():
+        own, like = pool_slopes(np.stack([*slopes.values()]))
+        usual |= {name: (float(share), like) for name, share in zip(slopes, own, strict=True)}
+    return usual
+
+
 def _carried_scores(
-    each: Sequence[Row], exact: Mapping[int, Row], best: Mapping[str, Any], n: int, least: float
-) -> dict[str, float]:
+    each: Sequence[Row], exact: Mapping[int, Row], best: Mapping[str, Any], slopes: Mapping[str, Any], n: int,
+    least: float,
+) -> dict[str, float]:  # fmt: skip
     """The neighbour recalls and metrics of one candidate; `best` are those of the exhaustive search at this size."""
     sizes, done = [row["items"] for row in each], {}
     for name in each[-1]:
@@ -203,9 +269,9 @@ def _carried_scores(
         if name not in best:
             continue
         ends = []
-        for column, whole in zip((name, f"{name}_draws"), best[name], strict=True):
-            kept = [np.asarray(row[column]) / np.maximum(exact[row["items"]][column], 1e-12) for row in each]
-            share = fit_share(sizes, np.minimum(np.stack(kept), 1.0), n, least)
+        own, like = slopes[name]
+        for column, whole, alike in zip((name, f"{name}_draws"), best[name], (like[0], like[1:]), strict=True):
+            share = fit_share(sizes, _shares(each, exact, column), n, least, own, alike)
             ends.append(whole * np.resize(share, np.shape(whole)))
         low, high = middle_95(ends[1])
         done |= {name: float(ends[0]), f"{name}_ci_low": min(low, ends[0]), f"{name}_ci_high": max(high, ends[0])}
