@@ -66,7 +66,7 @@ def main() -> None:
     found = fico_utils.deploy(**given, quick=options.quick, out=options.folder / f"autofaiss_{options.items}")
     theirs["ms"] = ratio * found.records[0]["reference_ms"]  # at the state of the machine that deploy's times have
     best = found.best(theirs["bytes"] / 2**30 * 1.0001, theirs["ms"])
-    ours = {"index": f"{best['name']} ({best['factory']})", "ms": best["query_ms"], "bytes": best["memory_bytes"]}
+    ours = {"index": f"{best['name']} ({best['factory']})", "ms": best["query_ms"], "bytes": int(best["memory_bytes"])}
     ours |= {name: best[name] for name in ("recall@1", "neighbour_recall@1")}
     result = {"items": options.items, "queries": len(part.queries), "autofaiss": theirs, "deploy": ours}
     result |= {"version": version("autofaiss"), "load": [load, os.getloadavg()[0]]}

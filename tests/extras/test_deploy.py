@@ -492,6 +492,13 @@ def test_a_size_below_the_gallery_is_refused() -> None:
     assert read_sizes("10M,2.5k,1G") == (2500, 10_000_000, 1_000_000_000)
 
 
+def test_all_candidates_of_a_gallery_that_does_not_grow() -> None:
+    """No size to grow to, default sweeps: every candidate is there, graphs over codes, too."""
+    found = fico_utils.deploy(*make_pairs(600))
+    assert found.rows_at(600)["name"].str.contains("BHNSW").any()
+    assert found.best()["recall@1"] > 0
+
+
 def test_very_few_items() -> None:
     for n in (1, 2, 5):
         found = fico_utils.deploy(np.eye(5)[:n], np.eye(5)[:n], quick=True)
