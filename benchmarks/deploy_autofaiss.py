@@ -65,22 +65,26 @@ def main() -> None:
     theirs["neighbour_recall@1"] = float(ties_with_best(part.scores(ids), part.best)[:, 0].mean())
     found = fico_utils.deploy(**given, quick=options.quick, out=options.folder / f"autofaiss_{options.items}")
     theirs["ms"] = ratio * found.records[0]["reference_ms"]  # at the state of the machine that deploy's times have
-    best = found.best(theirs["bytes"] / 2**30 * 1.0001, theirs["ms"])
-    ours = {"index": f"{best['name']} ({best['factory']})", "ms": best["query_ms"], "bytes": int(best["memory_bytes"])}
-    ours |= {name: best[name] for name in ("recall@1", "neighbour_recall@1")}
-    result = {"items": options.items, "queries": len(part.queries), "autofaiss": theirs, "deploy": ours}
+    memory_gib, ms = theirs["bytes"] / 2**30 * 1.0001, theirs["ms"]
+    rows = found.rows_at(options.items).query("status == 'measured' and query_ms <= @ms")
+    nearest = rows[rows["memory_bytes"] <= memory_gib * 2**30].sort_values(["neighbour_recall@1", "recall@1"]).iloc[-1]
+    result = {"items": options.items, "queries": len(part.queries), "autofaiss": theirs}
+    for name, row in (("deploy", found.best(memory_gib, ms)), ("deploy, by neighbours", nearest)):
+        ours = {"index": f"{row['name']} ({row['factory']})", "ms": row["query_ms"], "bytes": int(row["memory_bytes"])}
+        result[name] = ours | {score: float(row[score]) for score in ("recall@1", "neighbour_recall@1")}
     result |= {"version": version("autofaiss"), "load": [load, os.getloadavg()[0]]}
     lines = [
         f"# deploy beside autofaiss {result['version']}",
         f"{options.items:,} images and {len(part.queries):,} captions. autofaiss was given {options.memory_gib:g} GiB "
         f"and {options.latency_ms:g} ms; deploy was given what autofaiss's index takes. Load {load:.1f} to "
-        f"{result['load'][1]:.1f}. autofaiss gives no score of the task; it was computed here.",
+        f"{result['load'][1]:.1f}. autofaiss gives no score of the task; it was computed here. `deploy` chooses by "
+        "that score; *by neighbours* is what it would be, had it chosen by what autofaiss chooses by.",
         "| | index | ms a query | MiB | nearest neighbours found | right image first |\n"
         + "| --- | --- | --- | --- | --- | --- |\n"
         + "\n".join(
             f"| {name} | {r['index']} | {r['ms']:.3g} | {r['bytes'] / 2**20:.1f} | {r['neighbour_recall@1']:.1%} | "
             f"{r['recall@1']:.1%} |"
-            for name, r in (("autofaiss", theirs), ("deploy", ours))
+            for name, r in ((name, r) for name, r in result.items() if "deploy" in name or name == "autofaiss")
         ),
     ]
     options.out.mkdir(parents=True, exist_ok=True)
