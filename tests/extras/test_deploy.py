@@ -514,3 +514,6 @@ def test_the_verb(tmp_path: Path, capsys) -> None:
     assert "# What to deploy" in capsys.readouterr().out
     assert main([*command, "--memory-gib", "1e-9", "--out", str(tmp_path / "out")]) == 2
     assert "the nearest is" in capsys.readouterr().err
+    for codes in (["images.npy"], [place, place, place]):
+        assert main([*command, "--codes", *codes]) == 2
+        assert "two files, or one .npz" in capsys.readouterr().err

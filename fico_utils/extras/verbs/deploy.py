@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from fico_utils.cli import natural_number
+from fico_utils.errors import InputError
 
 HELP = "measure which index to deploy for your embeddings: float or codes, and what it loses"
 #: Flag -> what the file holds.
@@ -48,6 +49,11 @@ def run(options: argparse.Namespace) -> int:
 
     given = {name: array for name, array in read_flags(options, (*ARRAYS, *NAMES)).items() if array is not None}
     if options.codes is not None:
+        if len(options.codes) > 2 or (len(options.codes) == 1 and options.codes[0].endswith(".npy")):
+            raise InputError(
+                f"--codes was given {' '.join(options.codes)}; expected two arrays, those of the images and of the "
+                "texts: two files, or one .npz or .safetensors that holds both by name"
+            )
         places = options.codes if len(options.codes) > 1 else [f"{options.codes[0]}:{n}" for n in ("images", "texts")]
         given["codes"] = [read_array(place) for place in places]
     passed = {name: getattr(options, name) for name in PASSED_ON}
