@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import shutil
@@ -16,8 +17,9 @@ from fico_utils.batch.pipeline import STEPS, find_step, prepare_batch, step_stat
 from fico_utils.display.figures import draw_figure
 from fico_utils.display.picture import save_picture
 from fico_utils.display.tables import make_table
+from fico_utils.errors import InputError
 from fico_utils.extras import audit
-from fico_utils.extras.pages.notebook import write_notebook_page
+from fico_utils.extras.pages.notebook import show_notebook
 from fico_utils.extras.pages.report import write_report
 from fico_utils.files import write_record
 from fico_utils.provenance import PROJECT
@@ -249,9 +251,24 @@ def test_a_page_of_a_notebook_that_was_changed_is_named_and_made_again(whole, tm
     assert page.stat().st_mtime_ns == stamp, "a page that is whole is not made again"
 
 
+def test_a_page_of_a_notebook_that_cannot_be_written_is_one_sentence(whole, tmp_path, monkeypatch):
+    root = tmp_path / "mini"
+    shutil.copytree(whole, root)
+    notebook = root / "runs/04_evaluation/04_evaluation.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("R@1")]), notebook)
+
+    def fsync(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("fico_utils.files.os.fsync", fsync)
+    with pytest.raises(InputError, match=r"^cannot write .*04_evaluation\.html \(No space left on device\); make room"):
+        write_report(root, "mini", [{"id": "04", "notebook": "04_evaluation", "state": "fresh", "why": ""}])
+    assert not notebook.with_suffix(".html").exists()
+
+
 def test_half_a_character_in_an_executed_notebook_is_replaced(tmp_path: Path) -> None:
     path = tmp_path / "04_evaluation.ipynb"
     cells = [nbformat.v4.new_markdown_cell("a"), nbformat.v4.new_code_cell("1")]
     cells[1].outputs = [nbformat.v4.new_output("stream", text="half")]
     path.write_text(nbformat.writes(nbformat.v4.new_notebook(cells=cells)).replace('"a"', '"a\\ud800"'))
-    assert "a\ufffd" in write_notebook_page(path).read_text(encoding="utf-8")
+    assert "a\ufffd" in show_notebook(path)

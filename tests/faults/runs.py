@@ -21,7 +21,7 @@ from fico_utils.extras.claims.causes import read_grid
 from fico_utils.extras.comparison import write_comparison
 from fico_utils.extras.corpora.fetching import compare_checksums
 from fico_utils.extras.corpora.openclipart import read_metadata
-from fico_utils.extras.pages.notebook import write_notebook_page
+from fico_utils.extras.pages.notebook import show_notebook
 from fico_utils.extras.pages.report import read_parts
 from fico_utils.extras.seeds import read_seeds
 from fico_utils.extras.verbs.slides import describe_source, draw_page
@@ -58,7 +58,7 @@ def prepare(folder: Path) -> Path:
     (folder / "data/captions.csv").write_text("image,caption\n")
     (folder / "shipped/w.safetensors").write_bytes(bytes(8))
     (folder / "good.ipynb").write_text(json.dumps(executed_notebook()))
-    write_notebook_page(folder / "good.ipynb")  # imports what each first call would import
+    show_notebook(folder / "good.ipynb")  # imports what each first call would import
     return folder
 
 
@@ -90,14 +90,14 @@ def mutate_executed(rng: random.Random, folder: Path) -> tuple[Files, Callable[[
     path = folder / "x.ipynb"
     path.with_suffix(".html").unlink(missing_ok=True)
     if rng.random() < 0.5:
-        return {path: _encoded(rng, mutate_json(rng, whole))}, lambda: write_notebook_page(path)
+        return {path: _encoded(rng, mutate_json(rng, whole))}, lambda: show_notebook(path)
     cells, outputs = whole["cells"], whole["cells"][1]["outputs"]
     holder, key = rng.choice([
         *((cell, "source") for cell in cells), (outputs[0], "text"), (outputs[1]["data"], "text/html"),
         (outputs[1]["data"], "text/plain"), (outputs[2], "ename"), (outputs[2]["traceback"], 0),
     ])  # fmt: skip
     holder[key] = mutate_text(rng, "".join(holder[key]), (*WORDS, "$$", "```", "| a |\n| - |\n", "> " * 99, "\x1b[1;"))
-    return {path: json.dumps(whole).encode()}, lambda: write_notebook_page(path)
+    return {path: json.dumps(whole).encode()}, lambda: show_notebook(path)
 
 
 def mutate_slides(rng: random.Random, folder: Path) -> tuple[Files, Callable[[], Any]]:

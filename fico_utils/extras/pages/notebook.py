@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from fico_utils.errors import InputError
 from fico_utils.escaping import HALF_LETTER
 from fico_utils.extras.pages.page import render_page
-from fico_utils.files import write_text
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -40,16 +38,11 @@ def read_executed(path: Path) -> NotebookNode:
     return notebook
 
 
-def write_notebook_page(path: Path) -> Path:
-    """Path of the page beside an executed notebook, made where it is missing or older; errors of `read_executed`."""
-    page = path.with_suffix(".html")
-    with suppress(FileNotFoundError):
-        if page.stat().st_mtime_ns >= path.stat().st_mtime_ns:
-            return page
+def show_notebook(path: Path) -> str:
+    """The page of an executed notebook, HTML; errors of `read_executed`."""
     exporter, colours = _exporter()
     body, _ = exporter.from_notebook_node(read_executed(path))
-    write_text(page, render_page("notebook.html.j2", name=path.stem, body=body, **colours))
-    return page
+    return render_page("notebook.html.j2", name=path.stem, body=body, **colours)
 
 
 @cache

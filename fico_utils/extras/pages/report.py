@@ -24,7 +24,7 @@ from fico_utils.display.rows import name_beside, our_scores, run_name
 from fico_utils.errors import InputError
 from fico_utils.escaping import one_line
 from fico_utils.extras.pages.findings import state_findings
-from fico_utils.extras.pages.notebook import write_notebook_page
+from fico_utils.extras.pages.notebook import show_notebook
 from fico_utils.extras.pages.page import render_page, verdict_counts
 from fico_utils.files import file_difference, file_row, read_record, write_record, write_text
 from fico_utils.manifests import read_manifest
@@ -58,7 +58,8 @@ def write_report(root: Path, profile: str, steps: Sequence[dict[str, str]]) -> P
     steps = [{**step, "manifest": read.get(path)} for step, path in zip(steps, manifests, strict=True)]
     notebooks = [path.with_name(f"{path.parent.name}.ipynb") for path in manifests]
     _remove_changed_pages(root, notebooks)
-    pages = _read_files(write_notebook_page, notebooks, problems)
+    shown = _read_files(lambda path: "" if _has_page(path) else show_notebook(path), notebooks, problems)
+    pages = {path: path.with_suffix(".html") for path in shown}
     records = list(read.values())
     parts = read_parts(root, problems)
     for problem in problems:
@@ -94,6 +95,9 @@ def write_report(root: Path, profile: str, steps: Sequence[dict[str, str]]) -> P
         figure_parts=parts.pop("figures"),
         **parts,
     )
+    for notebook, text in shown.items():
+        if text:
+            write_text(pages[notebook], text)
     path = root / "report" / "index.html"
     write_text(path, page)
     outputs = [file_row(written, root) for written in (path, *pages.values())]
@@ -111,6 +115,12 @@ def _remove_changed_pages(root: Path, notebooks: Iterable[Path]) -> None:
     for page in (path.with_suffix(".html") for path in notebooks):
         if page not in whole:
             page.unlink(missing_ok=True)
+
+
+def _has_page(path: Path) -> bool:
+    """Whether the page beside an executed notebook is there, and no older."""
+    page = path.with_suffix(".html")
+    return page.is_file() and page.stat().st_mtime_ns >= path.stat().st_mtime_ns
 
 
 def read_parts(root: Path, problems: list[str]) -> dict[str, Any]:
