@@ -16,8 +16,9 @@ FAILED_YAML = {
     "a tag of Python": "name: !!python/object/apply:os.system [ls]\n",
     "too many digits": "photographs: " + "9" * 5000 + "\n",
 }
-#: What is wrong -> the content of a profile, where it is not what is wrong with a description, too.
+#: What is wrong -> the content of a profile.
 FAILED_PROFILES = {
+    **{name: FAILED_YAML[name].encode() for name in ("aliases", "merges", "deep", "brackets in brackets")},
     "not UTF-8": b"profile: \xff",
     "empty": b"",
     "a list": b"- seed: 1",

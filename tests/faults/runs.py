@@ -88,7 +88,6 @@ def mutate_executed(rng: random.Random, folder: Path) -> tuple[Files, Callable[[
     """An executed notebook, as a page; in half of the tries one that is whole, with other texts."""
     whole = executed_notebook()
     path = folder / "x.ipynb"
-    path.with_suffix(".html").unlink(missing_ok=True)
     if rng.random() < 0.5:
         return {path: _encoded(rng, mutate_json(rng, whole))}, lambda: show_notebook(path)
     cells, outputs = whole["cells"], whole["cells"][1]["outputs"]

@@ -201,7 +201,7 @@ def carry_rows(rows: Iterable[Row], n: int, factories: Mapping[str, str], n_quer
     fits = {column: fit_alike(carried, column) for column in TIMES}
     least = 0.5 / n_query
     done, best = [], _carried_exact(at[EXACT], n)
-    usual = {metric: _usual_slopes(carried, at[EXACT], metric, least) for metric in best}
+    scores = [_carried_metric(carried, at[EXACT], metric, whole, n, least) for metric, whole in best.items()]
     for name, each in carried.items():
         last = each[-1]
         row = {key: last[key] for key in ("name", "bytes_per_item", "search", "codes", "depth", "law")}
@@ -211,8 +211,10 @@ def carry_rows(rows: Iterable[Row], n: int, factories: Mapping[str, str], n_quer
             alike = [fit for fit in fits[column].values() if fit.steps is mine.steps]
             value, low, high = mine.predict(n, alike)
             row |= {column: value, f"{column}_low": low, f"{column}_high": high}
-        slopes = {metric: of_all[name] for metric, of_all in usual.items() if name in of_all}
-        done.append(row | _carried_scores(each, at[EXACT], best, slopes, n, least))
+        sizes = [measured["items"] for measured in each]
+        for column in [column for column in last if column.startswith("neighbour")]:
+            row[column] = float(fit_share(sizes, np.array([measured[column] for measured in each]), n, least))
+        done.append(row | {key: value for score in scores for key, value in score.get(name, {}).items()})
     return done
 
 
@@ -232,47 +234,36 @@ def _carried_exact(exact: Mapping[int, Row], n: int) -> dict[str, tuple[float, n
     return done
 
 
-def _shares(each: Sequence[Row], exact: Mapping[int, Row], column: str) -> np.ndarray:
-    """The shares (m, ...) of the exhaustive search's scores that a candidate keeps at each of its sizes."""
-    kept = [np.asarray(row[column]) / np.maximum(exact[row["items"]][column], 1e-12) for row in each]
-    return np.minimum(np.stack(kept), 1.0)
+def _shares(each: Sequence[Row], exact: Mapping[int, Row], metric: str) -> np.ndarray:
+    """Shares (m, 1 + draws) of the exhaustive search's metric that a candidate keeps: measured, and for resamples."""
+    rows = [np.hstack([row[metric], row[f"{metric}_draws"]]) for row in each]
+    whole = [np.hstack([exact[row["items"]][column] for column in (metric, f"{metric}_draws")]) for row in each]
+    return np.minimum(np.stack(rows) / np.maximum(np.stack(whole), 1e-12), 1.0)
 
 
-def _usual_slopes(
-    carried: Mapping[str, Sequence[Row]], exact: Mapping[int, Row], metric: str, least: float
-) -> dict[str, tuple[float, np.ndarray]]:
-    """How much of each candidate's slope is its own, and the slope of its law (1 + draws,), for one metric."""
-    laws: dict[str, dict[str, np.ndarray]] = {}
+def _carried_metric(
+    carried: Mapping[str, Sequence[Row]], exact: Mapping[int, Row], metric: str, best: tuple[float, np.ndarray], n: int,
+    least: float,
+) -> dict[str, dict[str, float]]:  # fmt: skip
+    """One metric of each candidate at a size, with its interval; `best` is the exhaustive search's, and its resamples.
+
+    Candidates of one law share what is noise in the slopes of theirs (`pool_slopes`).
+    """
+    laws: dict[str, dict[str, tuple[list[int], np.ndarray]]] = {}
     for name, each in carried.items():
         if metric in each[-1]:
-            sizes = [row["items"] for row in each]
-            slopes = [
-                odds_line(sizes, _shares(each, exact, column), least)[1] for column in (metric, f"{metric}_draws")
-            ]
-            laws.setdefault(each[0]["law"], {})[name] = np.hstack(slopes)
-    usual = {}
-    for slopes in laws.values():
-        own, like = pool_slopes(np.stack([*slopes.values()]))
-        usual |= {name: (float(share), like) for name, share in zip(slopes, own, strict=True)}
-    return usual
-
-
-def _carried_scores(
-    each: Sequence[Row], exact: Mapping[int, Row], best: Mapping[str, Any], slopes: Mapping[str, Any], n: int,
-    least: float,
-) -> dict[str, float]:  # fmt: skip
-    """The neighbour recalls and metrics of one candidate; `best` are those of the exhaustive search at this size."""
-    sizes, done = [row["items"] for row in each], {}
-    for name in each[-1]:
-        if name.startswith("neighbour"):
-            done[name] = float(fit_share(sizes, np.array([row[name] for row in each]), n, least))
-        if name not in best:
-            continue
-        ends = []
-        own, like = slopes[name]
-        for column, whole, alike in zip((name, f"{name}_draws"), best[name], (like[0], like[1:]), strict=True):
-            share = fit_share(sizes, _shares(each, exact, column), n, least, own, alike)
-            ends.append(whole * np.resize(share, np.shape(whole)))
-        low, high = middle_95(ends[1])
-        done |= {name: float(ends[0]), f"{name}_ci_low": min(low, ends[0]), f"{name}_ci_high": max(high, ends[0])}
+            kept = [row["items"] for row in each], _shares(each, exact, metric)
+            laws.setdefault(each[0]["law"], {})[name] = kept
+    done = {}
+    for alike in laws.values():
+        own, like = pool_slopes(np.stack([odds_line(*kept, least)[1] for kept in alike.values()]))
+        for (name, kept), mine in zip(alike.items(), own, strict=True):
+            share = fit_share(*kept, n, least, mine, like)
+            value, draws = best[0] * share[0], best[1] * np.resize(share[1:], np.shape(best[1]))
+            low, high = middle_95(draws)
+            done[name] = {
+                metric: float(value),
+                f"{metric}_ci_low": min(low, value),
+                f"{metric}_ci_high": max(high, value),
+            }
     return done
