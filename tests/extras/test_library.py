@@ -19,6 +19,12 @@ from fico_utils.extras.corpora.library import find_corpora, folder_corpus
 TINY = {"train": (3, 15), "val": (1, 5), "test": (2, 10)}
 
 
+@pytest.fixture(autouse=True)
+def no_fetched_corpora(monkeypatch):
+    """What another test found in the project's own data folder, where somebody has fetched it, is not known here."""
+    monkeypatch.setattr(registry, "_added_corpora", {})
+
+
 @pytest.fixture
 def data_dir(tmp_path, monkeypatch):
     """A data folder with a tiny Flickr30K and MS-COCO, in the layout of the real ones."""
